@@ -1,0 +1,116 @@
+"""What comes out: a row for each workload, batch and peer; the table and the JSON object."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from workloads import MEMORY_TARGETS, RATIO_TARGETS
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison; times are milliseconds a training step, peaks are MB of 2**20 bytes, None when not asked for.
+
+    The burst lists hold the time of each turn, so that ratio and spread can be worked out again.
+    """
+
+    name: str
+    batch: int
+    xpnet_ms: float
+    peer: str
+    peer_layout: str
+    peer_ms: float
+    ratio: float
+    spread: float
+    xpnet_peak_mb: float | None
+    peer_peak_mb: float | None
+    xpnet_bursts_ms: list[float]
+    peer_bursts_ms: list[float]
+
+
+def compare(xpnet_bursts: list[float], peer_bursts: list[float]) -> dict[str, float]:
+    """Compare two lists of times, turn by turn.
+
+        ratio = median over turns of peer_t / xpnet_t        spread = (third - first quartile of those) / ratio
+
+    Returns: xpnet_ms and peer_ms (medians), ratio, spread.
+    """
+    ratios = [p / x for x, p in zip(xpnet_bursts, peer_bursts, strict=True)]
+    first, middle, third = quantiles(ratios, n=4, method="inclusive")
+    return {
+        "xpnet_ms": median(xpnet_bursts),
+        "peer_ms": median(peer_bursts),
+        "ratio": middle,
+        "spread": (third - first) / middle,
+    }
+
+
+def verdict(row: Row) -> str:
+    """Say what the row's targets are and whether each is met; empty where none is set."""
+    key, said = (row.name, row.batch, row.peer), []
+    if key in RATIO_TARGETS:
+        least = RATIO_TARGETS[key]
+        said.append(f"{least:g}x {'met' if row.ratio >= least else 'MISSED'}")
+    if key in MEMORY_TARGETS and row.xpnet_peak_mb is not None and row.peer_peak_mb is not None:
+        said.append(f"memory {'met' if row.xpnet_peak_mb <= row.peer_peak_mb else 'MISSED'}")
+    return ", ".join(said)
+
+
+def print_table(rows: list[Row], memory: bool) -> None:
+    """Print the rows to standard output, at least 110 columns wide so that no number is cut."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    headings = ["workload", "batch", "peer", "xpnet ms", "peer ms", "ratio", "spread"]
+    headings += ["xpnet MB", "peer MB"] if memory else []
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("workload", "peer") else "right", no_wrap=True)
+    table.add_column("target", no_wrap=True)
+    for row in rows:
+        peer = f"{row.peer}, {row.peer_layout}" if row.peer_layout else row.peer
+        cells = [row.name, str(row.batch), peer, f"{row.xpnet_ms:.3f}", f"{row.peer_ms:.3f}"]
+        cells += [f"{row.ratio:.2f}", f"{row.spread:.0%}"]
+        if memory:
+            cells += ["" if mb is None else f"{mb:.0f}" for mb in (row.xpnet_peak_mb, row.peer_peak_mb)]
+        table.add_row(*cells, verdict(row))
+    console = Console()
+    console.width = max(console.width, 110)
+    console.print(table)
+
+
+def write_json(path: Path, rows: list[Row], versions: dict[str, str], load: float) -> None:
+    """Write one JSON object, all of it or nothing."""
+    facts: dict[str, Any] = {
+        "machine": {"cpu": cpu_name(), "system": f"{platform.system()} {platform.machine()}", "load_before": load},
+        "versions": {"python": platform.python_version(), **versions},
+        "precision": "float32",
+        "cores": cores(),
+        "results": [asdict(row) for row in rows],
+    }
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(facts, indent=1) + "\n")
+    os.replace(part, path)
+
+
+def cores() -> int:
+    """Count the cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """Return the processor's name as the system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,147 @@
+"""The matrix: every test that takes the fixture `backend` runs once on each array backend that is here.
+
+    pytest -k numpy                     one backend
+    pytest --require-backend cupy       fail, instead of skipping, where there is no GPU
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+import hypothesis
+import numpy as np
+import pytest
+
+from xpnet.backend import Backend, get_backend, register_backend
+from xpnet.errors import DeviceError
+
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # jax compiles a lot here, and computes little
+
+hypothesis.settings.register_profile(
+    "matrix",
+    deadline=None,
+    derandomize=True,
+    max_examples=20,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("matrix")
+
+
+class Strict(Backend):
+    """array-api-strict: NumPy underneath, and nothing allowed that the standard does not promise."""
+
+    def to_numpy(self, array: Any) -> np.ndarray:
+        return np.array(self.xp.asarray(array, device=self.xp.Device("CPU_DEVICE")))
+
+
+def open_strict(device: str | None) -> Backend:
+    import array_api_strict as xp
+
+    try:
+        return Strict("array-api-strict", xp, xp.Device(device or "CPU_DEVICE"))
+    except ValueError:
+        raise DeviceError("get_backend", "array-api-strict has no such device", device=device) from None
+
+
+register_backend("array-api-strict", open_strict, install="pip install array-api-strict")
+
+
+class Row(NamedTuple):
+    """One row of the matrix: what get_backend is asked for, and the flags of array-api-strict meanwhile."""
+
+    spec: str
+    package: str
+    flags: dict[str, Any]
+
+
+# data-dependent shapes and boolean indexing cannot be captured or compiled, so one of the strict rows forbids them
+MATRIX = {
+    "numpy": Row("numpy", "numpy", {}),
+    "strict-2024.12": Row("array-api-strict:device1", "array-api-strict", {"api_version": "2024.12"}),
+    "strict-2025.12": Row(
+        "array-api-strict:device1",
+        "array-api-strict",
+        {"api_version": "2025.12", "boolean_indexing": False, "data_dependent_shapes": False},
+    ),
+    "strict-no_float64": Row("array-api-strict:no_float64", "array-api-strict", {"api_version": "2025.12"}),
+    "torch": Row("torch", "torch", {}),
+    "jax": Row("jax:cpu", "jax", {}),
+    "cupy": Row("cupy", "cupy", {}),
+}
+
+
+@cache
+def problem(name: str) -> str:
+    """Why a row of the matrix cannot run; empty when it can."""
+    try:
+        with flags(name):
+            backend = get_backend(MATRIX[name].spec)
+            backend.synchronize()
+    except (DeviceError, ImportError) as error:
+        return str(error)
+    if name == "torch":
+        import torch
+
+        torch.set_num_threads(1)  # a second thread pool beside BLAS slows both, and these arrays are tiny
+    return ""
+
+
+def flags(name: str) -> contextlib.AbstractContextManager[Any]:
+    """Hold array-api-strict to the version and the limits of a row of the matrix."""
+    row = MATRIX[name]
+    if not row.flags or importlib.util.find_spec("array_api_strict") is None:
+        return contextlib.nullcontext()
+    import array_api_strict
+
+    return array_api_strict.ArrayAPIStrictFlags(**row.flags)
+
+
+@pytest.fixture(params=list(MATRIX))
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Each backend of the matrix, open."""
+    why = problem(request.param)
+    if why:
+        pytest.skip(why)
+    with flags(request.param):
+        yield get_backend(MATRIX[request.param].spec)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-backend",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"fail if this backend cannot run; may be repeated; one of {', '.join(MATRIX)}",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in config.getoption("--require-backend"):
+        if name not in MATRIX:
+            raise pytest.UsageError(f"--require-backend: no such backend, got {name}; choose from {', '.join(MATRIX)}")
+        if problem(name):
+            raise pytest.UsageError(f"--require-backend {name}: {problem(name)}")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    runs, lines = [], []
+    for name, row in MATRIX.items():
+        # CuPy may be installed where there is no GPU; of the others the version says enough, without the import
+        if importlib.util.find_spec(row.package.replace("-", "_")) is None or name == "cupy":
+            why = problem(name)
+            if why:
+                lines.append(f"{name} skipped: {why}")
+                continue
+        try:
+            runs.append(f"{name} ({importlib.metadata.version(row.package)})")
+        except importlib.metadata.PackageNotFoundError:  # cupy's wheels bear the CUDA version in their name
+            runs.append(name)
+    return ["backends: " + ", ".join(runs), *lines]

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from xpnet.backend import Memory, get_backend
+from xpnet.data import Augment, Dataset, Feed, Normalize, from_arrays
+from xpnet.errors import ConfigError, ShapeError
+from xpnet.random import Key, permutation
+
+X = np.random.default_rng(1).integers(0, 256, (23, 5, 7, 3), dtype=np.uint8)
+Y = np.random.default_rng(2).integers(0, 4, 23)
+SET = from_arrays(X, Y, ["a", "b", "c", "d"])
+NUMPY = get_backend("numpy")
+RESIDENT = pytest.mark.parametrize("resident", [True, False], ids=["resident", "prefetched"])
+
+
+def collect(feed: Feed, epoch: int = 0, start: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    to_numpy = feed.backend.to_numpy
+    return [(to_numpy(x), to_numpy(y)) for x, y in feed.epoch(epoch, start)]
+
+
+def feed_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "xpnet-feed"]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    yield
+    assert not feed_threads()
+
+
+@RESIDENT
+def test_every_backend_serves_the_same_batches_in_the_same_order(backend, resident):
+    feed = Feed(SET, 4, backend, shuffle=True, seed=7, resident=resident)
+    order = permutation(Key(7, "shuffle", 3), 23)
+    batches = list(feed.epoch(3))
+    assert len(feed) == len(batches) == 6
+    for step, (x, y) in enumerate(batches):
+        rows = order[4 * step : 4 * step + 4]
+        assert x.dtype == backend.xp.float32
+        assert y.dtype == backend.xp.int64
+        assert x.device == y.device == backend.from_numpy(X).device
+        assert np.array_equal(backend.to_numpy(x), np.stack([X[r] for r in rows]).astype(np.float32))
+        assert backend.to_numpy(y).tolist() == [Y[r] for r in rows]
+    assert batches[-1][0].shape == (3, 5, 7, 3)
+
+
+@RESIDENT
+def test_without_shuffle_the_order_is_that_of_the_set(backend, resident):
+    batches = collect(Feed(SET, 10, backend, resident=resident))
+    assert [len(y) for _, y in batches] == [10, 10, 3]
+    assert np.array_equal(np.concatenate([x for x, _ in batches]), X)
+    assert np.array_equal(np.concatenate([y for _, y in batches]), Y)
+
+
+@RESIDENT
+def test_batches_come_normalized(backend, resident):
+    normalize = Normalize((0.2, 0.4, 0.6), (0.1, 0.2, 0.4), white=255.0)
+    feed = Feed(SET, 9, backend, normalize=normalize, shuffle=True, resident=resident)
+    order = permutation(Key(0, "shuffle", 0), 23)
+    x = np.concatenate([x for x, _ in collect(feed)])
+    expected = (X[order].astype(float) / 255 - [0.2, 0.4, 0.6]) / [0.1, 0.2, 0.4]
+    assert np.abs(x - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_vectors_are_served_on_every_backend(backend):
+    vectors = from_arrays(X.reshape(23, -1) / 255, Y)
+    normalize = Normalize((0.5,), (0.25,), white=1.0)
+    x = np.concatenate([x for x, _ in collect(Feed(vectors, 5, backend, normalize=normalize))])
+    assert np.allclose(x, (X.reshape(23, -1) / 255 - 0.5) / 0.25, atol=1e-5)
+
+
+def test_augmented_batches_are_the_same_bits_on_every_backend(backend):
+    feed = Feed(SET, 6, backend, shuffle=True, seed=2, augment=Augment(shift=1, flip=True))
+    reference = Feed(SET, 6, NUMPY, shuffle=True, seed=2, augment=Augment(shift=1, flip=True))
+    assert not feed.resident
+    for (x, y), (x0, y0) in zip(collect(feed, 1), collect(reference, 1), strict=True):
+        assert np.array_equal(x, x0)
+        assert np.array_equal(y, y0)
+
+
+def test_augmentation_is_drawn_from_the_seed_epoch_and_step():
+    augment = Augment(shift=2, flip=True)
+    batches = collect(Feed(SET, 6, NUMPY, seed=2, augment=augment), epoch=5)
+    for step, (x, _) in enumerate(batches):
+        assert np.array_equal(x, augment(X[6 * step : 6 * step + 6], Key(2, "augment", 5, step)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"shuffle": True}, {"shuffle": True, "resident": False}, {"shuffle": True, "augment": Augment(2, True)}],
+)
+@pytest.mark.parametrize("start", [0, 2, 5, 6])
+def test_an_epoch_entered_late_is_the_tail_of_the_whole(options, start):
+    feed = Feed(SET, 4, NUMPY, seed=3, **options)
+    whole, tail = collect(feed, 1), collect(feed, 1, start)
+    assert len(tail) == 6 - start
+    for (x, y), (x0, y0) in zip(tail, whole[start:], strict=True):
+        assert np.array_equal(x, x0)
+        assert np.array_equal(y, y0)
+
+
+def test_epochs_and_seeds_have_orders_of_their_own():
+    orders = [
+        np.concatenate([y for _, y in collect(Feed(SET, 4, NUMPY, shuffle=True, seed=seed), epoch)])
+        for seed, epoch in ((0, 0), (0, 1), (1, 0))
+    ]
+    assert not any(np.array_equal(a, b) for a, b in ((orders[0], orders[1]), (orders[0], orders[2])))
+    assert all(np.array_equal(np.sort(order), np.sort(Y)) for order in orders)
+
+
+def test_a_batch_larger_than_the_set_is_the_whole_set():
+    assert [len(y) for _, y in collect(Feed(SET, 1000, NUMPY, shuffle=True))] == [23]
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"resident": False}, {"augment": Augment()}])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_a_normalized_batch_may_be_written_without_touching_the_set(options, kind):
+    data = from_arrays(X.astype(kind), Y)
+    for x, _ in Feed(data, 4, NUMPY, normalize=Normalize((0.5,), (0.5,)), **options).epoch():
+        x[...] = -1
+    assert np.array_equal(data.x, X)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_x_gets_the_dtype_asked_for(dtype):
+    x, _ = next(Feed(SET, 4, NUMPY, dtype=dtype, normalize=Normalize((0.5,), (0.5,))).epoch())
+    assert x.dtype == np.dtype(dtype)
+
+
+def test_numpy_uses_the_set_where_it_lies():
+    feed = Feed(from_arrays(X.astype(np.float32), Y), 4, NUMPY)
+    assert feed.resident
+    assert np.shares_memory(next(feed.epoch())[0], feed.dataset.x)
+
+
+class Small(type(NUMPY)):  # type: ignore[misc]
+    """NumPy with a memory of a given size."""
+
+    def memory(self) -> Memory:
+        return Memory(1000, 1000, SIZES["total"])
+
+
+SIZES = {"total": 0}
+
+
+@pytest.mark.parametrize(("total", "fits"), [(0, True), (1000 + 4 * 2599, True), (1000 + 4 * 2599 - 1, False)])
+def test_a_set_lies_on_the_device_where_it_takes_a_quarter_of_the_free_memory(monkeypatch, total, fits):
+    import array_api_strict
+
+    monkeypatch.setitem(SIZES, "total", total)
+    backend = Small("small", array_api_strict, array_api_strict.Device("CPU_DEVICE"))
+    assert X.nbytes + Y.nbytes == 2599
+    assert Feed(SET, 4, backend).resident is fits
+
+
+def test_a_resident_set_is_moved_once(monkeypatch):
+    import array_api_strict
+
+    moved = []
+
+    class Counting(type(NUMPY)):  # type: ignore[misc]
+        def from_numpy(self, array):
+            moved.append(array.shape)
+            return super().from_numpy(array)
+
+    feed = Feed(SET, 4, Counting("counting", array_api_strict, array_api_strict.Device("CPU_DEVICE")), shuffle=True)
+    list(feed.epoch(0)), list(feed.epoch(1))
+    assert moved == [(23, 5, 7, 3), (23,), (23,), (23,)]  # the set, then an order an epoch
+
+
+# The thread
+
+
+def test_closing_an_epoch_early_ends_its_thread():
+    for taken in range(5):
+        batches = Feed(SET, 2, NUMPY, resident=False).epoch()
+        for _ in range(taken):
+            next(batches)
+        assert len(feed_threads()) == (1 if taken else 0)
+        batches.close()
+        assert not feed_threads()
+
+
+def test_leaving_a_loop_ends_the_thread():
+    for _ in Feed(SET, 2, NUMPY, augment=Augment(shift=1)).epoch():
+        break
+    assert not feed_threads()
+
+
+def test_an_epoch_that_is_run_through_leaves_no_thread():
+    batches = Feed(SET, 2, NUMPY, resident=False).epoch()
+    list(batches)
+    assert not feed_threads()
+
+
+class Failing(Augment):
+    def __call__(self, images, key):
+        if key.step == 2:
+            raise RuntimeError("the third batch is broken")
+        return super().__call__(images, key)
+
+
+def test_an_error_in_the_thread_is_raised_where_its_batch_was_due():
+    batches = Feed(SET, 2, NUMPY, augment=Failing()).epoch()
+    next(batches), next(batches)
+    with pytest.raises(RuntimeError, match="the third batch is broken"):
+        next(batches)
+    assert not feed_threads()
+
+
+def test_the_thread_stays_a_few_batches_ahead_and_no_more():
+    asked: list[int] = []
+    third = threading.Event()
+
+    class Watching(Augment):
+        def __call__(self, images, key):
+            asked.append(key.step)
+            if key.step == 3:
+                third.set()
+            return images.copy()
+
+    batches = Feed(SET, 2, NUMPY, augment=Watching()).epoch()
+    next(batches)
+    assert third.wait(10)  # one taken, two ready, the fourth in the making
+    assert asked == [0, 1, 2, 3]
+    batches.close()
+
+
+def test_a_thread_left_at_exit_does_not_keep_python_alive():
+    code = (
+        "import numpy as np\n"
+        "from xpnet.backend import get_backend\n"
+        "from xpnet.data import Feed, from_arrays\n"
+        "data = from_arrays(np.zeros((100, 5, 7, 3), np.uint8), np.arange(100) % 2)\n"
+        "batches = Feed(data, 2, get_backend('numpy'), resident=False).epoch()\n"
+        "next(batches)\n"
+        "print('end')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
+
+
+# Arguments
+
+VECTORS = from_arrays(X.reshape(23, -1) / 255, Y)
+BAD: dict[str, tuple[Dataset, int, dict, type[Exception], str]] = {
+    "batch of none": (SET, 0, {}, ConfigError, "batch_size is at least 1, got batch_size 0"),
+    "negative batch": (SET, -3, {}, ConfigError, "batch_size is at least 1, got batch_size -3"),
+    "integer dtype": (SET, 4, {"dtype": "int32"}, ConfigError, "floating type of numpy, got dtype 'int32'"),
+    "no dtype": (SET, 4, {"dtype": "float_power"}, ConfigError, "floating type of numpy, got dtype 'float_power'"),
+    "other channels": (
+        SET, 4, {"normalize": Normalize((0.1, 0.2), (1.0, 1.0))}, ShapeError,
+        "normalize and the samples have as many channels C, got normalize 2, sample (5, 7, 3)",
+    ),
+    "augmented vectors": (
+        VECTORS, 4, {"augment": Augment(1)}, ShapeError, "augment takes images (H, W, C), got sample (105,)",
+    ),
+    "resident and augmented": (
+        SET, 4, {"augment": Augment(1), "resident": True}, ConfigError, "so the set is not resident, got resident True",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("dataset", "size", "options", "kind", "message"), BAD.values(), ids=BAD.keys())
+def test_arguments_out_of_range_are_refused(dataset, size, options, kind, message):
+    with pytest.raises(kind, match=r"Feed: .*" + re.escape(message)):
+        Feed(dataset, size, NUMPY, **options)
+
+
+@pytest.mark.parametrize(("epoch", "start"), [(-1, 0), (0, -1), (0, 7)])
+def test_an_epoch_out_of_range_is_refused_at_once(epoch, start):
+    message = f"Feed.epoch: epoch is at least 0, start in 0..steps, got epoch {epoch}, start {start}, steps 6"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        Feed(SET, 4, NUMPY).epoch(epoch, start)

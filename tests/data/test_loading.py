@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import xpnet.data
+from xpnet.data import DATASETS, load
+from xpnet.errors import ConfigError, DataError
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("mnits", "did you mean 'mnist' or 'digits'?"),
+        ("fashion", "did you mean 'fashion-mnist'?"),
+        ("zzz", "choose one of cifar10, digits, fashion-mnist, mnist"),
+        ("", "choose one of"),
+    ],
+)
+def test_an_unknown_name_is_told_the_nearest_ones(name, hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = f"data: no such data set, folder or .npz file, got data {name!r}; {hint}"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(name)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("1,2")
+    with pytest.raises(
+        DataError, match=r"a\.csv: data is a folder of images by class or an \.npz file, got found a file"
+    ):
+        load(str(tmp_path / "a.csv"))
+
+
+def test_a_folder_named_like_a_data_set_is_reached_by_a_dot(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    assert len(load("digits")[1]) == 360
+    with pytest.raises(DataError, match="digits: the folder has one sub-folder of images a class"):
+        load("./digits")
+
+
+def test_a_path_may_start_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.savez(tmp_path / "set.npz", x=np.zeros((5, 3)), y=np.array([0, 1, 0, 1, 1]))
+    assert len(load("~/set.npz")[0]) == 4
+
+
+def test_the_names_offered_are_the_known_ones():
+    assert DATASETS == ("digits", "mnist", "fashion-mnist", "cifar10")
+    assert all(hasattr(xpnet.data, name) for name in xpnet.data.__all__)
+
+
+def test_importing_the_package_loads_no_heavy_module():
+    code = "import sys, xpnet.data; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "numpy" in loaded
+    assert not loaded & {"PIL", "pooch", "rich", "requests", "torch", "jax", "cupy", "tarfile", "matplotlib", "typer"}

@@ -1,0 +1,114 @@
+"""Activations, softmax and dropout."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests import oracles
+from tests.harness import booleans, check_op, put, raises, sample
+from xpnet import ops
+from xpnet.errors import ConfigError, DTypeError, ShapeError
+
+X = sample(2, 5, 7, low=-3, high=3)
+
+
+def _torch(name):
+    def run(x, slope=0.01, axis=-1):
+        import torch.nn.functional as F
+
+        settings = {"leaky_relu": [slope], "softmax": [axis], "log_softmax": [axis]}
+        return F.gelu(x, approximate="tanh") if name == "gelu" else getattr(F, name)(x, *settings.get(name, []))
+
+    return run
+
+
+NAMES = ["relu", "leaky_relu", "sigmoid", "tanh", "gelu", "softmax", "log_softmax"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("relu", {}),
+        ("leaky_relu", {}),
+        ("leaky_relu", {"slope": 0.4}),
+        ("sigmoid", {}),
+        ("tanh", {}),
+        ("gelu", {}),
+        ("softmax", {}),
+        ("softmax", {"axis": 1}),
+        ("log_softmax", {}),
+        ("log_softmax", {"axis": 0}),
+    ],
+    ids=str,
+)
+def test_an_activation_agrees_with_its_definition_and_with_autograd(backend, name, options):
+    batch = () if options.get("axis") == 0 else (0,)
+    oracle = getattr(oracles, name)
+    check_op(getattr(ops, name), [X], options, backend, oracle=oracle, torch_oracle=_torch(name), batch=batch,
+             length=8)
+
+
+def test_dropout_scales_what_the_mask_keeps(backend):
+    mask = booleans(2, 5, 7)
+    check_op(ops.dropout, [X, mask], {"rate": 0.25}, backend, oracle=oracles.dropout, linear=[0], batch=[0, 1],
+             length=2)
+
+
+def test_relu_has_no_slope_at_zero(backend):
+    _, vjp = ops.relu(put(backend, np.array([-1.0, 0.0, 1.0]), np.float32))
+    (dx,) = vjp(put(backend, np.array([5.0, 5.0, 5.0]), np.float32), (True,))
+    assert backend.to_numpy(dx).tolist() == [0, 0, 5]
+
+
+def test_relu_does_not_hide_a_nan(backend):
+    y, _ = ops.relu(put(backend, np.array([np.nan, -1.0]), np.float32))
+    assert np.isnan(backend.to_numpy(y)).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "gelu", "softmax", "log_softmax"])
+def test_large_inputs_do_not_overflow(backend, name):
+    x = np.array([[-1e4, -90.0, 0.0, 90.0, 1e4]])
+    far = {"sigmoid": [0, 0, 0.5, 1, 1], "tanh": [-1, -1, 0, 1, 1], "gelu": [0, 0, 0, 90, 1e4]}
+    far |= {"softmax": [0, 0, 0, 0, 1], "log_softmax": [-2e4, -10090, -1e4, -9910, 0]}
+    with np.errstate(over="raise", invalid="raise"):
+        y, vjp = getattr(ops, name)(put(backend, x, np.float32))
+        (dx,) = vjp(put(backend, np.ones_like(x), np.float32), (True,))
+    np.testing.assert_allclose(backend.to_numpy(y)[0], far[name], rtol=1e-6, atol=1e-30)
+    assert np.all(np.isfinite(backend.to_numpy(dx)))
+
+
+def test_softmax_of_a_masked_class_is_zero(backend):
+    y, vjp = ops.softmax(put(backend, np.array([[0.0, -np.inf, 0.0]]), np.float32))
+    (dx,) = vjp(put(backend, np.array([[1.0, 2.0, 3.0]]), np.float32), (True,))
+    np.testing.assert_allclose(backend.to_numpy(y), [[0.5, 0, 0.5]])
+    np.testing.assert_allclose(backend.to_numpy(dx), [[-0.5, 0, 0.5]])
+
+
+def test_softmax_keeps_working_on_one_class(backend):
+    y, _ = ops.softmax(put(backend, sample(2, 1), np.float32))
+    assert backend.to_numpy(y).tolist() == [[1], [1]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_activation_of_integers_is_an_error(backend, name):
+    with raises(DTypeError, name, "int64"):
+        getattr(ops, name)(backend.from_numpy(np.arange(6).reshape(2, 3)))
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("axis", [3, -4])
+def test_softmax_over_an_axis_that_is_not_there_is_an_error(name, axis):
+    with raises(ShapeError, name, axis, (2, 5, 7)):
+        getattr(ops, name)(X, axis=axis)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5])
+def test_a_dropout_rate_outside_0_to_1_is_an_error(rate):
+    with raises(ConfigError, "dropout", rate):
+        ops.dropout(X, booleans(2, 5, 7), rate=rate)
+
+
+def test_a_dropout_mask_of_another_shape_is_an_error():
+    with raises(ShapeError, "dropout", (2, 5, 7), (2, 5)):
+        ops.dropout(X, booleans(2, 5), rate=0.5)

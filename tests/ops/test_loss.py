@@ -1,0 +1,194 @@
+"""Losses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests import oracles
+from tests.harness import check_op, few_on_jax, integers, put, raises, sample
+from xpnet import ops
+from xpnet.errors import ConfigError, DTypeError, ShapeError
+
+N, K = 5, 4
+Z, LABELS = sample(N, K), integers(N, high=K)
+SOFT = np.exp(oracles.log_softmax(sample(N, K, seed=3))).astype(np.float32).astype(np.float64)
+WEIGHTS = sample(K, seed=5, low=0.5, high=3)
+SIGNS = 2 * integers(7, high=2) - 1
+REDUCTIONS = ["mean", "sum", "none"]
+reductions = pytest.mark.parametrize("reduction", REDUCTIONS)
+
+
+def batch_of(reduction, *inputs):
+    """The mean of no samples is not a number, so N=0 and N=1 are tried with the other reductions."""
+    return () if reduction == "mean" else inputs
+
+
+def _torch_cross_entropy(z, labels, label_smoothing=0.0, class_weights=None, reduction="mean"):
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(z, labels, class_weights, reduction=reduction, label_smoothing=label_smoothing)
+
+
+@reductions
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("labels", [LABELS, SOFT], ids=["labels", "soft targets"])
+def test_cross_entropy_agrees_with_its_definition_and_with_autograd(backend, labels, weights, smoothing, reduction):
+    few_on_jax(backend, reduction == "mean")
+    options = {"label_smoothing": smoothing, "class_weights": weights, "reduction": reduction}
+    check_op(ops.softmax_cross_entropy, [Z, labels], options, backend, oracle=oracles.softmax_cross_entropy,
+             torch_oracle=_torch_cross_entropy, differentiable=[0], batch=batch_of(reduction, 0, 1), length=20)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64, np.uint8])
+def test_labels_may_be_any_integers(backend, kind):
+    loss, vjp = ops.softmax_cross_entropy(put(backend, Z, np.float32), backend.from_numpy(LABELS.astype(kind)))
+    np.testing.assert_allclose(backend.to_numpy(loss), oracles.softmax_cross_entropy(Z, LABELS), rtol=1e-6)
+    dz, dlabels = vjp(put(backend, np.array(1.0), np.float32), (True, True))
+    assert dz.shape == (N, K) and dlabels is None
+
+
+def test_cross_entropy_of_huge_logits_is_finite(backend):
+    z = np.array([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]])
+    loss, vjp = ops.softmax_cross_entropy(put(backend, z, np.float32), put(backend, np.array([0, 0])))
+    np.testing.assert_allclose(backend.to_numpy(loss), 1e4)
+    dz, _ = vjp(put(backend, np.array(1.0), np.float32), (True, False))
+    np.testing.assert_allclose(backend.to_numpy(dz), [[0, 0, 0], [-0.5, 0.5, 0]], atol=1e-30)
+
+
+def test_binary_cross_entropy_of_huge_logits_is_finite(backend):
+    z, t = np.array([1e4, -1e4, 1e4, -1e4]), np.array([1.0, 0.0, 0.0, 1.0])
+    with np.errstate(over="raise", invalid="raise"):
+        loss, vjp = ops.binary_cross_entropy(put(backend, z, np.float32), put(backend, t, np.float32), reduction="none")
+        dz, _ = vjp(put(backend, np.ones(4), np.float32), (True, False))
+    assert backend.to_numpy(loss).tolist() == [0, 0, 1e4, 1e4]
+    np.testing.assert_allclose(backend.to_numpy(dz), [0, 0, 1, -1], atol=1e-30)
+
+
+def _torch_binary(z, t, reduction="mean"):
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    return binary_cross_entropy_with_logits(z, t, reduction=reduction)
+
+
+@reductions
+@pytest.mark.parametrize("shape", [(7,), (5, 3)], ids=str)
+def test_binary_cross_entropy_agrees_with_its_definition_and_with_autograd(backend, shape, reduction):
+    arrays = [sample(*shape), sample(*shape, seed=1, low=0, high=1)]
+    check_op(ops.binary_cross_entropy, arrays, {"reduction": reduction}, backend, oracle=oracles.binary_cross_entropy,
+             torch_oracle=_torch_binary, differentiable=[0], batch=batch_of(reduction, 0, 1), length=20)
+
+
+def _torch_mse(y, target, reduction="mean"):
+    from torch.nn.functional import mse_loss
+
+    return mse_loss(y, target, reduction=reduction)
+
+
+@reductions
+@pytest.mark.parametrize("shape", [(7,), (5, 3), (2, 5, 3)], ids=str)
+def test_mean_squared_error_agrees_with_its_definition_and_with_autograd(backend, shape, reduction):
+    arrays = [sample(*shape), sample(*shape, seed=1)]
+    check_op(ops.mean_squared_error, arrays, {"reduction": reduction}, backend, oracle=oracles.mean_squared_error,
+             torch_oracle=_torch_mse, batch=batch_of(reduction, 0, 1), length=30)
+
+
+@reductions
+@pytest.mark.parametrize("margin", [0.93, 0.31])  # the scores differ by multiples of 0.2: not on a kink
+@pytest.mark.parametrize("scores", [Z, sample(7)], ids=["classes", "signs"])
+def test_hinge_loss_agrees_with_its_definition(backend, scores, margin, reduction):
+    labels = LABELS if scores.ndim == 2 else SIGNS
+    check_op(ops.hinge_loss, [scores, labels], {"margin": margin, "reduction": reduction}, backend,
+             oracle=oracles.hinge_loss, batch=batch_of(reduction, 0, 1), length=20)
+
+
+@reductions
+@pytest.mark.parametrize("scores", [Z, sample(7)], ids=["classes", "signs"])
+def test_perceptron_loss_agrees_with_its_definition(backend, scores, reduction):
+    labels = LABELS if scores.ndim == 2 else SIGNS
+    check_op(ops.perceptron_loss, [scores, labels], {"reduction": reduction}, backend,
+             oracle=oracles.perceptron_loss, batch=batch_of(reduction, 0, 1), length=20)
+
+
+def test_a_sample_classified_with_margin_has_no_hinge_gradient(backend):
+    scores, labels = np.array([[3.0, 0.5, 1.0], [0.0, 0.5, 3.0]]), np.array([0, 1])
+    loss, vjp = ops.hinge_loss(put(backend, scores, np.float32), backend.from_numpy(labels), reduction="none")
+    assert backend.to_numpy(loss).tolist() == [0, 4]
+    ds, _ = vjp(put(backend, np.array([1.0, 10.0]), np.float32), (True, False))
+    assert backend.to_numpy(ds).tolist() == [[0, 0, 0], [10, -20, 10]]
+
+
+def test_a_sample_classified_right_has_no_perceptron_gradient(backend):
+    scores, labels = np.array([[3.0, 0.5, 1.0], [0.0, 0.5, 3.0]]), np.array([0, 1])
+    loss, vjp = ops.perceptron_loss(put(backend, scores, np.float32), backend.from_numpy(labels), reduction="none")
+    assert backend.to_numpy(loss).tolist() == [0, 2.5]
+    ds, _ = vjp(put(backend, np.array([1.0, 10.0]), np.float32), (True, False))
+    assert backend.to_numpy(ds).tolist() == [[0, 0, 0], [0, -10, 10]]
+
+
+ALL = {
+    "softmax_cross_entropy": (Z, LABELS),
+    "binary_cross_entropy": (Z, SOFT),
+    "mean_squared_error": (Z, SOFT),
+    "hinge_loss": (Z, LABELS),
+    "perceptron_loss": (Z, LABELS),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_default_reduction_is_the_mean(name):
+    loss = getattr(ops, name)
+    assert loss(*ALL[name])[0] == loss(*ALL[name], reduction="mean")[0]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_unknown_reduction_is_an_error(name):
+    with raises(ConfigError, name, "'average'"):
+        getattr(ops, name)(*ALL[name], reduction="average")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_batch_of_another_size_than_its_labels_is_an_error(name):
+    scores, labels = ALL[name]
+    with raises(ShapeError, name, (5, 4), labels[:3].shape):
+        getattr(ops, name)(scores, labels[:3])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_loss_of_integer_scores_is_an_error(backend, name):
+    labels = put(backend, ALL[name][1], np.float32)
+    with raises(DTypeError, name, "int64"):
+        getattr(ops, name)(backend.from_numpy(integers(N, K, high=9)), labels)
+
+
+@pytest.mark.parametrize("name", ["hinge_loss", "perceptron_loss"])
+def test_labels_that_are_not_integers_are_an_error(name):
+    with raises(DTypeError, name, "float64"):
+        getattr(ops, name)(Z, LABELS.astype(np.float64))
+
+
+def test_one_dimensional_labels_of_cross_entropy_that_are_not_integers_are_an_error():
+    with raises(DTypeError, "softmax_cross_entropy", "float64"):
+        ops.softmax_cross_entropy(Z, LABELS.astype(np.float64))
+
+
+def test_soft_targets_of_another_precision_are_an_error():
+    with raises(DTypeError, "softmax_cross_entropy", "float32", "float64"):
+        ops.softmax_cross_entropy(Z, SOFT.astype(np.float32))
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.5])
+def test_label_smoothing_outside_0_to_1_is_an_error(smoothing):
+    with raises(ConfigError, "softmax_cross_entropy", smoothing):
+        ops.softmax_cross_entropy(Z, LABELS, label_smoothing=smoothing)
+
+
+def test_class_weights_of_another_length_are_an_error():
+    with raises(ShapeError, "softmax_cross_entropy", (3,), (5, 4)):
+        ops.softmax_cross_entropy(Z, LABELS, class_weights=np.ones(3))
+
+
+def test_logits_of_another_rank_are_an_error():
+    with raises(ShapeError, "softmax_cross_entropy", (5, 4, 1)):
+        ops.softmax_cross_entropy(Z[..., None], LABELS)

@@ -1,0 +1,135 @@
+"""Max, average and global average pooling."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests import oracles
+from tests.harness import check_op, few_on_jax, integers, put, raises, sample
+from xpnet import ops
+from xpnet.errors import ConfigError, DTypeError, ShapeError
+
+X = sample(2, 5, 7, 3)  # (N, H, W, C)
+
+GEOMETRIES = {
+    "apart": {"kernel_size": 2},
+    "apart with a remainder": {"kernel_size": (3, 2)},
+    "overlapping": {"kernel_size": 3, "stride": 2},
+    "overlapping, stride 1": {"kernel_size": (2, 3), "stride": 1},
+    "kernel is the image": {"kernel_size": (5, 7)},
+    "kernel is one pixel": {"kernel_size": 1},
+    "stride beyond the kernel": {"kernel_size": (1, 2), "stride": (3, 4)},
+    "padded": {"kernel_size": (3, 2), "stride": (2, 2), "padding": (1, 1)},
+    "padded beyond the image": {"kernel_size": (6, 8), "stride": 3, "padding": (3, 4)},
+    "ceil": {"kernel_size": 2, "ceil_mode": True},
+    "ceil, overlapping": {"kernel_size": (3, 4), "stride": (3, 2), "ceil_mode": True},
+    "ceil, padded": {"kernel_size": 3, "stride": 2, "padding": (1, 0), "ceil_mode": True},
+    "ceil, a last window in the padding is dropped": {"kernel_size": 2, "stride": 3, "padding": 1, "ceil_mode": True},
+    "ceil, stride beyond the kernel": {"kernel_size": 2, "stride": (3, 5), "ceil_mode": True},
+}
+ON_JAX = ("overlapping", "ceil, padded")
+
+
+def _torch_pool(name):
+    def run(x, kernel_size, stride=None, padding=0, ceil_mode=False, **options):
+        import torch.nn.functional as F
+
+        y = getattr(F, name)(x.permute(0, 3, 1, 2), kernel_size, stride, padding, ceil_mode=ceil_mode, **options)
+        return y.permute(0, 2, 3, 1)
+
+    return run
+
+
+TORCH_MAX, TORCH_AVG = _torch_pool("max_pool2d"), _torch_pool("avg_pool2d")
+
+
+@pytest.mark.parametrize("case", GEOMETRIES)
+def test_max_pool2d_agrees_with_its_definition_and_with_autograd(backend, case):
+    few_on_jax(backend, case in ON_JAX)
+    check_op(ops.max_pool2d, [X], GEOMETRIES[case], backend, oracle=oracles.max_pool2d, torch_oracle=TORCH_MAX,
+             batch=[0], length=9)
+
+
+@pytest.mark.parametrize("count_include_pad", [True, False], ids=["with padding", "without padding"])
+@pytest.mark.parametrize("case", GEOMETRIES)
+def test_avg_pool2d_agrees_with_its_definition_and_with_autograd(backend, case, count_include_pad):
+    few_on_jax(backend, case in ON_JAX)
+    options = {**GEOMETRIES[case], "count_include_pad": count_include_pad}
+    check_op(ops.avg_pool2d, [X], options, backend, oracle=oracles.avg_pool2d, torch_oracle=TORCH_AVG, linear=[0],
+             batch=[0], length=50)
+
+
+def test_global_avg_pool2d_is_the_mean_over_height_and_width(backend):
+    check_op(ops.global_avg_pool2d, [X], {}, backend, oracle=oracles.global_avg_pool2d, linear=[0], batch=[0],
+             length=35)
+
+
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_the_stride_is_the_kernel_size_unless_given(name):
+    y, _ = getattr(ops, name)(X, kernel_size=(2, 3))
+    z, _ = getattr(ops, name)(X, kernel_size=(2, 3), stride=(2, 3))
+    assert np.array_equal(y, z)
+
+
+def test_on_a_tie_the_gradient_goes_to_the_first_maximum_in_the_window(backend):
+    x = np.array([[1.0, 3.0, 3.0], [3.0, 3.0, 2.0]]).reshape(1, 2, 3, 1)
+    _, vjp = ops.max_pool2d(put(backend, x, np.float32), kernel_size=2, stride=1)
+    (dx,) = vjp(put(backend, np.array([10.0, 100.0]).reshape(1, 1, 2, 1), np.float32), (True,))
+    assert backend.to_numpy(dx)[0, ..., 0].tolist() == [[0, 110, 0], [0, 0, 0]]
+
+
+def test_where_all_of_a_window_ties_the_gradient_goes_to_its_first_pixel(backend):
+    _, vjp = ops.max_pool2d(put(backend, np.zeros((1, 4, 4, 1)), np.float32), kernel_size=2)
+    (dx,) = vjp(put(backend, np.ones((1, 2, 2, 1)), np.float32), (True,))
+    want = [[1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
+    assert backend.to_numpy(dx)[0, ..., 0].tolist() == want
+
+
+def test_padding_never_wins_over_a_negative_pixel(backend):
+    x = np.full((1, 3, 3, 1), -5.0)
+    y, vjp = ops.max_pool2d(put(backend, x, np.float32), kernel_size=3, stride=2, padding=1, ceil_mode=True)
+    assert np.all(backend.to_numpy(y) == -5)
+    (dx,) = vjp(y, (True,))
+    assert backend.to_numpy(dx).sum() == backend.to_numpy(y).sum()
+
+
+def test_max_pool2d_does_not_hide_a_nan(backend):
+    x = np.array([[1.0, np.nan], [2.0, 3.0]]).reshape(1, 2, 2, 1)
+    y, _ = ops.max_pool2d(put(backend, x, np.float32), kernel_size=2)
+    assert np.isnan(backend.to_numpy(y)).all()
+
+
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_a_window_larger_than_the_padded_image_is_an_error(name):
+    with raises(ShapeError, name, "8", "7"):
+        getattr(ops, name)(X, kernel_size=(2, 8))
+
+
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_padding_beyond_half_the_window_is_an_error(name):
+    with raises(ConfigError, name, 2, 3):
+        getattr(ops, name)(X, kernel_size=3, padding=2)
+
+
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+@pytest.mark.parametrize(
+    ("setting", "value"), [("kernel_size", 0), ("stride", 0), ("stride", (2, -1)), ("padding", -1)]
+)
+def test_a_pooling_setting_below_its_least_value_is_an_error(name, setting, value):
+    with raises(ConfigError, name, setting, value):
+        getattr(ops, name)(X, **{"kernel_size": 2, setting: value})
+
+
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d", "global_avg_pool2d"])
+def test_pooling_an_array_that_is_no_batch_of_images_is_an_error(name):
+    options = {} if name.startswith("global") else {"kernel_size": 2}
+    with raises(ShapeError, name, (5, 7, 3)):
+        getattr(ops, name)(X[0], **options)
+
+
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d", "global_avg_pool2d"])
+def test_pooling_integers_is_an_error(backend, name):
+    options = {} if name.startswith("global") else {"kernel_size": 2}
+    with raises(DTypeError, name, "int64"):
+        getattr(ops, name)(backend.from_numpy(integers(2, 5, 7, 3, high=9)), **options)

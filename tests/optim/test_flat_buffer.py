@@ -1,0 +1,146 @@
+"""One flat array for all parameters: what is bound to it, and what happens when somebody rebinds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.harness import raises
+from tests.optim.parameters import SHAPES, Parameter, gradients, hosts, parameters, values
+from xpnet.backend import Backend, get_backend
+from xpnet.errors import CheckpointError, ConfigError, DTypeError, ShapeError
+from xpnet.optim import SGD, FlatBuffer
+
+SIZE = sum(int(np.prod(shape)) for shape in SHAPES.values())
+
+
+def concat(by_path: dict[str, np.ndarray]) -> np.ndarray:
+    return np.concatenate([x.reshape(-1) for x in by_path.values()])
+
+
+def test_packing_keeps_every_value_and_shape(backend: Backend) -> None:
+    made = parameters(backend)
+    flat = FlatBuffer(made)
+    assert flat.size == SIZE
+    assert tuple(flat.value.shape) == (SIZE,)
+    assert np.array_equal(backend.to_numpy(flat.value), concat(values(0)))
+    assert all(np.array_equal(x, values(0)[path]) for path, x in hosts(made).items())
+
+
+def test_new_values_reach_every_parameter(backend: Backend) -> None:
+    made = parameters(backend)
+    flat = FlatBuffer(made)
+    flat.replace(backend.from_numpy(concat(values(9)).astype(np.float32)))
+    assert all(np.array_equal(x, values(9)[path]) for path, x in hosts(made).items())
+
+
+def test_views_stay_bound_through_steps_where_arrays_can_be_written(backend: Backend) -> None:
+    made = parameters(backend)
+    optimizer = SGD(made, 0.1, momentum=0.9)
+    value, data = optimizer.flat.value, [p.data for p in made]
+    for step in range(3):
+        optimizer.step(gradients(made, step))
+    assert optimizer.flat.in_place == (backend.name != "jax")
+    if optimizer.flat.in_place:
+        assert optimizer.flat.value is value
+        assert all(p.data is x for p, x in zip(made, data, strict=True))
+    assert np.array_equal(backend.to_numpy(optimizer.flat.value), concat(hosts(made)))
+
+
+def test_data_bound_by_somebody_else_is_taken_in(backend: Backend) -> None:
+    made = parameters(backend)
+    flat = FlatBuffer(made)
+    value, new = flat.value, np.full(SHAPES["fc1.bias"], 5, np.float32)
+    made[1].data = backend.from_numpy(new)
+    assert flat.refresh() is False
+    want = values(0) | {"fc1.bias": new}
+    assert np.array_equal(backend.to_numpy(flat.value), concat(want))
+    if flat.in_place:
+        assert flat.value is value  # a captured graph still points at it
+        made[1].data[...] = 6.0
+        assert np.array_equal(backend.to_numpy(flat.value), concat(want | {"fc1.bias": new + 1}))
+
+
+def test_parameters_may_swap_their_data() -> None:
+    a, b = Parameter("a", np.asarray([1.0, 2.0])), Parameter("b", np.asarray([3.0, 4.0]))
+    flat = FlatBuffer([a, b])
+    a.data, b.data = b.data, a.data
+    flat.refresh()
+    assert flat.value.tolist() == [3, 4, 1, 2]
+    assert a.data.tolist() == [3, 4]
+
+
+def test_moving_the_model_moves_the_buffer(backend: Backend) -> None:
+    made = parameters(get_backend("numpy"))
+    flat = FlatBuffer(made)
+    for p in made:
+        p.data = backend.from_numpy(np.asarray(p.data))
+    assert flat.refresh() is (backend.name != "numpy")
+    assert flat.backend == backend
+    assert np.array_equal(backend.to_numpy(flat.value), concat(values(0)))
+
+
+def test_gathering_lays_zeros_where_there_is_no_gradient(backend: Backend) -> None:
+    made = parameters(backend)
+    flat = FlatBuffer(made)
+    for absent in ((), ("fc1.bias", "conv.bias"), ()):
+        found = gradients(made, 0, *absent)
+        want = {path: 0 * g if path in absent else g for path, g in values(1000).items()}
+        got = flat.gather([found.get(p) for p in made])
+        assert np.array_equal(backend.to_numpy(got), concat(want))
+
+
+def test_a_parameter_that_comes_twice_is_kept_once() -> None:
+    p, q = Parameter("p", np.ones(2)), Parameter("q", np.ones(3))
+    assert FlatBuffer([p, q, p]).parameters == (p, q)
+
+
+def test_a_parameter_of_no_elements_is_no_obstacle(backend: Backend) -> None:
+    made = [Parameter("empty", backend.xp.zeros((0, 3), device=backend.device)), *parameters(backend)]
+    made[0].data = backend.from_numpy(np.zeros((0, 3), np.float32))
+    optimizer = SGD(made, 0.5, clip_norm=1e9)
+    optimizer.step({made[0]: made[0].data} | gradients(made[1:], 0))
+    want = {path: (x - 0.5 * values(1000)[path]) for path, x in values(0).items()}
+    assert tuple(made[0].data.shape) == (0, 3)
+    assert all(np.allclose(hosts(made[1:])[path], x, atol=1e-6) for path, x in want.items())
+
+
+def test_named_arrays_come_back_as_they_went() -> None:
+    flat = FlatBuffer(parameters(get_backend("numpy")))
+    named = flat.split(np.arange(float(SIZE)))
+    assert {path: x.shape for path, x in named.items()} == SHAPES
+    assert np.array_equal(flat.join(named), np.arange(float(SIZE)))
+
+
+def test_parameters_that_cannot_share_a_buffer_are_refused() -> None:
+    pytest.importorskip("torch")
+    numpy, torch = get_backend("numpy"), get_backend("torch")
+    single, double = Parameter("a", np.ones(2, np.float32)), Parameter("b", np.ones(2))
+    with raises(ConfigError, "FlatBuffer", "parameters 0"):
+        FlatBuffer([])
+    with raises(ConfigError, "FlatBuffer", "a float32", "b float64"):
+        FlatBuffer([single, double])
+    with raises(ConfigError, "FlatBuffer", f"a {numpy.spec}", f"c {torch.spec}"):
+        FlatBuffer([single, Parameter("c", torch.from_numpy(np.ones(2, np.float32)))])
+    with raises(DTypeError, "labels", "int64"):
+        FlatBuffer([Parameter("labels", np.ones(2, np.int64))])
+
+
+def test_a_parameter_that_changes_its_shape_is_refused() -> None:
+    made = parameters(get_backend("numpy"))
+    flat = FlatBuffer(made)
+    made[0].data = np.zeros((4, 3), np.float32)
+    with raises(ShapeError, "fc1.weight", "(4, 3)", "(3, 4)"):
+        flat.refresh()
+
+
+def test_two_parameters_of_one_path_cannot_be_named() -> None:
+    flat = FlatBuffer([Parameter("w", np.ones(2)), Parameter("w", np.ones(2))])
+    with raises(ConfigError, "FlatBuffer", "'w'", "times 2"):
+        flat.split(np.zeros(4))
+
+
+def test_joining_an_array_of_another_shape_is_refused() -> None:
+    flat = FlatBuffer([Parameter("w", np.ones((2, 3)))])
+    with pytest.raises(CheckpointError, match=r"w: .*\(3, 2\).*\(2, 3\)"):
+        flat.join({"w": np.zeros((3, 2))})

@@ -1,0 +1,202 @@
+"""Checkpoint files: what is in them, what is not accepted, and that none is ever half-written."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+
+import numpy as np
+import pytest
+
+from tests.harness import raises
+from tests.train.fitting import assert_same_state, noisy_net, some_digits, trainer
+from xpnet import models
+from xpnet.errors import CheckpointError
+from xpnet.train import Checkpoint, Trainer, read_checkpoint, write_checkpoint
+from xpnet.train.checkpoint import FORMAT_VERSION
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A trained network, and its file."""
+    fit = trainer(noisy_net(), optimizer="adam", lr=0.01)
+    fit.fit(some_digits(64), epochs=1, batch_size=32)
+    file = tmp_path_factory.mktemp("saved") / "checkpoint.safetensors"
+    write_checkpoint(file, fit.checkpoint(note="näive ☃"))
+    return fit, file
+
+
+def parsed(raw: bytes) -> tuple[dict[str, np.ndarray], dict]:
+    """A safetensors file as its specification has it: header length, JSON header, then the numbers; no more."""
+    (length,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8 : 8 + length])
+    meta, body, arrays = json.loads(header.pop("__metadata__")["xpnet"]), raw[8 + length :], {}
+    end = 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        start, stop = entry["data_offsets"]
+        assert start == end
+        dtype = {"F32": "<f4", "F64": "<f8"}[entry["dtype"]]
+        arrays[name] = np.frombuffer(body[start:stop], dtype).reshape(entry["shape"])
+        end = stop
+    assert end == len(body)
+    return arrays, meta
+
+
+def test_a_file_is_safetensors_with_json_and_nothing_else(saved):
+    fit, file = saved
+    arrays, meta = parsed(file.read_bytes())
+    state, (slots, scalars) = fit.model.state_dict(), fit.optimizer.state_dict()
+    want = {f"model.{k}": v for k, v in state.items()} | {f"optimizer.{k}": v for k, v in slots.items()}
+    assert arrays.keys() == want.keys()
+    for name, values in want.items():
+        assert np.array_equal(arrays[name], values), name
+    assert meta["format_version"] == FORMAT_VERSION
+    assert meta["optimizer"] == scalars
+    assert meta["note"] == "näive ☃"
+    assert meta["history"] == fit.history
+
+
+def test_what_is_read_is_what_was_written(saved):
+    fit, file = saved
+    assert_same_state(read_checkpoint(file), fit.checkpoint())
+
+
+def test_reading_unpickles_nothing(saved, monkeypatch):
+    import pickle
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a checkpoint was unpickled")
+
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    read_checkpoint(saved[1])
+
+
+def test_a_file_cut_short_anywhere_is_refused(saved, tmp_path):
+    raw, cut = saved[1].read_bytes(), tmp_path / "cut"
+    (header,) = struct.unpack("<Q", raw[:8])
+    lengths = [*range(12), *range(12, 8 + header, 37), *range(7 + header, 10 + header)]
+    for length in [*lengths, *range(10 + header, len(raw), len(raw) // 60), len(raw) - 4, len(raw) - 1]:
+        cut.write_bytes(raw[:length])
+        with raises(CheckpointError, str(cut), "cut short"):
+            read_checkpoint(cut)
+
+
+def test_bytes_after_the_end_are_refused(saved, tmp_path):
+    (tmp_path / "long").write_bytes(saved[1].read_bytes() + b"\0\0\0\0")
+    with raises(CheckpointError, str(tmp_path / "long"), "error"):
+        read_checkpoint(tmp_path / "long")
+
+
+def test_a_damaged_header_is_refused_or_read_but_never_another_error(tmp_path):
+    fit, file = Trainer(models.softmax((2, 2, 1), 2)), tmp_path / "damaged"
+    write_checkpoint(file, fit.checkpoint())
+    raw, draw = file.read_bytes(), np.random.default_rng(0)
+    (header,) = struct.unpack("<Q", raw[:8])
+    refused = 0
+    for i in range(8 + header):
+        damaged = bytearray(raw)
+        damaged[i] = draw.integers(32, 127)
+        file.write_bytes(damaged)
+        try:
+            read_checkpoint(file)
+        except CheckpointError:
+            refused += 1
+    assert refused > header // 4
+
+
+@pytest.mark.parametrize("raw", [b"", b"hello, world, this is a text", bytes(64), b"\x80\x04K\x01.", b"\xff" * 64])
+def test_a_file_of_something_else_is_refused(raw, tmp_path):
+    (tmp_path / "other").write_bytes(raw)
+    with raises(CheckpointError, str(tmp_path / "other"), "whole safetensors file"):
+        read_checkpoint(tmp_path / "other")
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}, {"xpnet": "[]"}, {"xpnet": '{"format_version": "1"}'}])
+def test_a_safetensors_file_of_another_program_is_refused(metadata, tmp_path):
+    from safetensors.numpy import save_file
+
+    file = tmp_path / "theirs.safetensors"
+    save_file({"weight": np.zeros(3, np.float32)}, file, metadata)
+    with raises(CheckpointError, str(file), "written by xpnet"):
+        read_checkpoint(file)
+
+
+def test_a_newer_format_is_refused_with_both_versions(saved, tmp_path):
+    newer = read_checkpoint(saved[1])
+    newer.meta["format_version"] = FORMAT_VERSION + 41
+    write_checkpoint(tmp_path / "newer", newer)
+    with raises(CheckpointError, str(tmp_path / "newer"), f"at most {FORMAT_VERSION}", "42", "install a newer"):
+        read_checkpoint(tmp_path / "newer")
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    for place in (tmp_path / "none", tmp_path):
+        with raises(CheckpointError, str(place), "no such file"):
+            read_checkpoint(place)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1, 1, 1)])
+def test_arrays_of_any_shape_come_back(shape, tmp_path):
+    values = np.full(shape, math.pi, np.float32)
+    write_checkpoint(tmp_path / "file", Checkpoint({"a.b": values}, meta={"format_version": 1}))
+    back = read_checkpoint(tmp_path / "file").model["a.b"]
+    assert back.shape == shape
+    assert np.array_equal(back, values)
+
+
+def test_strided_arrays_come_back(tmp_path):
+    values = np.arange(24, dtype=np.float32).reshape(4, 6)[::-1, ::2].T
+    write_checkpoint(tmp_path / "file", Checkpoint({"w": values}, meta={"format_version": 1}))
+    assert np.array_equal(read_checkpoint(tmp_path / "file").model["w"], values)
+
+
+def test_a_folder_that_cannot_be_written_to_is_an_error_with_its_reason(saved, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with raises(CheckpointError, str(tmp_path / "file" / "checkpoint"), "Not a directory"):
+        write_checkpoint(tmp_path / "file" / "checkpoint", saved[0].checkpoint())
+    with raises(CheckpointError, str(tmp_path / "none" / "checkpoint"), "No such file"):
+        write_checkpoint(tmp_path / "none" / "checkpoint", saved[0].checkpoint())
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_what_goes_wrong_while_writing_leaves_the_old_file_whole(saved, tmp_path, monkeypatch, moment, error):
+    fit, _ = saved
+    file = tmp_path / "checkpoint.safetensors"
+    write_checkpoint(file, fit.checkpoint())
+    before = file.read_bytes()
+
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(os, moment, fail)
+    wanted = raises(CheckpointError, str(file), "No space left on device")
+    with wanted if isinstance(error, OSError) else pytest.raises(KeyboardInterrupt):
+        write_checkpoint(file, fit.checkpoint(more="x" * 100))
+    assert file.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [file.name]
+
+
+def test_the_data_is_on_the_disk_before_the_name_is(saved, tmp_path, monkeypatch):
+    done = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, name=name, real=real: (done.append(name), real(*a)))
+    write_checkpoint(tmp_path / "file", saved[0].checkpoint())
+    assert done == ["fsync", "replace"]
+
+
+def test_a_checkpoint_is_a_copy_that_training_does_not_change():
+    fit = trainer("softmax")
+    fit.fit(some_digits(64), epochs=1, batch_size=32)
+    kept = fit.checkpoint()
+    weights, velocity = (kept.model["scores.weight"].copy(), kept.optimizer["velocity/scores.weight"].copy())
+    fit.fit(some_digits(64), epochs=2, batch_size=32)
+    assert np.array_equal(kept.model["scores.weight"], weights)
+    assert np.array_equal(kept.optimizer["velocity/scores.weight"], velocity)
+    assert len(kept.meta["history"]) == 1
+    assert kept.meta["progress"]["epoch"] == 1

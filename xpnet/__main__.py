@@ -1,0 +1,5 @@
+"""``python -m xpnet`` is ``xpnet``."""
+
+from xpnet.cli import main
+
+main()

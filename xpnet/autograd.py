@@ -1,0 +1,337 @@
+"""Reverse-mode differentiation: tensors that remember how they were made, and the walk back.
+
+    w = Tensor(array, requires_grad=True)
+    loss = ((x @ w - y) ** 2).mean()
+    gradients = backward(loss)              # {w: array}; or loss.backward(), then w.grad
+
+An op applied to a tensor that needs a gradient leaves one node on the tape: its vjp, where its inputs came from, and
+which of them need a gradient. Nodes hold no tensors but leaves, so an array lives as long as somebody needs its values.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import heapq
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from xpnet import ops, random
+from xpnet.backend import Array, Backend, backend_of, namespace
+from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError
+from xpnet.ops.checks import is_floating
+
+__all__ = ["Tensor", "apply", "backward", "gradcheck", "no_grad"]
+
+_order = itertools.count()
+_recording: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_recording", default=True)
+
+
+class Node:
+    """One op on the tape. Later nodes have larger orders, so walking down the orders meets none too early."""
+
+    __slots__ = ("needs", "order", "parents", "vjp")
+
+    def __init__(self, vjp: Any, parents: tuple[Node | Tensor | None, ...]) -> None:
+        self.vjp = vjp
+        self.parents = parents
+        self.needs = tuple(p is not None for p in parents)
+        self.order = next(_order)
+
+
+class Tensor:
+    """One array, and the node that made it.
+
+    Args:
+        data: an array of any namespace.
+        requires_grad: whether backward should find its gradient; the array must then be real floating.
+    Raises:
+        DTypeError: data is no array, or asks for a gradient and is not real floating.
+    """
+
+    __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
+    __array_ufunc__ = None  # numpy_array + tensor is left to the tensor
+
+    data: Array
+    grad: Array | None
+    node: Node | None
+
+    def __init__(self, data: Array, requires_grad: bool = False) -> None:
+        namespace(data)
+        if requires_grad and not is_floating(data):
+            raise DTypeError("Tensor", "only real floating arrays have gradients", dtype=data.dtype)
+        self.data = data
+        self.grad = None
+        self.node = None
+        self.requires_grad = requires_grad
+
+    shape = property(lambda self: self.data.shape, doc="The array's sizes.")
+    ndim = property(lambda self: len(self.shape), doc="The array's rank.")
+    dtype = property(lambda self: self.data.dtype, doc="The array's dtype.")
+
+    @property
+    def backend(self) -> Backend:
+        """The backend the array lives on."""
+        return backend_of(self.data)
+
+    def numpy(self) -> np.ndarray:
+        """Copy the array to the host."""
+        return self.backend.to_numpy(self.data)
+
+    def item(self) -> float:
+        """Copy the one number that the array holds to the host."""
+        return self.numpy().item()
+
+    def detach(self) -> Tensor:
+        """Return a tensor of the same array that remembers nothing."""
+        return Tensor(self.data)
+
+    def backward(self) -> None:
+        """Add the gradient of this one number to ``.grad`` of each leaf that requires one."""
+        for leaf, g in backward(self).items():
+            leaf.grad = g if leaf.grad is None else leaf.grad + g
+
+    def __repr__(self) -> str:
+        extra = ", requires_grad=True" if self.requires_grad else ""
+        return f"{type(self).__name__}({self.data!r}{extra})"
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise ShapeError("Tensor", "len() takes a tensor of rank 1 or more", x=self.shape)
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __add__(self, other: Any) -> Tensor:
+        return apply(ops.add, self, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Tensor:
+        return apply(ops.subtract, self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return apply(ops.subtract, other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return apply(ops.multiply, self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return apply(ops.divide, self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return apply(ops.divide, other, self)
+
+    def __pow__(self, exponent: float) -> Tensor:
+        return apply(ops.power, self, exponent)
+
+    def __neg__(self) -> Tensor:
+        return apply(ops.negative, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return apply(ops.matmul, self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return apply(ops.matmul, other, self)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return apply(ops.getitem, self, index)
+
+    def __abs__(self) -> Tensor:
+        return apply(ops.abs, self)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Sum over axes, all by default."""
+        return apply(ops.sum, self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Average over axes, all by default."""
+        return apply(ops.mean, self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Take the largest over axes, all by default."""
+        return apply(ops.max, self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Take the smallest over axes, all by default."""
+        return apply(ops.min, self, axis=axis, keepdims=keepdims)
+
+    def exp(self) -> Tensor:
+        """Exponentiate each element."""
+        return apply(ops.exp, self)
+
+    def log(self) -> Tensor:
+        """Take the natural logarithm of each element."""
+        return apply(ops.log, self)
+
+    def sqrt(self) -> Tensor:
+        """Take the square root of each element."""
+        return apply(ops.sqrt, self)
+
+    def clip(self, low: float | None = None, high: float | None = None) -> Tensor:
+        """Limit each element to low .. high."""
+        return apply(ops.clip, self, low, high)
+
+    def reshape(self, *shape: int) -> Tensor:
+        """Read the same elements in another shape; one size may be -1."""
+        return apply(ops.reshape, self, shape)
+
+    def flatten(self) -> Tensor:
+        """Make one row of features of each example."""
+        return apply(ops.flatten, self)
+
+    def permute(self, *axes: int) -> Tensor:
+        """Reorder the axes."""
+        return apply(ops.permute_dims, self, axes)
+
+    @property
+    def T(self) -> Tensor:
+        """The axes in reverse order: a matrix transposed."""
+        return self.permute(*range(self.ndim)[::-1])
+
+
+def apply(op: Callable[..., tuple[Array, Any]], *inputs: Any, **options: Any) -> Tensor:
+    """Apply an op to tensors, and leave a node on the tape if any of them needs a gradient.
+
+    Args:
+        op: ``op(*arrays, **options) -> (y, vjp)``; one of xpnet.ops or your own.
+        inputs: tensors, arrays, or what else the op takes.
+        options: passed on to the op.
+    Returns:
+        y as a Tensor.
+    """
+    arrays, parents = [], []
+    for t in inputs:
+        if isinstance(t, Tensor):
+            arrays.append(t.data)
+            parents.append(t.node or (t if t.requires_grad else None))
+        else:
+            arrays.append(t)
+            parents.append(None)
+    y, vjp = op(*arrays, **options)
+    out = Tensor.__new__(Tensor)
+    out.data, out.grad, out.node, out.requires_grad = y, None, None, False
+    if _recording.get() and any(p is not None for p in parents):
+        out.node, out.requires_grad = Node(vjp, tuple(parents)), True
+    return out
+
+
+@contextlib.contextmanager
+def no_grad() -> Iterator[None]:
+    """Leave nothing on the tape within a with-block, in this thread and task only."""
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+def backward(y: Tensor, dy: Array | None = None, *, keep_tape: bool = False) -> dict[Tensor, Array]:
+    """Walk the tape back from y and return the gradient of every leaf that requires one.
+
+    Nothing is written to tensors or parameters, so several threads may walk back from losses of one model.
+
+    Args:
+        y: a tensor made of leaves that require gradients; one number, unless dy is given.
+        dy: the gradient of y, shaped like it; 1 by default.
+        keep_tape: keep the nodes for another walk; they are freed on the way otherwise.
+    Returns:
+        A dictionary from leaf tensor to gradient. Arrays may be views or shared: do not write to them.
+    Raises:
+        ShapeError: y is more than one number and dy is not given, or their shapes differ.
+        ConfigError: y was made without a tape, or its tape was used and freed.
+    Cost: one vjp a node; iterative, so depth is bounded by memory alone.
+    """
+    xp = namespace(y.data)
+    if dy is None:
+        if y.shape not in ((), (1,)):
+            raise ShapeError("backward", "y is one number, or dy is given", y=y.shape)
+        dy = xp.ones(y.shape, dtype=y.dtype, device=y.data.device)
+    elif dy.shape != y.shape:
+        raise ShapeError("backward", "dy is shaped like y", dy=dy.shape, y=y.shape)
+    if y.node is None:
+        if y.requires_grad:
+            return {y: dy}
+        raise ConfigError("backward", "y comes from leaves that require gradients", "see no_grad and requires_grad")
+    pending: dict[Any, Array] = {y.node: dy}
+    owned: set[Any] = set()  # sums made here, which may be added to in place
+    heap = [(-y.node.order, y.node)]
+    while heap:
+        _, node = heapq.heappop(heap)
+        vjp, parents = node.vjp, node.parents
+        if vjp is None:
+            raise ConfigError("backward", "the tape is there", "it was freed by an earlier walk: pass keep_tape=True")
+        gradients = vjp(pending.pop(node), node.needs)
+        owned.discard(node)
+        if not keep_tape:
+            node.vjp, node.parents = None, ()
+        del vjp
+        for parent, g in zip(parents, gradients, strict=True):
+            if parent is None or g is None:
+                continue
+            if parent not in pending:
+                pending[parent] = g  # borrowed
+                if type(parent) is Node:
+                    heapq.heappush(heap, (-parent.order, parent))
+            elif parent in owned:
+                pending[parent] += g
+            else:
+                pending[parent] = pending[parent] + g
+                owned.add(parent)
+    return pending
+
+
+def gradcheck(
+    f: Callable[..., Tensor], *arrays: Array, eps: float = 1e-6, tolerance: float = 1e-6, seed: int = 0
+) -> float:
+    """Compare the gradient of f with a central difference along one random direction.
+
+        (L(a + eps*v) - L(a - eps*v)) / (2*eps)  against  sum of v * dL/da,  L = sum(r * f(a)), v and r random normal
+
+    Args:
+        f: takes tensors, returns a tensor; smooth near the arrays.
+        arrays: float64 arrays of any namespace.
+        eps: the length of the difference, relative to v's elements of about 1.
+        tolerance: how far the two may differ, relative to the larger of them and 1.
+        seed: which directions are drawn.
+    Returns:
+        The relative difference.
+    Raises:
+        DTypeError: an array is not float64. XpnetError: the two differ by more than the tolerance.
+    Cost: three forward passes and one backward. The difference's own error is about eps^2 + 1e-16 / eps.
+    """
+    xp = namespace(*arrays)
+    for a in arrays:
+        if a.dtype != xp.float64:
+            raise DTypeError("gradcheck", "arrays are float64", dtype=a.dtype)
+
+    def draw(purpose: str, like: Array) -> Array:
+        v = random.normal(random.Key(seed, "gradcheck/" + purpose), like.shape).astype(np.float64)
+        return backend_of(like).from_numpy(v)
+
+    directions = [draw(str(i), a) for i, a in enumerate(arrays)]
+    leaves = [Tensor(a, requires_grad=True) for a in arrays]
+    y = f(*leaves)
+    weights = draw("weights", y.data)
+    gradients = backward(y, weights)
+    along = 0.0
+    for leaf, v in zip(leaves, directions, strict=True):
+        if leaf in gradients:
+            along += Tensor(xp.sum(gradients[leaf] * v)).item()
+
+    def moved(by: float) -> float:
+        with no_grad():
+            z = f(*(Tensor(a + by * v) for a, v in zip(arrays, directions, strict=True)))
+        return Tensor(xp.sum(z.data * weights)).item()
+
+    slope = (moved(eps) - moved(-eps)) / (2.0 * eps)
+    error = abs(slope - along) / max(1.0, abs(slope), abs(along))
+    if not error <= tolerance:
+        raise XpnetError("gradcheck", "the gradient agrees with a central difference", gradient=along, difference=slope)
+    return error

@@ -1,0 +1,9 @@
+"""Data sets, and their way to the device in batches."""
+
+from xpnet.data.dataset import Dataset, from_arrays
+from xpnet.data.feed import Feed
+from xpnet.data.folder import load_image
+from xpnet.data.loading import DATASETS, load
+from xpnet.data.transforms import Augment, Normalize
+
+__all__ = ["DATASETS", "Augment", "Dataset", "Feed", "Normalize", "from_arrays", "load", "load_image"]

@@ -1,0 +1,183 @@
+"""A labelled data set in memory: samples, labels and the names of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xpnet.errors import ConfigError, DataError
+from xpnet.random import Key, permutation
+
+__all__ = ["Dataset", "from_arrays"]
+
+_CHUNK = 1 << 20  # elements looked at together
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Samples with one label each, checked when made.
+
+    Args:
+        x: images, (N, H, W, C), uint8 or float32, or feature vectors, (N, D), float32; finite.
+        y: labels, (N,), int64, in 0..K-1.
+        classes: the K names of the classes, K >= 2.
+        name: what messages call the set.
+        white: the value of full brightness, > 0: 255 for 8-bit images, 16 for digits, 1 for floating data.
+    Raises:
+        DataError: the counts differ, the set is empty, a label is outside 0..K-1, a value is NaN or infinite, or a
+            shape or dtype is another.
+    Cost: one pass over y, and over x where it is floating.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    classes: tuple[str, ...]
+    name: str
+    white: float = 255.0
+
+    def __post_init__(self) -> None:
+        x, y, name = self.x, self.y, self.name
+        if (x.ndim, x.dtype) not in ((4, np.uint8), (4, np.float32), (2, np.float32)):
+            raise DataError(
+                name,
+                "samples are (N, H, W, C) uint8 or float32, or (N, D) float32",
+                "from_arrays converts others",
+                shape=x.shape,
+                dtype=x.dtype,
+            )
+        if y.ndim != 1 or y.dtype != np.int64:
+            raise DataError(name, "labels are (N,) int64", "from_arrays converts others", shape=y.shape, dtype=y.dtype)
+        if len(x) != len(y):
+            raise DataError(name, "each sample has one label", samples=len(x), labels=len(y))
+        if x.size == 0:
+            raise DataError(name, "a data set is not empty", shape=x.shape)
+        if len(self.classes) < 2:
+            raise DataError(name, "there are at least 2 classes", classes=list(self.classes))
+        if not self.white > 0:
+            raise DataError(name, "white, the value of full brightness, is above 0", white=self.white)
+        _check_labels(y, len(self.classes), name)
+        if x.dtype == np.float32:
+            _check_finite(x, name)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.name}: {len(self)} x {self.shape} {self.x.dtype}, {len(self.classes)} classes>"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample: (H, W, C) or (D,)."""
+        return self.x.shape[1:]
+
+    def take(self, indices: Any) -> Dataset:
+        """Copy the samples at indices, in their order.
+
+        Args:
+            indices: integers in 0..N-1, at least one.
+        Raises:
+            ConfigError: an index is outside 0..N-1.
+            DataError: there are no indices.
+        """
+        indices = np.asarray(indices, dtype=np.int64)
+        outside = indices[(indices < 0) | (indices >= len(self))]
+        if outside.size:
+            raise ConfigError(f"{self.name}.take", "indices are in 0..N-1", index=int(outside[0]), N=len(self))
+        x, y = np.take(self.x, indices, axis=0), np.take(self.y, indices)
+        return Dataset(x, y, self.classes, self.name, self.white)
+
+    def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """Divide the set at random into two, such as training and validation.
+
+        Args:
+            fraction: the first part's share of the samples, 0 < fraction < 1.
+            seed: the same seed divides alike, everywhere.
+        Returns:
+            The two parts, each in the order of this set.
+        Raises:
+            ConfigError: a part would be empty.
+        """
+        count = round(fraction * len(self)) if 0 < fraction < 1 else 0
+        if not 0 < count < len(self):
+            raise ConfigError(
+                f"{self.name}.split", "fraction is between 0 and 1 and leaves both parts a sample",
+                fraction=fraction, N=len(self),
+            )  # fmt: skip
+        return self.divide(count, Key(seed, "split"))
+
+    def divide(self, count: int, key: Key) -> tuple[Dataset, Dataset]:
+        """Divide the set at random into count samples and the others, each in the order of this set."""
+        order = permutation(key, len(self))
+        return self.take(np.sort(order[:count])), self.take(np.sort(order[count:]))
+
+    def hold_out_fifth(self, purpose: str) -> tuple[Dataset, Dataset]:
+        """Divide a set that came without a test part: (train, test), a random fifth (rounded up) being the test set.
+
+        Args:
+            purpose: names the draw; its seed is always 0, so that the test set of a source never changes.
+        Raises:
+            DataError: there is only one sample.
+        """
+        if len(self) < 2:
+            raise DataError(self.name, "there are samples to train and to test with", samples=len(self))
+        test, train = self.divide(-(-len(self) // 5), Key(0, purpose))
+        return train, test
+
+
+def from_arrays(
+    x: Any, y: Any, classes: Sequence[str] | None = None, name: str = "arrays", *, white: float | None = None
+) -> Dataset:
+    """Make a data set of arrays in memory, converting what has an obvious conversion.
+
+    Args:
+        x: (N, H, W, C); (N, H, W), which gets one channel; or (N, D). uint8 images are kept as they are, all other
+            real numbers become float32.
+        y: integer labels, (N,), in 0..K-1.
+        classes: the K names; "0", "1", ... up to the largest label by default.
+        name: what messages call the set.
+        white: the value of full brightness; by default 255 for uint8 x and 1 for others.
+    Raises:
+        DataError: as Dataset, or x or y holds no numbers of the right kind.
+    """
+    x, y = np.asarray(x), np.asarray(y)
+    if x.dtype.kind not in "buif":
+        raise DataError(name, "samples are real numbers", dtype=x.dtype)
+    if y.dtype.kind not in "bui" or y.ndim != 1:
+        raise DataError(name, "labels are (N,) integers, not one-hot", shape=y.shape, dtype=y.dtype)
+    if white is None:
+        white = 255.0 if x.dtype == np.uint8 else 1.0
+    if x.ndim == 3:
+        x = x[..., np.newaxis]  # (N, H, W, 1)
+    if x.dtype != np.uint8 or x.ndim == 2:
+        with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which Dataset refuses
+            x = x.astype(np.float32, copy=False)
+    if classes is None:
+        classes = [str(k) for k in range(int(y.max()) + 1)] if y.size and 1 <= y.max() < 1_000_000 else ["0", "1"]
+        if y.size and y.max() == y.min():
+            raise DataError(name, "there are at least 2 classes", "name them with classes=", labels=f"all {y[0]}")
+    return Dataset(x, y.astype(np.int64, copy=False), tuple(str(c) for c in classes), name, white)
+
+
+def chunks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Cut (N, ...) along N into views of about a million elements: (number of the first sample, view)."""
+    rows = max(1, _CHUNK // max(1, x[:1].size))
+    for start in range(0, len(x), rows):
+        yield start, x[start : start + rows]
+
+
+def _check_labels(y: np.ndarray, count: int, name: str) -> None:
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= count:
+        label = low if low < 0 else high
+        raise DataError(name, "labels are in 0..K-1", label=label, sample=int(np.argmax(y == label)), K=count)
+
+
+def _check_finite(x: np.ndarray, name: str) -> None:
+    for start, part in chunks(x):
+        good = np.isfinite(part)
+        if not good.all():
+            place = np.unravel_index(int(np.argmin(good)), part.shape)
+            raise DataError(name, "values are finite", value=part[place], sample=start + int(place[0]))

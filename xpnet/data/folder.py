@@ -1,0 +1,206 @@
+"""Images in a folder, one sub-folder a class, decoded by Pillow in a few threads."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from xpnet.data.dataset import Dataset
+from xpnet.data.download import Progress
+from xpnet.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["load_folder", "load_image"]
+
+_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+_DEEP_GRAY = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # 16 bits a pixel
+_GRAY = ("1", "L", "LA", "La", *_DEEP_GRAY)
+_ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 turn the picture on its side
+
+
+class _Header(NamedTuple):
+    height: int
+    width: int
+    gray: bool
+
+
+def load_folder(path: Path, progress: Progress | None = None) -> tuple[Dataset, Dataset]:
+    """Load a folder of images by class: path/CLASS/IMAGE, or path/train/CLASS/IMAGE and path/test/CLASS/IMAGE.
+
+    Classes are the names of the sub-folders, sorted. Without train and test, a random fifth, always the same, is the
+    test set. All images get the size that most of them have; a warning says how many were resized. They are grayscale
+    where all of them are, else RGB; transparent ones are laid on white, 16-bit ones keep their upper 8 bits, and
+    photographs are turned as their camera says. Files that are no images by their suffix, and hidden ones, are ignored.
+
+    Args:
+        path: the folder.
+        progress: called with (images decoded, images in all).
+    Returns:
+        train, test: (N, H, W, C) uint8, C 1 or 3.
+    Raises:
+        DataError: the folder, or that of a class, is missing or empty; there is one class only, or a class to test
+            with that was not trained; an image cannot be read, or has a height or width of 1 pixel.
+    Cost: each image is opened twice, for its header and for its pixels; memory is that of the result and one image a
+        thread, and the result once more while it is divided.
+    """
+    parts = {folder.name: folder for folder in _sub_folders(path)}
+    divided = "train" in parts and "test" in parts and any(_sub_folders(parts["train"]))
+    roots = [parts["train"], parts["test"]] if divided else [path]
+    classes = tuple(folder.name for folder in _sub_folders(roots[0]))
+    if not classes:
+        found = f"{sum(1 for _ in roots[0].iterdir())} files"
+        raise DataError(str(roots[0]), "the folder has one sub-folder of images a class", found=found)
+    if len(classes) < 2:
+        raise DataError(str(roots[0]), "there are at least 2 classes, one a sub-folder", classes=list(classes))
+    files: list[Path] = []
+    labels: list[int] = []
+    starts: list[int] = []
+    for root in roots:
+        starts.append(len(files))
+        for folder in _sub_folders(root):
+            if folder.name not in classes:
+                raise DataError(
+                    str(folder), "each class of test is one of train", test=folder.name, train=", ".join(classes)
+                )
+            images = _images(folder)
+            files += images
+            labels += [classes.index(folder.name)] * len(images)
+        if len(files) == starts[-1]:
+            raise DataError(str(root), "the folder has one sub-folder of images a class", found="no sub-folder")
+    x, y = _decode_all(path, files, progress), np.asarray(labels, dtype=np.int64)
+    name = path.name or str(path)
+    if not divided:
+        return Dataset(x, y, classes, name).hold_out_fifth("folder/test")
+    n = starts[1]
+    return Dataset(x[:n], y[:n], classes, f"{name}/train"), Dataset(x[n:], y[n:], classes, f"{name}/test")
+
+
+def load_image(path: str | os.PathLike[str], shape: Sequence[int]) -> np.ndarray:
+    """Decode one image to the size and channels a model was trained with.
+
+    Args:
+        path: the file, of any format Pillow reads.
+        shape: (H, W, C), C 1 or 3; another size is resized to this one.
+    Returns:
+        uint8, (H, W, C), full brightness 255.
+    Raises:
+        DataError: the file is missing or no image, has a height or width of 1 pixel, or C is neither 1 nor 3.
+    """
+    path = Path(path).expanduser()
+    if len(shape) != 3 or shape[2] not in (1, 3):
+        raise DataError(str(path), "an image is decoded to (H, W, C), C 1 or 3", shape=tuple(shape))
+    _inspect(path)
+    return _decode(path, (shape[0], shape[1], shape[2]))
+
+
+def _sub_folders(path: Path) -> list[Path]:
+    if not path.is_dir():
+        raise DataError(str(path), "the folder exists")
+    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _images(folder: Path) -> list[Path]:
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and not p.name.startswith("."))
+    if not found:
+        kinds = ", ".join(sorted(_SUFFIXES))
+        raise DataError(str(folder), "the folder of a class holds images", f"they end in {kinds}", images=0)
+    return found
+
+
+def _decode_all(path: Path, files: list[Path], progress: Progress | None) -> np.ndarray:
+    headers = list(_in_threads(_inspect, files))
+    sizes = Counter((h.height, h.width) for h in headers)
+    height, width = max(sizes, key=lambda size: (sizes[size], size))  # of equally frequent ones the largest
+    other = len(files) - sizes[height, width]
+    if other:
+        warnings.warn(
+            f"{path}: {other} of {len(files)} images are resized to {height} x {width}, the most frequent size",
+            stacklevel=4,
+        )
+    shape = (height, width, 1 if all(h.gray for h in headers) else 3)
+    x = np.empty((len(files), *shape), dtype=np.uint8)
+    for i, image in enumerate(_in_threads(lambda file: _decode(file, shape), files)):
+        x[i] = image
+        if progress is not None:
+            progress(i + 1, len(files))
+    return x
+
+
+def _in_threads(work: Callable[[Path], Any], files: list[Path]) -> Iterator[Any]:
+    """The results in order, a few ahead of what is taken; an error ends it without doing the rest."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    threads = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
+        pending = [pool.submit(work, file) for file in files[: 4 * threads]]
+        for i in range(len(files)):
+            try:
+                result = pending[i].result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            pending[i] = None  # type: ignore[call-overload]
+            if len(pending) < len(files):
+                pending.append(pool.submit(work, files[len(pending)]))
+            yield result
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image]:
+    import PIL.Image
+
+    try:
+        with PIL.Image.open(path) as image:
+            yield image
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(str(path), "the image exists", problem=error.strerror) from error
+    except Exception as error:  # Pillow raises whatever its decoders do: OSError, SyntaxError, struct.error, ...
+        raise DataError(
+            str(path), "the image can be read", "it is damaged or of an unknown format: remove or replace it",
+            problem=f"{type(error).__name__} ({error})".replace(f" '{path}'", ""),
+        ) from error  # fmt: skip
+
+
+def _inspect(path: Path) -> _Header:
+    """Size and colour from the header alone."""
+    with _opened(path) as image:
+        width, height = image.size
+        if image.getexif().get(_ORIENTATION, 1) >= 5:
+            width, height = height, width
+        gray = image.mode in _GRAY
+    if min(height, width) < 2:
+        raise DataError(str(path), "an image is at least 2 pixels high and wide", height=height, width=width)
+    return _Header(height, width, gray)
+
+
+def _decode(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """Pixels as (H, W, C) uint8."""
+    import PIL.Image
+    import PIL.ImageOps
+
+    height, width, channels = shape
+    with _opened(path) as opened:
+        if opened.mode == "F":
+            raise DataError(str(path), "an image has 1, 8 or 16 bits a channel", mode=opened.mode)
+        image = PIL.ImageOps.exif_transpose(opened)
+        if image.mode in _DEEP_GRAY:
+            deep = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+            image = PIL.Image.fromarray((deep >> 8).astype(np.uint8))
+        elif image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("L" if channels == 1 else "RGB")
+        if image.size != (width, height):
+            image = image.resize((width, height), PIL.Image.Resampling.BILINEAR)
+        return np.asarray(image).reshape(shape)

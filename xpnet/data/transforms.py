@@ -1,0 +1,219 @@
+"""What is done to samples on their way to a model: normalization on the device, augmentation on the host."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array, namespace
+from xpnet.data.dataset import Dataset, chunks
+from xpnet.errors import ConfigError, ShapeError
+from xpnet.random import Key, words
+
+__all__ = ["Augment", "Normalize"]
+
+_STD_FLOOR = 1e-3  # of the largest deviation
+_CONSTANT = 1e-6  # of the mean: float32 cannot tell smaller deviations from rounding
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """Bring each channel to mean 0 and standard deviation 1.
+
+        y = (x / white - mean) / std, computed as x * 1/(white*std) + (-mean/std)
+
+    Args:
+        mean: of x / white, one number a channel, or one for all.
+        std: likewise, > 0.
+        white: the value of full brightness, > 0.
+    Raises:
+        ConfigError: mean and std differ in number or are not finite, or std or white is not above 0.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    white: float = 255.0
+
+    def __post_init__(self) -> None:
+        if not self.mean or len(self.mean) != len(self.std):
+            raise ConfigError("Normalize", "mean and std have a number a channel", mean=self.mean, std=self.std)
+        if not all(map(math.isfinite, self.mean)):
+            raise ConfigError("Normalize", "mean is finite", mean=self.mean)
+        if not all(0 < value < math.inf for value in (*self.std, self.white)):
+            raise ConfigError("Normalize", "std and white are above 0", std=self.std, white=self.white)
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Normalize:
+        """Measure a training set: one mean and standard deviation a channel for images, one in all for vectors.
+
+        A standard deviation below a thousandth of the channel's largest deviation is raised to that, so that no
+        sample of the set comes out above 1000; a channel that does not vary has 1.
+
+        Cost: one pass over 8-bit images, two over floating data; a few MB.
+        """
+        measure = _count_bytes if dataset.x.dtype == np.uint8 else _two_passes
+        mean, variance, deviation = measure(dataset.x)
+        std = np.maximum(np.sqrt(variance), _STD_FLOOR * deviation)
+        std = np.where(deviation <= _CONSTANT * np.abs(mean), dataset.white, std)
+        white = float(dataset.white)
+        return cls(tuple((mean / white).tolist()), tuple((std / white).tolist()), white)
+
+    def __call__(self, x: Array, dtype: str = "float32") -> Array:
+        """Normalize an array of any backend.
+
+        Args:
+            x: (N, H, W, C) or (N, D), uint8 or floating; not written.
+            dtype: the name of the floating type to compute and return.
+        Returns:
+            A new array of x's shape, on its device.
+        Raises:
+            ShapeError: the last axis is not the number of channels measured.
+        """
+        xp = namespace(x)
+        if len(self.mean) not in (1, x.shape[-1]):
+            raise ShapeError("Normalize", "the last axis has C channels", shape=tuple(x.shape), C=len(self.mean))
+        return apply_affine(xp, x, getattr(xp, dtype), *self.factors(xp, x.device, dtype))
+
+    def factors(self, xp: Any, device: Any, dtype: str) -> tuple[Any, Any]:
+        """The factor and the summand of the equation: numbers where all channels share them, else (C,) arrays."""
+        scale = [1.0 / (self.white * s) for s in self.std]
+        shift = [-m / s for m, s in zip(self.mean, self.std, strict=True)]
+        if len(scale) == 1:
+            return scale[0], shift[0]
+        kind = getattr(xp, dtype)
+        return xp.asarray(scale, dtype=kind, device=device), xp.asarray(shift, dtype=kind, device=device)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers as JSON can hold them."""
+        return {"mean": list(self.mean), "std": list(self.std), "white": self.white}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Normalize:
+        """Rebuild what to_json gave.
+
+        Raises:
+            ConfigError: mean, std or white is missing or no number.
+        """
+        try:
+            mean, std = (tuple(float(v) for v in values[key]) for key in ("mean", "std"))
+            return cls(mean, std, float(values["white"]))
+        except (KeyError, TypeError) as error:
+            raise ConfigError("Normalize", "mean and std are lists of numbers, white a number", found=values) from error
+
+
+def apply_affine(xp: Any, x: Array, dtype: Any, scale: Any, shift: Any, *, owned: bool = False) -> Array:
+    """Return x * scale + shift in dtype; writes x itself where it is owned and of that dtype."""
+    y = xp.astype(x, dtype, copy=not owned)
+    y *= scale
+    y += shift
+    return y
+
+
+def _channels(x: np.ndarray) -> int:
+    return x.shape[3] if x.ndim == 4 else 1
+
+
+def _count_bytes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, variance and largest deviation of each channel of 8-bit images, from their histograms: exact."""
+    counts = np.zeros((_channels(x), 256), dtype=np.int64)
+    for _, part in chunks(x):
+        for c in range(len(counts)):
+            counts[c] += np.bincount(part[..., c].reshape(-1), minlength=256)
+    values = np.arange(256.0)
+    total = counts.sum(axis=1)
+    mean = counts @ values / total
+    deviation = values - mean[:, np.newaxis]  # (C, 256)
+    variance = (counts * deviation**2).sum(axis=1) / total
+    return mean, variance, np.where(counts > 0, np.abs(deviation), 0.0).max(axis=1)
+
+
+def _two_passes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, variance and largest deviation of each channel of floating data, in float64."""
+    c = _channels(x)
+    n = x.size // c
+    mean = sum(part.reshape(-1, c).sum(axis=0, dtype=np.float64) for _, part in chunks(x)) / n
+    squares, largest = np.zeros(c), np.zeros(c)
+    for _, part in chunks(x):
+        deviation = part.reshape(-1, c) - mean  # float64
+        squares += np.square(deviation).sum(axis=0)
+        largest = np.maximum(largest, np.abs(deviation).max(axis=0))
+    return np.asarray(mean), squares / n, largest
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Vary images at random: move them, mirror them.
+
+    Each image is moved by a whole number of pixels, drawn evenly from -p..p for its height and for its width, what
+    comes in at the edge being fill. shift and crop are two names for that (p = shift, and p = crop: to pad by so many
+    pixels and cut the old size out again); given both, the moves add up. Any change of one option leaves the draws of
+    the others as they were.
+
+    Args:
+        shift: the largest move, in pixels, >= 0.
+        flip: mirror left and right with probability 1/2.
+        crop: the padding, in pixels, >= 0.
+        fill: the value of the background.
+    Raises:
+        ConfigError: shift or crop is negative.
+    """
+
+    shift: int = 0
+    flip: bool = False
+    crop: int = 0
+    fill: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("shift", "crop"):
+            if getattr(self, name) < 0:
+                raise ConfigError("Augment", f"{name} is at least 0 pixels", **{name: getattr(self, name)})
+
+    def __call__(self, images: np.ndarray, key: Key) -> np.ndarray:
+        """Vary a batch on the host.
+
+        Args:
+            images: (N, H, W, C); not written.
+            key: names the draws; image i of the batch depends on the key and on i alone.
+        Returns:
+            A new array of the same shape and dtype.
+        Raises:
+            ShapeError: images have no 4 axes.
+        Cost: a copy of the batch with its border, one of the result, one of the mirrored half.
+        """
+        if images.ndim != 4:
+            raise ShapeError("Augment", "images are (N, H, W, C)", shape=images.shape)
+        n = len(images)
+        draws = words(key, 5 * n).reshape(n, 5)
+        out = images.copy()
+        pad = self.shift + self.crop
+        if pad:
+            down = _below(draws[:, 0], 2 * self.shift + 1) + _below(draws[:, 1], 2 * self.crop + 1)
+            right = _below(draws[:, 2], 2 * self.shift + 1) + _below(draws[:, 3], 2 * self.crop + 1)
+            out = self._move(images, pad, down, right)
+        if self.flip:
+            mirrored = (draws[:, 4] >> np.uint64(63)) == 1
+            out[mirrored] = out[mirrored, :, ::-1]
+        return out
+
+    def _move(self, images: np.ndarray, pad: int, down: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Cut each image out of its padded self at its own place, 0..2*pad from the top and from the left."""
+        n, height, width, c = images.shape
+        padded = np.full((n, height + 2 * pad, width + 2 * pad, c), self.fill, dtype=images.dtype)
+        padded[:, pad : pad + height, pad : pad + width] = images
+        s_image, s_row, s_column, s_value = padded.strides
+        windows = np.lib.stride_tricks.as_strided(  # (N, 2*pad+1, 2*pad+1, H, W*C): a row of a window is contiguous
+            padded,
+            (n, 2 * pad + 1, 2 * pad + 1, height, width * c),
+            (s_image, s_row, s_column, s_row, s_value),
+            writeable=False,
+        )
+        return windows[np.arange(n), down, right].reshape(images.shape)
+
+
+def _below(draws: np.ndarray, count: int) -> np.ndarray:
+    """Whole numbers 0..count-1 from 64-bit words, even to count / 2**32."""
+    return (((draws >> np.uint64(32)) * np.uint64(count)) >> np.uint64(32)).astype(np.int64)

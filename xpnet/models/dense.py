@@ -1,0 +1,48 @@
+"""Models of fully connected layers: perceptrons, softmax regression, multi-layer perceptron."""
+
+from __future__ import annotations
+
+import math
+
+from xpnet import nn
+
+__all__ = ["mlp", "perceptron", "softmax"]
+
+
+def perceptron(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+    """K perceptrons side by side, one a class: the highest sum wins. Trained by Rosenblatt's rule (perceptron_loss).
+
+    Args:
+        shape: one example, of any rank; it is made a row of D numbers.
+        classes: K.
+    Source: Rosenblatt (1958).
+    """
+    return nn.Sequential(flatten=nn.Flatten(), scores=nn.Linear(math.prod(shape), classes, init=nn.zeros))
+
+
+def softmax(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+    """Softmax regression: one layer of K neurons, whose sums softmax turns into probabilities.
+
+    Args:
+        shape: one example, of any rank; it is made a row of D numbers.
+        classes: K.
+    """
+    return nn.Sequential(flatten=nn.Flatten(), scores=nn.Linear(math.prod(shape), classes, init=nn.zeros))
+
+
+def mlp(shape: tuple[int, ...], classes: int, hidden: tuple[int, ...] = (128,)) -> nn.Sequential:
+    """A multi-layer perceptron: hidden layers of ReLU neurons, then K scores.
+
+    Args:
+        shape: one example, of any rank; it is made a row of D numbers.
+        classes: K.
+        hidden: the neurons of each hidden layer.
+    Source: Rumelhart, Hinton and Williams (1986), with ReLU for the sigmoid.
+    """
+    layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
+    features = math.prod(shape)
+    for i, neurons in enumerate(hidden, 1):
+        layers[f"hidden{i}"] = nn.Linear(features, neurons)
+        layers[f"relu{i}"] = nn.ReLU()
+        features = neurons
+    return nn.Sequential(**layers, scores=nn.Linear(features, classes))

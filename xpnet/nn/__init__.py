@@ -1,0 +1,74 @@
+"""Layers: parameters and configuration; the arithmetic is in xpnet.ops."""
+
+from xpnet.nn.activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.nn.container import Residual, Sequential
+from xpnet.nn.conv import Conv2d
+from xpnet.nn.initializers import (
+    Initializer,
+    constant,
+    glorot_normal,
+    glorot_uniform,
+    he_normal,
+    he_uniform,
+    lecun_normal,
+    lecun_uniform,
+    normal,
+    ones,
+    uniform,
+    zeros,
+)
+from xpnet.nn.linear import Flatten, Linear
+from xpnet.nn.loss import (
+    binary_cross_entropy,
+    hinge_loss,
+    mean_squared_error,
+    perceptron_loss,
+    softmax_cross_entropy,
+)
+from xpnet.nn.module import Buffer, Cost, Module, Parameter, State
+from xpnet.nn.normalization import BatchNorm, Dropout, LayerNorm, LocalResponseNorm
+from xpnet.nn.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+
+__all__ = [
+    "GELU",
+    "AvgPool2d",
+    "BatchNorm",
+    "Buffer",
+    "Conv2d",
+    "Cost",
+    "Dropout",
+    "Flatten",
+    "GlobalAvgPool2d",
+    "Initializer",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "LocalResponseNorm",
+    "LogSoftmax",
+    "MaxPool2d",
+    "Module",
+    "Parameter",
+    "ReLU",
+    "Residual",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "State",
+    "Tanh",
+    "binary_cross_entropy",
+    "constant",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "hinge_loss",
+    "lecun_normal",
+    "lecun_uniform",
+    "mean_squared_error",
+    "normal",
+    "ones",
+    "perceptron_loss",
+    "softmax_cross_entropy",
+    "uniform",
+    "zeros",
+]

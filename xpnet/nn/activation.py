@@ -1,0 +1,97 @@
+"""Activation layers. After a Linear or Conv2d in a Sequential, one is computed within that layer's op."""
+
+from __future__ import annotations
+
+import math
+
+from xpnet import ops
+from xpnet.autograd import Tensor, apply
+from xpnet.errors import ConfigError
+from xpnet.nn.module import Cost, Module
+
+__all__ = ["GELU", "LeakyReLU", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh"]
+
+
+class Activation(Module):
+    """What activations share: the shape stays, and y is kept for the backward pass."""
+
+    fused: str | None = None  # the name that linear and conv2d know it by
+
+    def cost(self, shape: tuple[int, ...]) -> Cost:
+        """Cost of one example of any shape."""
+        return Cost(shape, 0, math.prod(shape))
+
+
+class ReLU(Activation):
+    """Keep what is positive: ops.relu."""
+
+    fused = "relu"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply ops.relu."""
+        return apply(ops.relu, x)
+
+
+class LeakyReLU(Activation):
+    """Keep what is positive, and slope times what is not: ops.leaky_relu."""
+
+    def __init__(self, slope: float = 0.01) -> None:
+        self.slope = slope
+        self.fused = "leaky_relu" if slope == 0.01 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply ops.leaky_relu."""
+        return apply(ops.leaky_relu, x, slope=self.slope)
+
+
+class Sigmoid(Activation):
+    """Squash to (0, 1): ops.sigmoid."""
+
+    fused = "sigmoid"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply ops.sigmoid."""
+        return apply(ops.sigmoid, x)
+
+
+class Tanh(Activation):
+    """Squash to (-1, 1): ops.tanh."""
+
+    fused = "tanh"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply ops.tanh."""
+        return apply(ops.tanh, x)
+
+
+class GELU(Activation):
+    """Weigh x by about the normal distribution function: ops.gelu."""
+
+    fused = "gelu"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply ops.gelu."""
+        return apply(ops.gelu, x)
+
+
+class _OverAxis(Activation):
+    def __init__(self, axis: int = -1) -> None:
+        if not isinstance(axis, int):
+            raise ConfigError(type(self).__name__, "axis is an integer", axis=axis)
+        self.axis = axis
+
+
+class Softmax(_OverAxis):
+    """Turn scores into probabilities along an axis: ops.softmax."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply ops.softmax."""
+        return apply(ops.softmax, x, axis=self.axis)
+
+
+class LogSoftmax(_OverAxis):
+    """Turn scores into log-probabilities along an axis: ops.log_softmax."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply ops.log_softmax."""
+        return apply(ops.log_softmax, x, axis=self.axis)

@@ -1,0 +1,110 @@
+"""Modules made of modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from xpnet.autograd import Tensor
+from xpnet.errors import ConfigError, ShapeError
+from xpnet.nn.activation import Activation
+from xpnet.nn.module import Cost, Module
+
+__all__ = ["Residual", "Sequential"]
+
+
+class Sequential(Module):
+    """Layers one after the other.
+
+        Sequential(Linear(784, 128), ReLU(), Linear(128, 10))
+        Sequential(hidden=Linear(784, 128), act=ReLU(), scores=Linear(128, 10))
+
+    An activation after a Linear or Conv2d is computed within that layer's op; the layers stay as written.
+
+    Args:
+        layers: modules, named "0", "1", ... ; named: modules with names of your own, after those.
+    Raises:
+        ConfigError: an argument is not a Module.
+    """
+
+    _plan: list[tuple[Module, dict[str, Any]]] | None = None  # what to call, worked out at the first call
+
+    def __init__(self, *layers: Module, **named: Module) -> None:
+        for name, layer in {**{str(i): m for i, m in enumerate(layers)}, **named}.items():
+            if not isinstance(layer, Module):
+                raise ConfigError("Sequential", "layers are modules", **{name: type(layer).__name__})
+            setattr(self, name, layer)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        object.__setattr__(self, "_plan", None)
+
+    def _planned(self) -> list[tuple[Module, dict[str, Any]]]:
+        """The layers to call, each with the activation fused into it."""
+        plan: list[tuple[Module, dict[str, Any]]] = []
+        for layer in self:
+            fused = getattr(layer, "fused", None) if isinstance(layer, Activation) else None
+            if fused and plan and getattr(plan[-1][0], "fuses", False) and not plan[-1][1]:
+                plan[-1] = (plan[-1][0], {"activation": fused})
+            else:
+                plan.append((layer, {}))
+        object.__setattr__(self, "_plan", plan)
+        return plan
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layers in turn."""
+        for layer, options in self._plan or self._planned():
+            x = layer(x, **options)
+        return x
+
+    def cost(self, shape: tuple[int, ...]) -> Cost:
+        """Sum the layers' costs for one example; the output shape is the last layer's."""
+        macs = saved = 0
+        for layer in self:
+            shape, m, s = layer.cost(shape)
+            macs, saved = macs + m, saved + s
+        return Cost(shape, macs, saved)
+
+    def __iter__(self) -> Iterator[Module]:
+        return (layer for _, layer in self.children())
+
+    def __len__(self) -> int:
+        return len(list(self.children()))
+
+    def __getitem__(self, index: int | slice) -> Module:
+        layers = list(self)
+        return Sequential(*layers[index]) if isinstance(index, slice) else layers[index]
+
+
+class Residual(Module):
+    """Add what a body computes to what comes in: y = body(x) + shortcut(x).
+
+    Args:
+        body: a module whose output is shaped like the shortcut's.
+        shortcut: a module, such as a 1x1 convolution where sizes differ; None passes x on.
+    Raises:
+        ShapeError: on call, the two shapes differ.
+    Source: He, Zhang, Ren and Sun (2016).
+    """
+
+    def __init__(self, body: Module, shortcut: Module | None = None) -> None:
+        self.body = body
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply body and shortcut to x and add."""
+        ahead = self.body(x)
+        direct = x if self.shortcut is None else self.shortcut(x)
+        if ahead.shape != direct.shape:
+            raise ShapeError("Residual", "body and shortcut give one shape", body=ahead.shape, shortcut=direct.shape)
+        return ahead + direct
+
+    def cost(self, shape: tuple[int, ...]) -> Cost:
+        """Sum of body and shortcut for one example."""
+        output, macs, saved = self.body.cost(shape)
+        direct = Cost(shape, 0, 0) if self.shortcut is None else self.shortcut.cost(shape)
+        if direct.output != output:
+            raise ShapeError(
+                self.path or "Residual", "body and shortcut give one shape", body=output, shortcut=direct.output
+            )
+        return Cost(output, macs + direct.macs, saved + direct.saved)

@@ -1,0 +1,116 @@
+"""Convolution layers."""
+
+from __future__ import annotations
+
+import math
+
+from xpnet import ops
+from xpnet.autograd import Tensor, apply
+from xpnet.errors import ConfigError, ShapeError
+from xpnet.nn.initializers import Initializer, he_normal, zeros
+from xpnet.nn.module import Cost, Module, Parameter, rank
+from xpnet.ops.checks import pair
+from xpnet.ops.windows import out_size
+
+__all__ = ["Conv2d"]
+
+Pair = int | tuple[int, int]
+
+
+class Conv2d(Module):
+    """A bank of filters slid over images (N, H, W, C); the equation is that of ops.conv2d.
+
+    Args:
+        in_channels: C, >= 1.
+        out_channels: F, the filters, >= 1.
+        kernel_size: KH, KW, an integer or a pair (vertical, horizontal), >= 1.
+        stride: SH, SW, >= 1.
+        padding: PH, PW, >= 0; or "same", for odd kernels and stride 1: the output is as large as the input.
+        dilation: DH, DW, >= 1.
+        groups: G, divides C and F.
+        bias: whether to add one number a filter.
+        flip: True turns the filters by 180 degrees: convolution in the mathematical sense.
+        init: makes the first filters; biases begin at 0.
+    Raises:
+        ConfigError: an argument out of range. On call, ShapeError: as ops.conv2d.
+    Cost: OH*OW*F*KH*KW*C/G multiply-adds an example.
+    """
+
+    fuses = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Pair | str = 0,
+        dilation: Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        flip: bool = False,
+        init: Initializer = he_normal,
+    ) -> None:
+        if min(in_channels, out_channels) < 1:
+            raise ConfigError("Conv2d", "channels are >= 1", in_channels=in_channels, out_channels=out_channels)
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ConfigError(
+                "Conv2d",
+                "groups divides in_channels and out_channels",
+                in_channels=in_channels,
+                out_channels=out_channels,
+                groups=groups,
+            )
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = pair("Conv2d", "kernel_size", kernel_size, 1)
+        self.stride = pair("Conv2d", "stride", stride, 1)
+        self.dilation = pair("Conv2d", "dilation", dilation, 1)
+        self.padding = self._same() if padding == "same" else pair("Conv2d", "padding", padding, 0)  # pyright: ignore[reportArgumentType]
+        self.groups = groups
+        self.flip = flip
+        self.weight = Parameter((out_channels, *self.kernel_size, in_channels // groups), init)
+        self.bias = Parameter((out_channels,), zeros) if bias else None
+
+    def _same(self) -> tuple[int, int]:
+        if self.stride != (1, 1) or not all(k % 2 for k in self.kernel_size):
+            raise ConfigError(
+                "Conv2d",
+                'padding "same" needs odd kernels and stride 1',
+                "give the padding in pixels",
+                kernel_size=self.kernel_size,
+                stride=self.stride,
+            )
+        rows, cols = (d * (k - 1) // 2 for k, d in zip(self.kernel_size, self.dilation, strict=True))
+        return rows, cols
+
+    def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
+        """Apply ops.conv2d to x (N, H, W, C), and an activation fused with it."""
+        return apply(
+            ops.conv2d,
+            x,
+            self.weight,
+            self.bias,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            flip=self.flip,
+            activation=activation,
+        )
+
+    def cost(self, shape: tuple[int, ...]) -> Cost:
+        """Cost of one image (H, W, C)."""
+        where = self.path or "Conv2d"
+        rank(where, shape, "H, W, C")
+        if shape[2] != self.in_channels:
+            raise ShapeError(where, "the input has in_channels channels", in_channels=self.in_channels, shape=shape)
+        geometry = zip(shape, self.kernel_size, self.stride, self.padding, self.dilation, strict=False)
+        height, width = (out_size(*axis) for axis in geometry)
+        if min(height, width) < 1:
+            raise ShapeError(
+                where, "the dilated kernel fits in the padded image", shape=shape, kernel_size=self.kernel_size
+            )
+        output = (height, width, self.out_channels)
+        return Cost(output, math.prod(output) * math.prod(self.weight.shape[1:]), math.prod(shape))

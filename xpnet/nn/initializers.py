@@ -1,0 +1,101 @@
+"""Initial weights: how large the first random numbers are. Each draws float32 from the key it is given, on the host.
+
+Letters: fan_in numbers feed a neuron, fan_out neurons are fed by a number; for weights (M, D) they are D and M, for
+filters (F, KH, KW, C/G) they are KH*KW*C/G and KH*KW*F.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from xpnet.errors import ConfigError
+from xpnet.random import Key
+from xpnet.random import normal as draw_normal
+from xpnet.random import uniform as draw_uniform
+
+__all__ = [
+    "Initializer",
+    "constant",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "normal",
+    "ones",
+    "uniform",
+    "zeros",
+]
+
+Initializer = Callable[[Key, tuple[int, ...]], np.ndarray]
+
+
+def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    area = math.prod(shape[1:-1])
+    return max(1, math.prod(shape[1:])), max(1, shape[0] * area)
+
+
+def constant(value: float) -> Initializer:
+    """Fill with one value."""
+    return lambda key, shape: np.full(shape, value, dtype=np.float32)
+
+
+def zeros(key: Key, shape: tuple[int, ...]) -> np.ndarray:
+    """Fill with 0: biases, shifts, running means."""
+    return np.zeros(shape, dtype=np.float32)
+
+
+def ones(key: Key, shape: tuple[int, ...]) -> np.ndarray:
+    """Fill with 1: scales, running variances."""
+    return np.ones(shape, dtype=np.float32)
+
+
+def normal(std: float = 0.01, mean: float = 0.0) -> Initializer:
+    """Draw from the normal distribution of a standard deviation, >= 0, and mean."""
+    if std < 0:
+        raise ConfigError("normal", "std >= 0", std=std)
+    return lambda key, shape: draw_normal(key, shape, mean, std)
+
+
+def uniform(low: float = -0.05, high: float = 0.05) -> Initializer:
+    """Draw from the uniform distribution over [low, high), low <= high."""
+    if low > high:
+        raise ConfigError("uniform", "low <= high", low=low, high=high)
+    return lambda key, shape: draw_uniform(key, shape, low, high)
+
+
+def he_normal(key: Key, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw normal numbers of variance 2 / fan_in, which keeps the scale through ReLUs. Source: He et al. (2015)."""
+    return draw_normal(key, shape, 0.0, math.sqrt(2.0 / _fans(shape)[0]))
+
+
+def he_uniform(key: Key, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw uniform numbers of variance 2 / fan_in. Source: He et al. (2015)."""
+    bound = math.sqrt(6.0 / _fans(shape)[0])
+    return draw_uniform(key, shape, -bound, bound)
+
+
+def glorot_normal(key: Key, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw normal numbers of variance 2 / (fan_in + fan_out). Source: Glorot and Bengio (2010)."""
+    return draw_normal(key, shape, 0.0, math.sqrt(2.0 / sum(_fans(shape))))
+
+
+def glorot_uniform(key: Key, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw uniform numbers of variance 2 / (fan_in + fan_out). Source: Glorot and Bengio (2010)."""
+    bound = math.sqrt(6.0 / sum(_fans(shape)))
+    return draw_uniform(key, shape, -bound, bound)
+
+
+def lecun_normal(key: Key, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw normal numbers of variance 1 / fan_in. Source: LeCun, Bottou, Orr and Mueller (1998)."""
+    return draw_normal(key, shape, 0.0, math.sqrt(1.0 / _fans(shape)[0]))
+
+
+def lecun_uniform(key: Key, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw uniform numbers of variance 1 / fan_in. Source: LeCun, Bottou, Orr and Mueller (1998)."""
+    bound = math.sqrt(3.0 / _fans(shape)[0])
+    return draw_uniform(key, shape, -bound, bound)

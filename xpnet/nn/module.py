@@ -1,0 +1,309 @@
+"""Module: what every layer and model is. Parameters and layers are found by attribute.
+
+    class Scale(nn.Module):
+        def __init__(self, features):
+            self.factor = nn.Parameter((features,), nn.ones)
+
+        def forward(self, x):
+            return x * self.factor
+
+A parameter's array is made when it is first needed, from the seed and the parameter's path, so building a model
+allocates nothing and the same seed gives the same weights on every backend.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from xpnet.autograd import Tensor
+from xpnet.backend import Array, Backend, backend_of, current_backend, get_backend
+from xpnet.errors import CheckpointError, ConfigError, ShapeError, XpnetError, nearest
+from xpnet.nn.initializers import Initializer, zeros
+from xpnet.random import Key
+
+__all__ = ["Buffer", "Cost", "Module", "Parameter", "State"]
+
+Self = TypeVar("Self", bound="Module")
+
+
+class State(Tensor):
+    """An array that a model keeps, made when first needed; see Parameter and Buffer.
+
+    Args:
+        shape: its sizes, each >= 0.
+        initializer: makes its first values from a key and the shape.
+        dtype: "float32" or another real floating dtype's name.
+    """
+
+    __slots__ = ("backend_", "dtype_", "initializer", "path", "seed", "shape_")
+
+    def __init__(self, shape: tuple[int, ...], initializer: Initializer = zeros, dtype: str = "float32") -> None:
+        self.shape_ = tuple(shape)
+        self.initializer = initializer
+        self.dtype_ = dtype
+        self.backend_ = current_backend()
+        self.path = ""
+        self.seed = 0
+        self.grad = None
+        self.node = None
+        self.requires_grad = isinstance(self, Parameter)
+
+    def __getattr__(self, name: str) -> Any:  # reached only while data is not made
+        if name != "data":
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        first = self.initializer(Key(self.seed, "init/" + self.path), self.shape_)
+        self.data = self.backend_.from_numpy(np.asarray(first).astype(self.dtype_))
+        return self.data
+
+    @property
+    def made(self) -> bool:
+        """Whether the array exists."""
+        try:
+            object.__getattribute__(self, "data")
+        except AttributeError:
+            return False
+        return True
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The array's sizes."""
+        return self.shape_
+
+    @property
+    def backend(self) -> Backend:
+        """The backend the array lives on, or will."""
+        return backend_of(self.data) if self.made else self.backend_
+
+    def forget(self, seed: int) -> None:
+        """Drop the array, to be made again from a seed."""
+        self.seed, self.grad = seed, None
+        if self.made:
+            self.backend_ = self.backend
+            del self.data
+
+    def move(self, backend: Backend | None, dtype: str | None) -> None:
+        """Put the array on another backend, or cast it, or say so for when it is made."""
+        if self.made:
+            values = self.numpy()
+            self.backend_ = backend or self.backend
+            self.data = self.backend_.from_numpy(values if dtype is None else values.astype(dtype))
+        self.backend_, self.dtype_, self.grad = backend or self.backend_, dtype or self.dtype_, None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path or '?'}: {self.shape_} on {self.backend.spec})"
+
+
+class Parameter(State):
+    """An array that training changes by its gradient. Arguments as for State."""
+
+    __slots__ = ()
+
+
+class Buffer(State):
+    """An array that a model keeps and saves but no gradient changes, such as a running mean. Arguments as for State."""
+
+    __slots__ = ()
+
+
+class Cost(NamedTuple):
+    """What a layer costs for one example: output shape, multiply-adds forward, numbers kept for the backward pass."""
+
+    output: tuple[int, ...]
+    macs: int
+    saved: int
+
+
+class Module:
+    """A layer or a model: parameters, buffers and layers (or lists of layers) as attributes, and a ``forward``.
+
+    Configuration is set and checked in ``__init__``; ``forward`` names one op or a few. Calling the module runs
+    forward, and an error within says which layer it came from.
+    """
+
+    training: bool = False
+    path: str = ""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        for path, part in _parts(name, value):
+            prefix = _join(self.path, path)
+            if isinstance(part, State):
+                part.path = prefix
+            else:
+                part._root_at(prefix)
+
+    def _root_at(self, path: str) -> None:
+        object.__setattr__(self, "path", path)
+        for name, state in self._own_states():
+            state.path = _join(path, name)
+        for name, child in self.children():
+            child._root_at(_join(path, name))
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Compute the output; every module defines its own."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        try:
+            return self.forward(*inputs, **options)
+        except XpnetError as error:
+            error.path = error.path or self.path
+            raise
+
+    def cost(self, shape: tuple[int, ...]) -> Cost:
+        """Work out output shape, multiply-adds and saved numbers for one example of a shape, computing nothing.
+
+        Args:
+            shape: the input without N, such as (H, W, C) or (D,).
+        Raises:
+            ShapeError: the layer cannot take such an input.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not know its cost")
+
+    def _own_states(self) -> Iterator[tuple[str, State]]:
+        return ((n, s) for n, s in vars(self).items() if isinstance(s, State))
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """Go over the layers directly within this one, with their names."""
+        for name, value in vars(self).items():
+            for path, part in _parts(name, value):
+                if isinstance(part, Module):
+                    yield path, part
+
+    def modules(self) -> Iterator[tuple[str, Module]]:
+        """Go over this module and all within it, with their paths, outermost first."""
+        yield self.path, self
+        for _, child in self.children():
+            yield from child.modules()
+
+    def states(self) -> dict[str, State]:
+        """Return parameters and buffers by path; one that is shared appears once."""
+        found: dict[str, State] = {}
+        seen: set[State] = set()
+        for path, module in self.modules():
+            for name, state in module._own_states():
+                if state not in seen:
+                    seen.add(state)
+                    found[_join(path, name)] = state
+        return found
+
+    def parameters(self) -> list[Parameter]:
+        """Return the parameters of this module and all within it, in the order they were defined."""
+        return [s for s in self.states().values() if isinstance(s, Parameter)]
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers training changes."""
+        return sum(math.prod(p.shape) for p in self.parameters())
+
+    @property
+    def backend(self) -> Backend:
+        """The backend the model lives on: its parameters', or the default for a model without any."""
+        for state in self.states().values():
+            return state.backend
+        return current_backend()
+
+    def initialize(self, seed: int = 0) -> Module:
+        """Give every parameter and buffer its first values again, from a seed and the parameter's path.
+
+        Args:
+            seed: 0 <= seed < 2**64. Without a call to initialize, it is 0.
+        Returns: the module itself.
+        """
+        for state in self.states().values():
+            state.forget(seed)
+        return self
+
+    def to(self: Self, backend: str | Backend | None = None, *, dtype: str | None = None) -> Self:
+        """Move the model to a backend, cast it, or both; values stay.
+
+        Args:
+            backend: "cuda", "torch", ... as get_backend takes, or None to stay.
+            dtype: "float32", "float64", ... or None to keep.
+        Returns: the module itself.
+        Raises:
+            DeviceError, ConfigError: as get_backend. Nothing has moved then.
+        """
+        target = None if backend is None else get_backend(backend)
+        if dtype is not None and dtype not in ("float16", "float32", "float64"):
+            raise ConfigError(
+                "to", "no such dtype", nearest(dtype, ("float16", "float32", "float64")), dtype=repr(dtype)
+            )
+        for state in self.states().values():
+            state.move(target, dtype)
+        return self
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Switch this module and all within it to training: dropout drops, batch norm uses the batch."""
+        for _, module in self.modules():
+            object.__setattr__(module, "training", mode)
+        return self
+
+    def eval(self: Self) -> Self:
+        """Switch this module and all within it to inference."""
+        return self.train(False)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copy parameters and buffers to the host, by path."""
+        return {path: state.numpy() for path, state in self.states().items()}
+
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+        """Set parameters and buffers from arrays by path, of any backend; dtype and backend of the model stay.
+
+        Raises:
+            CheckpointError: a name is missing or unknown, or a shape differs. Nothing has changed then.
+        """
+        states = self.states()
+        missing, unknown = states.keys() - arrays.keys(), arrays.keys() - states.keys()
+        if missing or unknown:
+            raise CheckpointError(
+                "load_state_dict",
+                "the arrays are the model's",
+                missing=sorted(missing)[:3] or "none",
+                unknown=sorted(unknown)[:3] or "none",
+            )
+        for path, state in states.items():
+            if tuple(arrays[path].shape) != state.shape:
+                raise CheckpointError(
+                    "load_state_dict",
+                    f"{path} has the model's shape",
+                    model=state.shape,
+                    found=tuple(arrays[path].shape),
+                )
+        for path, state in states.items():
+            values = arrays[path]
+            if not isinstance(values, np.ndarray):
+                values = backend_of(values).to_numpy(values)
+            state.data = state.backend.from_numpy(values.astype(state.dtype_))
+
+    def __repr__(self) -> str:
+        own = ", ".join(
+            f"{k}={v}" for k, v in vars(self).items() if isinstance(v, int | float | str | tuple) and v != ""
+        )
+        inner = [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
+        head = f"{type(self).__name__}({own.replace('path=' + self.path, '').strip(', ') if self.path else own})"
+        return "\n".join([head, *inner])
+
+
+def _join(*names: str) -> str:
+    return ".".join(n for n in names if n)
+
+
+def _parts(name: str, value: Any) -> Iterator[tuple[str, Module | State]]:
+    """The modules and states in an attribute: itself, or the modules of a list or tuple."""
+    if isinstance(value, Module | State):
+        yield name, value
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            if isinstance(item, Module):
+                yield f"{name}.{i}", item
+
+
+def rank(layer: str, shape: tuple[int, ...], letters: str) -> None:
+    """Raise ShapeError unless one example's shape has as many sizes as there are letters, as in "H, W, C"."""
+    if len(shape) != letters.count(",") + 1:
+        raise ShapeError(layer, f"the input of one example is ({letters})", shape=shape)

@@ -1,0 +1,117 @@
+"""Pooling layers."""
+
+from __future__ import annotations
+
+import math
+
+from xpnet import ops
+from xpnet.autograd import Tensor, apply
+from xpnet.errors import ConfigError, ShapeError
+from xpnet.nn.module import Cost, Module, rank
+from xpnet.ops.checks import pair
+from xpnet.ops.windows import out_size
+
+__all__ = ["AvgPool2d", "GlobalAvgPool2d", "MaxPool2d"]
+
+Pair = int | tuple[int, int]
+
+
+class _Pool2d(Module):
+    """What max and average pooling share: how windows lie."""
+
+    def __init__(
+        self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, ceil_mode: bool = False
+    ) -> None:
+        kind = type(self).__name__
+        self.kernel_size = pair(kind, "kernel_size", kernel_size, 1)
+        self.stride = self.kernel_size if stride is None else pair(kind, "stride", stride, 1)
+        self.padding = pair(kind, "padding", padding, 0)
+        self.ceil_mode = ceil_mode
+        if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
+            raise ConfigError(kind, "padding is at most half of kernel_size", padding=padding, kernel_size=kernel_size)
+
+    def cost(self, shape: tuple[int, ...]) -> Cost:
+        """Cost of one image (H, W, C)."""
+        where = self.path or type(self).__name__
+        rank(where, shape, "H, W, C")
+        height, width = (
+            out_size(n, k, s, p, ceil_mode=self.ceil_mode)
+            for n, k, s, p in zip(shape, self.kernel_size, self.stride, self.padding, strict=False)
+        )
+        if min(height, width) < 1:
+            raise ShapeError(where, "the kernel fits in the padded image", shape=shape, kernel_size=self.kernel_size)
+        output = (height, width, shape[2])
+        return Cost(output, 0, self._saved(math.prod(shape), math.prod(output)))
+
+    def _saved(self, before: int, after: int) -> int:
+        return 0
+
+
+class MaxPool2d(_Pool2d):
+    """The largest number of each window, channel by channel.
+
+    Args:
+        kernel_size, stride, padding, ceil_mode: as ops.max_pool2d takes them.
+    Raises:
+        ConfigError: an argument out of range. On call, ShapeError: as ops.max_pool2d.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply ops.max_pool2d to x (N, H, W, C)."""
+        return apply(
+            ops.max_pool2d,
+            x,
+            kernel_size=self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            ceil_mode=self.ceil_mode,
+        )
+
+    def _saved(self, before: int, after: int) -> int:
+        return before + after
+
+
+class AvgPool2d(_Pool2d):
+    """The average of each window, channel by channel.
+
+    Args:
+        kernel_size, stride, padding, ceil_mode, count_include_pad: as ops.avg_pool2d takes them.
+    Raises:
+        ConfigError: an argument out of range. On call, ShapeError: as ops.avg_pool2d.
+    """
+
+    def __init__(
+        self,
+        kernel_size: Pair,
+        stride: Pair | None = None,
+        padding: Pair = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, ceil_mode)
+        self.count_include_pad = count_include_pad
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply ops.avg_pool2d to x (N, H, W, C)."""
+        return apply(
+            ops.avg_pool2d,
+            x,
+            kernel_size=self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            ceil_mode=self.ceil_mode,
+            count_include_pad=self.count_include_pad,
+        )
+
+
+class GlobalAvgPool2d(Module):
+    """The average of each channel over the whole image: (N, H, W, C) to (N, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply ops.global_avg_pool2d."""
+        return apply(ops.global_avg_pool2d, x)
+
+    def cost(self, shape: tuple[int, ...]) -> Cost:
+        """Cost of one image (H, W, C)."""
+        rank(self.path or "GlobalAvgPool2d", shape, "H, W, C")
+        return Cost(shape[2:], 0, 0)

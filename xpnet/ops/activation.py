@@ -1,0 +1,195 @@
+"""Activations: what a neuron does with its sum. Each is (y, vjp), and works on any shape.
+
+Where the gradient can be told from y alone, y is all that is kept, so a fused linear + activation keeps no sum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from xpnet.backend import Array
+from xpnet.ops import checks
+from xpnet.ops.masking import masked
+
+__all__ = ["ACTIVATIONS", "activate", "gelu", "leaky_relu", "log_softmax", "relu", "sigmoid", "softmax", "tanh"]
+
+
+def relu(x: Array) -> tuple[Array, Any]:
+    """Keep what is positive.
+
+        y = max(x, 0)
+
+    Args:
+        x: any shape, real floating.
+    Returns:
+        y: like x.
+        vjp: (dy, needs) -> (dx,), dx = dy where y > 0, else 0.
+    Cost: keeps y.
+    Source: Nair and Hinton (2010).
+    """
+    xp = checks.floating("relu", x)
+    y = xp.maximum(x, 0.0)
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        return (masked(xp, dy, y > 0.0) if needs[0] else None,)
+
+    return y, vjp
+
+
+def leaky_relu(x: Array, *, slope: float = 0.01) -> tuple[Array, Any]:
+    """Keep what is positive, and a little of what is not.
+
+        y = x where x > 0, else slope * x
+
+    Args:
+        x: any shape, real floating.
+        slope: the slope below zero, usually 0 <= slope < 1.
+    Returns:
+        y: like x.
+        vjp: (dy, needs) -> (dx,).
+    Cost: keeps x.
+    Source: Maas, Hannun and Ng (2013).
+    """
+    xp = checks.floating("leaky_relu", x)
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        return (slope * dy + masked(xp, (1.0 - slope) * dy, x > 0.0) if needs[0] else None,)
+
+    return slope * x + (1.0 - slope) * xp.maximum(x, 0.0), vjp
+
+
+def sigmoid(x: Array) -> tuple[Array, Any]:
+    """Squash to (0, 1).
+
+        y = 1 / (1 + exp(-x)), computed as (1 + tanh(x / 2)) / 2, which overflows nowhere
+
+    Args:
+        x: any shape, real floating.
+    Returns:
+        y: like x.
+        vjp: (dy, needs) -> (dx,), dx = dy * y * (1 - y).
+    Cost: keeps y.
+    """
+    xp = checks.floating("sigmoid", x)
+    y = 0.5 + 0.5 * xp.tanh(0.5 * x)
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        return (dy * (y * (1.0 - y)) if needs[0] else None,)
+
+    return y, vjp
+
+
+def tanh(x: Array) -> tuple[Array, Any]:
+    """Squash to (-1, 1).
+
+        y = tanh(x)
+
+    Args:
+        x: any shape, real floating.
+    Returns:
+        y: like x.
+        vjp: (dy, needs) -> (dx,), dx = dy * (1 - y^2).
+    Cost: keeps y.
+    """
+    xp = checks.floating("tanh", x)
+    y = xp.tanh(x)
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        return (dy * (1.0 - y * y) if needs[0] else None,)
+
+    return y, vjp
+
+
+def gelu(x: Array) -> tuple[Array, Any]:
+    """Weigh x by about the probability that a standard normal lies below it (the tanh form).
+
+        y = x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))
+
+    Args:
+        x: any shape, real floating.
+    Returns:
+        y: like x.
+        vjp: (dy, needs) -> (dx,).
+    Cost: keeps x. The tanh form differs from the exact one by at most 5e-4.
+    Source: Hendrycks and Gimpel (2016).
+    """
+    xp = checks.floating("gelu", x)
+    root = math.sqrt(2.0 / math.pi)
+
+    def bend() -> Array:
+        return xp.tanh(root * (x + 0.044715 * (x * x * x)))
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        if not needs[0]:
+            return (None,)
+        t = bend()
+        slope = root * (1.0 + 3.0 * 0.044715 * (x * x))
+        return (dy * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope),)
+
+    return 0.5 * x * (1.0 + bend()), vjp
+
+
+def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Any]:
+    """Turn scores into probabilities.
+
+        y_k = exp(x_k) / sum over j of exp(x_j)
+
+    Args:
+        x: scores, any shape of rank 1 or more, real floating.
+        axis: the axis that sums to 1.
+    Returns:
+        y: like x.
+        vjp: (dy, needs) -> (dx,), dx = y * (dy - sum(dy * y)).
+    Cost: keeps y.
+    """
+    xp = checks.floating("softmax", x)
+    y = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    y /= xp.sum(y, axis=axis, keepdims=True)
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        return (y * (dy - xp.sum(dy * y, axis=axis, keepdims=True)) if needs[0] else None,)
+
+    return y, vjp
+
+
+def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, Any]:
+    """Turn scores into log-probabilities, without underflow.
+
+        y_k = x_k - log(sum over j of exp(x_j))
+
+    Args:
+        x: scores, any shape of rank 1 or more, real floating.
+        axis: the axis whose exponentials sum to 1.
+    Returns:
+        y: like x.
+        vjp: (dy, needs) -> (dx,), dx = dy - exp(y) * sum(dy).
+    Cost: keeps y.
+    """
+    xp = checks.floating("log_softmax", x)
+    y = x - xp.max(x, axis=axis, keepdims=True)
+    y -= xp.log(xp.sum(xp.exp(y), axis=axis, keepdims=True))
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        return (dy - xp.exp(y) * xp.sum(dy, axis=axis, keepdims=True) if needs[0] else None,)
+
+    return y, vjp
+
+
+ACTIVATIONS: dict[str, Callable[..., tuple[Array, Any]]] = {
+    "relu": relu,
+    "leaky_relu": leaky_relu,
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+    "gelu": gelu,
+}
+
+
+def activate(op: str, z: Array, activation: str | None) -> tuple[Array, Callable[[Array], Array]]:
+    """Apply the activation that linear or conv2d was asked to fuse; return y and the map from dy to dz."""
+    if activation is None:
+        return z, lambda dy: dy
+    checks.choice(op, "activation", activation, tuple(ACTIVATIONS))
+    y, vjp = ACTIVATIONS[activation](z)
+    return y, lambda dy: vjp(dy, (True,))[0]

@@ -1,0 +1,19 @@
+"""The adjoint of broadcasting: summing a gradient back to the shape its input had."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpnet.backend import Array
+
+__all__ = ["sum_to"]
+
+
+def sum_to(xp: Any, g: Array, shape: tuple[int, ...]) -> Array:
+    """Sum g over the axes along which an array of the given shape was broadcast to it."""
+    if g.shape == shape:
+        return g
+    lead = g.ndim - len(shape)
+    stretched = tuple(i + lead for i, n in enumerate(shape) if n == 1 and g.shape[i + lead] != 1)
+    g = xp.sum(g, axis=(*range(lead), *stretched), keepdims=True)
+    return xp.reshape(g, shape)

@@ -1,0 +1,66 @@
+"""What every op asks of its arrays before it computes: one library, one real floating dtype, shapes that fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpnet.backend import Array, namespace
+from xpnet.errors import ConfigError, DTypeError, ShapeError, nearest
+
+_REAL_FLOATING: dict[Any, bool] = {}
+
+
+def is_floating(x: Array) -> bool:
+    """Whether an array holds real floating numbers."""
+    dtype = x.dtype
+    known = _REAL_FLOATING.get(dtype)
+    if known is None:
+        known = _REAL_FLOATING[dtype] = bool(namespace(x).isdtype(dtype, "real floating"))
+    return known
+
+
+def floating(op: str, x: Array, *others: Array | None) -> Any:
+    """Return the namespace of arrays that must share one library and one real floating dtype; None is passed over."""
+    xp = namespace(x, *others)
+    for other in others:
+        if other is not None and other.dtype != x.dtype:
+            dtypes = ", ".join(str(a.dtype) for a in (x, *others) if a is not None)
+            raise DTypeError(op, "all arrays share one real floating dtype", "cast one with astype", dtypes=dtypes)
+    if not is_floating(x):
+        raise DTypeError(op, "x is real floating", "cast it to float32", dtype=x.dtype)
+    return xp
+
+
+def integer(op: str, name: str, x: Array) -> None:
+    """Raise DTypeError unless an array holds integers."""
+    if not namespace(x).isdtype(x.dtype, "integral"):
+        raise DTypeError(op, f"{name} is an integer array", **{name: x.dtype})
+
+
+def pair(op: str, name: str, value: int | tuple[int, int], least: int) -> tuple[int, int]:
+    """Read an int, or a pair (vertical, horizontal), of numbers not under least."""
+    two = (value, value) if isinstance(value, int) else tuple(value)
+    if len(two) != 2 or not all(isinstance(v, int) and v >= least for v in two):
+        raise ConfigError(op, f"{name} is an integer or a pair of integers, each >= {least}", **{name: value})
+    return two  # pyright: ignore[reportReturnType]
+
+
+def channels(op: str, x: Array, **vectors: Array) -> None:
+    """Raise ShapeError unless each vector has one entry a channel of x (..., C)."""
+    if x.ndim < 2:
+        raise ShapeError(op, "x is (..., C), of rank 2 or more", x=x.shape)
+    for name, vector in vectors.items():
+        if vector.shape != (x.shape[-1],):
+            raise ShapeError(op, f"{name} is (C,), C the last axis of x", x=x.shape, **{name: vector.shape})
+
+
+def images(op: str, x: Array) -> None:
+    """Raise ShapeError unless x is (N, H, W, C)."""
+    if x.ndim != 4:
+        raise ShapeError(op, "x is (N, H, W, C)", x=x.shape)
+
+
+def choice(op: str, name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise ConfigError unless a word is one of those known."""
+    if value not in known:
+        raise ConfigError(op, f"no such {name}", nearest(str(value), known), **{name: repr(value)})

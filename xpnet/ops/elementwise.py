@@ -1,0 +1,203 @@
+"""Arithmetic element by element, with broadcasting. Each is (y, vjp).
+
+Either operand of a binary op may be a Python number; its gradient is None. A gradient is summed back over the axes
+along which its operand was broadcast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from xpnet.backend import Array
+from xpnet.ops import checks
+from xpnet.ops.broadcast import sum_to
+from xpnet.ops.masking import masked
+
+__all__ = [
+    "abs",
+    "add",
+    "clip",
+    "divide",
+    "dropout",
+    "exp",
+    "log",
+    "maximum",
+    "minimum",
+    "multiply",
+    "negative",
+    "power",
+    "sqrt",
+    "square",
+    "subtract",
+    "where",
+]
+
+Operand = Any  # an array or a Python number
+_NUMBERS = (int, float)  # by type: numpy.float64, an array of rank 0, is a subclass of float
+
+
+def _operands(op: str, a: Operand, b: Operand) -> Any:
+    if type(a) in _NUMBERS:
+        return checks.floating(op, b)
+    return checks.floating(op, a) if type(b) in _NUMBERS else checks.floating(op, a, b)
+
+
+def _binary(xp: Any, y: Array, a: Operand, b: Operand, to_da: Any, to_db: Any) -> tuple[Array, Any]:
+    """Pair y with the vjp of a binary op whose partial gradients, before unbroadcasting, are given."""
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        return (
+            sum_to(xp, to_da(dy), a.shape) if needs[0] and type(a) not in _NUMBERS else None,
+            sum_to(xp, to_db(dy), b.shape) if needs[1] and type(b) not in _NUMBERS else None,
+        )
+
+    return y, vjp
+
+
+def add(a: Operand, b: Operand) -> tuple[Array, Any]:
+    """Add: y = a + b.
+
+    Args:
+        a, b: arrays that broadcast together, or one Python number.
+    Returns: y, and vjp: (dy, needs) -> (da, db). Keeps shapes only.
+    """
+    xp = _operands("add", a, b)
+    return _binary(xp, a + b, a, b, lambda dy: dy, lambda dy: dy)
+
+
+def subtract(a: Operand, b: Operand) -> tuple[Array, Any]:
+    """Subtract: y = a - b. Arguments and results as for add."""
+    xp = _operands("subtract", a, b)
+    return _binary(xp, a - b, a, b, lambda dy: dy, lambda dy: -dy)
+
+
+def multiply(a: Operand, b: Operand) -> tuple[Array, Any]:
+    """Multiply: y = a * b. Arguments and results as for add; keeps a and b."""
+    xp = _operands("multiply", a, b)
+    return _binary(xp, a * b, a, b, lambda dy: dy * b, lambda dy: dy * a)
+
+
+def divide(a: Operand, b: Operand) -> tuple[Array, Any]:
+    """Divide: y = a / b. Arguments and results as for add; keeps a and b."""
+    xp = _operands("divide", a, b)
+    return _binary(xp, a / b, a, b, lambda dy: dy / b, lambda dy: -dy * a / (b * b))
+
+
+def maximum(a: Operand, b: Operand) -> tuple[Array, Any]:
+    """Take the larger: y = max(a, b); on ties the whole gradient goes to a. As for add; keeps a and b."""
+    xp = _operands("maximum", a, b)
+    return _binary(xp, xp.maximum(a, b), a, b, lambda dy: masked(xp, dy, a >= b), lambda dy: masked(xp, dy, a < b))
+
+
+def minimum(a: Operand, b: Operand) -> tuple[Array, Any]:
+    """Take the smaller: y = min(a, b); on ties the whole gradient goes to a. As for add; keeps a and b."""
+    xp = _operands("minimum", a, b)
+    return _binary(xp, xp.minimum(a, b), a, b, lambda dy: masked(xp, dy, a <= b), lambda dy: masked(xp, dy, a > b))
+
+
+def _unary(y: Array, to_dx: Callable[[Array], Array]) -> tuple[Array, Any]:
+    return y, lambda dy, needs: (to_dx(dy) if needs[0] else None,)
+
+
+def power(a: Array, exponent: float) -> tuple[Array, Any]:
+    """Raise to a constant power: y = a^exponent.
+
+    Args:
+        a: any shape, real floating; positive unless the exponent is a whole number.
+        exponent: a Python number.
+    Returns: y, and vjp: (dy, needs) -> (da, None), da = dy * exponent * a^(exponent - 1). Keeps a.
+    """
+    checks.floating("power", a)
+    p = float(exponent)
+    return a**p, lambda dy, needs: (dy * (p * a ** (p - 1.0)) if needs[0] else None, None)
+
+
+def negative(x: Array) -> tuple[Array, Any]:
+    """Negate: y = -x, dx = -dy."""
+    checks.floating("negative", x)
+    return _unary(-x, lambda dy: -dy)
+
+
+def exp(x: Array) -> tuple[Array, Any]:
+    """Exponentiate: y = e^x, dx = dy * y. Keeps y."""
+    y = checks.floating("exp", x).exp(x)
+    return _unary(y, lambda dy: dy * y)
+
+
+def log(x: Array) -> tuple[Array, Any]:
+    """Take the natural logarithm: y = ln(x), dx = dy / x. Keeps x."""
+    return _unary(checks.floating("log", x).log(x), lambda dy: dy / x)
+
+
+def sqrt(x: Array) -> tuple[Array, Any]:
+    """Take the square root: y = x^(1/2), dx = dy / (2 y). Keeps y."""
+    y = checks.floating("sqrt", x).sqrt(x)
+    return _unary(y, lambda dy: 0.5 * dy / y)
+
+
+def square(x: Array) -> tuple[Array, Any]:
+    """Square: y = x^2, dx = 2 x dy. Keeps x."""
+    checks.floating("square", x)
+    return _unary(x * x, lambda dy: 2.0 * x * dy)
+
+
+def abs(x: Array) -> tuple[Array, Any]:
+    """Take the magnitude: y = |x|, dx = dy * sign(x), 0 at 0. Keeps x."""
+    xp = checks.floating("abs", x)
+    return _unary(xp.abs(x), lambda dy: dy * xp.sign(x))
+
+
+def clip(x: Array, low: float | None = None, high: float | None = None) -> tuple[Array, Any]:
+    """Limit to a range: y = min(max(x, low), high).
+
+    Args:
+        x: any shape, real floating.
+        low, high: Python numbers, or None for no limit.
+    Returns: y, and vjp: (dy, needs) -> (dx, None, None), dx = dy where low <= x <= high, else 0. Keeps x.
+    """
+    xp = checks.floating("clip", x)
+    y = x if low is None else xp.maximum(x, float(low))
+    y = y if high is None else xp.minimum(y, float(high))
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        return (masked(xp, dy, x == y) if needs[0] else None, None, None)
+
+    return y, vjp
+
+
+def where(mask: Array, a: Operand, b: Operand) -> tuple[Array, Any]:
+    """Choose: y = a where mask, else b.
+
+    Args:
+        mask: boolean, broadcast with a and b.
+        a, b: arrays that broadcast together, or one Python number.
+    Returns: y, and vjp: (dy, needs) -> (None, da, db). Keeps mask.
+    """
+    xp = _operands("where", a, b)
+    y = xp.where(mask, a, b)
+    _, both = _binary(xp, y, a, b, lambda dy: masked(xp, dy, mask), lambda dy: masked(xp, dy, ~mask))
+    return y, lambda dy, needs: (None, *both(dy, needs[1:]))
+
+
+def dropout(x: Array, mask: Array, *, rate: float) -> tuple[Array, Any]:
+    """Drop what a mask says, and scale the rest so that the expectation stays.
+
+        y = x / (1 - rate) where mask, else 0
+
+    Args:
+        x: any shape, real floating.
+        mask: boolean, shaped like x: True keeps.
+        rate: the probability with which the mask was drawn False, 0 <= rate < 1.
+    Returns:
+        y: like x.
+        vjp: (dy, needs) -> (dx, None).
+    Cost: keeps the mask.
+    Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014).
+    """
+    xp = checks.floating("dropout", x)
+    scale = 1.0 / (1.0 - rate)
+    return (
+        masked(xp, scale * x, mask),
+        lambda dy, needs: (masked(xp, scale * dy, mask) if needs[0] else None, None),
+    )

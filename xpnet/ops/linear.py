@@ -1,0 +1,86 @@
+"""Products with a matrix: the perceptron's sum, for many neurons and many examples at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpnet import kernels
+from xpnet.backend import Array
+from xpnet.errors import ShapeError
+from xpnet.ops import checks
+from xpnet.ops.activation import activate
+from xpnet.ops.broadcast import sum_to
+
+__all__ = ["linear", "matmul"]
+
+
+def linear(x: Array, w: Array, b: Array | None = None, *, activation: str | None = None) -> tuple[Array, Any]:
+    """Weigh the features of each example for each neuron, add a bias, and apply an activation if one is given.
+
+        y[..., m] = f(b[m] + sum over d of w[m,d] * x[..., d])
+
+    Args:
+        x: features, (..., D), real floating.
+        w: weights, (M, D), a row a neuron; dtype and device of x.
+        b: bias, (M,), or None.
+        activation: None, "relu", "leaky_relu", "sigmoid", "tanh" or "gelu".
+    Returns:
+        y: (..., M).
+        vjp: (dy, needs) -> (dx, dw, db), each shaped like its input, None where not needed.
+    Raises:
+        ShapeError: ranks or sizes disagree.
+        ConfigError: no such activation.
+    Cost: M*D multiply-adds an example, the same again for each of dx and dw; keeps x, w, and y if activated.
+    """
+    xp = checks.floating("linear", x, w, b)
+    if x.ndim < 1 or w.ndim != 2 or x.shape[-1] != w.shape[1]:
+        raise ShapeError("linear", "x is (..., D) and w is (M, D)", x=x.shape, w=w.shape)
+    if b is not None and b.shape != (w.shape[0],):
+        raise ShapeError("linear", "b is (M,) and w is (M, D)", b=b.shape, w=w.shape)
+    kernel = kernels.find("linear", x)
+    if kernel and (result := kernel(x, w, b, activation=activation)) is not NotImplemented:
+        return result
+    z = x @ w.T  # (..., M)
+    if b is not None:
+        z += b
+    y, to_dz = activate("linear", z, activation)
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        dz = to_dz(dy)
+        rows = xp.reshape(dz, (-1, w.shape[0])) if dz.ndim != 2 else dz  # (N, M)
+        features = xp.reshape(x, (-1, w.shape[1])) if x.ndim != 2 else x  # (N, D)
+        return (
+            dz @ w if needs[0] else None,
+            rows.T @ features if needs[1] else None,
+            xp.sum(rows, axis=0) if b is not None and needs[2] else None,
+        )
+
+    return y, vjp
+
+
+def matmul(a: Array, b: Array) -> tuple[Array, Any]:
+    """Multiply two matrices, or stacks of them.
+
+        y[..., n, m] = sum over k of a[..., n, k] * b[..., k, m]
+
+    Args:
+        a: (..., N, K), real floating.
+        b: (..., K, M); leading axes broadcast.
+    Returns:
+        y: (..., N, M).
+        vjp: (dy, needs) -> (da, db).
+    Raises:
+        ShapeError: a rank under 2, or inner sizes that differ.
+    Cost: N*K*M multiply-adds a matrix, the same again for each of da and db; keeps a and b.
+    """
+    xp = checks.floating("matmul", a, b)
+    if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
+        raise ShapeError("matmul", "a is (..., N, K) and b is (..., K, M)", a=a.shape, b=b.shape)
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        return (
+            sum_to(xp, dy @ xp.matrix_transpose(b), a.shape) if needs[0] else None,
+            sum_to(xp, xp.matrix_transpose(a) @ dy, b.shape) if needs[1] else None,
+        )
+
+    return a @ b, vjp

@@ -1,0 +1,268 @@
+"""Losses: how wrong the scores of a batch are, as one number to make small. Each is (y, vjp).
+
+reduction: "mean" over the N examples, "sum", or "none" for one number an example.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from xpnet.backend import Array
+from xpnet.errors import ConfigError, ShapeError
+from xpnet.ops import checks
+
+__all__ = [
+    "binary_cross_entropy",
+    "hinge_loss",
+    "mean_squared_error",
+    "perceptron_loss",
+    "softmax_cross_entropy",
+]
+
+_REDUCTIONS = ("mean", "sum", "none")
+
+
+def _reduce(op: str, xp: Any, each: Array, reduction: str, count: Any = None) -> tuple[Array, Callable[[Array], Array]]:
+    """Reduce one loss an example to y; also the map from dy to the weight of each example's gradient, like each."""
+    checks.choice(op, "reduction", reduction, _REDUCTIONS)
+    if reduction == "none":
+        return each, lambda dy: dy
+    total = xp.sum(each, dtype=each.dtype)
+    if reduction == "sum":
+        return total, lambda dy: dy
+    n = math.prod(each.shape) if count is None else count
+    return total / n, lambda dy: dy / n
+
+
+def _column(xp: Any, weight: Array) -> Array:
+    """Make weights of examples, () or (N,), stand beside rows of K."""
+    return xp.reshape(weight, (-1, 1)) if weight.ndim == 1 else weight
+
+
+def softmax_cross_entropy(
+    logits: Array,
+    labels: Array,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: Array | None = None,
+    reduction: str = "mean",
+) -> tuple[Array, Any]:
+    """Measure how improbable the right classes are, softmax and cross-entropy in one.
+
+        y = mean over n of  -sum over k of v[k] * t[n,k] * log softmax(logits)[n,k]
+
+    where t is one-hot of the labels, or the soft targets, after smoothing: t <- (1 - s) * t + s / K, and v the class
+    weights (1 unless given). With integer labels and weights the mean divides by the sum of v[labels].
+
+    Args:
+        logits: scores, (N, K), real floating.
+        labels: classes, (N,), integers in 0 .. K-1 (checked when data is loaded, not here); or soft targets, (N, K),
+            dtype of logits, rows that sum to 1.
+        label_smoothing: s, 0 <= s <= 1.
+        class_weights: v, (K,), dtype of logits, or None.
+        reduction: "mean", "sum" or "none".
+    Returns:
+        y: () or, for "none", (N,).
+        vjp: (dy, needs) -> (dlogits, None), dlogits = (softmax * sum_k(v t) - v t) / N for "mean".
+    Raises:
+        ShapeError: ranks or sizes disagree. ConfigError: smoothing outside 0..1, unknown reduction.
+    Cost: keeps log-probabilities and targets, 2*N*K numbers. Finite for any finite logits (log-sum-exp).
+    """
+    op = "softmax_cross_entropy"
+    xp = checks.floating(op, logits, class_weights)
+    if logits.ndim != 2 or labels.ndim not in (1, 2) or labels.shape != logits.shape[: labels.ndim]:
+        raise ShapeError(op, "logits is (N, K), labels (N,) or (N, K)", logits=logits.shape, labels=labels.shape)
+    if class_weights is not None and class_weights.shape != logits.shape[1:]:
+        raise ShapeError(op, "class_weights is (K,)", class_weights=class_weights.shape, logits=logits.shape)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ConfigError(op, "0 <= label_smoothing <= 1", label_smoothing=label_smoothing)
+    classes = logits.shape[1]
+    if labels.ndim == 1:
+        checks.integer(op, "labels", labels)
+        every = xp.arange(classes, dtype=labels.dtype, device=labels.device)
+        target = xp.astype(xp.reshape(labels, (-1, 1)) == every, logits.dtype)  # (N, K), one-hot
+    else:
+        checks.floating(op, logits, labels)
+        target = labels
+    count = None
+    if class_weights is not None and labels.ndim == 1:
+        count = xp.sum(class_weights * target, dtype=logits.dtype)
+    if label_smoothing:
+        target = (1.0 - label_smoothing) * target + label_smoothing / classes
+    if class_weights is not None:
+        target = target * class_weights
+    logp = logits - xp.max(logits, axis=1, keepdims=True)  # (N, K)
+    logp -= xp.log(xp.sum(xp.exp(logp), axis=1, keepdims=True))
+    y, weigh = _reduce(op, xp, -xp.sum(logp * target, axis=1), reduction, count)
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        if not needs[0]:
+            return (None, None)
+        grad = xp.exp(logp)
+        if class_weights is not None or labels.ndim == 2:
+            grad *= xp.sum(target, axis=1, keepdims=True)
+        grad -= target
+        grad *= _column(xp, weigh(dy))
+        return (grad, None)
+
+    return y, vjp
+
+
+def binary_cross_entropy(logits: Array, targets: Array, *, reduction: str = "mean") -> tuple[Array, Any]:
+    """Measure how improbable yes-or-no targets are, sigmoid and cross-entropy in one.
+
+        y = mean of  max(z, 0) - z * t + log(1 + exp(-|z|)),  z the logits
+
+    Args:
+        logits: scores, any shape, real floating.
+        targets: t, like logits, 0 <= t <= 1.
+        reduction: "mean" over all elements, "sum" or "none".
+    Returns:
+        y: () or, for "none", like logits.
+        vjp: (dy, needs) -> (dlogits, None), dlogits = (sigmoid(z) - t) / n for "mean".
+    Raises:
+        ShapeError: shapes differ.
+    Cost: keeps both inputs. Finite for any finite logits.
+    """
+    op = "binary_cross_entropy"
+    xp = checks.floating(op, logits, targets)
+    _alike(op, logits=logits, targets=targets)
+    each = xp.maximum(logits, 0.0) - logits * targets + xp.log1p(xp.exp(-xp.abs(logits)))
+    y, weigh = _reduce(op, xp, each, reduction)
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        p = 0.5 + 0.5 * xp.tanh(0.5 * logits)
+        return ((p - targets) * weigh(dy) if needs[0] else None, None)
+
+    return y, vjp
+
+
+def mean_squared_error(y: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, Any]:
+    """Average the squared difference.
+
+        loss = mean of (y - target)^2
+
+    Args:
+        y: predictions, any shape, real floating.
+        target: like y.
+        reduction: "mean" over all elements, "sum" or "none".
+    Returns:
+        loss: () or, for "none", like y.
+        vjp: (dloss, needs) -> (dy, dtarget).
+    Raises:
+        ShapeError: shapes differ.
+    Cost: keeps the difference.
+    """
+    op = "mean_squared_error"
+    xp = checks.floating(op, y, target)
+    _alike(op, y=y, target=target)
+    difference = y - target
+    loss, weigh = _reduce(op, xp, difference * difference, reduction)
+
+    def vjp(dloss: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        grad = 2.0 * difference * weigh(dloss)
+        return (grad if needs[0] else None, -grad if needs[1] else None)
+
+    return loss, vjp
+
+
+def hinge_loss(scores: Array, labels: Array, *, margin: float = 1.0, reduction: str = "mean") -> tuple[Array, Any]:
+    """Ask that the right class win by a margin.
+
+        y = mean over n of  sum over j != labels[n] of  max(0, margin + s[n,j] - s[n,labels[n]])
+
+    With one score an example and labels of -1 and +1: mean of max(0, margin - t * s).
+
+    Args:
+        scores: s, (N, K), or (N,) for two classes, real floating.
+        labels: (N,), integers in 0 .. K-1, or -1 and +1 where scores is (N,).
+        margin: >= 0.
+        reduction: "mean" over the N examples, "sum" or "none".
+    Returns:
+        y: () or, for "none", (N,).
+        vjp: (dy, needs) -> (dscores, None).
+    Raises:
+        ShapeError: ranks or sizes disagree. DTypeError: labels are not integers.
+    Cost: keeps scores and one N*K array.
+    Source: Weston and Watkins (1999).
+    """
+    xp, right = _scores("hinge_loss", scores, labels)
+    if scores.ndim == 1:
+        return _binary_margin("hinge_loss", xp, scores, right, margin, reduction)
+    own = xp.sum(scores * right, axis=1, keepdims=True)  # (N, 1)
+    short = xp.maximum(scores - own + margin, 0.0) * (1.0 - right)  # (N, K)
+    y, weigh = _reduce("hinge_loss", xp, xp.sum(short, axis=1), reduction)
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        if not needs[0]:
+            return (None, None)
+        hit = xp.astype(short > 0.0, scores.dtype)
+        return ((hit - right * xp.sum(hit, axis=1, keepdims=True)) * _column(xp, weigh(dy)), None)
+
+    return y, vjp
+
+
+def perceptron_loss(scores: Array, labels: Array, *, reduction: str = "mean") -> tuple[Array, Any]:
+    """Ask that the right class win at all; its gradient is Rosenblatt's rule.
+
+        y = mean over n of  max over j of s[n,j]  -  s[n,labels[n]]
+
+    With one score an example and labels of -1 and +1: mean of max(0, -t * s).
+
+    Args:
+        scores: s, (N, K), or (N,) for two classes, real floating.
+        labels: (N,), integers in 0 .. K-1, or -1 and +1 where scores is (N,).
+        reduction: "mean" over the N examples, "sum" or "none".
+    Returns:
+        y: () or, for "none", (N,).
+        vjp: (dy, needs) -> (dscores, None); on ties the first of the largest counts.
+    Raises:
+        ShapeError: ranks or sizes disagree. DTypeError: labels are not integers.
+    Cost: keeps scores and one N*K array.
+    Source: Rosenblatt (1958); Collins (2002) for K classes.
+    """
+    xp, right = _scores("perceptron_loss", scores, labels)
+    if scores.ndim == 1:
+        return _binary_margin("perceptron_loss", xp, scores, right, 0.0, reduction)
+    each = xp.max(scores, axis=1) - xp.sum(scores * right, axis=1)  # (N,)
+    y, weigh = _reduce("perceptron_loss", xp, each, reduction)
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        if not needs[0]:
+            return (None, None)
+        said = xp.reshape(xp.argmax(scores, axis=1), (-1, 1))  # (N, 1)
+        every = xp.arange(scores.shape[1], dtype=said.dtype, device=said.device)
+        return ((xp.astype(said == every, scores.dtype) - right) * _column(xp, weigh(dy)), None)
+
+    return y, vjp
+
+
+def _alike(op: str, **arrays: Array) -> None:
+    shapes = {name: a.shape for name, a in arrays.items()}
+    if len(set(shapes.values())) > 1:
+        raise ShapeError(op, " and ".join(shapes) + " have one shape", **shapes)
+
+
+def _scores(op: str, scores: Array, labels: Array) -> tuple[Any, Array]:
+    """Check scores and labels; return the namespace and the labels as floats: one-hot (N, K), or -1 and +1 (N,)."""
+    xp = checks.floating(op, scores)
+    if scores.ndim not in (1, 2) or labels.shape != scores.shape[:1]:
+        raise ShapeError(op, "scores is (N, K) or (N,), labels (N,)", scores=scores.shape, labels=labels.shape)
+    checks.integer(op, "labels", labels)
+    if scores.ndim == 1:
+        return xp, xp.astype(labels, scores.dtype)
+    every = xp.arange(scores.shape[1], dtype=labels.dtype, device=labels.device)
+    return xp, xp.astype(xp.reshape(labels, (-1, 1)) == every, scores.dtype)
+
+
+def _binary_margin(op: str, xp: Any, s: Array, t: Array, margin: float, reduction: str) -> tuple[Array, Any]:
+    """max(0, margin - t * s) for scores (N,) and labels of -1 and +1."""
+    short = margin - t * s
+    y, weigh = _reduce(op, xp, xp.maximum(short, 0.0), reduction)
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        return (-t * xp.astype(short > 0.0, s.dtype) * weigh(dy) if needs[0] else None, None)
+
+    return y, vjp

@@ -1,0 +1,201 @@
+"""Normalization: to a common scale by the batch, by the example, or by the neighbours. Each is (y, vjp)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpnet import kernels
+from xpnet.backend import Array
+from xpnet.errors import ConfigError
+from xpnet.ops import checks
+
+__all__ = ["batch_norm", "layer_norm", "local_response_norm", "moments"]
+
+
+def moments(x: Array) -> tuple[Array, Array]:
+    """Measure mean and biased variance of each channel, over all axes but the last.
+
+    Args:
+        x: (..., C), real floating.
+    Returns: mean and variance, each (C,).
+    Cost: three passes over x; the variance is of x - mean, so it cancels nothing.
+    """
+    xp = checks.floating("moments", x)
+    checks.channels("moments", x)
+    over = tuple(range(x.ndim - 1))
+    mean = xp.mean(x, axis=over)
+    centred = x - mean
+    return mean, xp.mean(centred * centred, axis=over)
+
+
+def batch_norm(
+    x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float = 1e-5, training: bool = False
+) -> tuple[Array, Any]:
+    """Normalize each channel by a mean and variance, then scale and shift it.
+
+        y = gamma * (x - mean) / sqrt(var + eps) + beta
+
+    Args:
+        x: (..., C), real floating.
+        gamma, beta: scale and shift, (C,).
+        mean, var: (C,): x's own moments in training, else those kept from training.
+        eps: > 0.
+        training: whether mean and var depend on x, so that dx takes the way through them too.
+    Returns:
+        y: like x.
+        vjp: (dy, needs) -> (dx, dgamma, dbeta, None, None).
+    Raises:
+        ShapeError: a vector is not (C,).
+    Cost: two passes over x forward, about six backward; keeps x.
+    Source: Ioffe and Szegedy (2015).
+    """
+    xp = checks.floating("batch_norm", x, gamma, beta, mean, var)
+    checks.channels("batch_norm", x, gamma=gamma, beta=beta, mean=mean, var=var)
+    kernel = kernels.find("batch_norm", x)
+    if kernel and (result := kernel(x, gamma, beta, mean, var, eps, training)) is not NotImplemented:
+        return result
+    over = tuple(range(x.ndim - 1))
+    inverse = 1.0 / xp.sqrt(var + eps)  # (C,)
+    scale = gamma * inverse
+    y = x * scale
+    y += beta - mean * scale
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        normal = (x - mean) * inverse
+        dbeta = xp.sum(dy, axis=over)
+        dgamma = xp.sum(dy * normal, axis=over)
+        dx = None
+        if needs[0]:
+            dx = dy * scale
+            if training:
+                count = max(1, _rows(x))
+                dx -= scale * (dbeta / count) + normal * (scale * (dgamma / count))
+        return dx, dgamma if needs[1] else None, dbeta if needs[2] else None, None, None
+
+    return y, vjp
+
+
+def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tuple[Array, Any]:
+    """Normalize the last axis of each example by its own mean and variance, then scale and shift it.
+
+        y = gamma * (x - mean(x)) / sqrt(var(x) + eps) + beta
+
+    Args:
+        x: (..., C), real floating.
+        gamma, beta: scale and shift, (C,).
+        eps: > 0.
+    Returns:
+        y: like x.
+        vjp: (dy, needs) -> (dx, dgamma, dbeta).
+    Raises:
+        ShapeError: a vector is not (C,).
+    Cost: about six passes over x forward and back; keeps x and two numbers a row.
+    Source: Ba, Kiros and Hinton (2016).
+    """
+    xp = checks.floating("layer_norm", x, gamma, beta)
+    checks.channels("layer_norm", x, gamma=gamma, beta=beta)
+    over = tuple(range(x.ndim - 1))
+    mean = xp.mean(x, axis=-1, keepdims=True)
+    centred = x - mean
+    inverse = 1.0 / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + eps)  # (..., 1)
+    y = centred * inverse * gamma + beta
+    del centred
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        normal = (x - mean) * inverse
+        dx = None
+        if needs[0]:
+            g = dy * gamma
+            along = xp.mean(g * normal, axis=-1, keepdims=True)
+            dx = inverse * (g - xp.mean(g, axis=-1, keepdims=True) - normal * along)
+        dgamma = xp.sum(dy * normal, axis=over) if needs[1] else None
+        return dx, dgamma, xp.sum(dy, axis=over) if needs[2] else None
+
+    return y, vjp
+
+
+def local_response_norm(
+    x: Array,
+    *,
+    size: int = 5,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    k: float = 2.0,
+    region: str = "across",
+    average: bool = False,
+) -> tuple[Array, Any]:
+    """Divide each number by the strength of its neighbours.
+
+        y = x / (k + alpha * S)^beta,  S = sum of x^2 over the neighbours
+
+    Across channels, the neighbours of channel c are channels c - size//2 .. c + (size-1)//2 of the same pixel; within a
+    channel, they are the size x size square about the pixel. Neighbours outside the image count as 0.
+
+    Args:
+        x: images, (N, H, W, C), real floating.
+        size: the window's width, >= 1.
+        alpha, beta, k: as above; the defaults are AlexNet's.
+        region: "across" channels or "within" a channel.
+        average: False multiplies the sum by alpha (AlexNet, TensorFlow); True by alpha / n, n the window's numbers
+            (Caffe, PyTorch, ONNX).
+    Returns:
+        y: like x.
+        vjp: (dy, needs) -> (dx,).
+    Raises:
+        ShapeError: x is not of rank 4. ConfigError: size under 1 or an unknown region.
+    Cost: size (across) or 2 * size (within) additions a number; keeps x only.
+    Source: Krizhevsky, Sutskever and Hinton (2012), section 3.3.
+    """
+    op = "local_response_norm"
+    xp = checks.floating(op, x)
+    checks.images(op, x)
+    checks.choice(op, "region", region, ("across", "within"))
+    if not isinstance(size, int) or size < 1:
+        raise ConfigError(op, "size is an integer >= 1", size=size)
+    kernel = kernels.find(op, x)
+    if kernel and (result := kernel(x, size, alpha, beta, k, region, average)) is not NotImplemented:
+        return result
+    axes = (3,) if region == "across" else (1, 2)
+    rate = alpha / size ** len(axes) if average else alpha
+    before, after = size // 2, (size - 1) // 2
+
+    def base() -> Array:
+        s = x * x
+        for axis in axes:
+            s = _window_sum(xp, s, axis, before, after)
+        return k + rate * s
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        if not needs[0]:
+            return (None,)
+        d = base()
+        direct = dy * d**-beta
+        spread = direct * x / d
+        for axis in axes:
+            spread = _window_sum(xp, spread, axis, after, before)
+        return (direct - (2.0 * rate * beta) * x * spread,)
+
+    return x * base() ** -beta, vjp
+
+
+def _rows(x: Array) -> int:
+    """How many examples of each channel an array (..., C) holds."""
+    rows = 1
+    for n in x.shape[:-1]:
+        rows *= n
+    return rows
+
+
+def _window_sum(xp: Any, x: Array, axis: int, before: int, after: int) -> Array:
+    """Sum, at each place along an axis, the numbers from `before` places behind to `after` places ahead."""
+    n = x.shape[axis]
+    lead = (slice(None),) * axis
+
+    def zeros(width: int) -> Array:
+        return xp.zeros((*x.shape[:axis], width, *x.shape[axis + 1 :]), dtype=x.dtype, device=x.device)
+
+    wide = xp.concat([zeros(before), x, zeros(after)], axis=axis)
+    total = wide[(*lead, slice(0, n), ...)]
+    for i in range(1, before + after + 1):
+        total = total + wide[(*lead, slice(i, i + n), ...)]
+    return total

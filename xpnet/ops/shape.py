@@ -1,0 +1,140 @@
+"""Rearranging elements: reshape, permute, broadcast, join, slice. Each is (y, vjp), a linear map of zeros and ones."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from xpnet.backend import Array, add_at, namespace
+from xpnet.errors import ShapeError
+from xpnet.ops.broadcast import sum_to
+
+__all__ = ["broadcast_to", "concat", "flatten", "getitem", "permute_dims", "reshape"]
+
+
+def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
+    """Read the same elements, in row-major order, in another shape.
+
+    Args:
+        x: any shape.
+        shape: the new sizes; one may be -1, to be worked out.
+    Returns: y, and vjp: (dy, needs) -> (dx, None).
+    Raises:
+        ShapeError: the numbers of elements differ.
+    """
+    xp = namespace(x)
+    known = math.prod(n for n in shape if n != -1)
+    count = math.prod(x.shape)
+    if shape.count(-1) > 1 or (count != known if -1 not in shape else not known or count % known):
+        raise ShapeError("reshape", "both shapes hold the same number of elements", x=x.shape, shape=shape)
+    return xp.reshape(x, shape), lambda dy, needs: (xp.reshape(dy, x.shape) if needs[0] else None, None)
+
+
+def flatten(x: Array) -> tuple[Array, Any]:
+    """Make one row of features of each example: (N, ...) to (N, D). vjp: (dy, needs) -> (dx,)."""
+    xp = namespace(x)
+    if x.ndim < 1:
+        raise ShapeError("flatten", "x is (N, ...)", x=x.shape)
+    y = xp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
+    return y, lambda dy, needs: (xp.reshape(dy, x.shape) if needs[0] else None,)
+
+
+def permute_dims(x: Array, axes: tuple[int, ...]) -> tuple[Array, Any]:
+    """Reorder axes: axis i of y is axis axes[i] of x.
+
+    Args:
+        x: any shape.
+        axes: a permutation of 0 .. rank-1.
+    Returns: y, and vjp: (dy, needs) -> (dx, None).
+    Raises:
+        ShapeError: axes is not a permutation.
+    """
+    xp = namespace(x)
+    if sorted(axes) != list(range(x.ndim)):
+        raise ShapeError("permute_dims", "axes is a permutation of 0 .. rank-1", x=x.shape, axes=axes)
+    back = tuple(axes.index(i) for i in range(x.ndim))
+    return xp.permute_dims(x, axes), lambda dy, needs: (xp.permute_dims(dy, back) if needs[0] else None, None)
+
+
+def broadcast_to(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
+    """Repeat x along new axes and axes of size 1 until it has a shape. vjp: (dy, needs) -> (dx, None), sums of dy."""
+    xp = namespace(x)
+    aligned = zip(x.shape[::-1], shape[::-1], strict=False)
+    if x.ndim > len(shape) or not all(n in (1, m) for n, m in aligned):
+        raise ShapeError("broadcast_to", "x broadcasts to shape", x=x.shape, shape=shape)
+    return xp.broadcast_to(x, shape), lambda dy, needs: (sum_to(xp, dy, x.shape) if needs[0] else None, None)
+
+
+def concat(*arrays: Array, axis: int = 0) -> tuple[Array, Any]:
+    """Join arrays along an axis they have.
+
+    Args:
+        arrays: one or more, equal in rank and in all sizes but that of the axis.
+        axis: the axis to join along; may be negative.
+    Returns: y, and vjp: (dy, needs) -> one slice of dy for each array.
+    Raises:
+        ShapeError: none given, or ranks or other sizes differ.
+    """
+    if not arrays:
+        raise ShapeError("concat", "there is at least one array to join", arrays=0)
+    xp = namespace(*arrays)
+    axis %= max(arrays[0].ndim, 1)
+    rest = [a.shape[:axis] + a.shape[axis + 1 :] for a in arrays]
+    if any(r != rest[0] for r in rest) or any(a.ndim != arrays[0].ndim for a in arrays):
+        raise ShapeError("concat", "arrays differ along the axis only", axis=axis, shapes=[a.shape for a in arrays])
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        parts, start = [], 0
+        for a, need in zip(arrays, needs, strict=True):
+            stop = start + a.shape[axis]
+            index = (slice(None),) * axis + (slice(start, stop), ...)
+            parts.append(dy[index] if need else None)
+            start = stop
+        return tuple(parts)
+
+    return xp.concat(arrays, axis=axis), vjp
+
+
+def getitem(x: Array, index: Any) -> tuple[Array, Any]:
+    """Take a slice: y = x[index].
+
+    Args:
+        x: any shape.
+        index: integers, slices with positive steps and at most one Ellipsis; axes not named are taken whole.
+    Returns: y, and vjp: (dy, needs) -> (dx, None), dy in its place among zeros.
+    Raises:
+        ShapeError: more indices than axes, an integer out of range, or an index of another kind.
+    """
+    xp = namespace(x)
+    full = _full_index(x.shape, index)
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        if not needs[0]:
+            return (None, None)
+        return (add_at(xp.zeros(x.shape, dtype=dy.dtype, device=dy.device), full, dy), None)
+
+    return x[full], vjp
+
+
+def _full_index(shape: tuple[int, ...], index: Any) -> tuple[int | slice, ...]:
+    """Spell an index out: one integer or in-range slice an axis, as the standard asks."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    kinds = all(isinstance(p, int | slice) or p is ... for p in parts)
+    dots = [i for i, p in enumerate(parts) if p is ...]
+    missing = len(shape) - (len(parts) - len(dots))
+    if not kinds or len(dots) > 1 or missing < 0:
+        raise ShapeError("getitem", "an index is integers, slices and one Ellipsis, one an axis", x=shape, index=index)
+    at = dots[0] if dots else len(parts)
+    parts[at : at + len(dots)] = [slice(None)] * missing
+    full: list[int | slice] = []
+    for n, part in zip(shape, parts, strict=True):
+        if isinstance(part, int):
+            if not -n <= part < n:
+                raise ShapeError("getitem", "an integer index lies within its axis", x=shape, index=index)
+            full.append(part % n)
+            continue
+        start, stop, step = part.indices(n)
+        if step < 1:
+            raise ShapeError("getitem", "a slice has a positive step", x=shape, index=index)
+        full.append(slice(start, max(start, stop), step))
+    return tuple(full)

@@ -1,0 +1,57 @@
+"""Bounds on the gradient, computed where the gradient lives: nothing here waits for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xpnet.backend import Array, namespace
+
+__all__ = ["clip_norm", "clip_value", "norm_scale"]
+
+
+def clip_norm(gradient: Array, limit: float) -> Array:
+    """Shrink a gradient whose Euclidean norm exceeds a limit; its direction stays.
+
+        y = g * min(1, limit / (||g|| + 1e-6))
+
+    Args:
+        gradient: any shape, real floating; not written.
+        limit: the largest norm, > 0.
+    Returns:
+        An array like gradient. A gradient that holds NaN comes out as NaN: it is not hidden.
+    Cost: two passes over the gradient.
+    Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013), algorithm 1.
+    """
+    return gradient * norm_scale([gradient], limit)
+
+
+def norm_scale(parts: Sequence[Array], limit: float) -> Array:
+    """Return the factor that brings the norm of several arrays together down to a limit.
+
+        scale = limit / max(limit, sqrt(sum over parts of sum(g**2)) + 1e-6)
+
+    Args:
+        parts: the pieces of one gradient, at least one, of one dtype and device; not written.
+        limit: the largest norm, > 0.
+    Returns:
+        A 0-dimensional array, 0 <= scale <= 1, on the device of the parts.
+    """
+    xp = namespace(parts[0])
+    total = xp.sum(parts[0] * parts[0])
+    for part in parts[1:]:
+        total = total + xp.sum(part * part)
+    return limit / xp.maximum(xp.sqrt(total) + 1e-6, xp.full_like(total, limit))
+
+
+def clip_value(gradient: Array, limit: float) -> Array:
+    """Bound each element of a gradient to [-limit, limit].
+
+        y = min(max(g, -limit), limit)
+
+    Args:
+        gradient: any shape, real floating; not written.
+        limit: the largest magnitude, > 0.
+    Returns:
+        An array like gradient; NaN stays NaN.
+    """
+    return namespace(gradient).clip(gradient, -limit, limit)

@@ -1,0 +1,331 @@
+"""The update rules, each a pure function, and the optimizers that apply them.
+
+A rule takes flat arrays and returns flat arrays. It writes by augmented assignment to p and to the arrays of its
+state, which it owns; where arrays cannot be written (jax) the same lines make new ones. It never writes g.
+``lr`` and ``t`` may be 0-dimensional arrays.
+
+Below, p is the parameter, g its gradient (clipped, with weight decay added), t the number of the update, from 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from xpnet.backend import Array, namespace
+from xpnet.errors import ConfigError, nearest
+from xpnet.optim.flat import Trainable
+from xpnet.optim.schedules import Schedule
+from xpnet.optim.update import Optimizer, State
+
+__all__ = [
+    "OPTIMIZERS",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "RMSprop",
+    "adagrad_rule",
+    "adam_rule",
+    "make_optimizer",
+    "rmsprop_rule",
+    "sgd_rule",
+]
+
+
+def sgd_rule(
+    p: Array, g: Array, state: State, lr: float, t: int, *, momentum: float = 0.0, nesterov: bool = False
+) -> tuple[Array, State]:
+    """Go down the gradient, or down its decaying sum.
+
+        v = momentum * v + g
+        p = p - lr * (g + momentum * v  if nesterov else  v)
+
+    >>> import numpy as np
+    >>> sgd_rule(np.asarray([1.0]), np.asarray([4.0]), {"velocity": np.asarray([2.0])}, 0.1, 2, momentum=0.5)
+    (array([0.5]), {'velocity': array([5.])})
+    """
+    if not momentum:
+        p -= lr * g
+        return p, state
+    v = state["velocity"]
+    v *= momentum
+    v += g
+    if nesterov:
+        p -= lr * (g + momentum * v)
+    else:
+        p -= lr * v
+    return p, {"velocity": v}
+
+
+def rmsprop_rule(
+    p: Array, g: Array, state: State, lr: float, t: int, *, rho: float = 0.9, eps: float = 1e-8, momentum: float = 0.0
+) -> tuple[Array, State]:
+    """Divide the gradient by the root of the decaying mean of its square.
+
+        s = rho * s + (1 - rho) * g**2
+        u = g / (sqrt(s) + eps)
+        v = momentum * v + u
+        p = p - lr * v
+
+    >>> import numpy as np
+    >>> rmsprop_rule(np.asarray([1.0]), np.asarray([2.0]), {"square_mean": np.asarray([4.0])}, 0.5, 2, eps=0.0)
+    (array([0.5]), {'square_mean': array([4.])})
+    """
+    s = state["square_mean"]
+    s *= rho
+    s += (1 - rho) * g * g
+    root = namespace(p).sqrt(s)
+    root += eps
+    u = g / root
+    if not momentum:
+        u *= lr
+        p -= u
+        return p, {"square_mean": s}
+    v = state["velocity"]
+    v *= momentum
+    v += u
+    p -= lr * v
+    return p, {"square_mean": s, "velocity": v}
+
+
+def adagrad_rule(p: Array, g: Array, state: State, lr: float, t: int, *, eps: float = 1e-10) -> tuple[Array, State]:
+    """Divide the gradient by the root of the sum of all its squares.
+
+        s = s + g**2
+        p = p - lr * g / (sqrt(s) + eps)
+
+    >>> import numpy as np
+    >>> adagrad_rule(np.asarray([1.0]), np.asarray([3.0]), {"square_sum": np.asarray([16.0])}, 0.5, 2)
+    (array([0.7]), {'square_sum': array([25.])})
+    """
+    s = state["square_sum"]
+    s += g * g
+    root = namespace(p).sqrt(s)
+    root += eps
+    u = g / root
+    u *= lr
+    p -= u
+    return p, {"square_sum": s}
+
+
+def adam_rule(
+    p: Array,
+    g: Array,
+    state: State,
+    lr: float,
+    t: int,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+) -> tuple[Array, State]:
+    """Divide the decaying mean of the gradient by the root of that of its square, both corrected for their zero start.
+
+        m = beta1 * m + (1 - beta1) * g
+        s = beta2 * s + (1 - beta2) * g**2
+        p = p - lr * m / (1 - beta1**t) / (sqrt(s / (1 - beta2**t)) + eps)
+
+    >>> import numpy as np
+    >>> zero = np.asarray([0.0]); p, _ = adam_rule(np.asarray([1.0]), np.asarray([-7.0]),
+    ...     {"first_moment": zero, "second_moment": zero + 0}, 0.25, 1)
+    >>> p.round(6)
+    array([1.25])
+    """
+    m, s = state["first_moment"], state["second_moment"]
+    m *= beta1
+    m += (1 - beta1) * g
+    s *= beta2
+    s += (1 - beta2) * g * g
+    root = namespace(p).sqrt(s)
+    root *= (1 - beta2**t) ** -0.5
+    root += eps
+    u = m / root
+    u *= lr / (1 - beta1**t)
+    p -= u
+    return p, {"first_moment": m, "second_moment": s}
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum or Nesterov's momentum; see sgd_rule for the equation.
+
+        optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9)
+        optimizer.step(backward(loss))
+
+    Args:
+        parameters, lr, options: see Optimizer.
+        momentum: how much of the last step's velocity stays, 0 <= momentum < 1.
+        nesterov: take the gradient where the velocity leads; needs momentum > 0.
+    Cost: no state without momentum, else one array.
+    Source: Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum" (2013), as PyTorch
+        writes it: the learning rate is outside the velocity.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Trainable],
+        lr: float | Schedule = 0.01,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        **options: Any,
+    ) -> None:
+        self.momentum = self._number("momentum", momentum, 0, 1)
+        self.nesterov = nesterov
+        if nesterov and not momentum:
+            raise ConfigError("SGD", "nesterov needs momentum > 0", momentum=momentum)
+        self.state_names = ("velocity",) if momentum else ()
+        super().__init__(parameters, lr, **options)
+
+    def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
+        return sgd_rule(p, g, state, lr, t, momentum=self.momentum, nesterov=self.nesterov)
+
+
+class RMSprop(Optimizer):
+    """Steps divided by the root of the decaying mean square of the gradient; see rmsprop_rule for the equation.
+
+        optimizer = RMSprop(model.parameters(), lr=1e-3)
+        optimizer.step(backward(loss))
+
+    Args:
+        parameters, lr, options: see Optimizer.
+        rho: how much of the mean square stays, 0 <= rho < 1 (PyTorch calls it alpha and starts from 0.99).
+        eps: added to the root, >= 0.
+        momentum: how much of the last step's velocity stays, 0 <= momentum < 1.
+    Cost: one array of state; two with momentum.
+    Source: Tieleman and Hinton, "Neural networks for machine learning", lecture 6.5 (2012).
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Trainable],
+        lr: float | Schedule = 1e-3,
+        *,
+        rho: float = 0.9,
+        eps: float = 1e-8,
+        momentum: float = 0.0,
+        **options: Any,
+    ) -> None:
+        self.rho = self._number("rho", rho, 0, 1)
+        self.eps = self._number("eps", eps)
+        self.momentum = self._number("momentum", momentum, 0, 1)
+        self.state_names = ("square_mean", "velocity") if momentum else ("square_mean",)
+        super().__init__(parameters, lr, **options)
+
+    def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
+        return rmsprop_rule(p, g, state, lr, t, rho=self.rho, eps=self.eps, momentum=self.momentum)
+
+
+class Adagrad(Optimizer):
+    """Steps divided by the root of the sum of all squared gradients; see adagrad_rule for the equation.
+
+        optimizer = Adagrad(model.parameters(), lr=0.01)
+        optimizer.step(backward(loss))
+
+    Args:
+        parameters, lr, options: see Optimizer.
+        eps: added to the root, >= 0.
+    Cost: one array of state.
+    Source: Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic optimization"
+        (2011), figure 1, the diagonal form.
+    """
+
+    state_names = ("square_sum",)
+
+    def __init__(
+        self, parameters: Iterable[Trainable], lr: float | Schedule = 0.01, *, eps: float = 1e-10, **options: Any
+    ) -> None:
+        self.eps = self._number("eps", eps)
+        super().__init__(parameters, lr, **options)
+
+    def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
+        return adagrad_rule(p, g, state, lr, t, eps=self.eps)
+
+
+class Adam(Optimizer):
+    """Steps along the mean gradient divided by its root mean square; see adam_rule for the equation.
+
+        optimizer = Adam(model.parameters(), lr=1e-3)
+        optimizer.step(backward(loss))
+
+    Args:
+        parameters, lr, options: see Optimizer.
+        beta1, beta2: how much of the mean, and of the mean square, stays; each 0 <= beta < 1.
+        eps: added to the root, >= 0.
+    Cost: two arrays of state.
+    Source: Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1.
+    """
+
+    state_names = ("first_moment", "second_moment")
+
+    def __init__(
+        self,
+        parameters: Iterable[Trainable],
+        lr: float | Schedule = 1e-3,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        **options: Any,
+    ) -> None:
+        self.beta1 = self._number("beta1", beta1, 0, 1)
+        self.beta2 = self._number("beta2", beta2, 0, 1)
+        self.eps = self._number("eps", eps)
+        super().__init__(parameters, lr, **options)
+
+    def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
+        return adam_rule(p, g, state, lr, t, beta1=self.beta1, beta2=self.beta2, eps=self.eps)
+
+
+class AdamW(Adam):
+    """Adam with weight decay taken off the parameter, not added to the gradient.
+
+        p = p * (1 - lr * weight_decay), then Adam's update
+
+    Args: as Adam's; weight_decay is 0.01 unless given.
+    Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (2019), algorithm 2.
+    """
+
+    decoupled_decay = True
+
+    def __init__(
+        self,
+        parameters: Iterable[Trainable],
+        lr: float | Schedule = 1e-3,
+        *,
+        weight_decay: float = 0.01,
+        **options: Any,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay=weight_decay, **options)
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": partial(SGD, lr=0.1),
+    "momentum": partial(SGD, lr=0.05, momentum=0.9),
+    "nesterov": partial(SGD, lr=0.05, momentum=0.9, nesterov=True),
+    "rmsprop": partial(RMSprop, lr=1e-3),
+    "adagrad": partial(Adagrad, lr=1e-2),
+    "adam": partial(Adam, lr=1e-3),
+    "adamw": partial(AdamW, lr=1e-3),
+}
+
+
+def make_optimizer(
+    name: str, parameters: Iterable[Trainable], lr: float | Schedule | None = None, **options: Any
+) -> Optimizer:
+    """Make an optimizer by its name.
+
+    Args:
+        name: one of OPTIMIZERS.
+        parameters: what to train.
+        lr: a rate or a schedule; None: the default that goes with the name.
+        options: see the optimizer.
+    Raises:
+        ConfigError: no optimizer of that name, or an argument outside its range.
+    """
+    if name not in OPTIMIZERS:
+        raise ConfigError("make_optimizer", "no such optimizer", nearest(name, OPTIMIZERS), optimizer=repr(name))
+    if lr is not None:
+        options["lr"] = lr
+    return OPTIMIZERS[name](parameters, **options)

@@ -1,0 +1,155 @@
+"""Counter-based random draws: the same bits on every backend, in any order.
+
+A draw is named by a key (seed, purpose, epoch, step) and is a pure function of it, so it does not depend on the
+backend, on what was drawn before, on how a batch is split over threads, or on where a run was resumed.
+
+The generator is Philox-4x64-10, as NumPy ships it. Its 128-bit key is (seed, the first 64 bits of the BLAKE2b hash of
+purpose); block i of four 64-bit words is made at counter (i, 0, step, epoch), lowest word first.
+
+Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import hashlib
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.errors import ConfigError
+
+__all__ = ["Key", "Moment", "at", "keep_mask", "normal", "now", "permutation", "uniform", "words"]
+
+_WORD = 1 << 64
+
+
+class Key(NamedTuple):
+    """The name of one draw.
+
+    Args:
+        seed: the run's seed, 0 <= seed < 2**64.
+        purpose: what the draw is for, such as "init/conv1.weight"; other purposes give independent bits.
+        epoch: the epoch it belongs to, from 0.
+        step: the step within the epoch, from 0.
+    """
+
+    seed: int
+    purpose: str
+    epoch: int = 0
+    step: int = 0
+
+
+def words(key: Key, n: int, start: int = 0) -> NDArray[np.uint64]:
+    """Return words start, ..., start + n - 1 of a key's stream of 64-bit words.
+
+    Args:
+        key: the draw's name.
+        n: how many words, >= 0.
+        start: the first word's place in the stream, >= 0; seeking costs nothing.
+    Returns:
+        uint64, (n,), each word uniform over 0 .. 2**64 - 1.
+    Raises:
+        ConfigError: the seed, epoch or step is outside 0 .. 2**64 - 1.
+    Cost: about 4 ns a word on one core.
+    """
+    for name, value in (("seed", key.seed), ("epoch", key.epoch), ("step", key.step)):
+        if not 0 <= value < _WORD:
+            raise ConfigError("random", f"{name} is between 0 and 2**64 - 1", **{name: value})
+    digest = hashlib.blake2b(key.purpose.encode(), digest_size=8).digest()
+    block, skip = divmod(start, 4)
+    counter = block | (key.step << 128) | (key.epoch << 192)
+    generator = np.random.Philox(
+        key=key.seed | (int.from_bytes(digest, "little") << 64),
+        counter=(counter - 1) % (1 << 256),  # NumPy steps the counter before each block
+    )
+    return generator.random_raw(n + skip)[skip:]
+
+
+def _halves(key: Key, n: int, start: int = 0) -> NDArray[np.uint32]:
+    """32-bit halves start .. start + n - 1 of the stream, the low half of each word first."""
+    first, skip = divmod(start, 2)
+    whole = words(key, (n + skip + 1) // 2, first)
+    return whole.astype("<u8", copy=False).view("<u4")[skip : skip + n]
+
+
+def uniform(key: Key, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> NDArray[np.float32]:
+    """Draw from the uniform distribution over [low, high), in steps of (high - low) / 2**24.
+
+    Returns: float32, of the shape asked for.
+    """
+    fraction = (_halves(key, math.prod(shape)) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+    return (np.float32(low) + np.float32(high - low) * fraction).reshape(shape)
+
+
+def normal(key: Key, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0) -> NDArray[np.float32]:
+    """Draw from the normal distribution, by the Box-Muller transform in float64, rounded to float32.
+
+        z = mean + std * sqrt(-2 log(u)) * (cos(2 pi v), sin(2 pi v)),  u in (0, 1], v in [0, 1)
+
+    Returns: float32, of the shape asked for.
+    Source: Box and Muller (1958).
+    """
+    n = math.prod(shape)
+    pairs = words(key, 2 * ((n + 1) // 2)).reshape(-1, 2)
+    unit = (pairs >> np.uint64(11)).astype(np.float64) * 2.0**-53  # [0, 1)
+    radius = np.sqrt(-2.0 * np.log(1.0 - unit[:, 0]))
+    angle = 2.0 * np.pi * unit[:, 1]
+    z = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)[:n]
+    return (mean + std * z).astype(np.float32).reshape(shape)
+
+
+def permutation(key: Key, n: int) -> NDArray[np.int64]:
+    """Draw an order of 0 .. n-1, each of the n! equally likely (ties of 64-bit sort keys keep their order)."""
+    return np.argsort(words(key, n), kind="stable")
+
+
+def keep_mask(key: Key, shape: tuple[int, ...], rate: float, start: int = 0) -> NDArray[np.bool_]:
+    """Draw which elements dropout keeps: True with probability 1 - rate, to 2**-32.
+
+    Args:
+        key: the draw's name.
+        shape: the mask's shape.
+        rate: the probability of dropping an element, 0 <= rate < 1.
+        start: how many elements of the mask precede this part of it, so that a shard draws its own rows.
+    Returns:
+        bool, of the shape asked for.
+    """
+    threshold = np.uint32(min(round(rate * 2.0**32), 2**32 - 1))
+    return (_halves(key, math.prod(shape), start) >= threshold).reshape(shape)
+
+
+class Moment(NamedTuple):
+    """Which step of which run is being computed, for draws made within it.
+
+    Args:
+        seed, epoch, step: as in Key.
+        row: how many examples of the batch precede the part computed here.
+    """
+
+    seed: int
+    epoch: int
+    step: int
+    row: int = 0
+
+
+_NOW: contextvars.ContextVar[Moment | None] = contextvars.ContextVar("xpnet_moment", default=None)
+
+
+def now() -> Moment | None:
+    """Return the step being computed, or None outside of a Trainer's step."""
+    return _NOW.get()
+
+
+@contextlib.contextmanager
+def at(moment: Moment) -> Iterator[None]:
+    """Make draws within a with-block belong to one step."""
+    token = _NOW.set(moment)
+    try:
+        yield
+    finally:
+        _NOW.reset(token)

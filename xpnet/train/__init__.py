@@ -1,0 +1,31 @@
+"""Training: the Trainer, its steps, metrics, callbacks, checkpoints and runs."""
+
+from xpnet.train.callbacks import BestCheckpoint, Callback, EarlyStopping, JsonLines, Progress, SaveCheckpoint
+from xpnet.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from xpnet.train.metrics import LossMeter, accuracy, confusion_matrix, top_k_accuracy
+from xpnet.train.run import RunConfig, evaluate_run, open_run, predict_run, train_run
+from xpnet.train.step import EagerStep
+from xpnet.train.trainer import Trainer
+
+__all__ = [
+    "BestCheckpoint",
+    "Callback",
+    "Checkpoint",
+    "EagerStep",
+    "EarlyStopping",
+    "JsonLines",
+    "LossMeter",
+    "Progress",
+    "RunConfig",
+    "SaveCheckpoint",
+    "Trainer",
+    "accuracy",
+    "confusion_matrix",
+    "evaluate_run",
+    "open_run",
+    "predict_run",
+    "read_checkpoint",
+    "top_k_accuracy",
+    "train_run",
+    "write_checkpoint",
+]

@@ -1,0 +1,207 @@
+"""Callbacks: what else happens while a Trainer trains. Each looks at the trainer; none changes what a step computes.
+
+on_start(trainer)            before the first step
+on_step(trainer)             after each step; trainer.epoch, trainer.step, trainer.meter say where
+on_epoch(trainer, record)    after each epoch, with its figures
+on_end(trainer)              at the end, also when training was interrupted or failed
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpnet.errors import ConfigError
+from xpnet.train.checkpoint import write_atomically, write_checkpoint
+
+if TYPE_CHECKING:
+    from xpnet.train.trainer import Trainer
+
+__all__ = ["BestCheckpoint", "Callback", "EarlyStopping", "JsonLines", "Progress", "SaveCheckpoint"]
+
+
+class Callback:
+    """Does nothing at each of the four moments; subclasses do something at some."""
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Called before the first step."""
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Called after each step."""
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """Called after each epoch with its figures: epoch, train_loss, test_loss, test_accuracy, seconds."""
+
+    def on_end(self, trainer: Trainer) -> None:
+        """Called at the end, however it came."""
+
+
+class SaveCheckpoint(Callback):
+    """Save the run after every epoch, and where it was interrupted, to ``checkpoint.safetensors`` in a folder.
+
+    Args:
+        folder: the run's folder, which exists.
+        meta: what to keep beside the arrays.
+    """
+
+    def __init__(self, folder: str | Path, meta: dict[str, Any] | None = None) -> None:
+        self.path = Path(folder) / "checkpoint.safetensors"
+        self.meta = meta or {}
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """Save."""
+        write_checkpoint(self.path, trainer.checkpoint(**self.meta))
+
+    def on_end(self, trainer: Trainer) -> None:
+        """Save in the middle of an epoch, if that is where training was interrupted."""
+        if trainer.interrupted:
+            write_checkpoint(self.path, trainer.checkpoint(**self.meta))
+
+
+class BestCheckpoint(Callback):
+    """Keep the checkpoint of the best epoch.
+
+    Args:
+        path: the file to write.
+        monitor: the figure that decides; with "loss" in its name the lowest is best, else the highest.
+    """
+
+    def __init__(self, path: str | Path, monitor: str = "test_accuracy") -> None:
+        self.path = Path(path)
+        self.monitor = monitor
+        self.best: float | None = None
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Take up the best figure of a run that is resumed."""
+        seen = [r[self.monitor] for r in trainer.history if r.get(self.monitor) is not None]
+        self.best = (min if "loss" in self.monitor else max)(seen) if seen else None
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """Save if this epoch is better than all before."""
+        value = _figure("BestCheckpoint", record, self.monitor)
+        if self.best is None or (value < self.best if "loss" in self.monitor else value > self.best):
+            self.best = value
+            write_checkpoint(self.path, trainer.checkpoint())
+
+
+class EarlyStopping(Callback):
+    """Stop when a figure has not improved for some epochs.
+
+    Args:
+        patience: how many epochs to wait, >= 1.
+        monitor: the figure that decides; with "loss" in its name lower is better, else higher.
+        least: the change that counts as improvement, >= 0.
+    """
+
+    def __init__(self, patience: int = 5, monitor: str = "test_loss", least: float = 0.0) -> None:
+        if patience < 1 or least < 0:
+            raise ConfigError("EarlyStopping", "patience >= 1 and least >= 0", patience=patience, least=least)
+        self.patience = patience
+        self.monitor = monitor
+        self.least = least
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """Ask the trainer to stop if the last `patience` epochs brought nothing; judged from the whole history."""
+        _figure("EarlyStopping", record, self.monitor)
+        sign = 1.0 if "loss" in self.monitor else -1.0
+        best, since = float("inf"), 0
+        for r in trainer.history:
+            value = sign * r[self.monitor]
+            best, since = (value, 0) if value < best - self.least else (best, since + 1)
+        if since >= self.patience:
+            trainer.stop()
+
+
+class JsonLines(Callback):
+    """Write the figures of each epoch as a line of JSON; a resumed run rewrites the lines it takes up.
+
+    Args:
+        path: the file to write.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Write the lines of the epochs already trained."""
+        write_atomically(self.path, "".join(json.dumps(r) + "\n" for r in trainer.history).encode())
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """Add a line."""
+        with open(self.path, "a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+class Progress(Callback):
+    """Show a bar for the epoch under way and a line for each epoch done, on standard error.
+
+    The loss is read from the device at most ten times a second.
+
+    Args:
+        every: seconds between two looks at the loss, >= 0.1.
+    """
+
+    def __init__(self, every: float = 0.1) -> None:
+        if every < 0.1:
+            raise ConfigError("Progress", "every >= 0.1 seconds", every=every)
+        self.every = every
+        self._last = 0.0
+        self._bar: Any = None
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Open the bar, where standard error is a terminal."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True)
+        if not self._console.is_terminal:
+            return
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task(
+            "", total=trainer.steps, epoch=trainer.epoch + 1, epochs=trainer.epochs, loss=""
+        )
+        self._bar.start()
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Move the bar, at most ten times a second."""
+        now = time.monotonic()
+        if now - self._last < self.every:
+            return
+        self._last = now
+        loss = trainer.meter.read()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=trainer.step, epoch=trainer.epoch + 1, loss=f"{loss:.4f}")
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """Print the epoch's line."""
+        figures = [f"epoch {record['epoch']:>{len(str(trainer.epochs))}}/{trainer.epochs}"]
+        figures.append(f"train loss {record['train_loss']:.4f}")
+        if record.get("test_accuracy") is not None:
+            figures.append(f"test loss {record['test_loss']:.4f}   test accuracy {record['test_accuracy']:7.2%}")
+        figures.append(f"{record['seconds']:.1f} s")
+        self._console.print("   ".join(figures), highlight=False, soft_wrap=True)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=0)
+
+    def on_end(self, trainer: Trainer) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _figure(callback: str, record: dict[str, Any], monitor: str) -> float:
+    value = record.get(monitor)
+    if value is None:
+        raise ConfigError(callback, "monitor is a figure of each epoch", monitor=monitor, figures=sorted(record))
+    return value

@@ -1,0 +1,100 @@
+"""Metrics: how good scores are. All take host arrays: scores (N, K) and labels (N,)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from xpnet.backend import Array, Backend
+from xpnet.errors import ConfigError, DivergedError, ShapeError
+
+__all__ = ["LossMeter", "accuracy", "confusion_matrix", "top_k_accuracy"]
+
+
+def _check(name: str, scores: np.ndarray, labels: np.ndarray) -> None:
+    if scores.ndim != 2 or labels.shape != scores.shape[:1] or not len(labels):
+        raise ShapeError(name, "scores is (N, K) and labels (N,), N >= 1", scores=scores.shape, labels=labels.shape)
+
+
+def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Share of examples whose highest score is the label's, 0 to 1; on ties the first class counts."""
+    _check("accuracy", scores, labels)
+    return float(np.mean(np.argmax(scores, axis=1) == labels))
+
+
+def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
+    """Share of examples whose label is among the k highest scores, 0 to 1; ties count against the label.
+
+    Args:
+        scores: (N, K).
+        labels: (N,), 0 .. K-1.
+        k: 1 .. K.
+    Raises:
+        ConfigError: k is outside 1 .. K. ShapeError: sizes disagree.
+    """
+    _check("top_k_accuracy", scores, labels)
+    if not 1 <= k <= scores.shape[1]:
+        raise ConfigError("top_k_accuracy", "1 <= k <= K", k=k, K=scores.shape[1])
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    ahead = np.sum(scores >= own, axis=1) - 1
+    return float(np.mean(ahead < k))
+
+
+def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Count how often each class is taken for each.
+
+    Args:
+        predicted: classes said, (N,), 0 .. K-1.
+        labels: classes that were right, (N,).
+        classes: K.
+    Returns:
+        int64, (K, K): entry [i, j] counts examples of class i taken for class j.
+    Raises:
+        ShapeError: lengths differ.
+    """
+    if predicted.shape != labels.shape or labels.ndim != 1:
+        raise ShapeError(
+            "confusion_matrix", "predicted and labels are (N,)", predicted=predicted.shape, labels=labels.shape
+        )
+    flat = np.bincount(labels.astype(np.int64) * classes + predicted, minlength=classes * classes)
+    return flat.reshape(classes, classes)
+
+
+class LossMeter:
+    """The average loss of an epoch, whose steps' losses stay on the device until somebody reads them.
+
+    Args:
+        backend: where the losses are.
+        total, count: the sum of losses and the examples before, when an epoch is resumed.
+    """
+
+    def __init__(self, backend: Backend, total: float = 0.0, count: int = 0) -> None:
+        self.backend = backend
+        self.total = total
+        self.count = count
+        self._pending: list[tuple[int, int, Array]] = []
+
+    def add(self, step: int, examples: int, loss: Array) -> None:
+        """Note the mean loss of a step over its examples; nothing is copied."""
+        self._pending.append((step, examples, loss))
+
+    def read(self) -> float:
+        """Copy what was noted to the host, and return the average so far.
+
+        Raises:
+            DivergedError: a step's loss was NaN or infinite; the message names the first.
+        Cost: one transfer, however many steps were noted; sums are in the order of steps, whenever read.
+        """
+        if self._pending:
+            xp = self.backend.xp
+            losses = self.backend.to_numpy(xp.stack([xp.asarray(loss) for _, _, loss in self._pending]))
+            for (step, examples, _), loss in zip(self._pending, losses.tolist(), strict=True):
+                if not math.isfinite(loss):
+                    raise DivergedError(
+                        "loss", "the loss stays finite", "lower the learning rate with --lr", step=step, loss=loss
+                    )
+                self.total += loss * examples
+                self.count += examples
+            self._pending.clear()
+        return self.total / max(1, self.count)

@@ -1,0 +1,331 @@
+"""A run: one model trained on one data set, kept in a folder. What the command line does, as functions.
+
+RUN/checkpoint.safetensors   parameters, optimizer state, counters, history
+RUN/config.json              what was asked for
+RUN/metrics.jsonl            a line an epoch
+RUN/curves.png               the same as a picture, where matplotlib is installed
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet import data as datasets
+from xpnet import models
+from xpnet.backend import Backend, get_backend
+from xpnet.data import Dataset, load_image
+from xpnet.errors import CheckpointError, ConfigError
+from xpnet.optim import inverse_decay, make_optimizer, warmup
+from xpnet.train.callbacks import Callback, JsonLines, SaveCheckpoint
+from xpnet.train.checkpoint import read_checkpoint, write_atomically
+from xpnet.train.trainer import Trainer
+
+__all__ = ["RunConfig", "evaluate_run", "open_run", "predict_run", "resolve_backend", "resumed_config", "train_run"]
+
+Report = Callable[[int, int], None]
+
+# The rate rises over _WARM steps, then falls, to half after _HALVED epochs: it depends on the step alone, not on the
+# number of epochs asked for, so that 5 epochs and then 5 more are the same as 10.
+_WARM, _HALVED = 100, 4
+_SMALL = 10_000  # training examples; smaller sets get more epochs and smaller batches
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run is asked to do.
+
+    Args:
+        model: a key of models.MODELS.
+        data: a name or path that data.load takes; data_dir: where its files are.
+        backend: a string that get_backend takes.
+        epochs, batch_size: >= 0, >= 1; None: 20 and 32 for fewer than 10,000 training examples, else 5 and 64.
+        optimizer: a name of optim.OPTIMIZERS, and lr its highest rate; None: what the model's recipe says.
+        seed: 0 <= seed < 2**64.
+    """
+
+    model: str = "cnn"
+    data: str = "digits"
+    data_dir: str | None = None
+    backend: str = "cpu"
+    epochs: int | None = None
+    batch_size: int | None = None
+    optimizer: str | None = None
+    lr: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        models.recipe(self.model)
+        for name, value, least in (("epochs", self.epochs, 0), ("batch_size", self.batch_size, 1)):
+            if value is not None and value < least:
+                raise ConfigError("train", f"{name} >= {least}", **{name: value})
+
+    def completed(self, examples: int) -> RunConfig:
+        """Fill in what the model's recipe and the number of training examples decide."""
+        recipe = models.recipe(self.model)
+        epochs, batch_size = (20, 32) if examples < _SMALL else (5, 64)
+        own = self.optimizer in (None, recipe.optimizer)
+        return dataclasses.replace(
+            self,
+            epochs=epochs if self.epochs is None else self.epochs,
+            batch_size=self.batch_size or batch_size,
+            optimizer=self.optimizer or recipe.optimizer,
+            lr=recipe.lr if self.lr is None and own else self.lr,
+        )
+
+
+def resolve_backend(backend: str | None, device: str | None) -> str:
+    """Put ``--backend`` and ``--device`` together into a string that get_backend takes."""
+    if backend and device:
+        return f"{backend}:{device}"
+    return backend or device or "cpu"
+
+
+def resumed_config(run: str | Path, asked: dict[str, Any]) -> RunConfig:
+    """Read a run's own configuration, with what may change on resuming (epochs, backend, data_dir) as asked.
+
+    Raises:
+        CheckpointError: there is no run. ConfigError: something else is asked for than the run was begun with.
+    """
+    path = Path(run) / "config.json"
+    try:
+        own = RunConfig(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            str(path), "a run has a readable config.json", "give the folder of a run", error=error
+        ) from error
+    for name, value in asked.items():
+        if name not in ("epochs", "backend", "data_dir") and value != getattr(own, name):
+            raise ConfigError(
+                "--resume", f"a run goes on with its own {name}", run=repr(getattr(own, name)), asked=repr(value)
+            )
+    return dataclasses.replace(own, **asked)
+
+
+def train_run(
+    config: RunConfig,
+    out: str | Path | None = None,
+    *,
+    resume: str | Path | None = None,
+    callbacks: Iterable[Callback] = (),
+    progress: Report | None = None,
+    announce: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Train as a configuration says, and keep the run in a folder.
+
+    Args:
+        config: what to do.
+        out: the run's folder, made if need be; by default a new one in ``runs``.
+        resume: the folder of a run to go on with; its configuration should be config's but for epochs and backend.
+        callbacks: what else happens while training.
+        progress: called as (done, total) while data is loaded.
+        announce: called with each line that a person would like to read.
+    Returns:
+        {model, data, backend, device, epochs, seed, parameters, train_loss, test_accuracy, seconds, images_per_second,
+        run, interrupted}.
+    Raises:
+        ConfigError, DataError, DeviceError, CheckpointError: before anything is written, but for a loss that diverges.
+    """
+    backend = get_backend(config.backend)
+    began_from = read_checkpoint(Path(resume) / "checkpoint.safetensors") if resume else None
+    train, test = datasets.load(config.data, config.data_dir, progress=progress)
+    config = config.completed(len(train))
+    trainer, config = _trainer(config, backend, train)
+    if began_from:
+        trainer.resume(began_from)
+    folder = Path(resume) if resume else _new_folder(out, config)
+    config = dataclasses.replace(config, lr=trainer.optimizer.current_lr)
+    meta = {
+        "model_name": config.model,
+        "shape": list(train.shape),
+        "classes": list(train.classes),
+        "white": train.white,
+        "data": config.data,
+        "data_dir": config.data_dir,
+    }
+    write_atomically(folder / "config.json", (json.dumps(dataclasses.asdict(config), indent=2) + "\n").encode())
+    trainer.callbacks = [
+        *callbacks,
+        SaveCheckpoint(folder, meta),
+        JsonLines(folder / "metrics.jsonl"),
+    ]
+    size = "x".join(map(str, train.shape))
+    announce(
+        f"{config.model}, {trainer.model.parameter_count:,} parameters, on {train.name}: {len(train):,} training and "
+        f"{len(test):,} test examples of {size}, {len(train.classes)} classes"
+    )
+    announce(
+        f"{backend.spec}, batches of {config.batch_size}, {config.optimizer} with rate {config.lr}, seed {config.seed}"
+    )
+    seen, began = trainer.epoch, time.perf_counter()
+    trainer.fit(train, test, epochs=config.epochs or 0, batch_size=config.batch_size or 1)
+    backend.synchronize()
+    seconds = time.perf_counter() - began
+    if not trainer.history and not trainer.interrupted:
+        SaveCheckpoint(folder, meta).on_epoch(trainer, {})
+    _draw_curves(folder, trainer.history, announce)
+    last = trainer.history[-1] if trainer.history else {}
+    images = (trainer.epoch - seen) * len(train)
+    return {
+        "model": config.model,
+        "data": config.data,
+        "backend": backend.name,
+        "device": backend.device_name,
+        "epochs": trainer.epoch,
+        "seed": config.seed,
+        "parameters": trainer.model.parameter_count,
+        "train_loss": last.get("train_loss"),
+        "test_accuracy": last.get("test_accuracy"),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(images / seconds, 1) if seconds else 0.0,
+        "run": str(folder),
+        "interrupted": trainer.interrupted,
+    }
+
+
+def _trainer(config: RunConfig, backend: Backend, train: Dataset) -> tuple[Trainer, RunConfig]:
+    """Make the trainer, and name the rate in the configuration if the optimizer's own default was taken."""
+    recipe = models.recipe(config.model)
+    model = recipe.build(train.shape, len(train.classes)).to(backend).initialize(config.seed)
+    optimizer = make_optimizer(
+        config.optimizer or recipe.optimizer, model.parameters(), config.lr, weight_decay=recipe.weight_decay
+    )
+    rate, steps = optimizer.current_lr, -(-len(train) // (config.batch_size or 1))
+    optimizer.lr = warmup(inverse_decay(rate, _HALVED * steps), _WARM)
+    return Trainer(model, optimizer, recipe.loss, seed=config.seed), dataclasses.replace(config, lr=rate)
+
+
+def _new_folder(out: str | Path | None, config: RunConfig) -> Path:
+    """Make the run's folder; refuse one that holds a run already."""
+    if out is None:
+        stem, number = f"{config.model}-{Path(config.data).stem}", 1
+        while (Path("runs") / f"{stem}-{number}").exists():
+            number += 1
+        out = Path("runs") / f"{stem}-{number}"
+    folder = Path(out)
+    try:
+        if (folder / "checkpoint.safetensors").exists():
+            raise ConfigError("--out", "the folder holds no run yet", f"go on with --resume {folder}", out=folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            str(folder), "the run folder can be written to", "choose another with --out", error=error.strerror
+        ) from error
+    return folder
+
+
+def _draw_curves(folder: Path, history: list[dict[str, Any]], announce: Callable[[str], None]) -> None:
+    if not history:
+        return
+    if importlib.util.find_spec("matplotlib") is None:
+        announce("no curves.png without matplotlib: pip install 'xpnet[viz]'")
+        return
+    from xpnet.viz.curves import save_curves
+
+    save_curves(history, folder / "curves.png")
+
+
+def open_run(run: str | Path, backend: str | Backend | None = None) -> tuple[Trainer, dict[str, Any]]:
+    """Load a run's trainer, on any backend, and its checkpoint's JSON.
+
+    Raises:
+        CheckpointError: there is no run, or its checkpoint cannot be read or is of another model.
+    """
+    checkpoint = read_checkpoint(Path(run) / "checkpoint.safetensors")
+    try:
+        name, shape, classes, _, _ = (checkpoint.meta[k] for k in ("model_name", "shape", "classes", "white", "data"))
+    except KeyError as error:
+        raise CheckpointError(
+            str(run), "a run's checkpoint names its model", "train with xpnet train", missing=error
+        ) from error
+    recipe = models.recipe(name)
+    model = recipe.build(tuple(shape), len(classes)).to(get_backend(backend))
+    trainer = Trainer(model, loss=recipe.loss)
+    checkpoint.optimizer, checkpoint.meta = {}, {**checkpoint.meta}
+    checkpoint.restore(model)
+    scale = checkpoint.meta.get("normalize")
+    trainer.normalize = datasets.Normalize.from_json(scale) if scale else None
+    return trainer, checkpoint.meta
+
+
+def evaluate_run(
+    run: str | Path,
+    data: str | None = None,
+    data_dir: str | None = None,
+    backend: str | Backend | None = None,
+    *,
+    progress: Report | None = None,
+) -> dict[str, Any]:
+    """Measure a run's model on the test part of a data set, its own by default.
+
+    Returns:
+        {model, data, backend, device, examples, test_loss, test_accuracy, top5_accuracy, confusion, classes, run}.
+    """
+    trainer, meta = open_run(run, backend)
+    if data is None:
+        data_dir = data_dir or meta.get("data_dir")
+    _, test = datasets.load(data or meta["data"], data_dir, progress=progress)
+    if test.shape != tuple(meta["shape"]) or len(test.classes) != len(meta["classes"]):
+        raise ConfigError(
+            "evaluate",
+            "the data has the image size and the classes that the run was trained on",
+            run=f"{tuple(meta['shape'])} in {len(meta['classes'])} classes",
+            data=f"{test.shape} in {len(test.classes)} classes",
+        )
+    figures = trainer.evaluate(test)
+    return {
+        "model": meta["model_name"],
+        "data": test.name,
+        "backend": trainer.model.backend.name,
+        "device": trainer.model.backend.device_name,
+        "examples": len(test),
+        "test_loss": figures["loss"],
+        "test_accuracy": figures["accuracy"],
+        "top5_accuracy": figures["top5_accuracy"],
+        "confusion": figures["confusion"].tolist(),
+        "classes": list(test.classes),
+        "run": str(run),
+    }
+
+
+def predict_run(
+    run: str | Path, images: list[str], top: int | None = None, backend: str | Backend | None = None
+) -> list[dict[str, Any]]:
+    """Say what a run's model sees in image files, each resized to the size it was trained on.
+
+    Args:
+        run: the run's folder.
+        images: the files.
+        top: how many classes to name, 1 .. K; by default 3, or K where there are fewer.
+        backend: where to compute; the default one by default.
+    Returns:
+        For each image {image, classes: the top K names, probabilities}.
+    Raises:
+        ConfigError: top is outside 1 .. K. DataError: a file is missing or no image.
+    """
+    trainer, meta = open_run(run, backend)
+    classes, shape = meta["classes"], tuple(meta["shape"])
+    top = min(3, len(classes)) if top is None else top
+    if not 1 <= top <= len(classes):
+        raise ConfigError("--top", f"1 <= top <= {len(classes)}, the run's classes", top=top)
+    if len(shape) != 3:
+        raise ConfigError("predict", "the run was trained on images (H, W, C)", shape=shape)
+    pixels = np.stack([load_image(path, shape) for path in images]).astype(np.float32)
+    chances = trainer.predict(pixels * np.float32(meta["white"] / 255.0))
+    ranked = np.argsort(-chances, axis=1, kind="stable")[:, :top]
+    return [
+        {
+            "image": path,
+            "classes": [classes[k] for k in order],
+            "probabilities": [round(float(row[k]), 6) for k in order],
+        }
+        for path, row, order in zip(images, chances, ranked, strict=True)
+    ]

@@ -1,0 +1,48 @@
+"""What one training step computes, apart from how it is run: loss, gradients, update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from xpnet.autograd import Tensor, backward
+from xpnet.backend import Array
+from xpnet.errors import ShapeError
+from xpnet.nn import Module
+from xpnet.optim import Optimizer
+
+__all__ = ["EagerStep"]
+
+
+class EagerStep:
+    """Run a step op by op: the model's scores, the loss, the walk back, the update.
+
+    Args:
+        model: takes (N, ...), gives scores.
+        loss: takes scores and labels, gives one number.
+        optimizer: of the model's parameters.
+        classes: K of the labels, to hold the scores to; 0: not known.
+    """
+
+    def __init__(self, model: Module, loss: Callable[..., Tensor], optimizer: Optimizer, classes: int = 0) -> None:
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer
+        self.classes = classes
+
+    def __call__(self, x: Array, y: Array) -> Array:
+        """Train on one batch.
+
+        Args:
+            x: examples, (N, ...), on the model's backend.
+            y: labels, (N,).
+        Returns: the batch's loss before the update, (), still on the device. Batch norm and dropout do as model.train()
+            or model.eval() said.
+        Raises:
+            ShapeError: there are fewer scores than classes (for two classes one score may do).
+        """
+        scores = self.model(Tensor(x))
+        if scores.ndim == 2 and scores.shape[1] < self.classes and self.classes > 2:
+            raise ShapeError("fit", "the model gives a score a class", scores=scores.shape, K=self.classes)
+        value = self.loss(scores, y)
+        self.optimizer.step(backward(value))
+        return value.data
