@@ -1,7 +1,7 @@
 """The matrix: every test that takes the fixture `backend` runs once on each array backend that is here.
 
-    pytest -k numpy                     one backend
-    pytest --require-backend cupy       fail, instead of skipping, where there is no GPU
+pytest -k numpy                     one backend
+pytest --require-backend cupy       fail, instead of skipping, where there is no GPU
 """
 
 from __future__ import annotations

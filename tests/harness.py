@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from xpnet import kernels
 from xpnet.backend import Backend, backend_of
 from xpnet.errors import XpnetError
 
@@ -84,7 +85,8 @@ def raises(error: type[XpnetError], place: str, *values: object) -> Iterator[Non
     message = str(caught.value)
     assert type(caught.value) is error, f"a {type(caught.value).__name__}: {message}"
     assert message.startswith(f"{place}: "), message
-    assert ", got " in message and "\n" not in message, message
+    assert ", got " in message, message
+    assert "\n" not in message, message
     for value in values:
         assert str(value) in message, f"{value} is not in: {message}"
 
@@ -156,6 +158,16 @@ def check_op(
         tuple(batch),
         length or max(a.size for a in arrays if isinstance(a, np.ndarray)),
     )
+    _check_all(case, backend)
+    if kernels.find(getattr(op, "__name__", ""), put(backend, np.zeros(1), np.float32)):
+        with kernels.off():  # once with the kernel, once by the op's own code
+            _check_all(case, backend)
+
+
+# The checks. Each message says which one failed; tests/test_harness.py sees each of them fail.
+
+
+def _check_all(case: Case, backend: Backend) -> None:
     kinds = float_types(backend)
     if backend.name == "jax":  # compiles each function for each shape, and has no views: the checks of values, once
         kinds = kinds[:1]
@@ -167,9 +179,6 @@ def check_op(
         _check_needs(case, backend, kinds[-1])
         _check_adjoint(case, backend, kinds[-1])
         _check_layouts(case, backend, kinds[-1])
-
-
-# The checks. Each message says which one failed; tests/test_harness.py sees each of them fail.
 
 
 def _run(case: Case, arrays: Sequence[Any], backend: Backend, dtype: Any) -> tuple[Any, Callable[..., Any]]:
@@ -252,7 +261,8 @@ def _gradients(
     """Call vjp; check the None pattern and what must be kept; return the gradients as float64 NumPy."""
     grads = vjp(dy, needs)
     given = len(case.arrays)  # an op called without its last inputs may still return None for them
-    assert isinstance(grads, tuple) and len(grads) >= given, f"vjp returns one gradient an input, {what}"
+    assert isinstance(grads, tuple), f"vjp returns one gradient an input, a tuple, {what}"
+    assert len(grads) >= given, f"vjp returns one gradient an input, {what}"
     assert all(g is None for g in grads[given:]), f"vjp returns gradients of inputs it was not given, {what}"
     found = {}
     for i, g in enumerate(grads[:given]):
@@ -313,6 +323,7 @@ def _broadcast(backend: Backend, a: np.ndarray, dtype: Any) -> Any:
 def _check_layouts(case: Case, backend: Backend, dtype: Any) -> None:
     """Views with steps, negative strides, permuted axes or stride 0 give what contiguous arrays of equal values do."""
     for view in (_strided, _reversed, _transposed, _broadcast):
+
         def move(a: Any, view: Any = view) -> Any:
             viewable = isinstance(a, np.ndarray) and a.ndim and a.size
             return view(backend, a, dtype) if viewable else put(backend, a, dtype)
@@ -385,7 +396,10 @@ def _torch_gradients(case: Case) -> dict[int, np.ndarray]:
         y = case.torch_oracle(*tensors, **options)  # type: ignore[misc]
         agree(y.detach().numpy(), _answer(case), np.float64, case.length, "the oracle against torch")
         y.backward(torch.from_numpy(case.dy(tuple(y.shape))))
-        return {i: np.zeros(case.arrays[i].shape) if t.grad is None else t.grad.numpy()
-                for i, t in enumerate(tensors) if i in case.differentiable}
+        return {
+            i: np.zeros(case.arrays[i].shape) if t.grad is None else t.grad.numpy()
+            for i, t in enumerate(tensors)
+            if i in case.differentiable
+        }
 
     return _remember((case.key, case.torch_oracle, "torch"), compute)

@@ -20,8 +20,10 @@ from xpnet.backend import (
     current_backend,
     describe_backends,
     get_backend,
+    is_out_of_memory,
     namespace,
     register_backend,
+    set_at,
     use_backend,
 )
 from xpnet.errors import ConfigError, DeviceError, DTypeError
@@ -199,10 +201,13 @@ def test_an_array_makes_the_round_trip_unchanged(backend, name, shape):
         pytest.skip("the device has no float64")
     a = np.arange(int(np.prod(shape))).astype(name).reshape(shape)
     x = backend.from_numpy(a)
-    assert x.dtype == getattr(backend.xp, name) and tuple(x.shape) == shape
+    assert x.dtype == getattr(backend.xp, name)
+    assert tuple(x.shape) == shape
     assert backend_of(x) == backend
     back = backend.to_numpy(x)
-    assert type(back) is np.ndarray and back.dtype == a.dtype and np.array_equal(back, a)
+    assert type(back) is np.ndarray
+    assert back.dtype == a.dtype
+    assert np.array_equal(back, a)
 
 
 @pytest.mark.parametrize("view", [lambda a: a[::2], lambda a: a[::-1], lambda a: a.T, lambda a: a[:, :0]], ids=str)
@@ -224,7 +229,8 @@ def test_moving_copies_both_ways(backend):
     back = backend.to_numpy(x)
     assert back.tolist() == [0, 0, 0]
     back[1] = 2
-    assert back.flags.writeable and backend.to_numpy(x).tolist() == [0, 0, 0]
+    assert back.flags.writeable
+    assert backend.to_numpy(x).tolist() == [0, 0, 0]
 
 
 def test_extreme_values_make_the_round_trip(backend):
@@ -240,7 +246,8 @@ def test_synchronize_returns(backend):
 
 def test_memory_figures_are_positive_and_in_order(backend):
     used, peak, total = backend.memory()
-    assert 0 < used <= total and 0 < peak <= total
+    assert 0 < used <= total
+    assert 0 < peak <= total
 
 
 def test_memory_in_use_grows_with_an_array():
@@ -294,6 +301,29 @@ def test_adding_to_a_slice_changes_only_that_slice(backend):
     assert backend.to_numpy(y).tolist() == [[0, 2, 0, 2, 0]] * 2
 
 
+def test_setting_a_slice_changes_only_that_slice(backend):
+    x = backend.from_numpy(np.zeros((2, 5), np.float32))
+    y = set_at(x, (slice(None), slice(1, 4, 2)), backend.from_numpy(np.ones((2, 2), np.float32)))
+    assert backend.to_numpy(y).tolist() == [[0, 1, 0, 1, 0]] * 2
+
+
+# Memory.
+
+
+@pytest.mark.parametrize(
+    ("error", "known"),
+    [
+        (MemoryError(), True),
+        (type("OutOfMemoryError", (RuntimeError,), {})("Out of memory allocating 1 bytes"), True),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes"), True),
+        (RuntimeError("shapes do not match"), False),
+    ],
+    ids=["host", "cupy and torch", "jax", "another"],
+)
+def test_running_out_of_memory_is_recognized(error, known):
+    assert is_out_of_memory(error) is known
+
+
 # The default.
 
 
@@ -303,7 +333,8 @@ def test_the_default_is_numpy():
 
 def test_use_backend_holds_within_its_block_and_nests(backend):
     with use_backend(backend.spec) as opened:
-        assert opened == backend and current_backend() == get_backend() == backend
+        assert opened == backend
+        assert current_backend() == get_backend() == backend
         with use_backend("cpu"):
             assert current_backend().name == "numpy"
         assert current_backend() == backend

@@ -200,7 +200,8 @@ def test_the_tolerance_grows_with_the_sum_and_shrinks_with_the_precision():
 
 def test_samples_are_distinct_and_away_from_zero():
     x = sample(2, 5, 7, 3)
-    assert len(np.unique(x)) == x.size and np.abs(x).min() > 5e-4
+    assert len(np.unique(x)) == x.size
+    assert np.abs(x).min() > 5e-4
     assert not np.intersect1d(sample(5, 7), sample(5, 7, seed=1)).size
 
 

@@ -123,7 +123,9 @@ N = 100_000
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-3.0, 5.0)])
 def test_uniform_draws_fill_their_interval_evenly(low, high):
     u = uniform(Key(11, "uniform"), (N,), low, high)
-    assert u.dtype == np.float32 and u.min() >= low and u.max() < high
+    assert u.dtype == np.float32
+    assert u.min() >= low
+    assert u.max() < high
     within(u.mean(dtype=np.float64), (low + high) / 2, (high - low) / math.sqrt(12), N)
     counts = np.histogram(u, 20, (low, high))[0]
     assert ((counts - N / 20) ** 2 / (N / 20)).sum() < 45  # chi-squared, 19 degrees of freedom: p = 0.0007
@@ -180,7 +182,8 @@ def test_a_draw_reaches_every_backend_bit_for_bit(backend):
     key = Key(19, "any")
     for draw in (normal(key, (3, 5)), uniform(key, (3, 5)), keep_mask(key, (3, 5), 0.5), permutation(key, 9)):
         back = backend.to_numpy(backend.from_numpy(draw))
-        assert back.dtype == draw.dtype and back.tobytes() == draw.tobytes()
+        assert back.dtype == draw.dtype
+        assert back.tobytes() == draw.tobytes()
 
 
 @pytest.mark.parametrize("value", [-1, LIMIT])

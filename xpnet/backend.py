@@ -80,6 +80,9 @@ class Backend:
     def __repr__(self) -> str:
         return f"<xpnet backend {self.spec}>"
 
+    def __deepcopy__(self, memo: Any) -> Backend:
+        return self
+
     def from_numpy(self, array: np.ndarray) -> Array:
         """Copy a NumPy array to this device; dtype and shape stay."""
         return self.xp.asarray(array, device=self.device, copy=True)

@@ -80,18 +80,7 @@ def test_the_output_shape_is_the_one_computed(name):
     assert make().cost(shape).output == tuple(run(make(), shape, 2).shape[1:])
 
 
-HOLDS_TOO_MUCH = {"AvgPool2d", "GlobalAvgPool2d", "Flatten"}  # that op's vjp closes over its input to read the shape
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=pytest.mark.xfail(strict=True, reason="the vjp closes over x to read its shape"))
-        if n in HOLDS_TOO_MUCH
-        else n
-        for n in LAYERS
-    ],
-)
+@pytest.mark.parametrize("name", LAYERS)
 def test_the_numbers_saved_are_those_that_the_vjp_holds(name):
     make, shape = LAYERS[name]
     layer = make()

@@ -109,7 +109,6 @@ def test_a_replaced_layer_is_found_in_place_of_the_old():
     assert [p for p in net.states() if p.startswith("stem")] == ["stem.weight", "stem.bias"]
 
 
-@pytest.mark.xfail(strict=True, reason="layers appended to a list that is set already have no path, and collide")
 def test_layers_appended_to_a_list_are_all_found():
     class Growing(nn.Module):
         def __init__(self):
@@ -256,7 +255,6 @@ def test_an_unknown_backend_moves_nothing():
     assert (net.backend.name, net.scale.dtype_) == ("numpy", "float32")
 
 
-@pytest.mark.xfail(strict=True, reason="what was moved before the error stays where it was moved to")
 def test_a_move_that_runs_out_of_memory_moves_nothing():
     class Full(Backend):
         def from_numpy(self, array):

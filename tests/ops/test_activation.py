@@ -45,14 +45,14 @@ NAMES = ["relu", "leaky_relu", "sigmoid", "tanh", "gelu", "softmax", "log_softma
 def test_an_activation_agrees_with_its_definition_and_with_autograd(backend, name, options):
     batch = () if options.get("axis") == 0 else (0,)
     oracle = getattr(oracles, name)
-    check_op(getattr(ops, name), [X], options, backend, oracle=oracle, torch_oracle=_torch(name), batch=batch,
-             length=8)
+    check_op(getattr(ops, name), [X], options, backend, oracle=oracle, torch_oracle=_torch(name), batch=batch, length=8)
 
 
 def test_dropout_scales_what_the_mask_keeps(backend):
     mask = booleans(2, 5, 7)
-    check_op(ops.dropout, [X, mask], {"rate": 0.25}, backend, oracle=oracles.dropout, linear=[0], batch=[0, 1],
-             length=2)
+    check_op(
+        ops.dropout, [X, mask], {"rate": 0.25}, backend, oracle=oracles.dropout, linear=[0], batch=[0, 1], length=2
+    )
 
 
 def test_relu_has_no_slope_at_zero(backend):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tracemalloc
 
 import hypothesis
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests import oracles
 from tests.harness import check_op, few_on_jax, integers, put, raises, sample
-from xpnet import ops
+from xpnet import kernels, ops
 from xpnet.errors import ConfigError, DeviceError, DTypeError, ShapeError
 from xpnet.ops.conv import column_budget
 
@@ -30,8 +31,17 @@ def torch_conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, flip=F
 
 def check_conv(backend, x, w, b, **options):
     linear = () if "activation" in options else (0, 1) if b is None else (0, 1, 2)
-    check_op(ops.conv2d, [x, w, b], options, backend, oracle=oracles.conv2d, torch_oracle=torch_conv2d, linear=linear,
-             batch=[0], length=max(w[0].size + 1, x.size // x.shape[3]))
+    check_op(
+        ops.conv2d,
+        [x, w, b],
+        options,
+        backend,
+        oracle=oracles.conv2d,
+        torch_oracle=torch_conv2d,
+        linear=linear,
+        batch=[0],
+        length=max(w[0].size + 1, x.size // x.shape[3]),
+    )
 
 
 CASES = {
@@ -106,8 +116,24 @@ def test_conv2d_agrees_with_its_definition_for_any_geometry(data):
     x = sample(draw(1, 2), *size, groups * draw(1, 2))
     w = sample(groups * draw(1, 2), *kernel, x.shape[3] // groups, seed=1)
     with column_budget(draw(1, 4000)):
-        check_conv(get_backend("numpy"), x, w, None, stride=stride, padding=padding, dilation=dilation, groups=groups,
-                   flip=data.draw(st.booleans()))
+        check_conv(
+            get_backend("numpy"),
+            x,
+            w,
+            None,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            flip=data.draw(st.booleans()),
+        )
+
+
+@pytest.fixture(params=["kernel", "own code"])
+def implementation(request):
+    """With NumPy's kernel, then by the op's own code."""
+    with contextlib.nullcontext() if request.param == "kernel" else kernels.off():
+        yield
 
 
 def _traced(function):
@@ -120,6 +146,7 @@ def _traced(function):
         tracemalloc.stop()
 
 
+@pytest.mark.usefixtures("implementation")
 def test_the_forward_pass_keeps_no_unrolled_columns_for_backward():
     x, w = sample(8, 24, 24, 6).astype(np.float32), sample(8, 5, 5, 6, seed=1).astype(np.float32)
     ops.conv2d(x, w)
@@ -127,6 +154,7 @@ def test_the_forward_pass_keeps_no_unrolled_columns_for_backward():
     assert kept < y.nbytes + 20_000
 
 
+@pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("pass_", ["forward", "backward"])
 def test_unrolled_columns_stay_within_the_budget(pass_):
     x, w = sample(16, 24, 24, 6).astype(np.float32), sample(8, 5, 5, 6, seed=1).astype(np.float32)

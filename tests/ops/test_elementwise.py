@@ -50,8 +50,17 @@ binary = pytest.mark.parametrize("name", BINARY)
 
 def check_binary(backend, name, a, b, batch=()):
     linear = [i for i in AFFINE.get(name, []) if isinstance((a, b)[i], np.ndarray)]
-    check_op(getattr(ops, name), [a, b], {}, backend, oracle=BINARY[name], torch_oracle=TORCH[name], linear=linear,
-             batch=batch, length=40)
+    check_op(
+        getattr(ops, name),
+        [a, b],
+        {},
+        backend,
+        oracle=BINARY[name],
+        torch_oracle=TORCH[name],
+        linear=linear,
+        batch=batch,
+        length=40,
+    )
 
 
 @binary
@@ -90,8 +99,17 @@ def test_on_a_tie_the_whole_gradient_goes_to_the_first_operand(backend, name):
 def test_a_function_of_one_array_agrees_with_its_definition_and_with_autograd(backend, name):
     x = POSITIVE if name in ("log", "sqrt") else A
     linear = [0] if name == "negative" else []
-    check_op(getattr(ops, name), [x], {}, backend, oracle=UNARY[name], torch_oracle=TORCH[name], linear=linear,
-             batch=[0], length=8)
+    check_op(
+        getattr(ops, name),
+        [x],
+        {},
+        backend,
+        oracle=UNARY[name],
+        torch_oracle=TORCH[name],
+        linear=linear,
+        batch=[0],
+        length=8,
+    )
 
 
 def test_abs_has_no_slope_at_zero(backend):
@@ -105,8 +123,16 @@ POWER = each(lambda x, exponent: x**exponent)
 
 @pytest.mark.parametrize("exponent", [2.0, 3, 0.5, -1.5, 1.0, 0.0])
 def test_power_agrees_with_its_definition_and_with_autograd(backend, exponent):
-    check_op(ops.power, [POSITIVE, exponent], {}, backend, oracle=POWER, torch_oracle=lambda x, exponent: x**exponent,
-             batch=[0], length=8)
+    check_op(
+        ops.power,
+        [POSITIVE, exponent],
+        {},
+        backend,
+        oracle=POWER,
+        torch_oracle=lambda x, exponent: x**exponent,
+        batch=[0],
+        length=8,
+    )
 
 
 @pytest.mark.parametrize("exponent", [2.0, 1.0])
@@ -122,8 +148,16 @@ CLIP = each(lambda x, low, high: min(max(x, low), high))
 
 @pytest.mark.parametrize(("low", "high"), [(-0.7131, 1.2117), (0.0, 10.0)])
 def test_clip_stops_the_gradient_outside_its_bounds(backend, low, high):
-    check_op(ops.clip, [A, low, high], {}, backend, oracle=CLIP, torch_oracle=lambda x, low, high: x.clamp(low, high),
-             batch=[0], length=2)
+    check_op(
+        ops.clip,
+        [A, low, high],
+        {},
+        backend,
+        oracle=CLIP,
+        torch_oracle=lambda x, low, high: x.clamp(low, high),
+        batch=[0],
+        length=2,
+    )
 
 
 WHERE = each(lambda mask, a, b: a if mask else b)
@@ -137,8 +171,16 @@ def _torch_where(mask, a, b):
 
 @pytest.mark.parametrize(("a", "b"), [((5, 7), (5, 7)), ((5, 7), (7,)), ((5, 1), (1, 7))], ids=str)
 def test_where_sends_each_gradient_to_the_array_that_was_taken(backend, a, b):
-    check_op(ops.where, [booleans(5, 7), sample(*a), sample(*b, seed=1)], {}, backend, oracle=WHERE,
-             torch_oracle=_torch_where, linear=[1, 2], length=40)
+    check_op(
+        ops.where,
+        [booleans(5, 7), sample(*a), sample(*b, seed=1)],
+        {},
+        backend,
+        oracle=WHERE,
+        torch_oracle=_torch_where,
+        linear=[1, 2],
+        length=40,
+    )
 
 
 def test_where_takes_a_python_number(backend):

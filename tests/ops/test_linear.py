@@ -31,8 +31,17 @@ def _torch_activation(name):
 def test_linear_agrees_with_its_definition_and_with_autograd(backend, shape, bias):
     linear = (0, 1) if bias is None else (0, 1, 2)
     batch = (0,) if len(shape) > 1 else ()
-    check_op(ops.linear, [sample(*shape), W, bias], {}, backend, oracle=oracles.linear, torch_oracle=_torch_linear,
-             linear=linear, batch=batch, length=10)
+    check_op(
+        ops.linear,
+        [sample(*shape), W, bias],
+        {},
+        backend,
+        oracle=oracles.linear,
+        torch_oracle=_torch_linear,
+        linear=linear,
+        batch=batch,
+        length=10,
+    )
 
 
 def test_linear_may_be_called_without_a_bias(backend):
@@ -41,8 +50,16 @@ def test_linear_may_be_called_without_a_bias(backend):
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "sigmoid", "tanh", "gelu"])
 def test_a_fused_activation_equals_the_activation_after_linear(backend, activation):
-    check_op(ops.linear, [X, W, B], {"activation": activation}, backend, oracle=oracles.linear,
-             torch_oracle=_torch_linear, batch=(0,), length=10)
+    check_op(
+        ops.linear,
+        [X, W, B],
+        {"activation": activation},
+        backend,
+        oracle=oracles.linear,
+        torch_oracle=_torch_linear,
+        batch=(0,),
+        length=10,
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,8 +71,16 @@ def test_matmul_agrees_with_its_definition_and_with_autograd(backend, a, b):
     def torch_matmul(a, b):
         return a @ b
 
-    check_op(ops.matmul, [sample(*a), sample(*b, seed=1)], {}, backend, oracle=oracles.matmul,
-             torch_oracle=torch_matmul, linear=[0, 1], length=40)
+    check_op(
+        ops.matmul,
+        [sample(*a), sample(*b, seed=1)],
+        {},
+        backend,
+        oracle=oracles.matmul,
+        torch_oracle=torch_matmul,
+        linear=[0, 1],
+        length=40,
+    )
 
 
 def test_linear_with_features_that_disagree_is_an_error():

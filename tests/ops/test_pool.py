@@ -47,8 +47,16 @@ TORCH_MAX, TORCH_AVG = _torch_pool("max_pool2d"), _torch_pool("avg_pool2d")
 @pytest.mark.parametrize("case", GEOMETRIES)
 def test_max_pool2d_agrees_with_its_definition_and_with_autograd(backend, case):
     few_on_jax(backend, case in ON_JAX)
-    check_op(ops.max_pool2d, [X], GEOMETRIES[case], backend, oracle=oracles.max_pool2d, torch_oracle=TORCH_MAX,
-             batch=[0], length=9)
+    check_op(
+        ops.max_pool2d,
+        [X],
+        GEOMETRIES[case],
+        backend,
+        oracle=oracles.max_pool2d,
+        torch_oracle=TORCH_MAX,
+        batch=[0],
+        length=9,
+    )
 
 
 @pytest.mark.parametrize("count_include_pad", [True, False], ids=["with padding", "without padding"])
@@ -56,13 +64,23 @@ def test_max_pool2d_agrees_with_its_definition_and_with_autograd(backend, case):
 def test_avg_pool2d_agrees_with_its_definition_and_with_autograd(backend, case, count_include_pad):
     few_on_jax(backend, case in ON_JAX)
     options = {**GEOMETRIES[case], "count_include_pad": count_include_pad}
-    check_op(ops.avg_pool2d, [X], options, backend, oracle=oracles.avg_pool2d, torch_oracle=TORCH_AVG, linear=[0],
-             batch=[0], length=50)
+    check_op(
+        ops.avg_pool2d,
+        [X],
+        options,
+        backend,
+        oracle=oracles.avg_pool2d,
+        torch_oracle=TORCH_AVG,
+        linear=[0],
+        batch=[0],
+        length=50,
+    )
 
 
 def test_global_avg_pool2d_is_the_mean_over_height_and_width(backend):
-    check_op(ops.global_avg_pool2d, [X], {}, backend, oracle=oracles.global_avg_pool2d, linear=[0], batch=[0],
-             length=35)
+    check_op(
+        ops.global_avg_pool2d, [X], {}, backend, oracle=oracles.global_avg_pool2d, linear=[0], batch=[0], length=35
+    )
 
 
 @pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])

@@ -43,8 +43,17 @@ def test_a_reduction_agrees_with_its_definition_and_with_autograd(backend, name,
     few_on_jax(backend, axis == (0, 2) or (not keepdims and axis in (None, 1)))
     along = (axis,) if isinstance(axis, int) else axis
     batch = [0] if along is not None and 0 not in along and name in ("sum", "mean") else []
-    check_op(getattr(ops, name), [X], {"axis": axis, "keepdims": keepdims}, backend, oracle=ORACLES[name],
-             torch_oracle=TORCH[name], linear=[0] if name in ("sum", "mean") else [], batch=batch, length=70)
+    check_op(
+        getattr(ops, name),
+        [X],
+        {"axis": axis, "keepdims": keepdims},
+        backend,
+        oracle=ORACLES[name],
+        torch_oracle=TORCH[name],
+        linear=[0] if name in ("sum", "mean") else [],
+        batch=batch,
+        length=70,
+    )
 
 
 @names

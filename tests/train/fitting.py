@@ -52,9 +52,7 @@ def trainer(
     """A trainer of digits, its model on a backend with the weights of seed 3."""
     net = models.build(model, (8, 8, 1), 10) if isinstance(model, str) else model
     net = net.to(backend).initialize(3)
-    return Trainer(
-        net, make_optimizer(optimizer, net.parameters(), lr), seed=3, callbacks=callbacks, **options
-    )
+    return Trainer(net, make_optimizer(optimizer, net.parameters(), lr), seed=3, callbacks=callbacks, **options)
 
 
 class Recorded:

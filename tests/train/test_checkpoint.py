@@ -114,7 +114,9 @@ def test_a_file_of_something_else_is_refused(raw, tmp_path):
         read_checkpoint(tmp_path / "other")
 
 
-@pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}, {"xpnet": "[]"}, {"xpnet": '{"format_version": "1"}'}])
+@pytest.mark.parametrize(
+    "metadata", [None, {}, {"format": "pt"}, {"xpnet": "[]"}, {"xpnet": '{"format_version": "1"}'}]
+)
 def test_a_safetensors_file_of_another_program_is_refused(metadata, tmp_path):
     from safetensors.numpy import save_file
 

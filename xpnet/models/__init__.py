@@ -44,8 +44,10 @@ def build(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
         classes: K, >= 2.
     Returns: a module that takes (N, *shape) and gives scores (N, K).
     Raises:
-        ConfigError: no such model; the message gives the nearest name.
+        ConfigError: no such model (the message gives the nearest name), or fewer than two classes.
     """
+    if classes < 2:
+        raise ConfigError("model", "there are at least 2 classes", classes=classes)
     return recipe(name).build(shape, classes)
 
 

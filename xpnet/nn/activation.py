@@ -37,7 +37,6 @@ class LeakyReLU(Activation):
 
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = slope
-        self.fused = "leaky_relu" if slope == 0.01 else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.leaky_relu."""

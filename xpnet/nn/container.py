@@ -33,10 +33,16 @@ class Sequential(Module):
         for name, layer in {**{str(i): m for i, m in enumerate(layers)}, **named}.items():
             if not isinstance(layer, Module):
                 raise ConfigError("Sequential", "layers are modules", **{name: type(layer).__name__})
+            if hasattr(Sequential, name):
+                raise ConfigError("Sequential", "a layer is not named like a part of every module", name=repr(name))
             setattr(self, name, layer)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
+        object.__setattr__(self, "_plan", None)
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
         object.__setattr__(self, "_plan", None)
 
     def _planned(self) -> list[tuple[Module, dict[str, Any]]]:
@@ -72,8 +78,8 @@ class Sequential(Module):
         return len(list(self.children()))
 
     def __getitem__(self, index: int | slice) -> Module:
-        layers = list(self)
-        return Sequential(*layers[index]) if isinstance(index, slice) else layers[index]
+        named = list(self.children())
+        return Sequential(**dict(named[index])) if isinstance(index, slice) else named[index][1]
 
 
 class Residual(Module):

@@ -23,7 +23,7 @@ from xpnet.autograd import Tensor
 from xpnet.backend import Array, Backend, backend_of, current_backend, get_backend
 from xpnet.errors import CheckpointError, ConfigError, ShapeError, XpnetError, nearest
 from xpnet.nn.initializers import Initializer, zeros
-from xpnet.random import Key
+from xpnet.random import Key, words
 
 __all__ = ["Buffer", "Cost", "Module", "Parameter", "State"]
 
@@ -85,12 +85,17 @@ class State(Tensor):
             self.backend_ = self.backend
             del self.data
 
-    def move(self, backend: Backend | None, dtype: str | None) -> None:
-        """Put the array on another backend, or cast it, or say so for when it is made."""
-        if self.made:
-            values = self.numpy()
-            self.backend_ = backend or self.backend
-            self.data = self.backend_.from_numpy(values if dtype is None else values.astype(dtype))
+    def moved(self, backend: Backend | None, dtype: str | None) -> Array | None:
+        """Copy the array to another backend, or cast it; None if it is not made yet. The state itself stays."""
+        if not self.made:
+            return None
+        values = self.numpy()
+        return (backend or self.backend).from_numpy(values if dtype is None else values.astype(dtype))
+
+    def settle(self, array: Array | None, backend: Backend | None, dtype: str | None) -> None:
+        """Take what moved returned, or note where and how the array is to be made."""
+        if array is not None:
+            self.data = array
         self.backend_, self.dtype_, self.grad = backend or self.backend_, dtype or self.dtype_, None
 
     def __repr__(self) -> str:
@@ -130,18 +135,9 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
         for path, part in _parts(name, value):
-            prefix = _join(self.path, path)
-            if isinstance(part, State):
-                part.path = prefix
-            else:
-                part._root_at(prefix)
-
-    def _root_at(self, path: str) -> None:
-        object.__setattr__(self, "path", path)
-        for name, state in self._own_states():
-            state.path = _join(path, name)
-        for name, child in self.children():
-            child._root_at(_join(path, name))
+            part.path = _join(self.path, path)
+            if isinstance(part, Module):
+                part.states()
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute the output; every module defines its own."""
@@ -175,9 +171,10 @@ class Module:
                     yield path, part
 
     def modules(self) -> Iterator[tuple[str, Module]]:
-        """Go over this module and all within it, with their paths, outermost first."""
+        """Go over this module and all within it, with their paths, outermost first; the paths are set on the way."""
         yield self.path, self
-        for _, child in self.children():
+        for name, child in self.children():
+            object.__setattr__(child, "path", _join(self.path, name))
             yield from child.modules()
 
     def states(self) -> dict[str, State]:
@@ -188,7 +185,8 @@ class Module:
             for name, state in module._own_states():
                 if state not in seen:
                     seen.add(state)
-                    found[_join(path, name)] = state
+                    state.path = _join(path, name)
+                    found[state.path] = state
         return found
 
     def parameters(self) -> list[Parameter]:
@@ -213,7 +211,10 @@ class Module:
         Args:
             seed: 0 <= seed < 2**64. Without a call to initialize, it is 0.
         Returns: the module itself.
+        Raises:
+            ConfigError: the seed is out of range.
         """
+        words(Key(seed, "init"), 0)
         for state in self.states().values():
             state.forget(seed)
         return self
@@ -233,8 +234,10 @@ class Module:
             raise ConfigError(
                 "to", "no such dtype", nearest(dtype, ("float16", "float32", "float64")), dtype=repr(dtype)
             )
-        for state in self.states().values():
-            state.move(target, dtype)
+        states = self.states().values()
+        arrays = [state.moved(target, dtype) for state in states]
+        for state, array in zip(states, arrays, strict=True):
+            state.settle(array, target, dtype)
         return self
 
     def train(self: Self, mode: bool = True) -> Self:

@@ -53,6 +53,7 @@ class BatchNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.batch_norm to x (..., C), and in training renew the running averages."""
+        x = x if isinstance(x, Tensor) else Tensor(x)
         if not self.training:
             return apply(ops.batch_norm, x, self.gamma, self.beta, self.mean, self.var, eps=self.eps)
         mean, var = ops.moments(x.data)
@@ -164,6 +165,7 @@ class Dropout(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.dropout to x of any shape (N, ...) in training; pass it on in inference."""
+        x = x if isinstance(x, Tensor) else Tensor(x)
         if not self.training or not self.rate:
             return x
         moment = random.now()

@@ -12,10 +12,10 @@ _REAL_FLOATING: dict[Any, bool] = {}
 
 def is_floating(x: Array) -> bool:
     """Whether an array holds real floating numbers."""
-    dtype = x.dtype
-    known = _REAL_FLOATING.get(dtype)
+    key = type(x), x.dtype
+    known = _REAL_FLOATING.get(key)
     if known is None:
-        known = _REAL_FLOATING[dtype] = bool(namespace(x).isdtype(dtype, "real floating"))
+        known = _REAL_FLOATING[key] = bool(namespace(x).isdtype(x.dtype, "real floating"))
     return known
 
 

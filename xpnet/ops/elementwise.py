@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet.backend import Array
+from xpnet.errors import DTypeError
 from xpnet.ops import checks
 from xpnet.ops.broadcast import sum_to
 from xpnet.ops.masking import masked
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 Operand = Any  # an array or a Python number
+Slope = Callable[[Array], Array]
 _NUMBERS = (int, float)  # by type: numpy.float64, an array of rank 0, is a subclass of float
 
 
@@ -43,13 +45,16 @@ def _operands(op: str, a: Operand, b: Operand) -> Any:
     return checks.floating(op, a) if type(b) in _NUMBERS else checks.floating(op, a, b)
 
 
-def _binary(xp: Any, y: Array, a: Operand, b: Operand, to_da: Any, to_db: Any) -> tuple[Array, Any]:
-    """Pair y with the vjp of a binary op whose partial gradients, before unbroadcasting, are given."""
+def _binary(xp: Any, y: Array, a: Operand, b: Operand, to_da: Slope, to_db: Slope) -> tuple[Array, Any]:
+    """Pair y with the vjp of a binary op whose partial gradients, before unbroadcasting, are given.
+
+    Of a and b it keeps the shapes; the map to a number's gradient is dropped, and with it what it holds.
+    """
+    sides = [None if type(x) in _NUMBERS else (x.shape, slope) for x, slope in ((a, to_da), (b, to_db))]
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        return (
-            sum_to(xp, to_da(dy), a.shape) if needs[0] and type(a) not in _NUMBERS else None,
-            sum_to(xp, to_db(dy), b.shape) if needs[1] and type(b) not in _NUMBERS else None,
+        return tuple(
+            sum_to(xp, side[1](dy), side[0]) if side and need else None for side, need in zip(sides, needs, strict=True)
         )
 
     return y, vjp
@@ -109,6 +114,10 @@ def power(a: Array, exponent: float) -> tuple[Array, Any]:
     Returns: y, and vjp: (dy, needs) -> (da, None), da = dy * exponent * a^(exponent - 1). Keeps a.
     """
     checks.floating("power", a)
+    if type(exponent) not in _NUMBERS:
+        raise DTypeError(
+            "power", "the exponent is a Python number", "use exp and log", exponent=type(exponent).__name__
+        )
     p = float(exponent)
     return a**p, lambda dy, needs: (dy * (p * a ** (p - 1.0)) if needs[0] else None, None)
 

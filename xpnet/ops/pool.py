@@ -74,7 +74,7 @@ def max_pool2d(
             return (None,)
         tile, wide = middle()
         dwide = _to_first_max(xp, dy, y, wide, rows, 1)
-        return (_crop(xp, _to_first_max(xp, dwide, wide, tile, cols, 2), x, spans),)
+        return (_crop(xp, _to_first_max(xp, dwide, wide, tile, cols, 2), x.shape, spans),)
 
     return y, vjp
 
@@ -155,7 +155,8 @@ def avg_pool2d(
     y = wide[:, windows.taps(rows, 0), :, :]
     for p in range(1, rows.k):
         y = y + wide[:, windows.taps(rows, p), :, :]  # (N, OH, OW, C)
-    size = tile.shape
+    shape, size = x.shape, tile.shape
+    del tile, wide
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         if not needs[0]:
@@ -167,7 +168,7 @@ def avg_pool2d(
         dtile = xp.zeros(size, dtype=dy.dtype, device=dy.device)
         for q in range(cols.k):
             dtile = add_at(dtile, (slice(None), slice(None), windows.taps(cols, q), slice(None)), dwide)
-        return (_crop(xp, dtile, x, spans),)
+        return (_crop(xp, dtile, shape, spans),)
 
     return y * share, vjp
 
@@ -192,7 +193,7 @@ def global_avg_pool2d(x: Array) -> tuple[Array, Any]:
     n, h, w, c = x.shape
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        return (xp.broadcast_to(xp.reshape(dy / (h * w), (n, 1, 1, c)), x.shape) if needs[0] else None,)
+        return (xp.broadcast_to(xp.reshape(dy / (h * w), (n, 1, 1, c)), (n, h, w, c)) if needs[0] else None,)
 
     return xp.mean(x, axis=(1, 2)), vjp
 
@@ -204,9 +205,9 @@ def _counts(axis: Axis, with_padding: bool) -> list[int]:
     return [min(start + axis.k, high) - max(start, low) for start in starts]
 
 
-def _crop(xp: Any, dtile: Array, x: Array, spans: tuple[tuple[int, int], tuple[int, int]]) -> Array:
-    """The gradient of x from that of its padded tile."""
-    if spans == ((0, x.shape[1]), (0, x.shape[2])):
+def _crop(xp: Any, dtile: Array, shape: tuple[int, ...], spans: tuple[tuple[int, int], tuple[int, int]]) -> Array:
+    """The gradient of images of a shape from that of their padded tile."""
+    if spans == ((0, shape[1]), (0, shape[2])):
         return dtile
-    dx = xp.zeros(x.shape, dtype=dtile.dtype, device=dtile.device)
+    dx = xp.zeros(shape, dtype=dtile.dtype, device=dtile.device)
     return windows.crop_into(dx, slice(None), dtile, *spans)

@@ -13,16 +13,16 @@ __all__ = ["max", "mean", "min", "sum"]
 Axis = int | tuple[int, ...] | None
 
 
-def _axes(x: Array, axis: Axis) -> tuple[int, ...]:
+def _axes(rank: int, axis: Axis) -> tuple[int, ...]:
     if axis is None:
-        return tuple(range(x.ndim))
-    return tuple(a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis))
+        return tuple(range(rank))
+    return tuple(a % rank for a in ((axis,) if isinstance(axis, int) else axis))
 
 
-def _stretch(xp: Any, dy: Array, x: Array, axis: Axis) -> Array:
-    """Put back, with size 1, the axes of x that a reduction took away."""
-    axes = _axes(x, axis)
-    return xp.reshape(dy, tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
+def _stretch(xp: Any, dy: Array, shape: tuple[int, ...], axis: Axis) -> Array:
+    """Put back, with size 1, the axes of a shape that a reduction took away."""
+    axes = _axes(len(shape), axis)
+    return xp.reshape(dy, tuple(1 if i in axes else n for i, n in enumerate(shape)))
 
 
 def sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Any]:
@@ -34,21 +34,21 @@ def sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, 
         keepdims: keep the reduced axes with size 1.
     Returns: y, and vjp: (dy, needs) -> (dx,), dy repeated along the axes. Keeps the shape only.
     """
-    xp = checks.floating("sum", x)
+    xp, shape = checks.floating("sum", x), x.shape
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        return (xp.broadcast_to(_stretch(xp, dy, x, axis), x.shape) if needs[0] else None,)
+        return (xp.broadcast_to(_stretch(xp, dy, shape, axis), shape) if needs[0] else None,)
 
     return xp.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype), vjp
 
 
 def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Any]:
     """Average over axes. Arguments as for sum; dx is dy / n repeated, n the number averaged."""
-    xp = checks.floating("mean", x)
-    n = math.prod(x.shape[a] for a in _axes(x, axis))
+    xp, shape = checks.floating("mean", x), x.shape
+    n = math.prod(shape[a] for a in _axes(x.ndim, axis))
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        return (xp.broadcast_to(_stretch(xp, dy / n, x, axis), x.shape) if needs[0] else None,)
+        return (xp.broadcast_to(_stretch(xp, dy / n, shape, axis), shape) if needs[0] else None,)
 
     return xp.mean(x, axis=axis, keepdims=keepdims), vjp
 
@@ -59,9 +59,9 @@ def _extremum(xp: Any, x: Array, y: Array, axis: Axis) -> Any:
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         if not needs[0]:
             return (None,)
-        hit = xp.astype(x == _stretch(xp, y, x, axis), x.dtype)
+        hit = xp.astype(x == _stretch(xp, y, x.shape, axis), x.dtype)
         ties = xp.sum(hit, axis=axis, keepdims=True)
-        return (hit * (_stretch(xp, dy, x, axis) / ties),)
+        return (hit * (_stretch(xp, dy, x.shape, axis) / ties),)
 
     return vjp
 

@@ -22,21 +22,21 @@ def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
     Raises:
         ShapeError: the numbers of elements differ.
     """
-    xp = namespace(x)
+    xp, old = namespace(x), x.shape
     known = math.prod(n for n in shape if n != -1)
-    count = math.prod(x.shape)
+    count = math.prod(old)
     if shape.count(-1) > 1 or (count != known if -1 not in shape else not known or count % known):
         raise ShapeError("reshape", "both shapes hold the same number of elements", x=x.shape, shape=shape)
-    return xp.reshape(x, shape), lambda dy, needs: (xp.reshape(dy, x.shape) if needs[0] else None, None)
+    return xp.reshape(x, shape), lambda dy, needs: (xp.reshape(dy, old) if needs[0] else None, None)
 
 
 def flatten(x: Array) -> tuple[Array, Any]:
     """Make one row of features of each example: (N, ...) to (N, D). vjp: (dy, needs) -> (dx,)."""
-    xp = namespace(x)
+    xp, shape = namespace(x), x.shape
     if x.ndim < 1:
         raise ShapeError("flatten", "x is (N, ...)", x=x.shape)
-    y = xp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
-    return y, lambda dy, needs: (xp.reshape(dy, x.shape) if needs[0] else None,)
+    y = xp.reshape(x, (shape[0], math.prod(shape[1:])))
+    return y, lambda dy, needs: (xp.reshape(dy, shape) if needs[0] else None,)
 
 
 def permute_dims(x: Array, axes: tuple[int, ...]) -> tuple[Array, Any]:
@@ -58,11 +58,11 @@ def permute_dims(x: Array, axes: tuple[int, ...]) -> tuple[Array, Any]:
 
 def broadcast_to(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
     """Repeat x along new axes and axes of size 1 until it has a shape. vjp: (dy, needs) -> (dx, None), sums of dy."""
-    xp = namespace(x)
+    xp, old = namespace(x), x.shape
     aligned = zip(x.shape[::-1], shape[::-1], strict=False)
     if x.ndim > len(shape) or not all(n in (1, m) for n, m in aligned):
         raise ShapeError("broadcast_to", "x broadcasts to shape", x=x.shape, shape=shape)
-    return xp.broadcast_to(x, shape), lambda dy, needs: (sum_to(xp, dy, x.shape) if needs[0] else None, None)
+    return xp.broadcast_to(x, shape), lambda dy, needs: (sum_to(xp, dy, old) if needs[0] else None, None)
 
 
 def concat(*arrays: Array, axis: int = 0) -> tuple[Array, Any]:
@@ -83,10 +83,12 @@ def concat(*arrays: Array, axis: int = 0) -> tuple[Array, Any]:
     if any(r != rest[0] for r in rest) or any(a.ndim != arrays[0].ndim for a in arrays):
         raise ShapeError("concat", "arrays differ along the axis only", axis=axis, shapes=[a.shape for a in arrays])
 
+    sizes = [a.shape[axis] for a in arrays]
+
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         parts, start = [], 0
-        for a, need in zip(arrays, needs, strict=True):
-            stop = start + a.shape[axis]
+        for size, need in zip(sizes, needs, strict=True):
+            stop = start + size
             index = (slice(None),) * axis + (slice(start, stop), ...)
             parts.append(dy[index] if need else None)
             start = stop
@@ -105,13 +107,13 @@ def getitem(x: Array, index: Any) -> tuple[Array, Any]:
     Raises:
         ShapeError: more indices than axes, an integer out of range, or an index of another kind.
     """
-    xp = namespace(x)
-    full = _full_index(x.shape, index)
+    xp, shape = namespace(x), x.shape
+    full = _full_index(shape, index)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         if not needs[0]:
             return (None, None)
-        return (add_at(xp.zeros(x.shape, dtype=dy.dtype, device=dy.device), full, dy), None)
+        return (add_at(xp.zeros(shape, dtype=dy.dtype, device=dy.device), full, dy), None)
 
     return x[full], vjp
 

@@ -142,7 +142,6 @@ def train_run(
     if began_from:
         trainer.resume(began_from)
     folder = Path(resume) if resume else _new_folder(out, config)
-    config = dataclasses.replace(config, lr=trainer.optimizer.current_lr)
     meta = {
         "model_name": config.model,
         "shape": list(train.shape),

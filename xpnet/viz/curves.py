@@ -34,7 +34,8 @@ def curves(history: Sequence[dict[str, Any]], axes: Any = None) -> Any:
         last = tested[-1]
         right.set_title(f"test accuracy: {last['test_accuracy']:.2%} after epoch {last['epoch']}", fontsize=10)
     left.set_title("loss", fontsize=10)
-    left.set_yscale("log")
+    if all(r[name] > 0 for name in ("train_loss", "test_loss") for r in history if r.get(name) is not None):
+        left.set_yscale("log")  # the perceptron's loss may be 0
     left.legend(frameon=False)
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
     for ax in axes:

@@ -1,0 +1,98 @@
+"""The command line in this process, in an empty folder, without network and without data sets of the machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from xpnet import cli
+
+
+class Result(NamedTuple):
+    """What a command left: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out.splitlines()[-1])
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The empty folder in which commands run."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise ConnectionError("no network in tests")
+
+    monkeypatch.setattr("requests.get", refuse)
+    for name in ("XPNET_DATA_DIR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def xpnet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Run a command: xpnet("train", "mlp", epochs=2, json=True)."""
+
+    def run(*arguments: object, **options: object) -> Result:
+        words = [str(a) for a in arguments]
+        for name, value in options.items():
+            words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+        monkeypatch.setattr(sys, "argv", ["xpnet", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        return Result(int(exit.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def write_idx(tmp_path: Path) -> Callable[..., Path]:
+    """Write four IDX files as MNIST has them, of random images; return their folder."""
+
+    def write(images: int = 40, labels: int | None = None, size: int = 6, change: Callable[..., bytes] | None = None):
+        folder, draw = tmp_path / "idx", np.random.default_rng(0)
+        folder.mkdir(exist_ok=True)
+        for part, n in (("train", images), ("t10k", 10)):
+            m = n if labels is None or part == "t10k" else labels
+            for kind, shape, top in (("images-idx3", (n, size, size), 256), ("labels-idx1", (m,), 10)):
+                raw = bytes([0, 0, 8, len(shape)]) + b"".join(s.to_bytes(4, "big") for s in shape)
+                raw += draw.integers(0, top, shape, dtype=np.uint8).tobytes()
+                name = f"{part}-{kind}-ubyte"
+                (folder / name).write_bytes(change(name, raw) if change else raw)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def write_images(tmp_path: Path) -> Callable[..., Path]:
+    """Write a folder of images by class, dark ones and bright ones; return it."""
+
+    def write(classes: tuple[str, ...] = ("dark", "bright"), each: int = 8, size: int = 6) -> Path:
+        import PIL.Image
+
+        draw = np.random.default_rng(0)
+        for k, name in enumerate(classes):
+            folder = tmp_path / "photos" / name
+            folder.mkdir(parents=True)
+            for i in range(each):
+                pixels = draw.integers(0, 60, (size, size), dtype=np.uint8) + np.uint8(180 * (k % 2))
+                PIL.Image.fromarray(pixels).save(folder / f"{i}.png")
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        return tmp_path / "photos"
+
+    return write

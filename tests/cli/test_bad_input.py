@@ -1,0 +1,324 @@
+"""Bad input: one line on standard error that names the values, exit code 2, and nothing written."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from xpnet.train import read_checkpoint, write_checkpoint
+
+
+@pytest.fixture
+def refused(xpnet, here):
+    """Run a command that must be refused; check its line for values, and that no file was made or changed."""
+
+    def files() -> dict:
+        return {p: p.stat().st_mtime_ns for p in here.rglob("*")}
+
+    def run(words: list, *values: object) -> str:
+        before = files()
+        result = xpnet(*words)
+        assert result.code == 2, result
+        assert result.out == ""
+        assert result.err.startswith("xpnet: "), result.err
+        assert result.err.count("\n") == 1, result.err
+        for value in values:
+            assert str(value) in result.err, f"{value} is not in: {result.err}"
+        assert files() == before
+        return result.err
+
+    return run
+
+
+@pytest.fixture
+def run(xpnet, here):
+    """A run in the folder "run"."""
+    options = {"epochs": 1, "batch_size": 64, "optimizer": "momentum", "lr": 0.01, "seed": 0, "out": "run"}
+    assert xpnet("train", "softmax", **options).code == 0
+    return here / "run"
+
+
+TRAIN = [
+    (["mpl"], ["'mpl'", "'mlp'"]),
+    (["lenet"], ["'lenet'", "'lenet5'"]),
+    (["zzz"], ["'zzz'", "perceptron", "cnn"]),
+    (["--data", "mnits"], ["'mnits'", "'mnist'"]),
+    (["--data", "fashion"], ["'fashion'", "'fashion-mnist'"]),
+    (["--data", "no/such/folder"], ["no/such/folder", "exists"]),
+    (["--data", "none.npz"], ["none.npz", "No such file"]),
+    (["--data", "mnist", "--data-dir", "nowhere"], ["--data-dir", "nowhere"]),
+    (["--backend", "nunpy"], ["'nunpy'", "'numpy'"]),
+    (["--backend", "numpy", "--device", "cuda"], ["numpy", "cuda"]),
+    (["--device", "gpu"], ["'gpu'", "'cpu'"]),
+    (["--device", "cpu:1"], ["cpu", "1"]),
+    (["--optimizer", "adm"], ["'adm'", "'adam'"]),
+    (["--epochs", "-1"], ["epochs", "-1"]),
+    (["--batch-size", "0"], ["batch_size", "0"]),
+    (["--batch-size", "-5"], ["batch_size", "-5"]),
+    (["--lr", "-0.5"], ["lr", "-0.5"]),
+    (["--lr", "nan"], ["lr", "nan"]),
+    (["--lr", "inf"], ["lr", "inf"]),
+    (["--seed", "-1"], ["seed", "-1"]),
+    (["--seed", str(2**64)], ["seed", 2**64]),
+    (["--epochs", "x"], ["--epochs", "integer"]),
+    (["--lr", "fast"], ["--lr"]),
+    (["--epoch", "3"], ["--epoch", "--epochs"]),
+    (["--batchsize", "3"], ["--batchsize", "--batch-size"]),
+    (["--data"], ["--data", "argument"]),
+    (["mlp", "cnn"], ["cnn"]),
+    (["--resume", "nowhere"], ["nowhere", "config.json"]),
+    (["--resume", "a", "--out", "b"], ["--resume", "--out"]),
+]
+
+
+@pytest.mark.parametrize(("words", "values"), TRAIN, ids=[" ".join(words) for words, _ in TRAIN])
+def test_what_train_does_not_understand_is_refused(refused, words, values):
+    refused(["train", *words], *values)
+
+
+OTHER = [
+    (["trian"], ["trian", "train"]),
+    (["--verbose"], ["--verbose"]),
+    (["evaluate"], ["run"]),
+    (["evaluate", "nowhere"], ["nowhere", "checkpoint"]),
+    (["predict", "run"], ["images"]),
+    (["predict", "nowhere", "a.png"], ["nowhere", "checkpoint"]),
+    (["devices", "extra"], ["extra"]),
+]
+
+
+@pytest.mark.parametrize(("words", "values"), OTHER, ids=[" ".join(words) for words, _ in OTHER])
+def test_what_the_other_commands_do_not_understand_is_refused(refused, words, values):
+    refused(words, *values)
+
+
+def test_cuda_without_cupy_or_a_gpu_says_what_is_missing(refused, xpnet):
+    cupy = next(b for b in xpnet("devices", json=True).json if b["name"] == "cupy")
+    if not cupy["problem"]:
+        pytest.skip("there is a GPU")
+    line = refused(["train", "--device", "cuda"], "cuda")
+    assert "pip install 'xpnet[cuda13]'" in line or "nvidia-smi" in line
+
+
+def test_a_folder_without_images_is_refused(refused, write_images):
+    folder = write_images(classes=())
+    refused(["train", "--data", folder], folder, "0 files")
+
+
+def test_a_folder_of_one_class_is_refused(refused, write_images):
+    refused(["train", "--data", write_images(classes=("cats",))], "at least 2 classes", "cats")
+
+
+def test_a_class_without_images_is_refused(refused, write_images):
+    (write_images() / "empty").mkdir()
+    refused(["train", "--data", write_images(classes=())], "empty", "images 0")
+
+
+def test_an_unreadable_image_is_refused(refused, write_images):
+    folder = write_images()
+    (folder / "dark" / "bad.png").write_bytes((folder / "dark" / "0.png").read_bytes()[:40])
+    refused(["train", "--data", folder], folder / "dark" / "bad.png")
+
+
+def test_an_image_of_one_pixel_is_refused(refused, write_images):
+    refused(["train", "--data", write_images(size=1)], "height 1", "width 1", ".png")
+
+
+def test_images_too_small_for_the_network_are_refused(refused, write_images):
+    refused(["train", "cnn", "--data", write_images(size=3)], "cnn", "(3, 3, 1)", "mlp")
+
+
+def test_an_idx_file_with_another_magic_number_is_refused(refused, write_idx):
+    def change(name, raw):
+        return b"\0\0\x0d\x03" + raw[4:] if name.startswith("train-images") else raw
+
+    folder = write_idx(change=change)
+    refused(["train", "--data", "mnist", "--data-dir", folder], "0x00000d03", "0x00000803", "train-images")
+
+
+def test_an_idx_file_cut_short_is_refused(refused, write_idx):
+    folder = write_idx(change=lambda name, raw: raw[:1000] if name.startswith("train-images") else raw)
+    refused(["train", "--data", "mnist", "--data-dir", folder], "bytes 1000", 16 + 40 * 36, "cut short")
+
+
+def test_another_count_of_labels_than_of_images_is_refused(refused, write_idx):
+    folder = write_idx(labels=39)
+    refused(["train", "--data", "mnist", "--data-dir", folder], "images 40", "labels 39", "train-labels")
+
+
+def test_a_label_that_is_no_class_is_refused(refused, write_idx):
+    folder = write_idx(change=lambda name, raw: raw[:-1] + b"\x0b" if name.startswith("train-labels") else raw)
+    refused(["train", "--data", "mnist", "--data-dir", folder], "label 11", "sample 39", "K 10")
+
+
+def test_a_checksum_that_does_not_match_is_refused(refused, write_idx):
+    folder = write_idx(images=60_000, size=1)
+    line = refused(["train", "--data", "mnist", "--data-dir", folder], "SHA-256", "train-images")
+    assert "expected ba891046e6505d7a" in line
+
+
+def test_a_download_that_fails_is_refused(refused, monkeypatch, tmp_path):
+    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "cache")
+    refused(["train", "--data", "mnist"], "train-images", "no network in tests", "--data-dir")
+
+
+def test_labels_out_of_range_in_an_npz_file_are_refused(refused, here):
+    np.savez(here / "bad.npz", x=np.zeros((3, 4)), y=np.asarray([0, 1, -2]))
+    refused(["train", "mlp", "--data", "bad.npz"], "bad.npz", "label -2", "sample 2")
+    np.savez(here / "bad.npz", x=np.zeros((3, 4)), y=np.asarray([0, 1, 2]), classes=np.asarray(["a", "b"]))
+    refused(["train", "mlp", "--data", "bad.npz"], "bad.npz", "label 2", "K 2")
+
+
+def test_nan_in_an_npz_file_is_refused(refused, here):
+    x = np.zeros((4, 3))
+    x[3, 1] = np.nan
+    np.savez(here / "bad.npz", x=x, y=np.arange(4) % 2)
+    refused(["train", "mlp", "--data", "bad.npz"], "bad.npz", "value nan", "sample 3")
+
+
+def test_a_convolution_for_vectors_is_refused(refused, here):
+    np.savez(here / "rows.npz", x=np.zeros((6, 3)), y=np.arange(6) % 2)
+    refused(["train", "--data", "rows.npz"], "cnn", "(3,)", "mlp")
+
+
+def test_a_loss_that_diverges_says_where_and_leaves_no_checkpoint(xpnet, here):
+    result = xpnet("train", "mlp", lr=1e9, out="run")
+    assert result.code == 2
+    assert result.err.startswith("xpnet: loss: the loss stays finite, got epoch 1, step ")
+    assert result.err.count("\n") == 1
+    assert not (here / "run" / "checkpoint.safetensors").exists()
+    assert (here / "run" / "metrics.jsonl").read_text() == ""
+    assert xpnet("train", "mlp", epochs=1, out="run").code == 0  # the folder can be used again
+
+
+def test_a_loss_that_diverges_on_resuming_keeps_the_checkpoint(xpnet, run):
+    held = read_checkpoint(run / "checkpoint.safetensors")
+    held.optimizer["velocity/scores.weight"][0, 0] = np.nan
+    write_checkpoint(run / "checkpoint.safetensors", held)
+    before = (run / "checkpoint.safetensors").read_bytes()
+    result = xpnet("train", resume="run", epochs=3)
+    assert result.code == 2
+    assert "epoch 2, step " in result.err
+    assert (run / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_an_out_that_cannot_be_a_folder_is_refused(refused, here):
+    (here / "file").write_text("a file")
+    refused(["train", "softmax", "--out", "file"], "file", "written", "File exists")
+    refused(["train", "softmax", "--out", "file/run"], "file/run", "Not a directory", "--out")
+
+
+def test_an_out_that_cannot_be_looked_into_is_refused(refused, monkeypatch):
+    def denied(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", denied)
+    refused(["train", "softmax", "--out", "locked"], "locked", "Permission denied", "--out")
+
+
+def test_an_out_that_holds_a_run_is_refused(refused, run):
+    refused(["train", "softmax", "--out", "run"], "--out", "run", "--resume run")
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        (["--lr", "0.5"], ["lr", "0.01", "0.5"]),
+        (["--seed", "9"], ["seed", "0", "9"]),
+        (["--batch-size", "32"], ["batch_size", "64", "32"]),
+        (["--optimizer", "adam"], ["optimizer", "'momentum'", "'adam'"]),
+        (["--data", "mnist"], ["data", "'digits'", "'mnist'"]),
+        (["mlp"], ["model", "'softmax'", "'mlp'"]),
+    ],
+)
+def test_a_run_goes_on_only_as_it_was_begun(refused, run, words, values):
+    refused(["train", *words, "--resume", "run", "--epochs", "2"], "--resume", *values)
+
+
+def test_a_checkpoint_cut_short_is_refused(refused, run):
+    file = run / "checkpoint.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    for command in (["train", "--resume", "run"], ["evaluate", "run"], ["predict", "run", "a.png"]):
+        refused(command, "run/checkpoint.safetensors", "cut short")
+
+
+def test_a_checkpoint_of_a_newer_format_is_refused(refused, run):
+    held = read_checkpoint(run / "checkpoint.safetensors")
+    held.meta["format_version"] = 99
+    write_checkpoint(run / "checkpoint.safetensors", held)
+    for command in (["train", "--resume", "run"], ["evaluate", "run"]):
+        refused(command, "at most 1", "99", "newer xpnet")
+
+
+def test_a_checkpoint_of_another_model_is_refused(refused, run, xpnet, here):
+    xpnet("train", "mlp", epochs=1, out="other")
+    (here / "other" / "checkpoint.safetensors").replace(run / "checkpoint.safetensors")
+    refused(["train", "--resume", "run"], "hidden1.bias")
+
+
+def test_a_checkpoint_of_another_program_is_no_run(refused, here):
+    from xpnet.train import Checkpoint
+
+    (here / "run").mkdir()
+    write_checkpoint(here / "run" / "checkpoint.safetensors", Checkpoint({}, meta={"format_version": 1}))
+    refused(["evaluate", "run"], "run", "model_name")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"model": "mlp", "colour": 3}', ""])
+def test_a_damaged_configuration_is_refused(refused, run, text):
+    (run / "config.json").write_text(text)
+    refused(["train", "--resume", "run"], "run/config.json")
+
+
+def test_a_configuration_of_a_model_that_does_not_exist_is_refused(refused, run):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"model": "softmx"}))
+    refused(["train", "--resume", "run"], "'softmx'", "'softmax'")
+
+
+def test_evaluation_on_images_of_another_size_or_other_classes_is_refused(refused, run, write_idx, write_images, here):
+    folder = write_idx(size=7)
+    refused(["evaluate", "run", "--data", "mnist", "--data-dir", folder], "(8, 8, 1)", "(7, 7, 1)", "10 classes")
+    refused(["evaluate", "run", "--data", write_images(size=8)], "(8, 8, 1) in 10 classes", "(8, 8, 1) in 2 classes")
+
+
+@pytest.mark.parametrize("top", [0, -1, 11])
+def test_a_top_outside_of_the_classes_is_refused(refused, run, top):
+    refused(["predict", "run", "a.png", "--top", top], "--top", f"top {top}", "10")
+
+
+def test_an_image_that_is_missing_unreadable_or_of_one_pixel_is_refused(refused, run, here, write_images):
+    refused(["predict", "run", "none.png"], "none.png", "No such file")
+    (here / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13))
+    refused(["predict", "run", "bad.png"], "bad.png", "damaged")
+    refused(["predict", "run", here], here)
+    refused(["predict", "run", write_images(size=1) / "dark" / "0.png"], "height 1")
+
+
+def test_prediction_of_images_by_a_run_of_vectors_is_refused(refused, xpnet, here, write_images):
+    np.savez(here / "rows.npz", x=np.eye(6), y=np.arange(6) % 2)
+    xpnet("train", "mlp", data="rows.npz", epochs=1, out="rows")
+    refused(["predict", "rows", write_images() / "dark" / "0.png"], "predict", "(6,)")
+
+
+def test_ctrl_c_while_loading_exits_with_130_and_no_traceback(xpnet, monkeypatch, here):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xpnet.data.load", interrupted)
+    result = xpnet("train")
+    assert result.code == 130
+    assert "Traceback" not in result.err
+    assert list(here.iterdir()) == []
+
+
+def test_a_disk_that_fails_elsewhere_is_one_line_too(xpnet, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device", "curves.png")
+
+    monkeypatch.setattr("xpnet.data.load", full)
+    result = xpnet("train")
+    assert (result.code, result.err) == (2, "xpnet: curves.png: No space left on device\n")

@@ -1,0 +1,242 @@
+"""Callbacks: when they are called, what they keep, print and stop."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.harness import raises
+from tests.train.fitting import InterruptAt, digits, some_digits, trainer
+from xpnet.errors import ConfigError
+from xpnet.train import (
+    BestCheckpoint,
+    Callback,
+    EarlyStopping,
+    JsonLines,
+    Progress,
+    SaveCheckpoint,
+    Trainer,
+    read_checkpoint,
+)
+
+
+class Script(Callback):
+    """Puts figures of a script in the place of an epoch's own."""
+
+    def __init__(self, **figures: list[float]) -> None:
+        self.figures = figures
+
+    def on_epoch(self, trainer, record):
+        for name, values in self.figures.items():
+            record[name] = values[record["epoch"] - 1]
+
+
+def go(fit: Trainer, epochs: int) -> Trainer:
+    fit.fit(some_digits(64), digits()[1].take(np.arange(20)), epochs=epochs, batch_size=32)
+    return fit
+
+
+def test_callbacks_are_called_in_their_order_at_their_moments():
+    seen = []
+
+    class Log(Callback):
+        def __init__(self, name):
+            self.name = name
+
+        def on_start(self, trainer):
+            seen.append((self.name, "start", trainer.epoch, trainer.epochs, trainer.steps))
+
+        def on_step(self, trainer):
+            seen.append((self.name, "step", trainer.epoch, trainer.step))
+
+        def on_epoch(self, trainer, record):
+            seen.append((self.name, "epoch", trainer.epoch, trainer.step, record["epoch"], len(trainer.history)))
+
+        def on_end(self, trainer):
+            seen.append((self.name, "end"))
+
+    go(trainer("softmax", callbacks=[Log("a"), Log("b")]), 2)
+    assert [s[1:] for s in seen if s[0] == "a"] == [
+        ("start", 0, 2, 2),
+        ("step", 0, 1),
+        ("step", 0, 2),
+        ("epoch", 1, 0, 1, 1),
+        ("step", 1, 1),
+        ("step", 1, 2),
+        ("epoch", 2, 0, 2, 2),
+        ("end",),
+    ]
+    assert [s[0] for s in seen] == ["a", "b"] * 8
+
+
+def test_callbacks_that_do_nothing_may_be_left_out():
+    go(trainer("softmax", callbacks=[Callback()]), 1)
+
+
+def test_callbacks_end_also_when_a_step_fails():
+    ended = []
+
+    class Fail(Callback):
+        def on_step(self, trainer):
+            raise RuntimeError("planted")
+
+        def on_end(self, trainer):
+            ended.append(trainer.step)
+
+    with pytest.raises(RuntimeError, match="planted"):
+        go(trainer("softmax", callbacks=[Fail()]), 1)
+    assert ended == [1]
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "values", "stops"),
+    [
+        ({"patience": 2}, "test_loss", [5, 4, 4, 4, 1, 1], 4),
+        ({"patience": 2}, "test_loss", [5, 4, 4, 3, 3, 3], 6),
+        ({"patience": 1}, "test_loss", [5, 6, 1, 1, 1, 1], 2),
+        ({"patience": 2, "least": 0.5}, "test_loss", [5, 4.9, 4.8, 4.7, 4.6, 4], 3),
+        ({"patience": 2, "monitor": "test_accuracy"}, "test_accuracy", [0.5, 0.6, 0.4, 0.6, 0.9, 0.9], 4),
+        ({"patience": 2, "monitor": "train_loss"}, "train_loss", [3, 2, 1, 0.5, 0.4, 0.3], 6),
+    ],
+)
+def test_early_stopping_waits_for_its_patience(options, name, values, stops):
+    fit = go(trainer("softmax", callbacks=[Script(**{name: values}), EarlyStopping(**options)]), 6)
+    assert len(fit.history) == stops
+
+
+def test_a_model_that_does_not_learn_is_stopped():
+    fit = go(trainer("softmax", lr=0.0, callbacks=[EarlyStopping(3)]), 20)
+    assert len(fit.history) == 4
+
+
+def test_early_stopping_remembers_what_was_before_a_resume():
+    script = [Script(test_loss=[5, 4, 4, 4, 4, 4])]
+    first = go(trainer("softmax", callbacks=[*script, EarlyStopping(3)]), 3)
+    second = trainer("softmax", callbacks=[*script, EarlyStopping(3)])
+    second.resume(first.checkpoint())
+    assert len(go(second, 6).history) == 5
+
+
+@pytest.mark.parametrize("options", [{"patience": 0}, {"patience": -1}, {"least": -0.5}])
+def test_early_stopping_refuses_what_makes_no_sense(options):
+    name, value = next(iter(options.items()))
+    with raises(ConfigError, "EarlyStopping", f"{name} {value}"):
+        EarlyStopping(**options)
+
+
+def test_a_figure_that_does_not_exist_is_named_with_those_that_do(tmp_path):
+    for callback, place in (
+        (EarlyStopping(monitor="val_loss"), "EarlyStopping"),
+        (BestCheckpoint(tmp_path / "best", monitor="val_loss"), "BestCheckpoint"),
+    ):
+        with raises(ConfigError, place, "val_loss", "test_accuracy", "train_loss"):
+            go(trainer("softmax", callbacks=[callback]), 1)
+    with raises(ConfigError, "EarlyStopping", "monitor test_loss", "train_loss"):
+        trainer("softmax", callbacks=[EarlyStopping()]).fit(some_digits(32), epochs=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("monitor", "values", "best"),
+    [("test_accuracy", [0.2, 0.9, 0.9, 0.5], 2), ("test_loss", [3, 2, 1, 4], 3), ("train_loss", [1, 2, 3, 4], 1)],
+)
+def test_the_best_epoch_is_kept(monitor, values, best, tmp_path):
+    go(trainer("softmax", callbacks=[Script(**{monitor: values}), BestCheckpoint(tmp_path / "best", monitor)]), 4)
+    kept = read_checkpoint(tmp_path / "best")
+    assert kept.meta["progress"]["epoch"] == best
+    straight = go(trainer("softmax"), best).model.state_dict()
+    assert all(np.array_equal(kept.model[path], values) for path, values in straight.items())
+
+
+def test_the_best_epoch_of_a_run_stays_the_best_when_it_is_resumed(tmp_path):
+    callbacks = [Script(test_accuracy=[0.2, 0.9, 0.5, 0.6]), BestCheckpoint(tmp_path / "best")]
+    first = go(trainer("softmax", callbacks=callbacks), 2)
+    second = trainer("softmax", callbacks=[callbacks[0], BestCheckpoint(tmp_path / "best")])
+    second.resume(first.checkpoint())
+    go(second, 4)
+    assert read_checkpoint(tmp_path / "best").meta["progress"]["epoch"] == 2
+
+
+def test_the_run_is_saved_after_each_epoch_with_what_was_asked_for(tmp_path):
+    epochs = []
+
+    class Look(Callback):
+        def on_epoch(self, trainer, record):
+            epochs.append(read_checkpoint(tmp_path / "checkpoint.safetensors").meta["progress"]["epoch"])
+
+    go(trainer("softmax", callbacks=[SaveCheckpoint(tmp_path, {"note": 7}), Look()]), 3)
+    assert epochs == [1, 2, 3]
+    assert read_checkpoint(tmp_path / "checkpoint.safetensors").meta["note"] == 7
+
+
+def lines(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_each_epoch_is_a_line_of_json(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    fit = go(trainer("softmax", callbacks=[JsonLines(file)]), 3)
+    assert lines(file) == fit.history
+    assert list(lines(file)[0]) == ["epoch", "train_loss", "test_loss", "test_accuracy", "seconds"]
+
+
+def test_a_resumed_run_rewrites_the_lines_it_takes_up(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    first = go(trainer("softmax", callbacks=[JsonLines(file)]), 2)
+    checkpoint = first.checkpoint()
+    go(first, 3)  # a third epoch, and half a line, that the checkpoint does not know
+    file.write_text(file.read_text() + '{"epoch": 4, "tra')
+    second = trainer("softmax", callbacks=[JsonLines(file)])
+    second.resume(checkpoint)
+    go(second, 4)
+    assert [r["epoch"] for r in lines(file)] == [1, 2, 3, 4]
+    assert lines(file) == second.history
+
+
+def test_an_interrupted_epoch_has_no_line(tmp_path):
+    go(trainer("softmax", callbacks=[InterruptAt(1, 0), JsonLines(tmp_path / "m")]), 3)
+    assert [r["epoch"] for r in lines(tmp_path / "m")] == [1]
+
+
+def test_progress_prints_one_line_an_epoch_on_standard_error(capsys, monkeypatch):
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    fit = go(trainer("softmax", callbacks=[Script(seconds=[1.26, 12.0, 0.0]), Progress()]), 3)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 3
+    for i, (line, record) in enumerate(zip(err.splitlines(), fit.history, strict=True), 1):
+        assert line.startswith(f"epoch {i}/3 ")
+        for value in (f"{record['train_loss']:.4f}", f"{record['test_loss']:.4f}", f"{record['test_accuracy']:.2%}"):
+            assert value in line
+
+
+def test_progress_without_a_test_set_prints_no_accuracy(capsys):
+    trainer("softmax", callbacks=[Progress()]).fit(some_digits(32), epochs=1)
+    line = capsys.readouterr().err
+    assert "train loss" in line
+    assert "test" not in line
+
+
+def test_progress_shows_a_bar_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    go(trainer("softmax", callbacks=[Progress()]), 2)
+    err = capsys.readouterr().err
+    assert "epoch 1/2" in err
+    assert "━" in err
+    assert "/2" in err
+
+
+def test_progress_can_be_used_again(capsys):
+    progress = Progress()
+    fit = go(trainer("softmax", callbacks=[progress]), 1)
+    go(fit, 2)
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_progress_does_not_look_more_often_than_ten_times_a_second():
+    with raises(ConfigError, "Progress", "every 0.05"):
+        Progress(every=0.05)
