@@ -66,9 +66,9 @@ def test_without_json_the_output_is_for_people_and_errors_are_elsewhere(xpnet):
 
 def test_every_option_of_train_reaches_the_run(xpnet, here, write_idx):
     pytest.importorskip("torch")
-    options = {"data": "mnist", "data_dir": write_idx(), "backend": "torch", "device": "cpu", "epochs": 3,
-               "batch_size": 7, "optimizer": "adam", "lr": 0.25, "seed": 11, "out": "deep/mine", "json": True}  # fmt: skip
-    result = xpnet("train", "mlp", **options)
+    options = {"data": "mnist", "data_dir": write_idx(), "backend": "torch", "device": "cpu", "epochs": 3}
+    options |= {"batch_size": 7, "optimizer": "adam", "lr": 0.25, "seed": 11, "out": "deep/mine"}
+    result = xpnet("train", "mlp", **options, json=True)
     assert result.code == 0
     assert {k: result.json[k] for k in ("model", "data", "backend", "device", "epochs", "seed", "run")} == {
         "model": "mlp", "data": "mnist", "backend": "torch", "device": "cpu", "epochs": 3, "seed": 11,

@@ -23,6 +23,7 @@ from xpnet.train import Trainer, read_checkpoint, write_checkpoint
 STEPS = 20
 LONGEST_SUM = {"mlp": 128, "cnn": 1024}  # of a scores neuron, of a gradient of conv1: batch 16, 8x8
 BATCH = {"mlp": 32, "cnn": 16}
+RATE = {"mlp": 0.05, "cnn": 0.01}
 
 
 def bound(name: str) -> float:
@@ -32,7 +33,7 @@ def bound(name: str) -> float:
 def losses(name: str, backend, lr: float | None = None) -> np.ndarray:
     """The loss of each of 20 steps: two epochs of ten, so that the second is shuffled anew."""
     recorded = Recorded()
-    fit = trainer(name, backend, lr=lr or models.MODELS[name].lr, loss=recorded)
+    fit = trainer(name, backend, lr=lr or RATE[name], loss=recorded)
     fit.fit(some_digits(BATCH[name] * STEPS // 2), epochs=2, batch_size=BATCH[name])
     return recorded.numbers()
 
@@ -56,7 +57,7 @@ def test_the_losses_of_twenty_steps_fall(name):
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
 def test_the_bound_is_tight_enough_to_see_a_rate_off_by_a_thousandth(name):
-    wrong = losses(name, get_backend("numpy"), lr=1.001 * models.MODELS[name].lr)
+    wrong = losses(name, get_backend("numpy"), lr=1.001 * RATE[name])
     assert np.max(np.abs(wrong / losses_of_numpy(name) - 1)) > 5 * bound(name)
 
 
@@ -132,7 +133,7 @@ def test_augmentation_moves_images_alike_on_every_backend(backend):
 
 def test_a_model_that_is_moved_goes_on_as_on_numpy(backend):
     recorded = Recorded()
-    fit = trainer("mlp", "numpy", lr=models.MODELS["mlp"].lr, loss=recorded)
+    fit = trainer("mlp", "numpy", lr=RATE["mlp"], loss=recorded)
     fit.fit(some_digits(320), epochs=1, batch_size=32)
     fit.model.to(backend)
     history = fit.fit(some_digits(320), epochs=2, batch_size=32)
@@ -142,7 +143,7 @@ def test_a_model_that_is_moved_goes_on_as_on_numpy(backend):
 
 
 def test_a_checkpoint_of_numpy_opens_on_every_backend_bit_for_bit_and_goes_on(backend, tmp_path):
-    file, lr = tmp_path / "half.safetensors", models.MODELS["mlp"].lr
+    file, lr = tmp_path / "half.safetensors", RATE["mlp"]
     first = trainer("mlp", "numpy", lr=lr)
     first.fit(some_digits(320), epochs=1, batch_size=32)
     write_checkpoint(file, first.checkpoint())
@@ -160,13 +161,13 @@ def test_a_run_goes_from_numpy_to_torch_to_jax_and_back_through_files(tmp_path):
     pytest.importorskip("jax")
     file, recorded = tmp_path / "run.safetensors", Recorded()
     for i, spec in enumerate(["numpy", "torch", "jax:cpu", "numpy"]):
-        fit = trainer("mlp", spec, lr=models.MODELS["mlp"].lr, loss=recorded)
+        fit = trainer("mlp", spec, lr=RATE["mlp"], loss=recorded)
         if i:
             fit.resume(read_checkpoint(file))
         fit.fit(some_digits(160), epochs=i + 1, batch_size=32)
         write_checkpoint(file, fit.checkpoint())
     straight = Recorded()
-    trainer("mlp", "numpy", lr=models.MODELS["mlp"].lr, loss=straight).fit(some_digits(160), epochs=4, batch_size=32)
+    trainer("mlp", "numpy", lr=RATE["mlp"], loss=straight).fit(some_digits(160), epochs=4, batch_size=32)
     assert straight.numbers().size == STEPS
     np.testing.assert_allclose(recorded.numbers(), straight.numbers(), rtol=bound("mlp"))
 
@@ -174,7 +175,7 @@ def test_a_run_goes_from_numpy_to_torch_to_jax_and_back_through_files(tmp_path):
 def test_scores_after_training_agree_with_numpy(backend):
     _, test = digits()
     few = test.take(np.arange(32))
-    fits = [trainer("mlp", where, lr=models.MODELS["mlp"].lr) for where in (backend, get_backend("numpy"))]
+    fits = [trainer("mlp", where, lr=RATE["mlp"]) for where in (backend, get_backend("numpy"))]
     for fit in fits:
         fit.fit(some_digits(320), epochs=1, batch_size=32)
     got, want = (fit.evaluate(few) for fit in fits)

@@ -145,6 +145,7 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Any]:
     Cost: keeps y.
     """
     xp = checks.floating("softmax", x)
+    checks.axes("softmax", x, axis)
     y = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
     y /= xp.sum(y, axis=axis, keepdims=True)
 
@@ -168,6 +169,7 @@ def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, Any]:
     Cost: keeps y.
     """
     xp = checks.floating("log_softmax", x)
+    checks.axes("log_softmax", x, axis)
     y = x - xp.max(x, axis=axis, keepdims=True)
     y -= xp.log(xp.sum(xp.exp(y), axis=axis, keepdims=True))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet.backend import Array, namespace
-from xpnet.errors import ConfigError, DTypeError, ShapeError, nearest
+from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError, nearest
 
 _REAL_FLOATING: dict[Any, bool] = {}
 
@@ -19,9 +19,18 @@ def is_floating(x: Array) -> bool:
     return known
 
 
+def shared(op: str, x: Array, *others: Array | None) -> Any:
+    """Return the namespace of arrays that must share one library; None is passed over."""
+    try:
+        return namespace(x, *others)
+    except XpnetError as error:
+        error.where = op
+        raise
+
+
 def floating(op: str, x: Array, *others: Array | None) -> Any:
     """Return the namespace of arrays that must share one library and one real floating dtype; None is passed over."""
-    xp = namespace(x, *others)
+    xp = shared(op, x, *others)
     for other in others:
         if other is not None and other.dtype != x.dtype:
             dtypes = ", ".join(str(a.dtype) for a in (x, *others) if a is not None)
@@ -39,25 +48,49 @@ def integer(op: str, name: str, x: Array) -> None:
 
 def pair(op: str, name: str, value: int | tuple[int, int], least: int) -> tuple[int, int]:
     """Read an int, or a pair (vertical, horizontal), of numbers not under least."""
-    two = (value, value) if isinstance(value, int) else tuple(value)
+    two = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(two) != 2 or not all(isinstance(v, int) and v >= least for v in two):
         raise ConfigError(op, f"{name} is an integer or a pair of integers, each >= {least}", **{name: value})
     return two  # pyright: ignore[reportReturnType]
 
 
+def broadcasts(op: str, a: Array, b: Array) -> None:
+    """Raise ShapeError unless two arrays broadcast together."""
+    if a.shape != b.shape and not fits(a.shape, b.shape):
+        raise ShapeError(op, "a and b broadcast together", a=tuple(a.shape), b=tuple(b.shape))
+
+
+def fits(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether two shapes broadcast together."""
+    return all(n == m or 1 in (n, m) for n, m in zip(a[::-1], b[::-1], strict=False))
+
+
+def axes(op: str, x: Array, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    """Count axes from 0, all of them for None; ShapeError for one that x has not, or named twice."""
+    if axis is None:
+        return tuple(range(x.ndim))
+    some = axis if isinstance(axis, tuple) else (axis,)
+    counted = tuple(a + x.ndim if a < 0 else a for a in some)
+    if any(not 0 <= a < x.ndim for a in counted) or len(set(counted)) < len(counted):
+        raise ShapeError(op, "axis names axes of x, each once", x=tuple(x.shape), axis=axis)
+    return counted
+
+
 def channels(op: str, x: Array, **vectors: Array) -> None:
     """Raise ShapeError unless each vector has one entry a channel of x (..., C)."""
     if x.ndim < 2:
-        raise ShapeError(op, "x is (..., C), of rank 2 or more", x=x.shape)
+        raise ShapeError(op, "x is (..., C), of rank 2 or more", x=tuple(x.shape))
     for name, vector in vectors.items():
         if vector.shape != (x.shape[-1],):
-            raise ShapeError(op, f"{name} is (C,), C the last axis of x", x=x.shape, **{name: vector.shape})
+            raise ShapeError(
+                op, f"{name} is (C,), C the last axis of x", x=tuple(x.shape), **{name: tuple(vector.shape)}
+            )
 
 
 def images(op: str, x: Array) -> None:
     """Raise ShapeError unless x is (N, H, W, C)."""
     if x.ndim != 4:
-        raise ShapeError(op, "x is (N, H, W, C)", x=x.shape)
+        raise ShapeError(op, "x is (N, H, W, C)", x=tuple(x.shape))
 
 
 def choice(op: str, name: str, value: str, known: tuple[str, ...]) -> None:

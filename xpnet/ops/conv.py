@@ -169,7 +169,9 @@ def _lay(
     checks.images(op, x)
     if w.ndim != 4 or min(w.shape[:3]) < 1:
         raise ShapeError(op, "w is (F, KH, KW, C/G), none of the first three 0", w=w.shape)
-    if not isinstance(groups, int) or groups < 1 or x.shape[3] % groups or w.shape[0] % groups:
+    if not isinstance(groups, int) or groups < 1:
+        raise ConfigError(op, "groups is an integer >= 1", groups=groups)
+    if x.shape[3] % groups or w.shape[0] % groups:
         raise ShapeError(op, "G divides C and F", C=x.shape[3], F=w.shape[0], groups=groups)
     if x.shape[3] != w.shape[3] * groups:
         raise ShapeError(op, "x is (N, H, W, C) and w is (F, KH, KW, C/G)", x=x.shape, w=w.shape, groups=groups)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet.backend import Array
-from xpnet.errors import DTypeError
+from xpnet.errors import ConfigError, DTypeError, ShapeError
 from xpnet.ops import checks
 from xpnet.ops.broadcast import sum_to
 from xpnet.ops.masking import masked
@@ -42,7 +42,11 @@ _NUMBERS = (int, float)  # by type: numpy.float64, an array of rank 0, is a subc
 def _operands(op: str, a: Operand, b: Operand) -> Any:
     if type(a) in _NUMBERS:
         return checks.floating(op, b)
-    return checks.floating(op, a) if type(b) in _NUMBERS else checks.floating(op, a, b)
+    if type(b) in _NUMBERS:
+        return checks.floating(op, a)
+    xp = checks.floating(op, a, b)
+    checks.broadcasts(op, a, b)
+    return xp
 
 
 def _binary(xp: Any, y: Array, a: Operand, b: Operand, to_da: Slope, to_db: Slope) -> tuple[Array, Any]:
@@ -58,6 +62,11 @@ def _binary(xp: Any, y: Array, a: Operand, b: Operand, to_da: Slope, to_db: Slop
         )
 
     return y, vjp
+
+
+def _mask(op: str, xp: Any, mask: Array) -> None:
+    if not xp.isdtype(mask.dtype, "bool"):
+        raise DTypeError(op, "mask is boolean", mask=mask.dtype)
 
 
 def add(a: Operand, b: Operand) -> tuple[Array, Any]:
@@ -184,6 +193,10 @@ def where(mask: Array, a: Operand, b: Operand) -> tuple[Array, Any]:
     Returns: y, and vjp: (dy, needs) -> (None, da, db). Keeps mask.
     """
     xp = _operands("where", a, b)
+    _mask("where", xp, mask)
+    for side in (a, b):
+        if type(side) not in _NUMBERS and not checks.fits(mask.shape, side.shape):
+            raise ShapeError("where", "mask, a and b broadcast together", mask=tuple(mask.shape), a=tuple(side.shape))
     y = xp.where(mask, a, b)
     _, both = _binary(xp, y, a, b, lambda dy: masked(xp, dy, mask), lambda dy: masked(xp, dy, ~mask))
     return y, lambda dy, needs: (None, *both(dy, needs[1:]))
@@ -201,10 +214,17 @@ def dropout(x: Array, mask: Array, *, rate: float) -> tuple[Array, Any]:
     Returns:
         y: like x.
         vjp: (dy, needs) -> (dx, None).
+    Raises:
+        ShapeError: mask is shaped otherwise. DTypeError: it is not boolean. ConfigError: rate out of range.
     Cost: keeps the mask.
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014).
     """
     xp = checks.floating("dropout", x)
+    _mask("dropout", xp, mask)
+    if mask.shape != x.shape:
+        raise ShapeError("dropout", "mask is shaped like x", x=tuple(x.shape), mask=tuple(mask.shape))
+    if not 0.0 <= rate < 1.0:
+        raise ConfigError("dropout", "0 <= rate < 1", rate=rate)
     scale = 1.0 / (1.0 - rate)
     return (
         masked(xp, scale * x, mask),

@@ -74,7 +74,7 @@ def matmul(a: Array, b: Array) -> tuple[Array, Any]:
     Cost: N*K*M multiply-adds a matrix, the same again for each of da and db; keeps a and b.
     """
     xp = checks.floating("matmul", a, b)
-    if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
+    if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2] or not checks.fits(a.shape[:-2], b.shape[:-2]):
         raise ShapeError("matmul", "a is (..., N, K) and b is (..., K, M)", a=a.shape, b=b.shape)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:

@@ -41,6 +41,12 @@ def _column(xp: Any, weight: Array) -> Array:
     return xp.reshape(weight, (-1, 1)) if weight.ndim == 1 else weight
 
 
+def _one_hot(xp: Any, labels: Array, classes: int, dtype: Any) -> Array:
+    """Labels (N,) of any integer dtype as rows (N, K) of zeros and a one."""
+    every = xp.arange(classes, dtype=xp.int64, device=labels.device)
+    return xp.astype(xp.reshape(xp.astype(labels, xp.int64, copy=False), (-1, 1)) == every, dtype)
+
+
 def softmax_cross_entropy(
     logits: Array,
     labels: Array,
@@ -81,8 +87,7 @@ def softmax_cross_entropy(
     classes = logits.shape[1]
     if labels.ndim == 1:
         checks.integer(op, "labels", labels)
-        every = xp.arange(classes, dtype=labels.dtype, device=labels.device)
-        target = xp.astype(xp.reshape(labels, (-1, 1)) == every, logits.dtype)  # (N, K), one-hot
+        target = _one_hot(xp, labels, classes, logits.dtype)
     else:
         checks.floating(op, logits, labels)
         target = labels
@@ -232,9 +237,8 @@ def perceptron_loss(scores: Array, labels: Array, *, reduction: str = "mean") ->
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         if not needs[0]:
             return (None, None)
-        said = xp.reshape(xp.argmax(scores, axis=1), (-1, 1))  # (N, 1)
-        every = xp.arange(scores.shape[1], dtype=said.dtype, device=said.device)
-        return ((xp.astype(said == every, scores.dtype) - right) * _column(xp, weigh(dy)), None)
+        said = _one_hot(xp, xp.argmax(scores, axis=1), scores.shape[1], scores.dtype)  # (N, K)
+        return ((said - right) * _column(xp, weigh(dy)), None)
 
     return y, vjp
 
@@ -253,8 +257,7 @@ def _scores(op: str, scores: Array, labels: Array) -> tuple[Any, Array]:
     checks.integer(op, "labels", labels)
     if scores.ndim == 1:
         return xp, xp.astype(labels, scores.dtype)
-    every = xp.arange(scores.shape[1], dtype=labels.dtype, device=labels.device)
-    return xp, xp.astype(xp.reshape(labels, (-1, 1)) == every, scores.dtype)
+    return xp, _one_hot(xp, labels, scores.shape[1], scores.dtype)
 
 
 def _binary_margin(op: str, xp: Any, s: Array, t: Array, margin: float, reduction: str) -> tuple[Array, Any]:

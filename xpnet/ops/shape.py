@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xpnet.backend import Array, add_at, namespace
-from xpnet.errors import ShapeError
+from xpnet.backend import Array, add_at
+from xpnet.errors import DTypeError, ShapeError
+from xpnet.ops import checks
 from xpnet.ops.broadcast import sum_to
 
 __all__ = ["broadcast_to", "concat", "flatten", "getitem", "permute_dims", "reshape"]
@@ -22,7 +23,7 @@ def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
     Raises:
         ShapeError: the numbers of elements differ.
     """
-    xp, old = namespace(x), x.shape
+    xp, old = checks.shared("reshape", x), x.shape
     known = math.prod(n for n in shape if n != -1)
     count = math.prod(old)
     if shape.count(-1) > 1 or (count != known if -1 not in shape else not known or count % known):
@@ -32,7 +33,7 @@ def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
 
 def flatten(x: Array) -> tuple[Array, Any]:
     """Make one row of features of each example: (N, ...) to (N, D). vjp: (dy, needs) -> (dx,)."""
-    xp, shape = namespace(x), x.shape
+    xp, shape = checks.shared("flatten", x), x.shape
     if x.ndim < 1:
         raise ShapeError("flatten", "x is (N, ...)", x=x.shape)
     y = xp.reshape(x, (shape[0], math.prod(shape[1:])))
@@ -49,7 +50,7 @@ def permute_dims(x: Array, axes: tuple[int, ...]) -> tuple[Array, Any]:
     Raises:
         ShapeError: axes is not a permutation.
     """
-    xp = namespace(x)
+    xp = checks.shared("permute_dims", x)
     if sorted(axes) != list(range(x.ndim)):
         raise ShapeError("permute_dims", "axes is a permutation of 0 .. rank-1", x=x.shape, axes=axes)
     back = tuple(axes.index(i) for i in range(x.ndim))
@@ -58,7 +59,7 @@ def permute_dims(x: Array, axes: tuple[int, ...]) -> tuple[Array, Any]:
 
 def broadcast_to(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
     """Repeat x along new axes and axes of size 1 until it has a shape. vjp: (dy, needs) -> (dx, None), sums of dy."""
-    xp, old = namespace(x), x.shape
+    xp, old = checks.shared("broadcast_to", x), x.shape
     aligned = zip(x.shape[::-1], shape[::-1], strict=False)
     if x.ndim > len(shape) or not all(n in (1, m) for n, m in aligned):
         raise ShapeError("broadcast_to", "x broadcasts to shape", x=x.shape, shape=shape)
@@ -73,12 +74,14 @@ def concat(*arrays: Array, axis: int = 0) -> tuple[Array, Any]:
         axis: the axis to join along; may be negative.
     Returns: y, and vjp: (dy, needs) -> one slice of dy for each array.
     Raises:
-        ShapeError: none given, or ranks or other sizes differ.
+        ShapeError: none given, no such axis, or ranks or other sizes differ. DTypeError: dtypes differ.
     """
     if not arrays:
         raise ShapeError("concat", "there is at least one array to join", arrays=0)
-    xp = namespace(*arrays)
-    axis %= max(arrays[0].ndim, 1)
+    xp = checks.shared("concat", *arrays)
+    (axis,) = checks.axes("concat", arrays[0], axis)
+    if any(a.dtype != arrays[0].dtype for a in arrays):
+        raise DTypeError("concat", "arrays share one dtype", dtypes=", ".join(str(a.dtype) for a in arrays))
     rest = [a.shape[:axis] + a.shape[axis + 1 :] for a in arrays]
     if any(r != rest[0] for r in rest) or any(a.ndim != arrays[0].ndim for a in arrays):
         raise ShapeError("concat", "arrays differ along the axis only", axis=axis, shapes=[a.shape for a in arrays])
@@ -107,7 +110,7 @@ def getitem(x: Array, index: Any) -> tuple[Array, Any]:
     Raises:
         ShapeError: more indices than axes, an integer out of range, or an index of another kind.
     """
-    xp, shape = namespace(x), x.shape
+    xp, shape = checks.shared("getitem", x), x.shape
     full = _full_index(shape, index)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:

@@ -1,0 +1,105 @@
+"""What only a process of its own shows: python -m xpnet, Ctrl-C, exit codes, a run that goes on after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xpnet as package
+from xpnet.train import read_checkpoint
+
+KEYS = {
+    "model", "data", "backend", "device", "epochs", "seed", "parameters",
+    "train_loss", "test_accuracy", "seconds", "images_per_second", "run",
+}  # fmt: skip
+PATIENCE = 120  # seconds until a process that hangs is killed
+
+
+def start(*words: object) -> subprocess.Popen[str]:
+    root = str(Path(package.__file__).parents[1])
+    env = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "xpnet", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def wait_for_lines(path: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Wait until a running process has written so many lines."""
+    end = time.monotonic() + PATIENCE
+    while not path.exists() or path.read_text().count("\n") < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "the process wrote nothing"
+        time.sleep(0.02)
+
+
+def epochs(run: Path) -> list[int]:
+    return [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_train_ends_with_one_json_object_and_exit_code_0(here):
+    code, out, err = finish(start("train", "softmax", "--epochs", 1, "--json"))
+    assert code == 0, err
+    assert json.loads(out.splitlines()[-1]).keys() == KEYS
+    assert "epoch 1/1" in err
+
+
+def test_bad_input_is_one_line_and_exit_code_2(here):
+    code, out, err = finish(start("train", "mpl"))
+    assert (code, out) == (2, "")
+    assert err == "xpnet: model: no such model, got model 'mpl'; did you mean 'mlp'?\n"
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_saves_says_how_to_go_on_and_nothing_is_lost(here, xpnet):
+    many = 100_000
+    process = start("train", "mlp", "--epochs", many, "--out", "run", "--json")
+    wait_for_lines(here / "run" / "metrics.jsonl", 2, process)
+    process.send_signal(signal.SIGINT)
+    code, out, err = finish(process)
+    assert code == 130
+    assert "Traceback" not in err
+    *_, said, last = out.splitlines()
+    assert said == "interrupted and saved; go on with: xpnet train --resume run"
+    done = json.loads(last)["epochs"]
+    assert 2 <= done < many
+    assert epochs(here / "run") == list(range(1, done + 1))
+    assert {p.suffix for p in (here / "run").iterdir()} <= {".safetensors", ".json", ".jsonl", ".png"}
+
+    resumed = xpnet("train", resume="run", epochs=done + 1, json=True)
+    straight = xpnet("train", "mlp", epochs=done + 1, out="straight", json=True)
+    assert resumed.code == 0
+    assert resumed.json["train_loss"] == straight.json["train_loss"]
+    assert epochs(here / "run") == list(range(1, done + 2))
+    a, b = (read_checkpoint(here / name / "checkpoint.safetensors") for name in ("run", "straight"))
+    assert all(np.array_equal(a.model[k], b.model[k]) for k in b.model)
+    assert all(np.array_equal(a.optimizer[k], b.optimizer[k]) for k in b.optimizer)
+
+
+def test_a_killed_run_goes_on_from_its_last_epoch(here, xpnet):
+    process = start("train", "softmax", "--epochs", 100_000, "--out", "run")
+    wait_for_lines(here / "run" / "metrics.jsonl", 3, process)
+    process.kill()
+    code, _, _ = finish(process)
+    assert code < 0 or os.name == "nt"
+    done = read_checkpoint(here / "run" / "checkpoint.safetensors").meta["progress"]["epoch"]
+    resumed = xpnet("train", resume="run", epochs=done + 1, json=True)
+    straight = xpnet("train", "softmax", epochs=done + 1, json=True)
+    assert resumed.code == 0
+    assert resumed.json["train_loss"] == straight.json["train_loss"]
+    assert epochs(here / "run") == list(range(1, done + 2))
