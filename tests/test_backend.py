@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.harness import raises
-from xpnet import backend as backends
+from xpnet.backend import registry as backends
 from xpnet.backend import (
     Backend,
     add_at,
@@ -34,7 +34,7 @@ DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float6
 @pytest.fixture
 def registry(monkeypatch):
     """A registry that may be written: what the test adds is gone afterwards."""
-    for name in ("_REGISTRY", "_OPENED", "_NAMESPACE", "_FAMILY"):
+    for name in ("REGISTRY", "_OPENED", "_NAMESPACE", "_FAMILY"):
         monkeypatch.setattr(backends, name, dict(getattr(backends, name)))
     yield
     backends._open.cache_clear()

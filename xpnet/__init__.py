@@ -1,13 +1,16 @@
 """xpnet: a neural-network framework written once, against the Python Array API standard.
 
-import xpnet
-from xpnet import data, models
-from xpnet.train import Trainer
+    from xpnet import data, models
+    from xpnet.train import Trainer
 
-train, test = data.load("digits")
-model = models.build("cnn", train.shape, len(train.classes))
-Trainer(model).fit(train, test, epochs=5)
-model.to("torch")                       # or "cuda", "jax": values stay
+    train, test = data.load("digits")
+    model = models.build("cnn", train.shape, len(train.classes))
+    trainer = Trainer(model)
+    trainer.fit(train, test, epochs=5)      # on NumPy
+    model.to("torch")                       # or "cuda", "jax": values stay
+    trainer.fit(train, test, epochs=10)     # epochs 6 to 10, there
+
+The README says the rest.
 """
 
 from xpnet import data, errors, models, nn, ops, optim, random, train

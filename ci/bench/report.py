@@ -64,7 +64,7 @@ def verdict(row: Row) -> str:
 
 
 def print_table(rows: list[Row], memory: bool) -> None:
-    """Print the rows to standard output, at least 110 columns wide so that no number is cut."""
+    """Print the rows to standard output, at least 160 columns wide so that no number is cut."""
     from rich.console import Console
     from rich.table import Table
 
@@ -82,7 +82,7 @@ def print_table(rows: list[Row], memory: bool) -> None:
             cells += ["" if mb is None else f"{mb:.0f}" for mb in (row.xpnet_peak_mb, row.peer_peak_mb)]
         table.add_row(*cells, verdict(row))
     console = Console()
-    console.width = max(console.width, 110)
+    console.width = max(console.width, 160)
     console.print(table)
 
 

@@ -39,9 +39,7 @@ LAYERS = {
     "Conv2d with all options": (
         lambda: nn.Conv2d(4, 6, (2, 3), (2, 1), (1, 2), (3, 2), 2, bias=False, flip=True),
         IMAGES,
-        lambda m, x: ops.conv2d(
-            x, m.weight.data, stride=(2, 1), padding=(1, 2), dilation=(3, 2), groups=2, flip=True
-        ),
+        lambda m, x: ops.conv2d(x, m.weight.data, stride=(2, 1), padding=(1, 2), dilation=(3, 2), groups=2, flip=True),
     ),
     "MaxPool2d": (lambda: nn.MaxPool2d(2), IMAGES, lambda m, x: ops.max_pool2d(x, kernel_size=2)),
     "MaxPool2d with all options": (
@@ -69,7 +67,9 @@ LAYERS = {
     "Softmax over an axis": (lambda: nn.Softmax(0), ROWS, lambda m, x: ops.softmax(x, axis=0)),
     "LogSoftmax": (lambda: nn.LogSoftmax(1), ROWS, lambda m, x: ops.log_softmax(x, axis=1)),
     "LayerNorm": (
-        lambda: nn.LayerNorm(6, eps=0.3), ROWS, lambda m, x: ops.layer_norm(x, *p(m, "gamma", "beta"), eps=0.3)
+        lambda: nn.LayerNorm(6, eps=0.3),
+        ROWS,
+        lambda m, x: ops.layer_norm(x, *p(m, "gamma", "beta"), eps=0.3),
     ),
     "BatchNorm in inference": (
         lambda: nn.BatchNorm(4, eps=0.3),
@@ -254,7 +254,9 @@ WRONG = {
     "Conv2d padding": (lambda: nn.Conv2d(3, 4, 3, padding=-1), "Conv2d", ("padding -1",)),
     "Conv2d dilation": (lambda: nn.Conv2d(3, 4, 3, dilation=0), "Conv2d", ("dilation 0",)),
     "same padding, even kernel": (
-        lambda: nn.Conv2d(3, 4, (3, 2), padding="same"), "Conv2d", ("(3, 2)", "stride (1, 1)")
+        lambda: nn.Conv2d(3, 4, (3, 2), padding="same"),
+        "Conv2d",
+        ("(3, 2)", "stride (1, 1)"),
     ),
     "same padding, stride": (lambda: nn.Conv2d(3, 4, 3, 2, padding="same"), "Conv2d", ("(3, 3)", "stride (2, 2)")),
     "padding in words": (lambda: nn.Conv2d(3, 4, 3, padding="vaild"), "Conv2d", ("padding vaild",)),
@@ -269,7 +271,9 @@ WRONG = {
     "LayerNorm eps": (lambda: nn.LayerNorm(3, eps=-1.0), "LayerNorm", ("eps -1.0",)),
     "LocalResponseNorm size": (lambda: nn.LocalResponseNorm(0), "LocalResponseNorm", ("size 0",)),
     "LocalResponseNorm region": (
-        lambda: nn.LocalResponseNorm(region="beside"), "LocalResponseNorm", ("region beside",)
+        lambda: nn.LocalResponseNorm(region="beside"),
+        "LocalResponseNorm",
+        ("region beside",),
     ),
     "Dropout rate": (lambda: nn.Dropout(1.0), "Dropout", ("rate 1.0",)),
     "Dropout negative rate": (lambda: nn.Dropout(-0.1), "Dropout", ("rate -0.1",)),

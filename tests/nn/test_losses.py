@@ -39,7 +39,11 @@ def perceptron(z, t, reduction="mean"):
 LOSSES = {
     "softmax_cross_entropy": (nn.softmax_cross_entropy, lambda *a, **k: F().cross_entropy(*a, **k), (N, K), LABELS, {}),
     "softmax_cross_entropy, soft": (
-        nn.softmax_cross_entropy, lambda *a, **k: F().cross_entropy(*a, **k), (N, K), SOFT, {}
+        nn.softmax_cross_entropy,
+        lambda *a, **k: F().cross_entropy(*a, **k),
+        (N, K),
+        SOFT,
+        {},
     ),
     "softmax_cross_entropy, smoothed": (
         nn.softmax_cross_entropy,
@@ -63,7 +67,11 @@ LOSSES = {
         {},
     ),
     "mean_squared_error": (
-        nn.mean_squared_error, lambda *a, **k: F().mse_loss(*a, **k), (N, K), sample(N, K, seed=6), {}
+        nn.mean_squared_error,
+        lambda *a, **k: F().mse_loss(*a, **k),
+        (N, K),
+        sample(N, K, seed=6),
+        {},
     ),
     "hinge_loss": (nn.hinge_loss, hinge, (N, K), LABELS, {"margin": 0.7}),
     "hinge_loss, two classes": (nn.hinge_loss, hinge, (N,), SIGNS, {}),
@@ -113,13 +121,31 @@ def test_mean_squared_error_sends_a_gradient_to_its_target_too():
 Z = np.zeros((N, K), np.float32)
 WRONG = {
     "labels of another batch": (
-        nn.softmax_cross_entropy, ShapeError, "softmax_cross_entropy", Z, LABELS[:3], {}, ("(5, 4)", "(3,)")
+        nn.softmax_cross_entropy,
+        ShapeError,
+        "softmax_cross_entropy",
+        Z,
+        LABELS[:3],
+        {},
+        ("(5, 4)", "(3,)"),
     ),
     "soft labels of another K": (
-        nn.softmax_cross_entropy, ShapeError, "softmax_cross_entropy", Z, Z[:, :2], {}, ("(5, 4)", "(5, 2)")
+        nn.softmax_cross_entropy,
+        ShapeError,
+        "softmax_cross_entropy",
+        Z,
+        Z[:, :2],
+        {},
+        ("(5, 4)", "(5, 2)"),
     ),
     "labels that are not integers": (
-        nn.softmax_cross_entropy, DTypeError, "softmax_cross_entropy", Z, Z[:, 0], {}, ("float32",)
+        nn.softmax_cross_entropy,
+        DTypeError,
+        "softmax_cross_entropy",
+        Z,
+        Z[:, 0],
+        {},
+        ("float32",),
     ),
     "smoothing beyond 1": (
         nn.softmax_cross_entropy,
@@ -131,10 +157,22 @@ WRONG = {
         ("label_smoothing 1.5",),
     ),
     "an unknown reduction": (
-        nn.mean_squared_error, ConfigError, "mean_squared_error", Z, Z, {"reduction": "maen"}, ("'maen'", "'mean'")
+        nn.mean_squared_error,
+        ConfigError,
+        "mean_squared_error",
+        Z,
+        Z,
+        {"reduction": "maen"},
+        ("'maen'", "'mean'"),
     ),
     "targets of another shape": (
-        nn.binary_cross_entropy, ShapeError, "binary_cross_entropy", Z, Z[:, :3], {}, ("(5, 4)", "(5, 3)")
+        nn.binary_cross_entropy,
+        ShapeError,
+        "binary_cross_entropy",
+        Z,
+        Z[:, :3],
+        {},
+        ("(5, 4)", "(5, 3)"),
     ),
     "hinge labels": (nn.hinge_loss, ShapeError, "hinge_loss", Z, LABELS[:2], {}, ("(5, 4)", "(2,)")),
     "perceptron labels": (nn.perceptron_loss, DTypeError, "perceptron_loss", Z, Z[:, 0], {}, ("float32",)),

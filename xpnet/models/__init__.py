@@ -1,6 +1,8 @@
 """Models by name: builders that put layers together for an image size and a number of classes; no arithmetic.
 
-model = build("lenet5", (28, 28, 1), 10)
+    model = build("lenet5", (28, 28, 1), 10)
+
+MODELS says how each is usually trained.
 """
 
 from __future__ import annotations

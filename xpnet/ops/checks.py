@@ -7,16 +7,19 @@ from typing import Any
 from xpnet.backend import Array, namespace
 from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError, nearest
 
-_REAL_FLOATING: dict[Any, bool] = {}
+_REAL_FLOATING: dict[tuple[type, Any], Any] = {}  # namespace, or None, by type of array and dtype
+_INTEGRAL: dict[tuple[type, Any], bool] = {}
 
 
 def is_floating(x: Array) -> bool:
     """Whether an array holds real floating numbers."""
-    key = type(x), x.dtype
-    known = _REAL_FLOATING.get(key)
-    if known is None:
-        known = _REAL_FLOATING[key] = bool(namespace(x).isdtype(x.dtype, "real floating"))
-    return known
+    return _floating_namespace(x) is not None
+
+
+def _floating_namespace(x: Array) -> Any:
+    xp = namespace(x)
+    found = _REAL_FLOATING[type(x), x.dtype] = xp if xp.isdtype(x.dtype, "real floating") else None
+    return found
 
 
 def shared(op: str, x: Array, *others: Array | None) -> Any:
@@ -30,19 +33,29 @@ def shared(op: str, x: Array, *others: Array | None) -> Any:
 
 def floating(op: str, x: Array, *others: Array | None) -> Any:
     """Return the namespace of arrays that must share one library and one real floating dtype; None is passed over."""
-    xp = shared(op, x, *others)
+    kind, dtype = type(x), getattr(x, "dtype", None)
     for other in others:
-        if other is not None and other.dtype != x.dtype:
+        if other is None or (type(other) is kind and (other.dtype is dtype or other.dtype == dtype)):
+            continue
+        shared(op, x, *others)
+        if other.dtype != dtype:
             dtypes = ", ".join(str(a.dtype) for a in (x, *others) if a is not None)
             raise DTypeError(op, "all arrays share one real floating dtype", "cast one with astype", dtypes=dtypes)
-    if not is_floating(x):
-        raise DTypeError(op, "x is real floating", "cast it to float32", dtype=x.dtype)
+    xp = _REAL_FLOATING.get((kind, dtype))
+    if xp is None:
+        shared(op, x)
+        xp = _floating_namespace(x)
+    if xp is None:
+        raise DTypeError(op, "x is real floating", "cast it to float32", dtype=dtype)
     return xp
 
 
 def integer(op: str, name: str, x: Array) -> None:
     """Raise DTypeError unless an array holds integers."""
-    if not namespace(x).isdtype(x.dtype, "integral"):
+    key = type(x), x.dtype
+    if key not in _INTEGRAL:
+        _INTEGRAL[key] = bool(namespace(x).isdtype(x.dtype, "integral"))
+    if not _INTEGRAL[key]:
         raise DTypeError(op, f"{name} is an integer array", **{name: x.dtype})
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.ops import checks
@@ -85,8 +86,13 @@ def softmax_cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise ConfigError(op, "0 <= label_smoothing <= 1", label_smoothing=label_smoothing)
     classes = logits.shape[1]
+    checks.choice(op, "reduction", reduction, _REDUCTIONS)
     if labels.ndim == 1:
         checks.integer(op, "labels", labels)
+        plain = class_weights is None and not label_smoothing and reduction == "mean"
+        kernel = kernels.find(op, logits) if plain else None
+        if kernel:
+            return kernel(logits, labels)
         target = _one_hot(xp, labels, classes, logits.dtype)
     else:
         checks.floating(op, logits, labels)

@@ -1,6 +1,8 @@
 """Pooling: one number a window, for each channel on its own. Each is (y, vjp), on images (N, H, W, C).
 
-OH = floor((H + 2*PH - KH) / SH) + 1        (ceil in ceil mode; OW likewise)
+    OH = floor((H + 2*PH - KH) / SH) + 1        (ceil in ceil mode; OW likewise)
+
+The gradient of a maximum goes to the first pixel that holds it, in row-major order.
 """
 
 from __future__ import annotations

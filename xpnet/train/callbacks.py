@@ -1,9 +1,11 @@
 """Callbacks: what else happens while a Trainer trains. Each looks at the trainer; none changes what a step computes.
 
-on_start(trainer)            before the first step
-on_step(trainer)             after each step; trainer.epoch, trainer.step, trainer.meter say where
-on_epoch(trainer, record)    after each epoch, with its figures
-on_end(trainer)              at the end, also when training was interrupted or failed
+    on_start(trainer)            before the first step
+    on_step(trainer)             after each step; trainer.epoch, trainer.step, trainer.meter say where
+    on_epoch(trainer, record)    after each epoch, with its figures
+    on_end(trainer)              at the end, also when training was interrupted or failed
+
+A callback may ask the trainer to stop.
 """
 
 from __future__ import annotations

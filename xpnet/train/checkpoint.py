@@ -1,8 +1,10 @@
 """Checkpoints: everything a run needs to go on, in one safetensors file with JSON beside the arrays. No pickle.
 
-model.<path>                parameters and buffers
-optimizer.<slot>/<path>     the optimizer's state
-metadata "xpnet"            JSON: format_version, model, optimizer, progress, history, and what the caller adds
+    model.<path>                parameters and buffers
+    optimizer.<slot>/<path>     the optimizer's state
+    metadata "xpnet"            JSON: format_version, model, optimizer, progress, history, and what the caller adds
+
+A file is written beside the old one, flushed and renamed: there is always a whole one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """A run: one model trained on one data set, kept in a folder. What the command line does, as functions.
 
-RUN/checkpoint.safetensors   parameters, optimizer state, counters, history
-RUN/config.json              what was asked for
-RUN/metrics.jsonl            a line an epoch
-RUN/curves.png               the same as a picture, where matplotlib is installed
+    RUN/checkpoint.safetensors   parameters, optimizer state, counters, history
+    RUN/config.json              what was asked for
+    RUN/metrics.jsonl            a line an epoch
+    RUN/curves.png               the same as a picture, where matplotlib is installed
+
+Everything is checked before the folder is made.
 """
 
 from __future__ import annotations

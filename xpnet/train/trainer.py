@@ -1,10 +1,12 @@
 """The Trainer: fit a model to data, evaluate it, predict with it.
 
-trainer = Trainer(model, seed=0)
-history = trainer.fit(train, test, epochs=5)
-trainer.evaluate(test)["accuracy"]
-model.to("torch")                            # go on elsewhere
-trainer.fit(train, test, epochs=10)          # epochs 6 to 10
+    trainer = Trainer(model, seed=0)
+    history = trainer.fit(train, test, epochs=5)
+    trainer.evaluate(test)["accuracy"]
+    model.to("torch")                            # go on elsewhere
+    trainer.fit(train, test, epochs=10)          # epochs 6 to 10
+
+Every draw is keyed by the seed, the epoch and the step, so where a run is interrupted or resumed changes nothing.
 """
 
 from __future__ import annotations
@@ -183,13 +185,12 @@ class Trainer:
         data = _dataset(data)
         scores, loss = [], 0.0
         for part, out in self._scored(data.x, batch_size):
+            if out.ndim != 2 or out.shape[1] < len(data.classes):
+                raise ShapeError("evaluate", "the model gives a score a class", scores=out.shape, K=len(data.classes))
             labels = self.model.backend.from_numpy(data.y[part])
             loss += self.loss(out, labels).item() * len(data.y[part])
             scores.append(out.numpy())
-        every = np.concatenate(scores)
-        if every.ndim != 2 or every.shape[1] < len(data.classes):
-            raise ShapeError("evaluate", "the model gives a score a class", scores=every.shape, K=len(data.classes))
-        labels = data.y
+        every, labels = np.concatenate(scores), data.y
         return {
             "loss": loss / len(labels),
             "accuracy": metrics.accuracy(every, labels),

@@ -1,0 +1,38 @@
+"""Where arrays live: namespaces, devices, transfer, memory. The one door to cupy, torch and jax.
+
+    backend = get_backend("cuda:1")         # or "cpu", "torch", "torch:cuda", "jax", ...
+    x = backend.from_numpy(images)          # moves only when asked
+    y = backend.xp.exp(x)                   # xp is the backend's Array API namespace
+    images = backend.to_numpy(y)
+
+register_backend adds a library that is not known here.
+"""
+
+from xpnet.backend.base import Array, Backend, Memory
+from xpnet.backend.registry import (
+    backend_of,
+    current_backend,
+    get_backend,
+    namespace,
+    register_backend,
+    use_backend,
+)
+from xpnet.backend.report import BackendInfo, describe_backends, is_out_of_memory
+from xpnet.backend.writing import add_at, set_at
+
+__all__ = [
+    "Array",
+    "Backend",
+    "BackendInfo",
+    "Memory",
+    "add_at",
+    "backend_of",
+    "current_backend",
+    "describe_backends",
+    "get_backend",
+    "is_out_of_memory",
+    "namespace",
+    "register_backend",
+    "set_at",
+    "use_backend",
+]

@@ -1,0 +1,90 @@
+"""What a backend is: one array library on one device."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["Array", "Backend", "Memory", "device_label", "host_memory"]
+
+Array = Any  # an array of whichever namespace: the standard defines no common class
+
+
+class Memory(NamedTuple):
+    """Bytes of a device's memory: what is in use now, the most that was, and all there is (0: not known)."""
+
+    used: int
+    peak: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One array library on one device; get it from get_backend.
+
+    A subclass says how a library differs from the standard: how its arrays come from and go to NumPy, how to wait for
+    its device, what its memory figures are. Two backends are equal when name and device are.
+
+    Args:
+        name: the name it is registered under, such as "torch".
+        xp: its Array API namespace.
+        device: what the namespace takes as ``device=``.
+    """
+
+    name: str
+    xp: Any
+    device: Any
+
+    @property
+    def device_name(self) -> str:
+        """The device as get_backend spells it after the colon, such as "cuda:0"."""
+        return device_label(self.device)
+
+    @property
+    def spec(self) -> str:
+        """The string that get_backend opens this backend with, such as "torch:cuda:0"."""
+        return f"{self.name}:{self.device_name}"
+
+    def __repr__(self) -> str:
+        return f"<xpnet backend {self.spec}>"
+
+    def __deepcopy__(self, memo: Any) -> Backend:
+        return self
+
+    def from_numpy(self, array: np.ndarray) -> Array:
+        """Copy a NumPy array to this device; dtype and shape stay."""
+        return self.xp.asarray(array, device=self.device, copy=True)
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """Copy an array of this backend to the host."""
+        return np.asarray(array)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all that it was given."""
+
+    def memory(self) -> Memory:
+        """Report the memory of the device, in bytes."""
+        return host_memory()
+
+
+def host_memory() -> Memory:
+    """Resident set of this process, its peak, and the machine's memory; zeros where the system does not tell."""
+    try:
+        import resource
+
+        page = os.sysconf("SC_PAGE_SIZE")
+        with open("/proc/self/statm") as statm:
+            used = int(statm.read().split()[1]) * page
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return Memory(used, peak, os.sysconf("SC_PHYS_PAGES") * page)
+    except (ImportError, OSError, ValueError):
+        return Memory(0, 0, 0)
+
+
+def device_label(device: Any) -> str:
+    """The name within a device's printed form: array-api-strict prints Device('device1')."""
+    text = str(device)
+    return text.split("'")[1] if text.count("'") == 2 else text

@@ -1,0 +1,145 @@
+"""The libraries that xpnet knows: how their arrays come and go, wait, and report memory, and how they are opened."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xpnet.backend.base import Array, Backend, Memory, host_memory
+from xpnet.errors import DeviceError
+
+__all__ = ["open_cupy", "open_jax", "open_numpy", "open_torch"]
+
+
+class _NumPy(Backend):
+    def to_numpy(self, array: Array) -> np.ndarray:
+        return np.array(array)
+
+
+class _CuPy(Backend):
+    @property
+    def device_name(self) -> str:
+        return f"cuda:{self.device.id}"
+
+    def from_numpy(self, array: np.ndarray) -> Array:
+        with self.device:
+            return self.xp.asarray(array)
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        return array.get()
+
+    def synchronize(self) -> None:
+        self.device.synchronize()
+
+    def memory(self) -> Memory:
+        import cupy
+
+        with self.device:
+            pool = cupy.get_default_memory_pool()
+            return Memory(pool.used_bytes(), pool.total_bytes(), self.device.mem_info[1])
+
+
+class _Torch(Backend):
+    def from_numpy(self, array: np.ndarray) -> Array:
+        return self.xp.asarray(np.array(array), device=self.device)
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        return np.array(array.detach().cpu().numpy())
+
+    def synchronize(self) -> None:
+        if self.device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(self.device)
+
+    def memory(self) -> Memory:
+        if self.device.type != "cuda":
+            return host_memory()
+        import torch
+
+        used, peak = torch.cuda.memory_allocated(self.device), torch.cuda.max_memory_allocated(self.device)
+        return Memory(used, peak, torch.cuda.mem_get_info(self.device)[1])
+
+
+class _Jax(Backend):
+    @property
+    def device_name(self) -> str:
+        return f"{self.device.platform}:{self.device.id}"
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        return np.array(array)
+
+    def synchronize(self) -> None:
+        self.xp.zeros((), device=self.device).block_until_ready()
+
+    def memory(self) -> Memory:
+        stats = self.device.memory_stats()
+        if not stats:
+            return host_memory()
+        return Memory(stats["bytes_in_use"], stats.get("peak_bytes_in_use", 0), stats.get("bytes_limit", 0))
+
+
+def _absent(device: str | None, *choices: str) -> DeviceError:
+    return DeviceError("get_backend", "the device is one of " + ", ".join(choices), device=device)
+
+
+def open_numpy(device: str | None) -> Backend:
+    if device not in (None, "cpu"):
+        raise DeviceError(
+            "get_backend", "numpy runs on device cpu", "use --backend cupy, torch or jax for a GPU", device=device
+        )
+    return _NumPy("numpy", np, "cpu")
+
+
+def open_cupy(device: str | None) -> Backend:
+    import array_api_compat.cupy as xp
+    import cupy
+
+    if not cupy.is_available():
+        raise DeviceError(
+            "get_backend",
+            "cupy needs a CUDA GPU and its driver, and finds none",
+            "see whether nvidia-smi lists one, or use --device cpu",
+            device=device or "cuda",
+        )
+    count = cupy.cuda.runtime.getDeviceCount()
+    index = (device or "0").removeprefix("cuda").removeprefix(":") or "0"
+    if not index.isdecimal() or int(index) >= count:
+        raise _absent(device, *(f"cuda:{i}" for i in range(count)))
+    return _CuPy("cupy", xp, cupy.cuda.Device(int(index)))
+
+
+def open_torch(device: str | None) -> Backend:
+    import array_api_compat.torch as xp
+    import torch
+
+    try:
+        place = torch.device(device or "cpu")
+    except RuntimeError:
+        raise _absent(device, "cpu", "cuda", "cuda:N") from None
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(
+            "get_backend",
+            "torch was built without CUDA or finds no GPU",
+            "see whether nvidia-smi lists one, or use --device cpu",
+            device=device,
+        )
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise _absent(device, *(f"cuda:{i}" for i in range(torch.cuda.device_count())))
+    if place.type == "cuda":
+        place = torch.device("cuda", place.index or 0)
+    return _Torch("torch", xp, place)
+
+
+def open_jax(device: str | None) -> Backend:
+    import jax
+
+    jax.config.update(
+        "jax_enable_x64", True
+    )  # an op keeps the dtype it is given; without this jax makes float64 float32
+    platform, _, index = (device or jax.default_backend()).partition(":")
+    try:
+        places = jax.devices("gpu" if platform == "cuda" else platform)
+        return _Jax("jax", jax.numpy, places[int(index or 0)])
+    except (RuntimeError, IndexError, ValueError):
+        found = [f"{d.platform}:{d.id}" for d in jax.devices()]
+        raise _absent(device, *found) from None

@@ -1,0 +1,84 @@
+"""What there is on this machine, and what an error says of memory."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass
+
+from xpnet.backend import registry
+from xpnet.backend.base import Backend, device_label
+from xpnet.errors import ConfigError, DeviceError
+
+__all__ = ["BackendInfo", "describe_backends", "is_out_of_memory"]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of any backend's library says that the device, or the host, has no memory left."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "RESOURCE_EXHAUSTED" in str(error)
+    )
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """What ``xpnet devices`` says of one backend; version is empty when it is not installed."""
+
+    name: str
+    version: str
+    devices: list[str]
+    problem: str
+    install: str
+
+
+def describe_backends() -> list[BackendInfo]:
+    """List every registered backend: version, devices, and for the absent ones why and the command that installs them.
+
+    Cost: imports each installed library.
+    """
+    found = []
+    for name, entry in registry.REGISTRY.items():
+        version, devices, problem = "", [], ""
+        try:
+            backend = registry.get_backend(name)
+            version = str(getattr(backend.xp, "__version__", "")) or _version(entry.package)
+            devices = _devices(name, backend)
+        except (DeviceError, ConfigError) as error:
+            problem = error.rule
+            version = (
+                str(getattr(importlib.importregistry.module_name(name), "__version__", "")) if _importable(name) else ""
+            )
+        found.append(BackendInfo(name, version, devices, problem, entry.install))
+    return found
+
+
+def _importable(name: str) -> bool:
+    return importlib.util.find_spec(registry.module_name(name)) is not None
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _devices(name: str, backend: Backend) -> list[str]:
+    """Every device of an open backend, as get_backend spells them after the colon."""
+    if name == "cupy":
+        import cupy
+
+        return [f"cuda:{i}" for i in range(cupy.cuda.runtime.getDeviceCount())]
+    if name == "torch":
+        import torch
+
+        return ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if name == "jax":
+        import jax
+
+        return [f"{d.platform}:{d.id}" for d in jax.devices()]
+    info = getattr(backend.xp, "__array_namespace_info__", None)
+    return [device_label(d) for d in info().devices() if d is not None] if info else [device_label(backend.device)]
