@@ -280,7 +280,7 @@ def test_no_input_moves_silently(backend):
         pytest.skip("the input is at home")
     net = nn.Sequential(fc=nn.Linear(3, 2)).to(backend)
     for x in (sample(4, 3).astype(np.float32), Tensor(sample(4, 3).astype(np.float32))):
-        with raises(DeviceError, "fc (namespace)", "numpy", backend.name, "Module.to"):
+        with raises(DeviceError, "fc (linear)", "numpy", backend.name, "Module.to"):
             net(x)
 
 

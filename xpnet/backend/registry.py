@@ -143,7 +143,7 @@ def namespace(x: Array, *others: Array | None) -> Any:
                 "namespace",
                 "arrays of one op live on one backend",
                 "move one with Module.to or Backend.from_numpy",
-                found=", ".join(family(a) for a in (x, *others) if a is not None),
+                arrays=", ".join(family(a) for a in (x, *others) if a is not None),
             )
     try:
         return _NAMESPACE[kind]
