@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from tests.harness import raises
-from xpnet.backend import registry as backends
 from xpnet.backend import (
     Backend,
     add_at,
@@ -26,6 +25,7 @@ from xpnet.backend import (
     set_at,
     use_backend,
 )
+from xpnet.backend import registry as backends
 from xpnet.errors import ConfigError, DeviceError, DTypeError
 
 DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64"]
@@ -431,3 +431,13 @@ def test_importing_the_backend_module_loads_no_array_library_but_numpy():
     code = f"import sys, xpnet.backend; print(set({heavy}) & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "set()"
+
+
+def test_a_library_without_its_device_is_described_with_its_version(registry):
+    def open_without_device(device):
+        raise DeviceError("get_backend", "there is no such device", device=device)
+
+    register_backend("jax", open_without_device, install="buy one")
+    jax = pytest.importorskip("jax")
+    info = next(info for info in describe_backends() if info.name == "jax")
+    assert (info.version, info.devices, info.problem) == (jax.__version__, [], "there is no such device")

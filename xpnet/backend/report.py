@@ -49,7 +49,9 @@ def describe_backends() -> list[BackendInfo]:
         except (DeviceError, ConfigError) as error:
             problem = error.rule
             version = (
-                str(getattr(importlib.importregistry.module_name(name), "__version__", "")) if _importable(name) else ""
+                str(getattr(importlib.import_module(registry.module_name(name)), "__version__", ""))
+                if _importable(name)
+                else ""
             )
         found.append(BackendInfo(name, version, devices, problem, entry.install))
     return found

@@ -31,8 +31,8 @@ class Recipe(NamedTuple):
 MODELS: dict[str, Recipe] = {
     "perceptron": Recipe(perceptron, nn.perceptron_loss, "sgd", 0.01),
     "softmax": Recipe(softmax, nn.softmax_cross_entropy, "momentum", 0.01),
-    "mlp": Recipe(mlp, nn.softmax_cross_entropy, "momentum", 0.05),
-    "lenet5": Recipe(lenet5, nn.softmax_cross_entropy, "momentum", 0.05),
+    "mlp": Recipe(mlp, nn.softmax_cross_entropy, "momentum", 0.02),
+    "lenet5": Recipe(lenet5, nn.softmax_cross_entropy, "momentum", 0.02),
     "cnn": Recipe(cnn, nn.softmax_cross_entropy, "momentum", 0.05, 1e-3),
 }
 

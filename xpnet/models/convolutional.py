@@ -20,7 +20,8 @@ def lenet5(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """LeNet-5, with ReLU and max pooling: two convolutions 5x5 of 6 and 16 filters, then 120, 84 and K neurons.
 
     The first convolution is padded by 2, so that 28x28 images need no margin; the second is padded likewise where the
-    image would be too small for it. On 28x28x1 with 10 classes it has 61,706 parameters.
+    image would be too small for it. The scores begin at 0. On 28x28x1 with 10 classes it has
+    61,706 parameters.
 
     Args:
         shape: one image, (H, W, C), H and W >= 4.
@@ -46,7 +47,7 @@ def lenet5(shape: tuple[int, ...], classes: int) -> nn.Sequential:
         relu3=nn.ReLU(),
         fc4=nn.Linear(120, 84),
         relu4=nn.ReLU(),
-        scores=nn.Linear(84, classes),
+        scores=nn.Linear(84, classes, init=nn.zeros),
     )
 
 

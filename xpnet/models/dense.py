@@ -31,7 +31,7 @@ def softmax(shape: tuple[int, ...], classes: int) -> nn.Sequential:
 
 
 def mlp(shape: tuple[int, ...], classes: int, hidden: tuple[int, ...] = (128,)) -> nn.Sequential:
-    """A multi-layer perceptron: hidden layers of ReLU neurons, then K scores.
+    """A multi-layer perceptron: hidden layers of ReLU neurons, then K scores, which begin at 0.
 
     Args:
         shape: one example, of any rank; it is made a row of D numbers.
@@ -45,4 +45,4 @@ def mlp(shape: tuple[int, ...], classes: int, hidden: tuple[int, ...] = (128,)) 
         layers[f"hidden{i}"] = nn.Linear(features, neurons)
         layers[f"relu{i}"] = nn.ReLU()
         features = neurons
-    return nn.Sequential(**layers, scores=nn.Linear(features, classes))
+    return nn.Sequential(**layers, scores=nn.Linear(features, classes, init=nn.zeros))

@@ -51,11 +51,16 @@ class Checkpoint:
         """Put the state back, on whatever backend the model is.
 
         Raises:
-            CheckpointError: the arrays are not this model's or this optimizer's.
+            CheckpointError: the arrays are not this model's or this optimizer's. Nothing has changed then.
         """
+        before = model.state_dict()
         model.load_state_dict(self.model)
         if optimizer:
-            optimizer.load_state_dict(self.optimizer, self.meta.get("optimizer", {}))
+            try:
+                optimizer.load_state_dict(self.optimizer, self.meta.get("optimizer", {}))
+            except CheckpointError:
+                model.load_state_dict(before)
+                raise
 
 
 def write_atomically(path: Path, data: bytes) -> None:

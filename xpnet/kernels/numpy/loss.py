@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.errors import DataError
 from xpnet.kernels import register
 
 __all__ = ["softmax_cross_entropy"]
@@ -19,7 +20,12 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
     shifted = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
     share = np.exp(shifted)
     total = np.add.reduce(share, axis=1, keepdims=True)  # (N, 1)
-    loss = (np.add.reduce(np.log(total), axis=None) - np.add.reduce(shifted[rows, labels])) / n
+    try:
+        right = np.add.reduce(shifted[rows, labels])
+    except IndexError:
+        found = f"{labels.min()} .. {labels.max()}"
+        raise DataError("softmax_cross_entropy", "labels lie in 0 .. K-1", K=logits.shape[1], labels=found) from None
+    loss = (np.add.reduce(np.log(total), axis=None) - right) / n
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not needs[0]:
