@@ -83,6 +83,7 @@ def _absent(device: str | None, *choices: str) -> DeviceError:
 
 
 def open_numpy(device: str | None) -> Backend:
+    """Open NumPy; its one device is "cpu"."""
     if device not in (None, "cpu"):
         raise DeviceError(
             "get_backend", "numpy runs on device cpu", "use --backend cupy, torch or jax for a GPU", device=device
@@ -91,6 +92,7 @@ def open_numpy(device: str | None) -> Backend:
 
 
 def open_cupy(device: str | None) -> Backend:
+    """Open CuPy on "cuda" or "cuda:N"; DeviceError without a GPU."""
     import array_api_compat.cupy as xp
     import cupy
 
@@ -109,6 +111,7 @@ def open_cupy(device: str | None) -> Backend:
 
 
 def open_torch(device: str | None) -> Backend:
+    """Open torch on a device as torch spells it; DeviceError where it is not there."""
     import array_api_compat.torch as xp
     import torch
 
@@ -131,6 +134,7 @@ def open_torch(device: str | None) -> Backend:
 
 
 def open_jax(device: str | None) -> Backend:
+    """Open jax on "cpu", "cuda" or "platform:N"; switches its 64-bit types on for the process."""
     import jax
 
     jax.config.update(

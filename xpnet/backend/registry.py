@@ -170,6 +170,7 @@ def _learn(x: Array) -> Any:
 
 
 def family(x: Array) -> str:
+    """Return the name under which an array's library is registered, such as "numpy"."""
     namespace(x)
     return _FAMILY[type(x)]
 
