@@ -188,10 +188,8 @@ ACTIVATIONS: dict[str, Callable[..., tuple[Array, Any]]] = {
 }
 
 
-def activate(op: str, z: Array, activation: str | None) -> tuple[Array, Callable[[Array], Array]]:
+def activate(op: str, z: Array, activation: str) -> tuple[Array, Callable[[Array], Array]]:
     """Apply the activation that linear or conv2d was asked to fuse; return y and the map from dy to dz."""
-    if activation is None:
-        return z, lambda dy: dy
     checks.choice(op, "activation", activation, tuple(ACTIVATIONS))
     y, vjp = ACTIVATIONS[activation](z)
     return y, lambda dy: vjp(dy, (True,))[0]

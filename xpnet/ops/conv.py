@@ -103,6 +103,8 @@ def conv2d(
     rows, cols = _lay("conv2d", x, w, b, stride, padding, dilation, groups)
     run = kernels.find("conv2d", x) or _unrolled
     z, z_vjp = run(x, w, b, rows, cols, groups, flip)
+    if activation is None:
+        return z, z_vjp
     y, to_dz = activate("conv2d", z, activation)
     return y, lambda dy, needs: z_vjp(to_dz(dy), needs)
 

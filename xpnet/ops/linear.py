@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet import kernels
-from xpnet.backend import Array
+from xpnet.backend import Array, namespace
 from xpnet.errors import ShapeError
 from xpnet.ops import checks
 from xpnet.ops.activation import activate
@@ -32,21 +32,27 @@ def linear(x: Array, w: Array, b: Array | None = None, *, activation: str | None
         ConfigError: no such activation.
     Cost: M*D multiply-adds an example, the same again for each of dx and dw; keeps x, w, and y if activated.
     """
-    xp = checks.floating("linear", x, w, b)
+    checks.floating("linear", x, w, b)
     if x.ndim < 1 or w.ndim != 2 or x.shape[-1] != w.shape[1]:
         raise ShapeError("linear", "x is (..., D) and w is (M, D)", x=x.shape, w=w.shape)
     if b is not None and b.shape != (w.shape[0],):
         raise ShapeError("linear", "b is (M,) and w is (M, D)", b=b.shape, w=w.shape)
-    kernel = kernels.find("linear", x)
-    if kernel and (result := kernel(x, w, b, activation=activation)) is not NotImplemented:
-        return result
+    run = kernels.find("linear", x) or _product
+    z, z_vjp = run(x, w, b)
+    if activation is None:
+        return z, z_vjp
+    y, to_dz = activate("linear", z, activation)
+    return y, lambda dy, needs: z_vjp(to_dz(dy), needs)
+
+
+def _product(x: Array, w: Array, b: Array | None) -> tuple[Array, Any]:
+    """The sums without their activation."""
+    xp = namespace(x)
     z = x @ w.T  # (..., M)
     if b is not None:
         z += b
-    y, to_dz = activate("linear", z, activation)
 
-    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        dz = to_dz(dy)
+    def vjp(dz: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         rows = xp.reshape(dz, (-1, w.shape[0])) if dz.ndim != 2 else dz  # (N, M)
         features = xp.reshape(x, (-1, w.shape[1])) if x.ndim != 2 else x  # (N, D)
         return (
@@ -55,7 +61,7 @@ def linear(x: Array, w: Array, b: Array | None = None, *, activation: str | None
             xp.sum(rows, axis=0) if b is not None and needs[2] else None,
         )
 
-    return y, vjp
+    return z, vjp
 
 
 def matmul(a: Array, b: Array) -> tuple[Array, Any]:
