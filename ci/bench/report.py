@@ -13,6 +13,8 @@ from typing import Any
 
 from workloads import MEMORY_TARGETS, RATIO_TARGETS
 
+_TURNS = ("peer_layout", "xpnet_bursts_ms", "peer_bursts_ms")  # what results leaves out
+
 
 @dataclass(frozen=True)
 class Row:
@@ -87,13 +89,14 @@ def print_table(rows: list[Row], memory: bool) -> None:
 
 
 def write_json(path: Path, rows: list[Row], versions: dict[str, str], load: float) -> None:
-    """Write one JSON object, all of it or nothing."""
+    """Write one JSON object, all of it or nothing: results, a row a comparison, and turns, the times behind each."""
     facts: dict[str, Any] = {
         "machine": {"cpu": cpu_name(), "system": f"{platform.system()} {platform.machine()}", "load_before": load},
         "versions": {"python": platform.python_version(), **versions},
         "precision": "float32",
         "cores": cores(),
-        "results": [asdict(row) for row in rows],
+        "results": [{key: value for key, value in asdict(row).items() if key not in _TURNS} for row in rows],
+        "turns": [{key: asdict(row)[key] for key in ("name", "batch", "peer", *_TURNS)} for row in rows],
     }
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(facts, indent=1) + "\n")

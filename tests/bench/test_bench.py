@@ -216,13 +216,15 @@ def test_the_file_holds_the_promised_fields(measured: tuple[Any, dict[str, Any]]
     assert {"python", "xpnet", "sklearn"} <= set(facts["versions"])
     assert (facts["precision"], facts["cores"] >= 1) == ("float32", True)
     [row] = facts["results"]
+    figures = ["ratio", "spread", "xpnet_peak_mb", "peer_peak_mb"]
+    assert list(row) == ["name", "batch", "xpnet_ms", "peer", "peer_ms", *figures]
     assert (row["name"], row["batch"], row["peer"]) == ("softmax", 1, "sklearn")
     assert min(row["xpnet_ms"], row["peer_ms"], row["ratio"], row["xpnet_peak_mb"], row["peer_peak_mb"]) > 0
 
 
 def test_the_files_ratio_and_medians_follow_from_its_bursts(measured: tuple[Any, dict[str, Any]]) -> None:
-    [row] = measured[1]["results"]
-    ours, theirs = row["xpnet_bursts_ms"], row["peer_bursts_ms"]
+    [row], [turns] = measured[1]["results"], measured[1]["turns"]
+    ours, theirs = turns["xpnet_bursts_ms"], turns["peer_bursts_ms"]
     assert len(ours) == len(theirs) >= 20
     assert row["ratio"] == pytest.approx(median([t / o for o, t in zip(ours, theirs, strict=True)]))
     assert (row["xpnet_ms"], row["peer_ms"]) == pytest.approx((median(ours), median(theirs)))
