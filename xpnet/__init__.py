@@ -13,10 +13,17 @@
 The README says the rest.
 """
 
-from xpnet import data, errors, models, nn, ops, optim, random, train
-from xpnet.autograd import Tensor, apply, backward, gradcheck, no_grad
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from xpnet.backend import Backend, get_backend, namespace, register_backend, use_backend
 from xpnet.errors import XpnetError
+
+if TYPE_CHECKING:
+    from xpnet import data, errors, models, nn, ops, optim, random, train
+    from xpnet.autograd import Tensor, apply, backward, gradcheck, no_grad
 
 __version__ = "0.1.0"
 
@@ -41,3 +48,21 @@ __all__ = [
     "train",
     "use_backend",
 ]
+
+_FROM_AUTOGRAD = ("Tensor", "apply", "backward", "gradcheck", "no_grad")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part of xpnet when it is first named, so that importing xpnet costs little more than NumPy."""
+    if name in _FROM_AUTOGRAD:
+        value = getattr(importlib.import_module("xpnet.autograd"), name)
+    elif name in __all__:
+        value = importlib.import_module(f"xpnet.{name}")
+    else:
+        raise AttributeError(f"module 'xpnet' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

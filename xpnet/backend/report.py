@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
 
@@ -62,6 +61,8 @@ def _importable(name: str) -> bool:
 
 
 def _version(package: str) -> str:
+    import importlib.metadata  # 20 ms that import xpnet can do without
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
