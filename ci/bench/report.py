@@ -103,6 +103,29 @@ def write_json(path: Path, rows: list[Row], versions: dict[str, str], load: floa
     os.replace(part, path)
 
 
+_TITLES = {"torch": "PyTorch eager", "jax": "JAX jit", "sklearn": "scikit-learn"}
+
+
+def markdown(facts: dict[str, Any]) -> str:
+    """Make the README's table of a results file: a row a workload and batch, a column a peer."""
+    rows: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+    for result in facts["results"]:
+        rows.setdefault((result["name"], result["batch"]), {})[result["peer"]] = result
+    heads = ["training step", "xpnet", *_TITLES.values(), "peak memory, xpnet / PyTorch"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for (name, batch), peers in rows.items():
+        cells = [f"{name}, batch {batch}", f"{next(iter(peers.values()))['xpnet_ms']:.2f} ms"]
+        cells += [f"{r['peer_ms']:.2f} ms, {r['ratio']:.2f}x" if (r := peers.get(peer)) else "" for peer in _TITLES]
+        peaks = peers.get("torch", {})
+        both = peaks.get("xpnet_peak_mb"), peaks.get("peer_peak_mb")
+        cells.append("" if None in both else f"{both[0]:.0f} / {both[1]:.0f} MB")
+        lines.append("| " + " | ".join(cells) + " |")
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    machine = facts["machine"]
+    lines += ["", f"{machine['cpu']}, {facts['cores']} cores, {machine['system']}, {facts['precision']}; {versions}."]
+    return "\n".join(lines)
+
+
 def cores() -> int:
     """Count the cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -24,6 +24,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import typer  # noqa: E402
-from report import Row, compare, cores, cpu_name, print_table, write_json  # noqa: E402
+from report import Row, compare, cores, cpu_name, markdown, print_table, write_json  # noqa: E402
 from turns import Worker, WorkerError, take_turns, worker_environment  # noqa: E402
 from workloads import LEARNING_RATE, MOMENTUM, PEERS, WORKLOADS, XPNET, Peer, Workload  # noqa: E402
 
@@ -68,6 +69,18 @@ def cpu(
     run_all(chosen, found, "cpu", seconds, memory, json)
 
 
+@app.command()
+def table(file: Annotated[Path, typer.Argument(help="What --json wrote.")]) -> None:
+    """Print a results file as the README's table."""
+    import json
+
+    try:
+        typer.echo(markdown(json.loads(file.read_text())))
+    except (OSError, ValueError, KeyError) as error:
+        typer.echo(f"table: the file is one that --json wrote, got {file} ({error})", err=True)
+        raise typer.Exit(2) from None
+
+
 def run_all(
     chosen: list[tuple[Workload, int]],
     peers: dict[str, Peer],
@@ -83,7 +96,7 @@ def run_all(
     """
     load, failed = os.getloadavg()[0], False
     rows: list[Row] = []
-    versions: dict[str, str] = {}
+    versions = {"numpy": version("numpy")}
     typer.echo(f"{cpu_name()}, {cores()} cores, float32, load {load:.1f} before")
     if load > cores() / 2:
         typer.echo(f"the machine is busy, load {load:.1f} on {cores()} cores: trust no row of wide spread", err=True)

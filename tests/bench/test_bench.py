@@ -250,3 +250,8 @@ def test_an_unknown_name_ends_the_script_with_code_2_and_writes_nothing(tmp_path
     result = run_bench("cpu", "--only", "sofmax", "--json", str(path))
     assert (result.returncode, result.stdout, path.exists()) == (2, "", False)
     assert result.stderr == "--only: no such workload, got only 'sofmax'; did you mean 'softmax'?\n"
+
+
+def test_the_readmes_table_is_that_of_the_results(bench: Any) -> None:
+    facts = json.loads((BENCH / "results" / "cpu.json").read_text())
+    assert bench("report").markdown(facts) in (BENCH.parents[1] / "README.md").read_text()

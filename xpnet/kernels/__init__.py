@@ -12,7 +12,7 @@ import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["find", "off", "register"]
+__all__ = ["attempt", "find", "off", "register"]
 
 _TABLE: dict[type, dict[str, Callable[..., Any]]] = {}
 _enabled = True
@@ -34,6 +34,12 @@ def find(op: str, x: Any) -> Callable[..., Any] | None:
     if kind not in _TABLE:
         _load(kind)
     return _TABLE[kind].get(op) if _enabled else None
+
+
+def attempt(op: str, x: Any, *arguments: Any) -> Any:
+    """Run the kernel of an op on x and more; NotImplemented where there is none or it leaves the case to the op."""
+    kernel = find(op, x)
+    return NotImplemented if kernel is None else kernel(x, *arguments)
 
 
 def _load(kind: type) -> None:

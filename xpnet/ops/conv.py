@@ -101,8 +101,8 @@ def conv2d(
     """
     checks.floating("conv2d", x, w, b)
     rows, cols = _lay("conv2d", x, w, b, stride, padding, dilation, groups)
-    run = kernels.find("conv2d", x) or _unrolled
-    z, z_vjp = run(x, w, b, rows, cols, groups, flip)
+    result = kernels.attempt("conv2d", x, w, b, rows, cols, groups, flip)
+    z, z_vjp = _unrolled(x, w, b, rows, cols, groups, flip) if result is NotImplemented else result
     if activation is None:
         return z, z_vjp
     y, to_dz = activate("conv2d", z, activation)

@@ -37,8 +37,8 @@ def linear(x: Array, w: Array, b: Array | None = None, *, activation: str | None
         raise ShapeError("linear", "x is (..., D) and w is (M, D)", x=x.shape, w=w.shape)
     if b is not None and b.shape != (w.shape[0],):
         raise ShapeError("linear", "b is (M,) and w is (M, D)", b=b.shape, w=w.shape)
-    run = kernels.find("linear", x) or _product
-    z, z_vjp = run(x, w, b)
+    result = kernels.attempt("linear", x, w, b)
+    z, z_vjp = _product(x, w, b) if result is NotImplemented else result
     if activation is None:
         return z, z_vjp
     y, to_dz = activate("linear", z, activation)

@@ -90,9 +90,8 @@ def softmax_cross_entropy(
     if labels.ndim == 1:
         checks.integer(op, "labels", labels)
         plain = class_weights is None and not label_smoothing and reduction == "mean"
-        kernel = kernels.find(op, logits) if plain else None
-        if kernel:
-            return kernel(logits, labels)
+        if plain and (fast := kernels.attempt(op, logits, labels)) is not NotImplemented:
+            return fast
         target = _one_hot(xp, labels, classes, logits.dtype)
     else:
         checks.floating(op, logits, labels)

@@ -51,9 +51,8 @@ def batch_norm(
     """
     xp = checks.floating("batch_norm", x, gamma, beta, mean, var)
     checks.channels("batch_norm", x, gamma=gamma, beta=beta, mean=mean, var=var)
-    kernel = kernels.find("batch_norm", x)
-    if kernel and (result := kernel(x, gamma, beta, mean, var, eps, training)) is not NotImplemented:
-        return result
+    if (fast := kernels.attempt("batch_norm", x, gamma, beta, mean, var, eps, training)) is not NotImplemented:
+        return fast
     over = tuple(range(x.ndim - 1))
     inverse = 1.0 / xp.sqrt(var + eps)  # (C,)
     scale = gamma * inverse
@@ -152,9 +151,8 @@ def local_response_norm(
     checks.choice(op, "region", region, ("across", "within"))
     if not isinstance(size, int) or size < 1:
         raise ConfigError(op, "size is an integer >= 1", size=size)
-    kernel = kernels.find(op, x)
-    if kernel and (result := kernel(x, size, alpha, beta, k, region, average)) is not NotImplemented:
-        return result
+    if (fast := kernels.attempt(op, x, size, alpha, beta, k, region, average)) is not NotImplemented:
+        return fast
     axes = (3,) if region == "across" else (1, 2)
     rate = alpha / size ** len(axes) if average else alpha
     before, after = size // 2, (size - 1) // 2

@@ -57,9 +57,8 @@ def max_pool2d(
     """
     xp = checks.floating("max_pool2d", x)
     rows, cols = _lay("max_pool2d", x, kernel_size, stride, padding, ceil_mode)
-    kernel = kernels.find("max_pool2d", x)
-    if kernel and (result := kernel(x, rows, cols)) is not NotImplemented:
-        return result
+    if (fast := kernels.attempt("max_pool2d", x, rows, cols)) is not NotImplemented:
+        return fast
     spans = rows.span(0, rows.out), cols.span(0, cols.out)
 
     def middle() -> tuple[Array, Array]:
@@ -140,9 +139,8 @@ def avg_pool2d(
     """
     xp = checks.floating("avg_pool2d", x)
     rows, cols = _lay("avg_pool2d", x, kernel_size, stride, padding, ceil_mode)
-    kernel = kernels.find("avg_pool2d", x)
-    if kernel and (result := kernel(x, rows, cols, count_include_pad)) is not NotImplemented:
-        return result
+    if (fast := kernels.attempt("avg_pool2d", x, rows, cols, count_include_pad)) is not NotImplemented:
+        return fast
     spans = rows.span(0, rows.out), cols.span(0, cols.out)
     down, across = (_counts(axis, count_include_pad) for axis in (rows, cols))
     if len(set(down)) == len(set(across)) == 1:
