@@ -101,7 +101,7 @@ def conv2d(
     """
     checks.floating("conv2d", x, w, b)
     rows, cols = _lay("conv2d", x, w, b, stride, padding, dilation, groups)
-    result = kernels.attempt("conv2d", x, w, b, rows, cols, groups, flip)
+    result = kernels.attempt("conv2d", x, w, b, rows, cols, groups, flip, _BUDGET.get())
     z, z_vjp = _unrolled(x, w, b, rows, cols, groups, flip) if result is NotImplemented else result
     if activation is None:
         return z, z_vjp

@@ -17,16 +17,26 @@ from xpnet.kernels import register
 
 __all__ = ["conv2d"]
 
-_TILE = 1 << 20  # bytes of columns: about the L2 cache of a core of today
+_CACHE = 1 << 20  # bytes: about the L2 cache of a core of today
 
 
 @register("conv2d", np.ndarray)
-def conv2d(x: Any, w: Any, b: Any, rows: Any, cols: Any, groups: int, flip: bool) -> tuple[Any, Any]:
-    """Convolve as ops.conv2d does, without its activation; rows and cols are the windows laid by the op."""
+def conv2d(x: Any, w: Any, b: Any, rows: Any, cols: Any, groups: int, flip: bool, budget: int) -> tuple[Any, Any]:
+    """Convolve as ops.conv2d does, without its activation; rows and cols are the windows laid by the op.
+
+    Columns take at most the budget of bytes, or what stays in the cache if that is less.
+    """
     bank = w[:, ::-1, ::-1, :] if flip else w
     f, c = w.shape[0] // groups, w.shape[3]
+    size = min(budget, _CACHE)
     parts = [
-        _Part(x[..., g * c : (g + 1) * c], np.ascontiguousarray(bank[g * f : (g + 1) * f]).reshape(f, -1), rows, cols)
+        _Part(
+            x[..., g * c : (g + 1) * c],
+            np.ascontiguousarray(bank[g * f : (g + 1) * f]).reshape(f, -1),
+            rows,
+            cols,
+            size,
+        )
         for g in range(groups)
     ]
     z = np.empty((x.shape[0], rows.out, cols.out, w.shape[0]), dtype=x.dtype)
@@ -61,11 +71,11 @@ def conv2d(x: Any, w: Any, b: Any, rows: Any, cols: Any, groups: int, flip: bool
 class _Part:
     """One group's convolution: images (N, H, W, C), filters (F, KH*KW*C)."""
 
-    def __init__(self, x: Any, bank: Any, rows: Any, cols: Any) -> None:
+    def __init__(self, x: Any, bank: Any, rows: Any, cols: Any, size: int) -> None:
         self.x, self.bank, self.rows, self.cols = x, bank, rows, cols
         self.by_tap = x.shape[3] == 1 and cols.s == 1
         row_bytes = cols.out * bank.shape[1] * x.itemsize
-        fits = max(1, _TILE // max(1, row_bytes))
+        fits = max(1, size // max(1, row_bytes))
         self.images = max(1, fits // rows.out)
         self.high = min(fits, rows.out)
 
