@@ -37,7 +37,7 @@ Report = Callable[[int, int], None]
 
 # The rate rises over _WARM steps, then falls, to half after _HALVED epochs: it depends on the step alone, not on the
 # number of epochs asked for, so that 5 epochs and then 5 more are the same as 10.
-_WARM, _HALVED = 100, 4
+_WARM, _HALVED = 300, 4
 _SMALL = 10_000  # training examples; smaller sets get more epochs and smaller batches
 
 
