@@ -137,9 +137,8 @@ def open_jax(device: str | None) -> Backend:
     """Open jax on "cpu", "cuda" or "platform:N"; switches its 64-bit types on for the process."""
     import jax
 
-    jax.config.update(
-        "jax_enable_x64", True
-    )  # an op keeps the dtype it is given; without this jax makes float64 float32
+    # An op keeps the dtype it is given; without this jax makes float64 float32.
+    jax.config.update("jax_enable_x64", True)
     platform, _, index = (device or jax.default_backend()).partition(":")
     try:
         places = jax.devices("gpu" if platform == "cuda" else platform)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from xpnet import kernels
@@ -67,7 +68,7 @@ def batch_norm(
         if needs[0]:
             dx = dy * scale
             if training:
-                count = max(1, _rows(x))
+                count = max(1, math.prod(x.shape[:-1]))
                 dx -= scale * (dbeta / count) + normal * (scale * (dgamma / count))
         return dx, dgamma if needs[1] else None, dbeta if needs[2] else None, None, None
 
@@ -174,14 +175,6 @@ def local_response_norm(
         return (direct - (2.0 * rate * beta) * x * spread,)
 
     return x * base() ** -beta, vjp
-
-
-def _rows(x: Array) -> int:
-    """How many examples of each channel an array (..., C) holds."""
-    rows = 1
-    for n in x.shape[:-1]:
-        rows *= n
-    return rows
 
 
 def _window_sum(xp: Any, x: Array, axis: int, before: int, after: int) -> Array:

@@ -241,20 +241,18 @@ def open_run(run: str | Path, backend: str | Backend | None = None) -> tuple[Tra
         CheckpointError: there is no run, or its checkpoint cannot be read or is of another model.
     """
     checkpoint = read_checkpoint(Path(run) / "checkpoint.safetensors")
-    try:
-        name, shape, classes, _, _ = (checkpoint.meta[k] for k in ("model_name", "shape", "classes", "white", "data"))
-    except KeyError as error:
+    meta = checkpoint.meta
+    missing = [key for key in ("model_name", "shape", "classes", "white", "data") if key not in meta]
+    if missing:
         raise CheckpointError(
-            str(run), "a run's checkpoint names its model", "train with xpnet train", missing=error
-        ) from error
-    recipe = models.recipe(name)
-    model = recipe.build(tuple(shape), len(classes)).to(get_backend(backend))
-    trainer = Trainer(model, loss=recipe.loss)
-    checkpoint.optimizer, checkpoint.meta = {}, {**checkpoint.meta}
+            str(run), "a run's checkpoint names its model", "train with xpnet train", missing=repr(missing[0])
+        )
+    recipe = models.recipe(meta["model_name"])
+    model = recipe.build(tuple(meta["shape"]), len(meta["classes"])).to(get_backend(backend))
     checkpoint.restore(model)
-    scale = checkpoint.meta.get("normalize")
-    trainer.normalize = datasets.Normalize.from_json(scale) if scale else None
-    return trainer, checkpoint.meta
+    scale = meta.get("normalize")
+    normalize = datasets.Normalize.from_json(scale) if scale else None
+    return Trainer(model, loss=recipe.loss, normalize=normalize), meta
 
 
 def evaluate_run(
