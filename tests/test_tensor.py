@@ -189,3 +189,9 @@ def test_integers_have_no_gradient(backend):
 def test_a_number_has_no_length(backend):
     with raises(ShapeError, "Tensor", "()"):
         len(Tensor(put(backend, np.asarray(1.0), np.float32)))
+
+
+def test_shapes_in_messages_look_alike_on_every_backend(backend):
+    x = Tensor(put(backend, np.ones((2, 3)), np.float32))
+    with raises(ShapeError, "matmul", "got a (2, 3), b (2, 3)"):
+        x @ x

@@ -47,7 +47,8 @@ class XpnetError(Exception):
 
     def __str__(self) -> str:
         place = f"{self.path} ({self.where})" if self.path else self.where
-        values = ", ".join(f"{name} {value}" for name, value in self.got.items())
+        got = {n: tuple(v) if isinstance(v, tuple) else v for n, v in self.got.items()}  # torch's sizes are tuples too
+        values = ", ".join(f"{name} {value}" for name, value in got.items())
         return f"{place}: {self.rule}" + (f", got {values}" if values else "") + (f"; {self.do}" if self.do else "")
 
 

@@ -19,6 +19,8 @@ BATCH = 64  # more than all the numbers a layer keeps that do not grow with the 
 LAYERS = {
     "Linear": (lambda: nn.Linear(6, 4), (6,)),
     "Linear over rows": (lambda: nn.Linear(6, 4, bias=False), (3, 6)),
+    "Linear, augmented": (lambda: nn.Linear(6, 4, "augmented"), (6,)),
+    "Perceptron": (lambda: nn.Perceptron(6, 4), (6,)),
     "Conv2d": (lambda: nn.Conv2d(4, 6, 3), (7, 5, 4)),
     "Conv2d, padded": (lambda: nn.Conv2d(4, 6, (3, 2), padding=(2, 1)), (7, 5, 4)),
     "Conv2d, strided, dilated, grouped": (lambda: nn.Conv2d(4, 6, (2, 3), (3, 2), 1, (2, 1), 2), (7, 6, 4)),
@@ -28,6 +30,7 @@ LAYERS = {
     "AvgPool2d": (lambda: nn.AvgPool2d(2, ceil_mode=True), (7, 5, 4)),
     "GlobalAvgPool2d": (nn.GlobalAvgPool2d, (7, 5, 4)),
     "Flatten": (nn.Flatten, (7, 5, 4)),
+    "PadChannels": (lambda: nn.PadChannels(1, 2), (7, 5, 4)),
     "ReLU": (nn.ReLU, (7, 5, 4)),
     "LeakyReLU": (nn.LeakyReLU, (6,)),
     "Sigmoid": (nn.Sigmoid, (6,)),
@@ -104,7 +107,7 @@ def test_the_multiply_adds_are_the_products_summed(name):
     assert make().cost(shape).macs == int(layer(Tensor(x)).numpy().sum(dtype=np.float64))
 
 
-@pytest.mark.parametrize("name", [n for n in LAYERS if not n.startswith(("Linear", "Conv2d"))])
+@pytest.mark.parametrize("name", [n for n in LAYERS if not n.startswith(("Linear", "Perceptron", "Conv2d"))])
 def test_layers_without_weights_between_numbers_count_no_multiply_adds(name):
     make, shape = LAYERS[name]
     assert make().cost(shape).macs == 0
@@ -114,13 +117,64 @@ def test_a_models_cost_is_the_sum_of_its_layers():
     model = models.lenet5((28, 28, 1), 10)
     conv1, conv2 = 28 * 28 * 6 * 25, 10 * 10 * 16 * 150
     dense = 400 * 120 + 120 * 84 + 84 * 10
-    output, macs, saved = model.cost((28, 28, 1))
-    assert (output, macs) == ((10,), conv1 + conv2 + dense)
-    each, shape = 0, (28, 28, 1)
-    for layer in model:
-        shape, _, kept = layer.cost(shape)
-        each += kept
-    assert saved == each
+    cost = model.cost((28, 28, 1))
+    assert (cost.output, cost.macs) == ((10,), conv1 + conv2 + dense)
+
+
+# Models in which neighbours keep the same arrays: the model and the shape of one example.
+MODELS = {
+    "lenet5": lambda: (models.lenet5((12, 12, 1), 3), (12, 12, 1)),
+    "cnn": lambda: (models.cnn((8, 8, 3), 4), (8, 8, 3)),
+    "mlp": lambda: (models.mlp((3, 5), 4, (7, 6)), (3, 5)),
+    "empty": lambda: (nn.Sequential(nn.Flatten(), nn.Sequential()), (3, 5)),
+    "two layers of one input": lambda: (nn.Residual(nn.Linear(6, 4), nn.Linear(6, 4)), (6,)),
+    "an input kept twice": lambda: (nn.Sequential(nn.ReLU(), nn.Residual(nn.Linear(6, 6), nn.GELU())), (6,)),
+    "flat between": lambda: (nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(15, 4), nn.LeakyReLU()), (3, 5)),
+    "residual": lambda: (
+        nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.BatchNorm(4),
+            nn.ReLU(),
+            nn.Residual(
+                nn.Sequential(nn.Conv2d(4, 6, 3, 2, 1), nn.BatchNorm(6), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1)),
+                nn.Sequential(nn.Conv2d(4, 6, 1, 2), nn.BatchNorm(6)),
+            ),
+            nn.ReLU(),
+            nn.LocalResponseNorm(3),
+            nn.MaxPool2d(3, 2),
+            nn.GlobalAvgPool2d(),
+        ),
+        (9, 7, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_saves_what_its_tape_holds_each_array_once(name):
+    model, shape = MODELS[name]()
+    model.train()
+    y = run(model, shape)
+    assert model.cost(shape).saved == numbers_kept(y, [s.data for s in model.states().values()])
+    assert sum(stage.saved for stage in model.stages(shape)) == model.cost(shape).saved
+
+
+def test_stages_are_the_layers_in_the_order_of_computing_with_what_comes_in():
+    model, shape = MODELS["residual"]()
+    stages = list(model.stages(shape))
+    assert [s.path for s in stages] == [
+        "0", "1", "2", "3.body.0", "3.body.1", "3.body.2", "3.body.3", "3.shortcut.0", "3.shortcut.1", "3",
+        "4", "5", "6", "7",
+    ]  # fmt: skip
+    assert [s.input for s in stages] == [
+        shape, *[(9, 7, 4)] * 3, *[(5, 4, 6)] * 3, (9, 7, 4), (5, 4, 6), (9, 7, 4), *[(5, 4, 6)] * 3, (2, 1, 6),
+    ]  # fmt: skip
+    assert all(s.layer is dict(model.modules())[s.path] for s in stages)
+
+
+def test_a_model_within_a_model_costs_the_same():
+    model, shape = MODELS["residual"]()
+    assert nn.Sequential(model).cost(shape) == model.cost(shape)
+    assert nn.Sequential(nn.Sequential(model[:3]), model[3:]).cost(shape) == model.cost(shape)
 
 
 def test_a_residual_costs_both_its_ways():
@@ -128,8 +182,8 @@ def test_a_residual_costs_both_its_ways():
     shortcut = nn.Conv2d(3, 4, 1)
     one, two = body.cost((5, 7, 3)), shortcut.cost((5, 7, 3))
     both = nn.Residual(body, shortcut).cost((5, 7, 3))
-    assert both == ((5, 7, 4), one.macs + two.macs, one.saved + two.saved)
-    assert nn.Residual(nn.ReLU()).cost((6,)) == ((6,), 0, 6)
+    assert both == ((5, 7, 4), one.macs + two.macs, 5 * 7 * 3, "x")  # the one input, kept by both
+    assert nn.Residual(nn.ReLU()).cost((6,)) == ((6,), 0, 6, "")
 
 
 REFUSED = {

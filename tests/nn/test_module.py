@@ -124,6 +124,7 @@ def test_a_module_prints_what_it_is_made_of():
     assert text.splitlines()[0].startswith("Sequential(")
     assert "fc: Linear(in_features=3, out_features=2" in text
     assert "act: LeakyReLU(slope=0.2" in text
+    assert repr(nn.Sequential(fc=nn.Linear(3, 2)).eval().fc) == "Linear(in_features=3, out_features=2, training=False)"
     assert "weight: (2, 3)" in repr(nn.Linear(3, 2).weight)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -69,6 +70,25 @@ def test_callbacks_are_called_in_their_order_at_their_moments():
         ("end",),
     ]
     assert [s[0] for s in seen] == ["a", "b"] * 8
+
+
+def test_a_callback_is_shown_each_steps_gradients_before_the_update():
+    seen = []
+
+    class Look(Callback):
+        def on_gradients(self, trainer, gradients):
+            before = {p.path: (p.numpy().copy(), gradients[p].copy()) for p in trainer.model.parameters()}
+            seen.append((trainer.step, before))
+
+    plain = go(trainer("softmax", optimizer="sgd", lr=0.5), 1)
+    watched = go(trainer("softmax", optimizer="sgd", lr=0.5, callbacks=[Look()]), 1)
+    assert [step for step, _ in seen] == [0, 1]
+    for (_, first), (_, second) in itertools.pairwise(seen):
+        for path, (value, gradient) in first.items():
+            assert np.abs(gradient).max() > 0
+            np.testing.assert_allclose(second[path][0], value - 0.5 * gradient, atol=1e-6)
+    for path, value in plain.model.state_dict().items():
+        np.testing.assert_array_equal(watched.model.state_dict()[path], value)
 
 
 def test_callbacks_that_do_nothing_may_be_left_out():

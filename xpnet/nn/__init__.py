@@ -1,6 +1,7 @@
 """Layers: parameters and configuration; the arithmetic is in xpnet.ops."""
 
 from xpnet.nn.activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.nn.collapse import collapse
 from xpnet.nn.container import Residual, Sequential
 from xpnet.nn.conv import Conv2d
 from xpnet.nn.initializers import (
@@ -25,8 +26,10 @@ from xpnet.nn.loss import (
     perceptron_loss,
     softmax_cross_entropy,
 )
-from xpnet.nn.module import Buffer, Cost, Module, Parameter, State
+from xpnet.nn.module import Buffer, Cost, Module, Parameter, Stage, State, watch
 from xpnet.nn.normalization import BatchNorm, Dropout, LayerNorm, LocalResponseNorm
+from xpnet.nn.pad import PadChannels
+from xpnet.nn.perceptron import Perceptron
 from xpnet.nn.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 
 __all__ = [
@@ -47,15 +50,19 @@ __all__ = [
     "LogSoftmax",
     "MaxPool2d",
     "Module",
+    "PadChannels",
     "Parameter",
+    "Perceptron",
     "ReLU",
     "Residual",
     "Sequential",
     "Sigmoid",
     "Softmax",
+    "Stage",
     "State",
     "Tanh",
     "binary_cross_entropy",
+    "collapse",
     "constant",
     "glorot_normal",
     "glorot_uniform",
@@ -70,5 +77,6 @@ __all__ = [
     "perceptron_loss",
     "softmax_cross_entropy",
     "uniform",
+    "watch",
     "zeros",
 ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from xpnet import ops
 from xpnet.autograd import Tensor, apply
 from xpnet.errors import ConfigError
@@ -13,13 +11,14 @@ __all__ = ["GELU", "LeakyReLU", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tan
 
 
 class Activation(Module):
-    """What activations share: the shape stays, and y is kept for the backward pass."""
+    """What activations share: the shape stays, and x or y is kept for the backward pass."""
 
     fused: str | None = None  # the name that linear and conv2d know it by
+    keeps = "y"
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one example of any shape."""
-        return Cost(shape, 0, math.prod(shape))
+        return Cost.of(shape, shape, keeps=self.keeps)
 
 
 class ReLU(Activation):
@@ -34,6 +33,8 @@ class ReLU(Activation):
 
 class LeakyReLU(Activation):
     """Keep what is positive, and slope times what is not: ops.leaky_relu."""
+
+    keeps = "x"
 
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = slope
@@ -67,6 +68,7 @@ class GELU(Activation):
     """Weigh x by about the normal distribution function: ops.gelu."""
 
     fused = "gelu"
+    keeps = "x"
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.gelu."""

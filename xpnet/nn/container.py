@@ -8,12 +8,30 @@ from typing import Any
 from xpnet.autograd import Tensor
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn.activation import Activation
-from xpnet.nn.module import Cost, Module
+from xpnet.nn.module import Cost, Module, Stage, watching
 
 __all__ = ["Residual", "Sequential"]
 
 
-class Sequential(Module):
+class _Composite(Module):
+    """What modules made of modules share: their cost is that of their stages."""
+
+    def cost(self, shape: tuple[int, ...]) -> Cost:
+        """Sum the stages' costs for one example; what two of them keep counts once."""
+        stages = list(self.stages(shape))
+        if not stages:
+            return Cost(shape, 0, 0, "=")
+        keeps = "x" * _keeps_input(stages) + "y" * stages[-1].kept
+        return Cost(stages[-1].cost.output, sum(s.cost.macs for s in stages), sum(s.saved for s in stages), keeps)
+
+
+def _keeps_input(stages: list[Stage]) -> bool:
+    """Whether the first stage that is no mere change of shape keeps what comes in."""
+    first = next((s for s in stages if "=" not in s.cost.keeps), None)
+    return first is not None and "x" in first.cost.keeps
+
+
+class Sequential(_Composite):
     """Layers one after the other.
 
         Sequential(Linear(784, 128), ReLU(), Linear(128, 10))
@@ -59,17 +77,20 @@ class Sequential(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layers in turn."""
+        if watching():
+            for layer in self:
+                x = layer(x)
+            return x
         for layer, options in self._plan or self._planned():
             x = layer(x, **options)
         return x
 
-    def cost(self, shape: tuple[int, ...]) -> Cost:
-        """Sum the layers' costs for one example; the output shape is the last layer's."""
-        macs = saved = 0
+    def stages(self, shape: tuple[int, ...], kept: bool = False) -> Iterator[Stage]:
+        """Go over the layers' stages in turn."""
         for layer in self:
-            shape, m, s = layer.cost(shape)
-            macs, saved = macs + m, saved + s
-        return Cost(shape, macs, saved)
+            for stage in layer.stages(shape, kept):
+                yield stage
+                shape, kept = stage.cost.output, stage.kept
 
     def __iter__(self) -> Iterator[Module]:
         return (layer for _, layer in self.children())
@@ -82,7 +103,7 @@ class Sequential(Module):
         return Sequential(**dict(named[index])) if isinstance(index, slice) else named[index][1]
 
 
-class Residual(Module):
+class Residual(_Composite):
     """Add what a body computes to what comes in: y = body(x) + shortcut(x).
 
     Args:
@@ -105,12 +126,15 @@ class Residual(Module):
             raise ShapeError("Residual", "body and shortcut give one shape", body=ahead.shape, shortcut=direct.shape)
         return ahead + direct
 
-    def cost(self, shape: tuple[int, ...]) -> Cost:
-        """Sum of body and shortcut for one example."""
-        output, macs, saved = self.body.cost(shape)
-        direct = Cost(shape, 0, 0) if self.shortcut is None else self.shortcut.cost(shape)
-        if direct.output != output:
-            raise ShapeError(
-                self.path or "Residual", "body and shortcut give one shape", body=output, shortcut=direct.output
-            )
-        return Cost(output, macs + direct.macs, saved + direct.saved)
+    def stages(self, shape: tuple[int, ...], kept: bool = False) -> Iterator[Stage]:
+        """Go over the body's stages, then the shortcut's, then the sum."""
+        body = list(self.body.stages(shape, kept))
+        yield from body
+        output = body[-1].cost.output if body else shape
+        kept = kept or _keeps_input(body)
+        direct = list(self.shortcut.stages(shape, kept)) if self.shortcut is not None else []
+        yield from direct
+        beside = direct[-1].cost.output if direct else shape
+        if beside != output:
+            raise ShapeError(self.path or "Residual", "body and shortcut give one shape", body=output, shortcut=beside)
+        yield Stage(self.path, self, shape, Cost(output, 0, 0), 0, False)

@@ -113,4 +113,4 @@ class Conv2d(Module):
                 where, "the dilated kernel fits in the padded image", shape=shape, kernel_size=self.kernel_size
             )
         output = (height, width, self.out_channels)
-        return Cost(output, math.prod(output) * math.prod(self.weight.shape[1:]), math.prod(shape))
+        return Cost.of(shape, output, math.prod(output) * math.prod(self.weight.shape[1:]), "x")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from xpnet import ops
 from xpnet.autograd import Tensor, apply
-from xpnet.errors import ConfigError, ShapeError
+from xpnet.backend import Array, namespace
+from xpnet.errors import ConfigError, ShapeError, nearest
 from xpnet.nn.initializers import Initializer, he_normal, zeros
 from xpnet.nn.module import Cost, Module, Parameter
+from xpnet.random import Key
 
 __all__ = ["Flatten", "Linear"]
 
@@ -16,38 +20,74 @@ __all__ = ["Flatten", "Linear"]
 class Linear(Module):
     """Many perceptrons side by side: y[..., m] = b[m] + sum over d of w[m,d] * x[..., d].
 
+    The bias may also be one more weight, of an input that is always 1:
+
+        y[..., m] = sum over d of w[m,d] * (x, 1)[..., d],  d = 0 .. D,  w[m,D] = b[m]
+
+    Both are one function with one gradient, and begin with the same numbers.
+
     Args:
         in_features: D, >= 1.
         out_features: M, the neurons, >= 1.
-        bias: whether to add b.
-        init: makes the first weights; biases begin at 0.
+        bias: whether to add b, (M,); "augmented": append a 1 to each input and make the weight (M, D+1).
+        init: makes the first weights, (M, D); biases begin at 0.
     Raises:
-        ConfigError: a size under 1. On call, ShapeError: x is not (..., D).
-    Cost: M*D multiply-adds an example.
+        ConfigError: a size under 1, or another word for bias. On call, ShapeError: x is not (..., D).
+    Cost: M*D multiply-adds an example, M*(D+1) where augmented, which keeps a copy of x besides.
     """
 
     fuses = True
+    augmented = False
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, *, init: Initializer = he_normal
+        self, in_features: int, out_features: int, bias: bool | str = True, *, init: Initializer = he_normal
     ) -> None:
         if min(in_features, out_features) < 1:
             raise ConfigError("Linear", "sizes are >= 1", in_features=in_features, out_features=out_features)
+        if not isinstance(bias, bool) and bias != "augmented":
+            hint = nearest(str(bias), ("True", "False", "augmented"))
+            raise ConfigError("Linear", 'bias is True, False or "augmented"', hint, bias=repr(bias))
         self.in_features = in_features
         self.out_features = out_features
-        self.weight = Parameter((out_features, in_features), init)
-        self.bias = Parameter((out_features,), zeros) if bias else None
+        if bias == "augmented":
+            self.augmented = True
+            self.weight = Parameter((out_features, in_features + 1), _then_zeros(init))
+        else:
+            self.weight = Parameter((out_features, in_features), init)
+        self.bias = Parameter((out_features,), zeros) if bias is True else None
 
     def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
-        """Apply ops.linear to x (..., D), and an activation fused with it."""
+        """Apply ops.linear to x (..., D), widened by a 1 if augmented, and an activation fused with it."""
+        if self.augmented:
+            if not x.shape or x.shape[-1] != self.in_features:
+                raise ShapeError("Linear", "x is (..., D)", D=self.in_features, x=tuple(x.shape))
+            x = apply(ops.concat, x, _ones(x.data if isinstance(x, Tensor) else x), axis=-1)  # (..., D+1)
         return apply(ops.linear, x, self.weight, self.bias, activation=activation)
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one example (..., D)."""
         if not shape or shape[-1] != self.in_features:
             raise ShapeError(self.path or "Linear", "the last axis of the input is D", D=self.in_features, shape=shape)
-        rows = math.prod(shape[:-1])
-        return Cost((*shape[:-1], self.out_features), rows * self.in_features * self.out_features, math.prod(shape))
+        output = (*shape[:-1], self.out_features)
+        if self.augmented:
+            numbers = math.prod(shape[:-1]) * (self.in_features + 1)
+            return Cost(output, numbers * self.out_features, numbers)
+        return Cost.of(shape, output, math.prod(shape) * self.out_features, "x")
+
+
+def _then_zeros(init: Initializer) -> Initializer:
+    """Draw (M, D) as init does, from the same key, and append a column of zeros: (M, D+1)."""
+
+    def draw(key: Key, shape: tuple[int, ...]) -> np.ndarray:
+        first = np.asarray(init(key, (shape[0], shape[1] - 1)))
+        return np.concatenate([first, np.zeros_like(first[:, :1])], axis=1)
+
+    return draw
+
+
+def _ones(x: Array) -> Array:
+    """A 1 for each row of x (..., D): (..., 1)."""
+    return namespace(x).ones((*x.shape[:-1], 1), dtype=x.dtype, device=x.device)
 
 
 class Flatten(Module):
@@ -59,4 +99,4 @@ class Flatten(Module):
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one example."""
-        return Cost((math.prod(shape),), 0, 0)
+        return Cost.of(shape, (math.prod(shape),), keeps="=")

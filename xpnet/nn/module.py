@@ -13,6 +13,8 @@ allocates nothing and the same seed gives the same weights on every backend.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -25,9 +27,11 @@ from xpnet.errors import CheckpointError, ConfigError, ShapeError, XpnetError, n
 from xpnet.nn.initializers import Initializer, zeros
 from xpnet.random import Key, words
 
-__all__ = ["Buffer", "Cost", "Module", "Parameter", "State"]
+__all__ = ["Buffer", "Cost", "Module", "Parameter", "Stage", "State", "watch"]
 
 Self = TypeVar("Self", bound="Module")
+
+_watched: contextvars.ContextVar[dict[str, Tensor] | None] = contextvars.ContextVar("xpnet_watched", default=None)
 
 
 class State(Tensor):
@@ -115,11 +119,46 @@ class Buffer(State):
 
 
 class Cost(NamedTuple):
-    """What a layer costs for one example: output shape, multiply-adds forward, numbers kept for the backward pass."""
+    """What a layer costs for one example.
+
+    Args:
+        output: the output's shape.
+        macs: multiply-adds forward.
+        saved: numbers kept for the backward pass.
+        keeps: which of those are the layer's own input ("x") and output ("y"), which its neighbours may keep too and
+            which then lie in memory once; "=" says that the output is the input, in another shape.
+    """
 
     output: tuple[int, ...]
     macs: int
     saved: int
+    keeps: str = ""
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], output: tuple[int, ...], macs: int = 0, keeps: str = "") -> Cost:
+        """Make the cost of a layer that turns one shape into another and keeps nothing but its input or output."""
+        saved = math.prod(shape) * ("x" in keeps) + math.prod(output) * ("y" in keeps)
+        return cls(output, macs, saved, keeps)
+
+
+class Stage(NamedTuple):
+    """One layer at its place in a model, for one example.
+
+    Args:
+        path: where it is, such as "stage1.body.conv2".
+        layer: the module.
+        input: the shape that comes in.
+        cost: what it costs by itself.
+        saved: numbers it keeps that no layer before it keeps already; their sum is what the model keeps.
+        kept: whether its output is among the numbers kept so far.
+    """
+
+    path: str
+    layer: Module
+    input: tuple[int, ...]
+    cost: Cost
+    saved: int
+    kept: bool
 
 
 class Module:
@@ -145,10 +184,14 @@ class Module:
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         try:
-            return self.forward(*inputs, **options)
+            y = self.forward(*inputs, **options)
         except XpnetError as error:
             error.path = error.path or self.path
             raise
+        seen = _watched.get()
+        if seen is not None:
+            seen[self.path] = y
+        return y
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Work out output shape, multiply-adds and saved numbers for one example of a shape, computing nothing.
@@ -159,6 +202,19 @@ class Module:
             ShapeError: the layer cannot take such an input.
         """
         raise NotImplementedError(f"{type(self).__name__} does not know its cost")
+
+    def stages(self, shape: tuple[int, ...], kept: bool = False) -> Iterator[Stage]:
+        """Go over the layers that compute, in their order, from shapes alone; a module is one by default.
+
+        Args:
+            shape: the input of one example.
+            kept: whether the input is kept for the backward pass by a layer before.
+        Raises:
+            ShapeError: a layer cannot take what comes in.
+        """
+        cost = self.cost(shape)
+        twice = math.prod(shape) if kept and "x" in cost.keeps else 0
+        yield Stage(self.path, self, shape, cost, cost.saved - twice, "y" in cost.keeps or (kept and "=" in cost.keeps))
 
     def _own_states(self) -> Iterator[tuple[str, State]]:
         return ((n, s) for n, s in vars(self).items() if isinstance(s, State))
@@ -284,12 +340,34 @@ class Module:
             state.data = state.backend.from_numpy(values.astype(state.dtype_))
 
     def __repr__(self) -> str:
-        own = ", ".join(
-            f"{k}={v}" for k, v in vars(self).items() if isinstance(v, int | float | str | tuple) and v != ""
-        )
+        plain = ((k, v) for k, v in vars(self).items() if isinstance(v, int | float | str | tuple) and k != "path")
         inner = [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
-        head = f"{type(self).__name__}({own.replace('path=' + self.path, '').strip(', ') if self.path else own})"
-        return "\n".join([head, *inner])
+        return "\n".join([f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in plain)})", *inner])
+
+
+@contextlib.contextmanager
+def watch() -> Iterator[dict[str, Tensor]]:
+    """Keep what each layer gives that is called within a with-block, in this thread and task only.
+
+        with nn.watch() as seen:
+            model(x)
+        seen["conv1"]
+
+    Returns:
+        A dictionary from path to output, in the order of calls; of a layer called twice the last output. Within the
+        block activations are computed by themselves, so that the sums before them are seen too.
+    """
+    seen: dict[str, Tensor] = {}
+    token = _watched.set(seen)
+    try:
+        yield seen
+    finally:
+        _watched.reset(token)
+
+
+def watching() -> bool:
+    """Tell whether a watch is on."""
+    return _watched.get() is not None
 
 
 def _join(*names: str) -> str:

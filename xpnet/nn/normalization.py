@@ -17,7 +17,7 @@ __all__ = ["BatchNorm", "Dropout", "LayerNorm", "LocalResponseNorm"]
 def _last(layer: str, shape: tuple[int, ...], features: int) -> Cost:
     if not shape or shape[-1] != features:
         raise ShapeError(layer, "the last axis of the input is C", C=features, shape=shape)
-    return Cost(shape, 0, math.prod(shape))
+    return Cost.of(shape, shape, keeps="x")
 
 
 class BatchNorm(Module):
@@ -141,7 +141,7 @@ class LocalResponseNorm(Module):
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one image (H, W, C)."""
         rank(self.path or "LocalResponseNorm", shape, "H, W, C")
-        return Cost(shape, 0, math.prod(shape))
+        return Cost.of(shape, shape, keeps="x")
 
 
 class Dropout(Module):

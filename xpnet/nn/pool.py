@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from xpnet import ops
 from xpnet.autograd import Tensor, apply
 from xpnet.errors import ConfigError, ShapeError
@@ -18,6 +16,8 @@ Pair = int | tuple[int, int]
 
 class _Pool2d(Module):
     """What max and average pooling share: how windows lie."""
+
+    _keeps = ""
 
     def __init__(
         self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, ceil_mode: bool = False
@@ -41,10 +41,7 @@ class _Pool2d(Module):
         if min(height, width) < 1:
             raise ShapeError(where, "the kernel fits in the padded image", shape=shape, kernel_size=self.kernel_size)
         output = (height, width, shape[2])
-        return Cost(output, 0, self._saved(math.prod(shape), math.prod(output)))
-
-    def _saved(self, before: int, after: int) -> int:
-        return 0
+        return Cost.of(shape, output, keeps=self._keeps)
 
 
 class MaxPool2d(_Pool2d):
@@ -56,6 +53,8 @@ class MaxPool2d(_Pool2d):
         ConfigError: an argument out of range. On call, ShapeError: as ops.max_pool2d.
     """
 
+    _keeps = "xy"
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.max_pool2d to x (N, H, W, C)."""
         return apply(
@@ -66,9 +65,6 @@ class MaxPool2d(_Pool2d):
             padding=self.padding,
             ceil_mode=self.ceil_mode,
         )
-
-    def _saved(self, before: int, after: int) -> int:
-        return before + after
 
 
 class AvgPool2d(_Pool2d):
@@ -114,4 +110,4 @@ class GlobalAvgPool2d(Module):
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one image (H, W, C)."""
         rank(self.path or "GlobalAvgPool2d", shape, "H, W, C")
-        return Cost(shape[2:], 0, 0)
+        return Cost.of(shape, shape[2:])

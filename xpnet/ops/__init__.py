@@ -5,7 +5,7 @@ gradient back to its inputs: ``vjp(dy, needs)`` gives one gradient an input, Non
 tensors, tapes, parameters or device names; none writes its inputs.
 """
 
-from xpnet.ops.activation import ACTIVATIONS, gelu, leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
+from xpnet.ops.activation import ACTIVATIONS, gelu, leaky_relu, log_softmax, relu, sigmoid, softmax, tanh, threshold
 from xpnet.ops.conv import column_budget, conv2d
 from xpnet.ops.elementwise import (
     abs,
@@ -88,5 +88,6 @@ __all__ = [
     "subtract",
     "sum",
     "tanh",
+    "threshold",
     "where",
 ]

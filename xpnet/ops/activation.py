@@ -13,7 +13,18 @@ from xpnet.backend import Array
 from xpnet.ops import checks
 from xpnet.ops.masking import masked
 
-__all__ = ["ACTIVATIONS", "activate", "gelu", "leaky_relu", "log_softmax", "relu", "sigmoid", "softmax", "tanh"]
+__all__ = [
+    "ACTIVATIONS",
+    "activate",
+    "gelu",
+    "leaky_relu",
+    "log_softmax",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "tanh",
+    "threshold",
+]
 
 
 def relu(x: Array) -> tuple[Array, Any]:
@@ -129,6 +140,26 @@ def gelu(x: Array) -> tuple[Array, Any]:
         return (dy * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope),)
 
     return 0.5 * x * (1.0 + bend()), vjp
+
+
+def threshold(x: Array) -> tuple[Array, Any]:
+    """Say yes or no, as the first perceptron did.
+
+        y = 1 where x > 0, else 0
+
+    The derivative is 0 wherever there is one, so nothing could be learned through it. The vjp passes dy on as if y were
+    x: the error of the answer, y - t, becomes the correction of the sum, which makes Rosenblatt's rule a gradient step.
+
+    Args:
+        x: sums, any shape, real floating.
+    Returns:
+        y: zeros and ones, like x; 0 where x is NaN.
+        vjp: (dy, needs) -> (dx,), dx = dy everywhere.
+    Cost: keeps nothing.
+    Source: Rosenblatt (1958); Bengio, Leonard and Courville (2013) for the estimator, "straight-through".
+    """
+    xp = checks.floating("threshold", x)
+    return xp.astype(x > 0.0, x.dtype), lambda dy, needs: (dy if needs[0] else None,)
 
 
 def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Any]:

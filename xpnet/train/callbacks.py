@@ -1,9 +1,10 @@
 """Callbacks: what else happens while a Trainer trains. Each looks at the trainer; none changes what a step computes.
 
-    on_start(trainer)            before the first step
-    on_step(trainer)             after each step; trainer.epoch, trainer.step, trainer.meter say where
-    on_epoch(trainer, record)    after each epoch, with its figures
-    on_end(trainer)              at the end, also when training was interrupted or failed
+    on_start(trainer)                   before the first step
+    on_gradients(trainer, gradients)    in each step, before the update
+    on_step(trainer)                    after each step; trainer.epoch, trainer.step, trainer.meter say where
+    on_epoch(trainer, record)           after each epoch, with its figures
+    on_end(trainer)                     at the end, also when training was interrupted or failed
 
 A callback may ask the trainer to stop.
 """
@@ -15,6 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xpnet.autograd import Tensor
+from xpnet.backend import Array
 from xpnet.errors import ConfigError
 from xpnet.train.checkpoint import write_atomically, write_checkpoint
 
@@ -25,10 +28,13 @@ __all__ = ["BestCheckpoint", "Callback", "EarlyStopping", "JsonLines", "Progress
 
 
 class Callback:
-    """Does nothing at each of the four moments; subclasses do something at some."""
+    """Does nothing at each of the five moments; subclasses do something at some."""
 
     def on_start(self, trainer: Trainer) -> None:
         """Called before the first step."""
+
+    def on_gradients(self, trainer: Trainer, gradients: dict[Tensor, Array]) -> None:
+        """Called with the gradient of each parameter, before the update; nothing may write to them."""
 
     def on_step(self, trainer: Trainer) -> None:
         """Called after each step."""

@@ -21,13 +21,22 @@ class EagerStep:
         loss: takes scores and labels, gives one number.
         optimizer: of the model's parameters.
         classes: K of the labels, to hold the scores to; 0: not known.
+        look: called with the gradients of each step, before the update.
     """
 
-    def __init__(self, model: Module, loss: Callable[..., Tensor], optimizer: Optimizer, classes: int = 0) -> None:
+    def __init__(
+        self,
+        model: Module,
+        loss: Callable[..., Tensor],
+        optimizer: Optimizer,
+        classes: int = 0,
+        look: Callable[[dict[Tensor, Array]], None] | None = None,
+    ) -> None:
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
         self.classes = classes
+        self.look = look
 
     def __call__(self, x: Array, y: Array) -> Array:
         """Train on one batch.
@@ -44,5 +53,8 @@ class EagerStep:
         if scores.ndim == 2 and scores.shape[1] < self.classes and self.classes > 2:
             raise ShapeError("fit", "the model gives a score a class", scores=scores.shape, K=self.classes)
         value = self.loss(scores, y)
-        self.optimizer.step(backward(value))
+        gradients = backward(value)
+        if self.look:
+            self.look(gradients)
+        self.optimizer.step(gradients)
         return value.data

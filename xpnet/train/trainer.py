@@ -103,7 +103,7 @@ class Trainer:
         feed = Feed(train, batch_size, backend, normalize=self.normalize, shuffle=True, seed=self.seed, augment=augment)
         self.epochs, self.steps = epochs, len(feed)
         self.interrupted = self._stopping = False
-        runner = EagerStep(self.model, self.loss, self.optimizer, len(train.classes))
+        runner = EagerStep(self.model, self.loss, self.optimizer, len(train.classes), self._show)
         with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that diverges is an error, once
             try:
                 for callback in self.callbacks:
@@ -140,6 +140,10 @@ class Trainer:
                 return False
         self._guarded(self.meter.read)
         return True
+
+    def _show(self, gradients: dict[Tensor, Array]) -> None:
+        for callback in self.callbacks:
+            callback.on_gradients(self, gradients)
 
     def _guarded(self, read: Callable[[], Any]) -> None:
         """Read the loss, and say in which epoch it was that it stopped being finite."""

@@ -1,0 +1,140 @@
+"""The perceptron: a neuron that says yes or no, and learns from its mistakes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from xpnet import ops
+from xpnet.autograd import Tensor, apply
+from xpnet.backend import Array, backend_of, namespace
+from xpnet.errors import ConfigError, DataError, ShapeError
+from xpnet.nn.initializers import zeros
+from xpnet.nn.module import Cost, Module, Parameter
+
+__all__ = ["Perceptron"]
+
+
+class Perceptron(Module):
+    """K perceptrons side by side: y[n,k] = 1 where b[k] + sum over d of w[k,d] * x[n,d] is above 0, else 0.
+
+        neuron = nn.Perceptron(2)
+        while neuron.learn(x, labels):
+            pass
+
+    The loop ends where a line separates the classes, and only there. One neuron tells labels 0 and 1 apart. Of K
+    neurons each answers a question of its own, whether the example is of its class; for several to say yes, or none, is
+    a mistake too, and predict takes the highest sum.
+
+    nn.perceptron_loss, with models.perceptron, asks for less: that the sum of the right class be the highest. There a
+    mistake corrects two neurons, the right one and the one that won; here each that answered wrongly. With one neuron
+    for two classes both are one rule, but for sums of exactly 0.
+
+    Args:
+        in_features: D, >= 1.
+        neurons: K, >= 1. Weights (K, D) and biases (K,) begin at 0.
+        bias: whether to add b; without it each line goes through the origin.
+    Raises:
+        ConfigError: a size under 1. On call, ShapeError: x is not (..., D).
+    Cost: K*D multiply-adds an example.
+    Source: Rosenblatt (1958).
+    """
+
+    def __init__(self, in_features: int, neurons: int = 1, bias: bool = True) -> None:
+        if min(in_features, neurons) < 1:
+            raise ConfigError("Perceptron", "sizes are >= 1", in_features=in_features, neurons=neurons)
+        self.in_features = in_features
+        self.neurons = neurons
+        self.weight = Parameter((neurons, in_features), zeros)
+        self.bias = Parameter((neurons,), zeros) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply ops.linear and ops.threshold to x (..., D): zeros and ones, (..., K)."""
+        return apply(ops.threshold, apply(ops.linear, x, self.weight, self.bias))
+
+    def cost(self, shape: tuple[int, ...]) -> Cost:
+        """Cost of one example (..., D)."""
+        if not shape or shape[-1] != self.in_features:
+            where = self.path or "Perceptron"
+            raise ShapeError(where, "the last axis of the input is D", D=self.in_features, shape=shape)
+        return Cost.of(shape, (*shape[:-1], self.neurons), math.prod(shape) * self.neurons, "x")
+
+    def learn(self, x: Array, labels: Array, lr: float = 1.0) -> int:
+        """Go over the examples once, in order, and correct each mistake before the next example (Rosenblatt's rule).
+
+            w[k,d] += lr * (t[n,k] - y[n,k]) * x[n,d],  b[k] += lr * (t[n,k] - y[n,k])
+
+        It is the gradient step of (y - t)^2 / 2 through ops.threshold. Where some (w, b) of length 1 keeps each sum at
+        least g from 0 on its right side, and no (x, 1) is longer than R, a neuron that begins at 0 makes at most
+        (R/g)^2 mistakes in all passes together, whatever lr (Novikoff 1962). Where none does, they never end.
+
+        Args:
+            x: (N, D), on the host or on the model's backend; host arrays are cast to the model's dtype.
+            labels: (N,), integers: 0 or 1 for one neuron, 0 .. K-1 for K.
+            lr: how far a mistake moves the weights, > 0.
+        Returns:
+            How many examples were answered wrongly, by any neuron.
+        Raises:
+            ShapeError: x is not (N, D) or labels are not (N,). DataError: a label is no class. ConfigError: lr.
+        Cost: K*D multiply-adds an example, and as many a mistake; the host waits for each answer, since the next
+            example meets the corrected weights.
+        """
+        if not (0.0 < lr < math.inf):
+            raise ConfigError("Perceptron.learn", "lr is above 0 and finite", lr=lr)
+        x, lr = self._examples("Perceptron.learn", x), float(lr)
+        targets = self._targets(x, labels)  # (N, K), on the host
+        backend, wrong, w = self.backend, 0, self.weight.data
+        b = None if self.bias is None else self.bias.data
+        for n, target in enumerate(targets):
+            sums, to_weights = ops.linear(x[n, ...], w, b)  # (K,)
+            answers, to_sums = ops.threshold(sums)
+            error = backend.to_numpy(answers) - target
+            if not error.any():
+                continue
+            wrong += 1
+            (dsums,) = to_sums(backend.from_numpy(error), (True,))
+            _, dw, db = to_weights(dsums, (False, True, b is not None))
+            w = w - lr * dw
+            b = None if b is None else b - lr * db
+        self.weight.data = w
+        if self.bias is not None:
+            self.bias.data = b
+        return wrong
+
+    def predict(self, x: Array) -> np.ndarray:
+        """Say the class of each example.
+
+        Args:
+            x: (N, D), as learn takes it.
+        Returns:
+            int64, (N,), on the host: 0 or 1 by one neuron; of K the number of the neuron with the highest sum, of equal
+            ones the first.
+        Raises:
+            ShapeError: x is not (N, D).
+        """
+        bias = None if self.bias is None else self.bias.data
+        sums, _ = ops.linear(self._examples("Perceptron.predict", x), self.weight.data, bias)
+        found = self.backend.to_numpy(sums)
+        return (found[:, 0] > 0).astype(np.int64) if self.neurons == 1 else np.argmax(found, axis=1)
+
+    def _examples(self, where: str, x: Array) -> Array:
+        """Check (N, D), and bring it to the model if it is on the host."""
+        namespace(x)
+        if tuple(x.shape[1:]) != (self.in_features,):
+            raise ShapeError(where, "x is (N, D)", D=self.in_features, x=tuple(x.shape))
+        return self.backend.from_numpy(x.astype(self.weight.dtype_)) if isinstance(x, np.ndarray) else x
+
+    def _targets(self, x: Array, labels: Array) -> np.ndarray:
+        """Check the labels; give what each neuron should say, (N, K), on the host."""
+        where = "Perceptron.learn"
+        t = labels if isinstance(labels, np.ndarray) else backend_of(labels).to_numpy(labels)
+        if t.shape != (x.shape[0],) or t.dtype.kind not in "iu":
+            raise ShapeError(where, "labels are (N,) integers", N=x.shape[0], labels=f"{t.shape} {t.dtype}")
+        classes = max(2, self.neurons)
+        outside = t[(t < 0) | (t >= classes)]
+        if outside.size:
+            rule = "labels are 0 or 1 for one neuron" if self.neurons == 1 else "labels are in 0..K-1"
+            raise DataError(where, rule, label=int(outside[0]), K=self.neurons)
+        said = t[:, None] if self.neurons == 1 else np.equal.outer(t, np.arange(self.neurons))
+        return said.astype(self.weight.dtype_)
