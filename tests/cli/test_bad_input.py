@@ -128,7 +128,7 @@ def test_an_image_of_one_pixel_is_refused(refused, write_images):
 
 
 def test_images_too_small_for_the_network_are_refused(refused, write_images):
-    refused(["train", "cnn", "--data", write_images(size=3)], "cnn", "(3, 3, 1)", "mlp")
+    refused(["train", "cnn", "--data", write_images(size=3)], "pool2", "(1, 1, 64)", "cnn takes images of 4x4 or more")
 
 
 def test_an_idx_file_with_another_magic_number_is_refused(refused, write_idx):

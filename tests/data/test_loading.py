@@ -15,9 +15,9 @@ from xpnet.errors import ConfigError, DataError
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("mnits", "did you mean 'mnist' or 'digits'?"),
+        ("mnits", "did you mean 'mnist' or 'moons'?"),
         ("fashion", "did you mean 'fashion-mnist'?"),
-        ("zzz", "choose one of cifar10, digits, fashion-mnist, mnist"),
+        ("zzz", "choose one of blobs, cifar10, circles, digits, fashion-mnist, mnist, moons, spirals, xor"),
         ("", "choose one of"),
     ],
 )
@@ -51,7 +51,8 @@ def test_a_path_may_start_at_home(tmp_path, monkeypatch):
 
 
 def test_the_names_offered_are_the_known_ones():
-    assert DATASETS == ("digits", "mnist", "fashion-mnist", "cifar10")
+    assert DATASETS[:4] == ("digits", "mnist", "fashion-mnist", "cifar10")
+    assert DATASETS[4:] == ("moons", "circles", "spirals", "xor", "blobs")
     assert all(hasattr(xpnet.data, name) for name in xpnet.data.__all__)
 
 

@@ -1,7 +1,8 @@
-"""Models by name: built for any image, and LeNet-5 against the same network in torch."""
+"""Models by name: built for any image they have room for, and the same on every backend."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 
 import numpy as np
@@ -11,33 +12,43 @@ from tests.harness import agree, put, raises, sample
 from xpnet import models, nn, optim
 from xpnet.autograd import Tensor, backward
 from xpnet.backend import get_backend, use_backend
-from xpnet.errors import ConfigError, ShapeError
-from xpnet.random import Key
+from xpnet.errors import ConfigError
 
 SHAPES = [(8, 8, 1), (28, 28, 1), (32, 32, 3), (17, 13, 2)]
+# the larger ones: images hardly larger than the smallest they take, and few hidden neurons where there are 4096
+LARGE = {"alexnet": (67, 75, 1), "vgg16": (32, 47, 2), "resnet18": (40, 35, 3)}
+OPTIONS = {"alexnet": {"hidden": 40}, "vgg16": {"hidden": 40}}
+CASES = [(name, shape) for name in models.MODELS for shape in ([LARGE[name]] if name in LARGE else SHAPES)]
 LABELS = np.asarray([3, 9])
 NUMPY = get_backend("numpy")
 
 
 def learn(backend, name, shape):
     """One forward and backward pass of two examples, from weights none of which is 0, so that all gradients show."""
-    with use_backend(backend):
-        model = models.build(name, shape, 10).train()
-    for path, state in model.states().items():
-        state.data = backend.from_numpy(nn.glorot_normal(Key(1, path), state.shape))
     recipe = models.MODELS[name]
+    with use_backend(backend):
+        model = recipe.build(shape, 10, **OPTIONS.get(name, {})).train()
+    for seed, state in enumerate(model.states().values()):
+        width = np.sqrt(6.0 / np.prod(state.shape[1:]))
+        state.data = backend.from_numpy(
+            np.random.default_rng(seed).uniform(-width, width, state.shape).astype("float32")
+        )
     scores = model(Tensor(put(backend, sample(2, *shape), np.float32)))
-    return model, scores, backward(recipe.loss(scores, put(backend, LABELS)))
+    gradients = backward(recipe.loss(scores, put(backend, LABELS)))
+    assert set(gradients) == set(model.parameters())
+    return model, scores.numpy(), {p.path: backend.to_numpy(g) for p, g in gradients.items()}
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", models.MODELS)
+learn_on_numpy = functools.cache(functools.partial(learn, NUMPY))
+
+
+@pytest.mark.parametrize(("name", "shape"), CASES, ids=str)
 def test_every_model_learns_from_images_of_any_size(name, shape):
-    model, scores, gradients = learn(NUMPY, name, shape)
+    model, scores, gradients = learn_on_numpy(name, shape)
     assert scores.shape == (2, 10)
     assert model.cost(shape).output == (10,)
-    assert set(gradients) == set(model.parameters())
-    for p, g in gradients.items():
+    for p in model.parameters():
+        g = gradients[p.path]
         assert g.shape == p.shape
         assert np.isfinite(g).all()
         assert np.any(g)
@@ -45,19 +56,16 @@ def test_every_model_learns_from_images_of_any_size(name, shape):
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_every_model_runs_on_every_backend_to_the_same_scores(backend, name):
-    if (backend.name, name) == ("jax", "cnn"):
-        pytest.skip("slow to compile, and lenet5 is of the same ops")
-    model, scores, gradients = learn(backend, name, (8, 8, 1))
-    _, want, expected = learn(NUMPY, name, (8, 8, 1))
+    if backend.name == "jax" and name in ("cnn", *LARGE):
+        pytest.skip("slow to compile, and lenet5 and resnet20 are of the same ops")
+    shape = LARGE.get(name, (8, 8, 1))
+    model, scores, gradients = learn(backend, name, shape)
+    _, want, expected = learn_on_numpy(name, shape)
     assert model.backend == backend
-    agree(scores.numpy(), want.numpy(), np.float32, 1024, name)
-    for (p, g), (q, h) in zip(sorted_by_path(gradients), sorted_by_path(expected), strict=True):
-        assert p == q
-        agree(backend.to_numpy(g), h, np.float32, 1024, p)
-
-
-def sorted_by_path(gradients):
-    return sorted((p.path, g) for p, g in gradients.items())
+    agree(scores, want, np.float32, 1024, name)
+    for path, g in gradients.items():
+        some = slice(None, None, 1 + g.size // 100_000)  # each of a small one, some of a large one
+        agree(g.ravel()[some], expected[path].ravel()[some], np.float32, 1024, path)
 
 
 @pytest.mark.parametrize("name", ["perceptron", "softmax", "mlp"])
@@ -67,7 +75,7 @@ def test_models_without_convolutions_take_rows_of_features(name):
 
 
 def test_sizes_are_those_of_the_literature():
-    sizes = {name: models.build(name, (28, 28, 1), 10).parameter_count for name in models.MODELS}
+    sizes = {name: models.build(name).parameter_count for name in ("perceptron", "softmax", "mlp", "lenet5", "cnn")}
     assert sizes["lenet5"] == 61_706
     assert sizes["perceptron"] == sizes["softmax"] == 7_850
     assert sizes["mlp"] == 784 * 128 + 128 + 128 * 10 + 10
@@ -79,12 +87,6 @@ def test_layers_have_the_names_of_the_literature():
     assert paths == [f"{n}.{k}" for n in ("conv1", "conv2", "fc3", "fc4", "scores") for k in ("weight", "bias")]
     weights = list(models.mlp((4,), 2, hidden=(5, 3)).states())[::2]
     assert weights == ["hidden1.weight", "hidden2.weight", "scores.weight"]
-
-
-def test_building_a_model_makes_no_array():
-    for name in models.MODELS:
-        model = models.build(name, (28, 28, 1), 10)
-        assert not any(state.made for state in model.states().values())
 
 
 def test_perceptrons_and_softmax_regression_begin_at_zero():
@@ -108,13 +110,6 @@ def test_a_mistyped_name_gives_the_nearest(name, close):
 def test_a_name_like_no_other_gives_all():
     with raises(ConfigError, "model", "'xyzzy'", *models.MODELS):
         models.build("xyzzy", (28, 28, 1), 10)
-
-
-@pytest.mark.parametrize("shape", [(3, 8, 1), (8, 3, 1), (8, 8, 0), (28, 28), (64,)], ids=str)
-@pytest.mark.parametrize("name", ["lenet5", "cnn"])
-def test_an_image_too_small_for_the_windows_is_refused(name, shape):
-    with raises(ShapeError, name, str(shape), "mlp"):
-        models.build(name, shape, 10)
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 1), (4, 9, 3), (11, 12, 1), (12, 12, 1), (13, 5, 2)], ids=str)
@@ -164,3 +159,24 @@ def test_lenet5_is_torchs_with_the_same_weights(backend):
     found = backward(nn.softmax_cross_entropy(scores, put(backend, labels)))
     for p, g in found.items():
         agree(backend.to_numpy(g), s[p.path].grad.numpy(), np.float32, 400, p.path)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+def test_half_of_the_hidden_neurons_are_dropped_in_training_and_none_in_inference(name):
+    model = models.MODELS[name].build(LARGE[name], 3, hidden=200)
+    x = Tensor(sample(2, *LARGE[name]).astype(np.float32))
+    for training in (True, False):
+        with nn.watch() as seen:
+            model.train(training)(x)
+        for i in (6, 7):
+            whole, left = seen[f"relu{i}"].numpy(), seen[f"drop{i}"].numpy()
+            kept = left != 0
+            np.testing.assert_allclose(left[kept], (2.0 if training else 1.0) * whole[kept], rtol=1e-6)
+            share = np.sum(kept) / np.sum(whole > 0)
+            assert 0.35 < share < 0.65 if training else share == 1.0
+
+
+def test_alexnet_and_vgg16_may_have_fewer_hidden_neurons():
+    for name in ("alexnet", "vgg16"):
+        model = models.MODELS[name].build(LARGE[name], 3, hidden=7)
+        assert (model.fc6.weight.shape[0], model.fc7.weight.shape, model.fc8.weight.shape) == (7, (7, 7), (3, 7))

@@ -4,6 +4,21 @@ from xpnet.data.dataset import Dataset, from_arrays
 from xpnet.data.feed import Feed
 from xpnet.data.folder import load_image
 from xpnet.data.loading import DATASETS, load
+from xpnet.data.plane import blobs, circles, moons, spirals, xor
 from xpnet.data.transforms import Augment, Normalize
 
-__all__ = ["DATASETS", "Augment", "Dataset", "Feed", "Normalize", "from_arrays", "load", "load_image"]
+__all__ = [
+    "DATASETS",
+    "Augment",
+    "Dataset",
+    "Feed",
+    "Normalize",
+    "blobs",
+    "circles",
+    "from_arrays",
+    "load",
+    "load_image",
+    "moons",
+    "spirals",
+    "xor",
+]

@@ -11,17 +11,23 @@ from xpnet.data.download import Progress
 from xpnet.data.folder import load_folder
 from xpnet.data.idx import load_fashion_mnist, load_mnist
 from xpnet.data.npz import load_npz
+from xpnet.data.plane import blobs, circles, moons, spirals, xor
 from xpnet.errors import ConfigError, DataError, nearest
 
 __all__ = ["DATASETS", "load"]
 
-DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10")
+_POINTS = 4000  # of a problem in the plane; with fewer, the usual 20 epochs are too few steps for spirals
+_PLANE = {"moons": moons, "circles": circles, "spirals": spirals, "xor": xor, "blobs": blobs}
+
+DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", *_PLANE)
 
 
 def load(
     name_or_path: str, data_dir: str | None = None, *, progress: Progress | None = None
 ) -> tuple[Dataset, Dataset]:
     """Load a data set: samples to train with and samples to test with.
+
+    moons, circles, spirals, xor and blobs are drawn, always the same: 3,200 points in the plane and 800 to test with.
 
     Args:
         name_or_path: one of DATASETS, the path of a folder of images by class, or of an .npz file. A folder that bears
@@ -45,6 +51,8 @@ def load(
         return load_fashion_mnist(data_dir, progress)
     if name == "cifar10":
         return load_cifar10(data_dir, progress)
+    if name in _PLANE:
+        return _PLANE[name](_POINTS).hold_out_fifth(f"plane/{name}/test")
     path = Path(name).expanduser()
     if path.is_dir() and name:
         return load_folder(path, progress)

@@ -9,7 +9,7 @@ from xpnet import nn
 __all__ = ["mlp", "perceptron", "softmax"]
 
 
-def perceptron(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+def perceptron(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10) -> nn.Sequential:
     """K perceptrons side by side, one a class: the highest sum wins. Trained by Rosenblatt's rule (perceptron_loss).
 
     Args:
@@ -20,7 +20,7 @@ def perceptron(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     return nn.Sequential(flatten=nn.Flatten(), scores=nn.Linear(math.prod(shape), classes, init=nn.zeros))
 
 
-def softmax(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+def softmax(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10) -> nn.Sequential:
     """Softmax regression: one layer of K neurons, whose sums softmax turns into probabilities.
 
     Args:
@@ -30,7 +30,7 @@ def softmax(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     return nn.Sequential(flatten=nn.Flatten(), scores=nn.Linear(math.prod(shape), classes, init=nn.zeros))
 
 
-def mlp(shape: tuple[int, ...], classes: int, hidden: tuple[int, ...] = (128,)) -> nn.Sequential:
+def mlp(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10, hidden: tuple[int, ...] = (128,)) -> nn.Sequential:
     """A multi-layer perceptron: hidden layers of ReLU neurons, then K scores, which begin at 0.
 
     Args:

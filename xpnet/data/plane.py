@@ -1,0 +1,153 @@
+"""Problems in the plane: two numbers an example, so that what a network has learned can be drawn.
+
+    train, test = data.load("moons")
+    train, test = data.spirals(n=2000, arms=3, noise=0.02).split(0.8)
+
+In each, the classes have equally many examples (to one), in random order, and every coordinate is moved by a normal
+number with a standard deviation of noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.data.dataset import Dataset
+from xpnet.errors import ConfigError
+from xpnet.random import Key, normal, permutation, uniform
+
+__all__ = ["blobs", "circles", "moons", "spirals", "xor"]
+
+Place = Callable[[NDArray[np.int64], NDArray[np.float64]], Sequence[NDArray[np.float64]]]
+
+
+def blobs(n: int = 1000, classes: int = 3, noise: float = 0.5, seed: int = 0) -> Dataset:
+    """Make K heaps, their centres evenly spaced on a circle of radius 2: K perceptrons are enough.
+
+    Args:
+        n: examples, >= classes.
+        classes: K, >= 2; the centre of class 0 is at the top.
+        noise: the heaps' standard deviation, >= 0.
+        seed: of every draw, 0 <= seed < 2**64.
+    Returns:
+        (N, 2) float32, labels 0 .. K-1.
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    def place(label: NDArray[np.int64], u: NDArray[np.float64]) -> Sequence[NDArray[np.float64]]:
+        angle = 2 * math.pi * label / classes
+        return 2 * np.sin(angle), 2 * np.cos(angle)
+
+    return _scatter("blobs", place, [str(k) for k in range(classes)], n, noise, seed)
+
+
+def circles(n: int = 1000, noise: float = 0.1, seed: int = 0, *, inner: float = 0.5) -> Dataset:
+    """Make two circles, one within the other: no line can separate them, but one more number, the radius, does.
+
+    Args:
+        n: examples, >= 2.
+        noise: >= 0.
+        seed: of every draw, 0 <= seed < 2**64.
+        inner: the radius of class 1, 0 < inner < 1; that of class 0 is 1.
+    Returns:
+        (N, 2) float32, labels 0 and 1.
+    Raises:
+        ConfigError: a number is out of range.
+    """
+    if not 0 < inner < 1:
+        raise ConfigError("circles", "0 < inner < 1", inner=inner)
+
+    def place(label: NDArray[np.int64], u: NDArray[np.float64]) -> Sequence[NDArray[np.float64]]:
+        radius, angle = np.where(label == 1, inner, 1.0), 2 * math.pi * u
+        return radius * np.cos(angle), radius * np.sin(angle)
+
+    return _scatter("circles", place, ["outer", "inner"], n, noise, seed)
+
+
+def moons(n: int = 1000, noise: float = 0.1, seed: int = 0) -> Dataset:
+    """Make two half circles of radius 1 that reach into each other: the boundary is bent.
+
+    Args:
+        n: examples, >= 2.
+        noise: >= 0.
+        seed: of every draw, 0 <= seed < 2**64.
+    Returns:
+        (N, 2) float32, labels 0 (the upper one) and 1.
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    def place(label: NDArray[np.int64], u: NDArray[np.float64]) -> Sequence[NDArray[np.float64]]:
+        x, y = np.cos(math.pi * u), np.sin(math.pi * u)
+        return np.where(label == 0, x, 1 - x), np.where(label == 0, y, 0.5 - y)
+
+    return _scatter("moons", place, ["upper", "lower"], n, noise, seed)
+
+
+def spirals(
+    n: int = 1000, arms: int = 2, noise: float = 0.05, seed: int = 0, *, turns: float = 1.0, radius: float = 2.0
+) -> Dataset:
+    """Make spirals wound round each other, one a class: hard for few neurons, and for none without hidden layers.
+
+    Args:
+        n: examples, >= arms.
+        arms: K, >= 2.
+        noise: >= 0.
+        seed: of every draw, 0 <= seed < 2**64.
+        turns: how often an arm goes round, > 0.
+        radius: how far it reaches from the origin, > 0; distances along an arm are about evenly filled.
+    Returns:
+        (N, 2) float32, labels 0 .. K-1.
+    Raises:
+        ConfigError: a number is out of range.
+    Source: Lang and Witbrock (1988), Learning to tell two spirals apart.
+    """
+    if not (0 < turns < math.inf and 0 < radius < math.inf):
+        raise ConfigError("spirals", "turns and radius are above 0 and finite", turns=turns, radius=radius)
+
+    def place(label: NDArray[np.int64], u: NDArray[np.float64]) -> Sequence[NDArray[np.float64]]:
+        part = np.sqrt(u)  # more examples where an arm is longer
+        angle = 2 * math.pi * (turns * part + label / arms)
+        return radius * part * np.cos(angle), radius * part * np.sin(angle)
+
+    return _scatter("spirals", place, [str(k) for k in range(arms)], n, noise, seed)
+
+
+def xor(n: int = 1000, noise: float = 0.3, seed: int = 0) -> Dataset:
+    """Make four heaps at the corners (+-1, +-1), of class 0 where the signs are equal: no line separates the classes.
+
+    Args:
+        n: examples, >= 2; with n=4 and noise=0 the four corners.
+        noise: the heaps' standard deviation, >= 0.
+        seed: of every draw, 0 <= seed < 2**64.
+    Returns:
+        (N, 2) float32, labels 0 and 1.
+    Raises:
+        ConfigError: a number is out of range.
+    Source: Minsky and Papert (1969), Perceptrons.
+    """
+
+    def place(label: NDArray[np.int64], u: NDArray[np.float64]) -> Sequence[NDArray[np.float64]]:
+        right = np.where(np.arange(len(label)) // 2 % 2, 1.0, -1.0)  # two on the left, two on the right, and so on
+        return right, np.where(label == 0, right, -right)
+
+    return _scatter("xor", place, ["equal", "unequal"], n, noise, seed)
+
+
+def _scatter(name: str, place: Place, classes: list[str], n: int, noise: float, seed: int) -> Dataset:
+    """Put examples where place says, given labels and uniform numbers (N,), then add noise and shuffle."""
+    count = len(classes)
+    if count < 2 or n < count:
+        raise ConfigError(name, "there are at least 2 classes, and an example of each", n=n, classes=count)
+    if not 0 <= noise < math.inf:
+        raise ConfigError(name, "noise is 0 or more, and finite", noise=noise)
+    label = np.arange(n) % count
+    u = uniform(Key(seed, f"plane/{name}"), (n,)).astype(np.float64)
+    exact = np.stack(place(label, u), axis=1)  # (N, 2)
+    x = (exact + normal(Key(seed, f"plane/{name}/noise"), (n, 2), 0.0, noise)).astype(np.float32)
+    order = permutation(Key(seed, f"plane/{name}/order"), n)
+    return Dataset(x[order], label[order].astype(np.int64), tuple(classes), name, white=1.0)

@@ -1,0 +1,52 @@
+"""What the models of images share: the check of the image, and the row of numbers that the windows leave of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from xpnet import nn
+from xpnet.errors import ShapeError
+
+__all__ = ["classifier", "image", "row_length"]
+
+
+def image(model: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return H, W, C of one image; ShapeError where the shape is none."""
+    if len(shape) != 3 or min(shape) < 1:
+        raise ShapeError(model, "one example is (H, W, C), each >= 1", "use mlp for other data", shape=shape)
+    return shape[0], shape[1], shape[2]
+
+
+def row_length(layers: Mapping[str, nn.Module], shape: tuple[int, ...]) -> int:
+    """Count the numbers that layers make of one image; ShapeError where a window does not fit any more."""
+    features = nn.Sequential(**layers)
+    try:
+        return math.prod(features.cost(shape).output)
+    except ShapeError as error:
+        layer = dict(features.modules()).get(error.where)
+        if layer is not None and not error.path:  # as of an error on call: path (what it is of)
+            error.path, error.where = error.where, type(layer).__name__
+        raise
+
+
+def classifier(layers: Mapping[str, nn.Module], shape: tuple[int, ...], classes: int, hidden: int) -> nn.Sequential:
+    """End a model as AlexNet and VGG do: two layers of hidden neurons, half of them dropped in training, and K scores.
+
+    Args:
+        layers: what comes before, by name, of images.
+        shape: one image, (H, W, C).
+        classes: K.
+        hidden: neurons of each of the two layers.
+    """
+    return nn.Sequential(
+        **layers,
+        flatten=nn.Flatten(),
+        fc6=nn.Linear(row_length(layers, shape), hidden),
+        relu6=nn.ReLU(),
+        drop6=nn.Dropout(0.5),
+        fc7=nn.Linear(hidden, hidden),
+        relu7=nn.ReLU(),
+        drop7=nn.Dropout(0.5),
+        fc8=nn.Linear(hidden, classes, init=nn.zeros),
+    )
