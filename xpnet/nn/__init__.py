@@ -4,6 +4,7 @@ from xpnet.nn.activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Soft
 from xpnet.nn.collapse import collapse
 from xpnet.nn.container import Residual, Sequential
 from xpnet.nn.conv import Conv2d
+from xpnet.nn.cost import Cost
 from xpnet.nn.initializers import (
     Initializer,
     constant,
@@ -26,11 +27,12 @@ from xpnet.nn.loss import (
     perceptron_loss,
     softmax_cross_entropy,
 )
-from xpnet.nn.module import Buffer, Cost, Module, Parameter, Stage, State, watch
+from xpnet.nn.module import Module, Stage, watch
 from xpnet.nn.normalization import BatchNorm, Dropout, LayerNorm, LocalResponseNorm
 from xpnet.nn.pad import PadChannels
 from xpnet.nn.perceptron import Perceptron
 from xpnet.nn.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from xpnet.nn.state import Buffer, Parameter, State
 
 __all__ = [
     "GELU",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from xpnet import ops
 from xpnet.autograd import Tensor, apply
 from xpnet.errors import ConfigError
-from xpnet.nn.module import Cost, Module
+from xpnet.nn.cost import Cost
+from xpnet.nn.module import Module
 
 __all__ = ["GELU", "LeakyReLU", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh"]
 

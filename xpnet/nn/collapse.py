@@ -14,9 +14,10 @@ from xpnet.nn.container import Residual, Sequential
 from xpnet.nn.conv import Conv2d
 from xpnet.nn.fold import Form, fewest, fold, form_of, keeps_zeros, settle
 from xpnet.nn.linear import Flatten, Linear
-from xpnet.nn.module import Module, State
+from xpnet.nn.module import Module
 from xpnet.nn.normalization import BatchNorm, Dropout, LayerNorm
 from xpnet.nn.pool import GlobalAvgPool2d
+from xpnet.nn.state import State
 
 __all__ = ["collapse"]
 

@@ -8,7 +8,8 @@ from typing import Any
 from xpnet.autograd import Tensor
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn.activation import Activation
-from xpnet.nn.module import Cost, Module, Stage, watching
+from xpnet.nn.cost import Cost
+from xpnet.nn.module import Module, Stage, watching
 
 __all__ = ["Residual", "Sequential"]
 

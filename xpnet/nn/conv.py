@@ -7,8 +7,10 @@ import math
 from xpnet import ops
 from xpnet.autograd import Tensor, apply
 from xpnet.errors import ConfigError, ShapeError
+from xpnet.nn.cost import Cost, rank
 from xpnet.nn.initializers import Initializer, he_normal, zeros
-from xpnet.nn.module import Cost, Module, Parameter, rank
+from xpnet.nn.module import Module
+from xpnet.nn.state import Parameter
 from xpnet.ops.checks import pair
 from xpnet.ops.windows import out_size
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from xpnet.nn.conv import Conv2d
 from xpnet.nn.linear import Linear
-from xpnet.nn.module import Module, State
+from xpnet.nn.module import Module
 from xpnet.nn.normalization import BatchNorm
+from xpnet.nn.state import State
 
 __all__ = ["Form", "fewest", "fold", "form_of", "keeps_zeros", "settle", "then"]
 

@@ -10,8 +10,10 @@ from xpnet import ops
 from xpnet.autograd import Tensor, apply
 from xpnet.backend import Array, namespace
 from xpnet.errors import ConfigError, ShapeError, nearest
+from xpnet.nn.cost import Cost
 from xpnet.nn.initializers import Initializer, he_normal, zeros
-from xpnet.nn.module import Cost, Module, Parameter
+from xpnet.nn.module import Module
+from xpnet.nn.state import Parameter
 from xpnet.random import Key
 
 __all__ = ["Flatten", "Linear"]

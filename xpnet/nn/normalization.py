@@ -8,8 +8,10 @@ from xpnet import ops, random
 from xpnet.autograd import Tensor, apply
 from xpnet.backend import backend_of
 from xpnet.errors import ConfigError, ShapeError
+from xpnet.nn.cost import Cost, rank
 from xpnet.nn.initializers import ones, zeros
-from xpnet.nn.module import Buffer, Cost, Module, Parameter, rank
+from xpnet.nn.module import Module
+from xpnet.nn.state import Buffer, Parameter
 
 __all__ = ["BatchNorm", "Dropout", "LayerNorm", "LocalResponseNorm"]
 

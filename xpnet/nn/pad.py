@@ -6,7 +6,8 @@ from xpnet import ops
 from xpnet.autograd import Tensor, apply
 from xpnet.backend import backend_of
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.nn.module import Cost, Module
+from xpnet.nn.cost import Cost
+from xpnet.nn.module import Module
 
 __all__ = ["PadChannels"]
 

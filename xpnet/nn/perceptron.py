@@ -10,8 +10,10 @@ from xpnet import ops
 from xpnet.autograd import Tensor, apply
 from xpnet.backend import Array, backend_of, namespace
 from xpnet.errors import ConfigError, DataError, ShapeError
+from xpnet.nn.cost import Cost
 from xpnet.nn.initializers import zeros
-from xpnet.nn.module import Cost, Module, Parameter
+from xpnet.nn.module import Module
+from xpnet.nn.state import Parameter
 
 __all__ = ["Perceptron"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from xpnet import ops
 from xpnet.autograd import Tensor, apply
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.nn.module import Cost, Module, rank
+from xpnet.nn.cost import Cost, rank
+from xpnet.nn.module import Module
 from xpnet.ops.checks import pair
 from xpnet.ops.windows import out_size
 

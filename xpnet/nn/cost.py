@@ -1,0 +1,39 @@
+"""What layers cost, as shapes alone tell it."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from xpnet.errors import ShapeError
+
+__all__ = ["Cost", "rank"]
+
+
+class Cost(NamedTuple):
+    """What a layer costs for one example.
+
+    Args:
+        output: the output's shape.
+        macs: multiply-adds forward.
+        saved: numbers kept for the backward pass.
+        keeps: which of those are the layer's own input ("x") and output ("y"), which its neighbours may keep too and
+            which then lie in memory once; "=" says that the output is the input, in another shape.
+    """
+
+    output: tuple[int, ...]
+    macs: int
+    saved: int
+    keeps: str = ""
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], output: tuple[int, ...], macs: int = 0, keeps: str = "") -> Cost:
+        """Make the cost of a layer that turns one shape into another and keeps nothing but its input or output."""
+        saved = math.prod(shape) * ("x" in keeps) + math.prod(output) * ("y" in keeps)
+        return cls(output, macs, saved, keeps)
+
+
+def rank(layer: str, shape: tuple[int, ...], letters: str) -> None:
+    """Raise ShapeError unless one example's shape has as many sizes as there are letters, as in "H, W, C"."""
+    if len(shape) != letters.count(",") + 1:
+        raise ShapeError(layer, f"the input of one example is ({letters})", shape=shape)
