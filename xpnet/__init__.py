@@ -22,7 +22,7 @@ from xpnet.backend import Backend, get_backend, namespace, register_backend, use
 from xpnet.errors import XpnetError
 
 if TYPE_CHECKING:
-    from xpnet import data, errors, models, nn, ops, optim, random, train
+    from xpnet import data, errors, models, nn, ops, optim, random, train, viz
     from xpnet.autograd import Tensor, apply, backward, gradcheck, no_grad
 
 __version__ = "0.1.0"
@@ -47,6 +47,7 @@ __all__ = [
     "register_backend",
     "train",
     "use_backend",
+    "viz",
 ]
 
 _FROM_AUTOGRAD = ("Tensor", "apply", "backward", "gradcheck", "no_grad")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from xpnet.errors import XpnetError
 
@@ -25,6 +26,24 @@ DataDir = Annotated[str | None, typer.Option(help="Folder of the data files; XPN
 BackendName = Annotated[str | None, typer.Option("--backend", help="numpy, cupy, torch, jax or a registered one.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="End standard output with one JSON object.")]
+ModelOrRun = Annotated[str, typer.Argument(metavar="MODEL|RUN", help="{models}, or the folder of a run.")]
+Input = Annotated[str | None, typer.Option(metavar="HxWxC", help="Another input than its own; HxW keeps the channels.")]
+
+
+class _NamesAll(typer.core.TyperCommand):
+    """A command whose help names what {models}, {datasets} and {optimizers} stand for; they are loaded only then."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from xpnet.data import DATASETS
+        from xpnet.models import MODELS
+        from xpnet.optim import OPTIMIZERS
+
+        names = {"{models}": MODELS, "{datasets}": DATASETS, "{optimizers}": OPTIMIZERS}
+        for parameter in self.params:
+            for place, those in names.items():
+                if text := getattr(parameter, "help", None):
+                    parameter.help = text.replace(place, ", ".join(those))  # pyright: ignore[reportAttributeAccessIssue]
+        super().format_help(ctx, formatter)
 
 
 def main() -> None:
@@ -83,20 +102,18 @@ def _loading() -> Iterator[Callable[[int, int], None]]:
             bar.stop()
 
 
-@app.command()
+@app.command(cls=_NamesAll)
 def train(
-    model: Annotated[str | None, typer.Argument(help="perceptron, softmax, mlp, lenet5 or cnn (the default).")] = None,
+    model: Annotated[str | None, typer.Argument(help="{models}; cnn by default.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="digits (the default), mnist, fashion-mnist, cifar10, a folder or an .npz file.")
+        str | None, typer.Option(help="{datasets}, a folder of images or an .npz file; digits by default.")
     ] = None,
     data_dir: DataDir = None,
     backend: BackendName = None,
     device: Device = None,
     epochs: Annotated[int | None, typer.Option(help="How often to go through the training set.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples a step; by default 64, 32 for small sets.")] = None,
-    optimizer: Annotated[
-        str | None, typer.Option(help="sgd, momentum, nesterov, rmsprop, adagrad, adam or adamw.")
-    ] = None,
+    optimizer: Annotated[str | None, typer.Option(help="{optimizers}; by default the model's own.")] = None,
     lr: Annotated[
         float | None, typer.Option(help="Highest learning rate; by default what suits model and optimizer.")
     ] = None,
@@ -201,6 +218,40 @@ def predict(
         _print(f"{r['image']}: " + ", ".join(chances))
     if as_json:
         _print(json.dumps(results))
+
+
+@app.command(cls=_NamesAll)
+def summary(
+    model_or_run: ModelOrRun,
+    input: Input = None,
+    batch: Annotated[int, typer.Option(metavar="N", help="Examples that are kept for training at once.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Count parameters, multiply-adds and memory of each layer."""
+    from xpnet.train.describe import summarize_model
+
+    title, found = summarize_model(model_or_run, input, batch)
+    _print(f"{title}\n\n{found}")
+    if as_json:
+        _print(json.dumps({"model": title, **found.to_json()}))
+
+
+@app.command(cls=_NamesAll)
+def draw(
+    model_or_run: ModelOrRun,
+    style: Annotated[
+        str, typer.Option(metavar="blocks|volumes", help="A column of layers, or boxes in three dimensions.")
+    ] = "blocks",
+    input: Input = None,
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", help="FILE.svg, .png or .pdf; MODEL-STYLE.svg by default.")
+    ] = None,
+) -> None:
+    """Draw a model into a file."""
+    from xpnet.train.describe import draw_model
+
+    title, path = draw_model(model_or_run, style, input, out)
+    _print(f"{title} drawn in {path}, {path.stat().st_size / 1000:,.0f} kB")
 
 
 @app.command()

@@ -1,0 +1,204 @@
+"""Decision boundaries: the plane in the colours of the classes that a model says, and the examples over it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpnet.autograd import Tensor, no_grad
+from xpnet.backend import backend_of
+from xpnet.data import Dataset, from_arrays
+from xpnet.errors import ConfigError, ShapeError
+from xpnet.nn import Module
+from xpnet.viz.canvas import PALETTE, panels
+
+__all__ = ["decision_boundary"]
+
+_MARKERS = "o^sDvP*X<>"  # one a class besides the colour
+_SURE, _UNSURE, _PLAIN = 0.45, 0.05, 0.28  # how strong the colour of the plane is
+
+
+def decision_boundary(
+    predict: Any,
+    data: Dataset | tuple[Any, Any],
+    ax: Any = None,
+    *,
+    lines: Module | None = None,
+    title: str | None = None,
+    resolution: int = 200,
+    legend: bool = True,
+) -> Any:
+    """Draw what a classifier says of each place in the plane, over it the examples, each class with its own marker.
+
+    Where scores are given, the colour fades to white as the probability of the best class (of scores their softmax, or
+    sigmoid) nears that of a guess.
+
+    Args:
+        predict: a Trainer, a Perceptron, any Module that gives scores (N, K) or one sum (N, 1), or a function; it gets
+            places (N, 2), float32, on the host, and returns scores or probabilities (N, K), or class numbers (N,).
+        data: a Dataset of samples (N, 2), or arrays (x, y).
+        ax: a matplotlib axes to draw on; a new figure by default.
+        lines: a Perceptron or Linear of 2 features: where each neuron's sum is 0 a line is drawn, and an arrow to the
+            side where it is above.
+        title: written above.
+        resolution: places asked along the longer side, >= 2.
+        legend: whether to name the classes: beside a new figure's axes, within one that is given.
+    Returns: the matplotlib figure.
+    Raises:
+        ShapeError: samples are not (N, 2), or what predict returns or lines holds is of another shape.
+        ConfigError: predict or resolution is something else, or matplotlib is not installed.
+    Cost: one forward pass of up to resolution^2 places, and one transfer to the host.
+    """
+    data = data if isinstance(data, Dataset) else from_arrays(*data)
+    if data.shape != (2,):
+        raise ShapeError("decision_boundary", "samples are (N, 2)", x=data.x.shape)
+    if resolution < 2:
+        raise ConfigError("decision_boundary", "resolution >= 2", resolution=resolution)
+    weights = None if lines is None else _weights(lines)
+    low, high = _view(data.x)
+    width, height = high - low
+    columns, rows = (max(2, round(resolution * float(side / max(width, height)))) for side in (width, height))
+    across, up = np.meshgrid(np.linspace(low[0], high[0], columns), np.linspace(low[1], high[1], rows))
+    said, strength = _answers(predict, np.stack([across.ravel(), up.ravel()], axis=1).astype(np.float32))
+
+    tall = 4.4 * min(1.4, max(0.4, float(height / width))) + (0.9 if title else 0.6)
+    figure, axes = panels(ax, size=((6.4 if legend else 5.2) + (0.0 if weights is None else 0.9), tall))
+    beside = legend and ax is None
+    if ax is None:
+        figure.set_layout_engine("compressed")  # made for axes of a fixed aspect
+    ax = axes[0, 0]
+    colours = _colours(max(int(said.max()) + 1, len(data.classes), 0 if weights is None else len(weights)))
+    tint = 1.0 - strength[:, None] * (1.0 - colours[said])  # (rows*columns, 3)
+    extent = (low[0], high[0], low[1], high[1])
+    ax.imshow(tint.reshape(rows, columns, 3), extent=extent, origin="lower", interpolation="bilinear")
+    _draw_examples(ax, data, colours)
+    if weights is not None:
+        _draw_lines(ax, weights, colours, low, high)
+    ax.set(xlim=extent[:2], ylim=extent[2:], xlabel="x₁", ylabel="x₂", aspect="equal")
+    if title:
+        ax.set_title(title, fontsize=10)
+    if beside:
+        figure.legend(loc="outside right upper", frameon=False, fontsize=9, markerscale=1.5)
+    elif legend:
+        ax.legend(loc="best", framealpha=0.85, fontsize=8)
+    return figure
+
+
+def _view(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The corners of what is shown: all examples, and a margin."""
+    low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
+    margin = 0.1 * float((high - low).max()) or 1.0
+    return low - margin, high + margin
+
+
+def _answers(predict: Any, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The class said at each place, and how strongly to colour it."""
+    found = _on_host(_ask(predict, places))
+    if found.ndim not in (1, 2) or found.shape[0] != len(places) or 0 in found.shape:
+        rule = "predict gives scores (N, K) or class numbers (N,)"
+        raise ShapeError("decision_boundary", rule, N=len(places), result=found.shape)
+    if found.ndim == 1:
+        said = found.astype(np.int64)
+        if (said != found).any() or said.min() < 0:
+            odd = found[(said != found) | (said < 0)][0]
+            raise ShapeError("decision_boundary", "class numbers (N,) are 0, 1, 2, ...", value=odd)
+        return said, np.full(len(said), _PLAIN)
+    scores = found.astype(np.float64)
+    if scores.shape[1] == 1:
+        scores = np.concatenate([np.zeros_like(scores), scores], axis=1)  # the softmax of (0, s) is the sigmoid of s
+    best, guess = scores.max(axis=1), 1.0 / scores.shape[1]
+    if scores.min() >= 0.0 and np.allclose(scores.sum(axis=1), 1.0, atol=1e-3):
+        chance = best
+    else:
+        chance = 1.0 / np.exp(scores - best[:, None]).sum(axis=1)
+    sure = np.nan_to_num((chance - guess) / (1.0 - guess))
+    return np.argmax(scores, axis=1), _UNSURE + (_SURE - _UNSURE) * sure
+
+
+def _ask(predict: Any, places: np.ndarray) -> Any:
+    if isinstance(getattr(predict, "model", None), Module):  # a Trainer, whose batches would each be a transfer
+        return predict.predict(places, batch_size=len(places))
+    if hasattr(predict, "predict"):
+        return predict.predict(places)
+    if isinstance(predict, Module):
+        return _run(predict, places)
+    if not callable(predict):
+        rule = "predict is a Trainer, a Module or a function"
+        raise ConfigError("decision_boundary", rule, predict=type(predict).__name__)
+    return predict(places)
+
+
+def _run(model: Module, places: np.ndarray) -> Tensor:
+    """What a model gives in inference; it is left in the mode it was in."""
+    was, dtype = model.training, next((s.dtype_ for s in model.states().values()), "float32")
+    model.eval()
+    try:
+        with no_grad():
+            return model(Tensor(model.backend.from_numpy(places.astype(dtype))))
+    finally:
+        model.train(was)
+
+
+def _on_host(found: Any) -> np.ndarray:
+    if isinstance(found, Tensor):
+        return found.numpy()
+    return found if isinstance(found, np.ndarray) else backend_of(found).to_numpy(found)
+
+
+def _weights(layer: Any) -> np.ndarray:
+    """Weights and bias of each neuron of a Perceptron or Linear: (K, 3)."""
+    weight = getattr(layer, "weight", None)
+    w = np.zeros((0, 0)) if weight is None else weight.numpy().astype(np.float64)
+    wide = 3 if getattr(layer, "augmented", False) else 2
+    if w.ndim != 2 or w.shape[1] != wide:
+        rule = "lines are of a Perceptron or Linear of 2 features"
+        raise ShapeError("decision_boundary", rule, lines=type(layer).__name__, weight=w.shape)
+    if wide == 3:
+        return w
+    b = np.zeros(len(w)) if layer.bias is None else layer.bias.numpy().astype(np.float64)
+    return np.concatenate([w, b[:, None]], axis=1)
+
+
+def _colours(count: int) -> np.ndarray:
+    from matplotlib.colors import to_rgb
+
+    return np.asarray([to_rgb(PALETTE[k % len(PALETTE)]) for k in range(count)])  # (K, 3)
+
+
+def _draw_examples(ax: Any, data: Dataset, colours: np.ndarray) -> None:
+    size = min(45.0, max(14.0, 14000.0 / len(data)))
+    for k, name in enumerate(data.classes):
+        ax.scatter(
+            *data.x[data.y == k].T,
+            s=size,
+            marker=_MARKERS[k % len(_MARKERS)],
+            color=[colours[k]],
+            edgecolors="white",
+            linewidths=0.5,
+            label=f"class {name}" if name.isdigit() else name,
+            zorder=3,
+        )
+
+
+def _draw_lines(ax: Any, weights: np.ndarray, colours: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+    """Draw each neuron's line, black where there is only one, and an arrow to the side where its sum is above 0."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patheffects import Normal, Stroke
+
+    outline = [Stroke(linewidth=3.5, foreground="white"), Normal()]
+    middle, length = (low + high) / 2, 0.09 * float((high - low).max())
+    for k, (*w, b) in enumerate(weights):
+        w, colour = np.asarray(w), "black" if len(weights) == 1 else colours[k]
+        if not w.any():
+            continue  # the sum is one number everywhere
+        normal = w / np.linalg.norm(w)
+        foot = middle - (middle @ w + b) / (w @ w) * w  # the point of the line that is nearest to the middle
+        along = foot + np.asarray([-normal[1], normal[0]])
+        ax.axline(foot, along, color=colour, linewidth=1.8, path_effects=outline, zorder=4)
+        if ((low < foot) & (foot < high)).all():
+            arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0}
+            ax.annotate("", foot + length * normal, foot, arrowprops=arrow, zorder=4)
+    if weights[:, :2].any():
+        colour, label = ("black", "sum = 0") if len(weights) == 1 else ("0.4", "a neuron's sum = 0")
+        ax.add_line(Line2D([], [], color=colour, label=label))

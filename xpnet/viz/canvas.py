@@ -1,0 +1,88 @@
+"""Where pictures are drawn: figures, panels in the place of an axes, files, and colours that all readers tell apart."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.errors import ConfigError, nearest
+
+__all__ = ["FORMATS", "PALETTE", "check_format", "need_matplotlib", "panels", "save"]
+
+# Okabe and Ito (2008): colours told apart with any kind of colour vision, the strongest first.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+
+FORMATS = ("svg", "png", "pdf")
+
+
+def need_matplotlib() -> None:
+    """Raise ConfigError, with the command that installs it, where matplotlib is missing."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            "viz", "pictures need matplotlib, which is not installed", "pip install 'xpnet[viz]'", error=error
+        ) from error
+
+
+def panels(
+    ax: Any = None, rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 4.0), **ratios: Any
+) -> tuple[Any, np.ndarray]:
+    """Make room for a picture of rows x columns panels.
+
+    Args:
+        ax: a matplotlib axes: a single panel is drawn on it, several take its place; None: a new figure.
+        rows, columns: how many panels, >= 1.
+        size: width and height of a new figure, inches.
+        ratios: width_ratios and height_ratios of the panels.
+    Returns:
+        The figure, and its axes, (rows, columns).
+    Raises:
+        ConfigError: matplotlib is not installed, or an axes that several panels should replace is in no grid.
+    """
+    need_matplotlib()
+    from matplotlib.figure import Figure
+
+    if ax is None:
+        figure = Figure(figsize=size, layout="constrained")
+        return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=ratios)
+    figure = ax.figure
+    if rows == columns == 1:
+        return figure, np.array([[ax]], dtype=object)
+    place = ax.get_subplotspec()
+    if place is None:
+        raise ConfigError("viz", "an axes for several panels is one of a grid", "make it by subplots()", ax=ax)
+    ax.remove()
+    grid = place.subgridspec(rows, columns, **ratios)
+    axes = [[figure.add_subplot(grid[i, j]) for j in range(columns)] for i in range(rows)]
+    return figure, np.array(axes, dtype=object)
+
+
+def check_format(path: str | Path) -> str:
+    """Return the format that a file's ending names, one of FORMATS; ConfigError for any other."""
+    kind = Path(path).suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        hint = nearest(kind, FORMATS)
+        raise ConfigError("-o", "the file's ending is a format that is known", hint, file=repr(str(path)))
+    return kind
+
+
+def save(figure: Any, path: str | Path, *, dpi: int = 150) -> None:
+    """Write a figure to a file, whose ending says the format; text in an SVG stays text.
+
+    Args:
+        figure: a matplotlib figure.
+        path: a file in a folder that exists; written in one piece, or not at all.
+        dpi: dots an inch of a PNG.
+    Raises:
+        ConfigError: the ending is none of FORMATS.
+    """
+    from matplotlib import rc_context
+
+    kind, content = check_format(path), io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "xpnet"}):  # the salt makes ids, and so files, repeat
+        figure.savefig(content, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
+    Path(path).write_bytes(content.getvalue())
