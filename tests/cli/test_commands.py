@@ -46,12 +46,14 @@ def test_the_last_line_is_one_json_object_with_the_promised_keys(run, here):
     assert run.json["images_per_second"] == pytest.approx(2 * 1437 / run.json["seconds"], rel=0.05)
 
 
-def test_a_run_is_a_folder_of_four_files(run, here):
-    names = {"checkpoint.safetensors", "config.json", "metrics.jsonl"} | ({"curves.png"} if HAS_MATPLOTLIB else set())
+def test_a_run_is_a_folder_of_five_files(run, here):
+    names = {"checkpoint.safetensors", "config.json", "metrics.jsonl"}
+    names |= {"curves.png", "report.html"} if HAS_MATPLOTLIB else set()
     assert {p.name for p in (here / "run").iterdir()} == names
     assert len((here / "run" / "metrics.jsonl").read_text().splitlines()) == 2
     if HAS_MATPLOTLIB:
         assert (here / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+        assert "report: run/report.html" in run.out
 
 
 def test_without_json_the_output_is_for_people_and_errors_are_elsewhere(xpnet):

@@ -79,7 +79,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_nothing_is_lost(here, xpnet):
     done = json.loads(last)["epochs"]
     assert 2 <= done < many
     assert epochs(here / "run") == list(range(1, done + 1))
-    assert {p.suffix for p in (here / "run").iterdir()} <= {".safetensors", ".json", ".jsonl", ".png"}
+    assert {p.suffix for p in (here / "run").iterdir()} <= {".safetensors", ".json", ".jsonl", ".png", ".html"}
 
     resumed = xpnet("train", resume="run", epochs=done + 1, json=True)
     straight = xpnet("train", "mlp", epochs=done + 1, out="straight", json=True)

@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from matplotlib.figure import Figure
+
 from xpnet.viz.curves import curves, save_curves
 
 HISTORY = [
@@ -60,15 +62,33 @@ def test_without_a_test_set_only_the_training_loss_is_drawn():
     left, right = curves([{"epoch": 1, "train_loss": 2.0}, {"epoch": 2, "train_loss": 1.0}]).axes
     assert len(left.get_lines()) == 1
     assert not right.get_lines()
+    assert [text.get_text() for text in right.texts] == ["no test set"]
 
 
-def test_curves_are_drawn_on_axes_that_are_given():
-    from matplotlib.figure import Figure
-
+def test_curves_take_the_place_of_an_axes_that_is_given():
     figure = Figure()
-    axes = figure.subplots(2)
-    assert curves(HISTORY, axes) is figure
-    assert len(axes[0].get_lines()) == 2
+    _, below = figure.subplots(2)
+    assert curves(HISTORY, below) is figure
+    assert below not in figure.axes
+    _, left, right = figure.axes
+    assert [len(ax.get_lines()) for ax in (left, right)] == [2, 1]
+    assert left.get_position().y1 < figure.axes[0].get_position().y0
+
+
+def test_of_one_epoch_only_that_is_named():
+    for ax in curves(HISTORY[:1]).axes:
+        assert ax.get_xticks().tolist() == [1]
+
+
+def test_the_loss_is_written_in_plain_numbers_also_within_a_decade():
+    for history in (HISTORY, [{"epoch": 1, "train_loss": 0.39}, {"epoch": 2, "train_loss": 0.31}]):
+        figure = curves(history)
+        figure.draw_without_rendering()
+        axis = figure.axes[0].yaxis
+        low, high = sorted(axis.get_view_interval())
+        labels = [t.label1.get_text() for t in axis.get_major_ticks() if low <= t.get_loc() <= high]
+        assert len(labels) >= 2
+        assert all(float(text) > 0 for text in labels)
 
 
 @pytest.mark.parametrize("history", [HISTORY, HISTORY[:1], HISTORY * 40], ids=["three", "one", "many"])

@@ -2,6 +2,7 @@
 
 from xpnet.train.callbacks import BestCheckpoint, Callback, EarlyStopping, JsonLines, Progress, SaveCheckpoint
 from xpnet.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from xpnet.train.gradient_flow import GradientFlow
 from xpnet.train.metrics import LossMeter, accuracy, confusion_matrix, top_k_accuracy
 from xpnet.train.run import RunConfig, evaluate_run, open_run, predict_run, train_run
 from xpnet.train.step import EagerStep
@@ -13,6 +14,7 @@ __all__ = [
     "Checkpoint",
     "EagerStep",
     "EarlyStopping",
+    "GradientFlow",
     "JsonLines",
     "LossMeter",
     "Progress",

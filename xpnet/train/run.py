@@ -4,6 +4,7 @@
     RUN/config.json              what was asked for
     RUN/metrics.jsonl            a line an epoch
     RUN/curves.png               the same as a picture, where matplotlib is installed
+    RUN/report.html              the run on one page, likewise; see viz.report
 
 Everything is checked before the folder is made.
 """
@@ -172,7 +173,7 @@ def train_run(
     seconds = time.perf_counter() - began
     if not trainer.history and not trainer.interrupted:
         SaveCheckpoint(folder, meta).on_epoch(trainer, {})
-    _draw_curves(folder, trainer.history, announce)
+    _draw(folder, trainer, (train, test), config, announce)
     last = trainer.history[-1] if trainer.history else {}
     images = (trainer.epoch - seen) * len(train)
     return {
@@ -195,7 +196,7 @@ def train_run(
 def _trainer(config: RunConfig, backend: Backend, train: Dataset) -> tuple[Trainer, RunConfig]:
     """Make the trainer, and name the rate in the configuration if the optimizer's own default was taken."""
     recipe = models.recipe(config.model)
-    model = recipe.build(train.shape, len(train.classes)).to(backend).initialize(config.seed)
+    model = models.build(config.model, train.shape, len(train.classes)).to(backend).initialize(config.seed)
     optimizer = make_optimizer(
         config.optimizer or recipe.optimizer, model.parameters(), config.lr, weight_decay=recipe.weight_decay
     )
@@ -223,15 +224,39 @@ def _new_folder(out: str | Path | None, config: RunConfig) -> Path:
     return folder
 
 
-def _draw_curves(folder: Path, history: list[dict[str, Any]], announce: Callable[[str], None]) -> None:
-    if not history:
+def _draw(
+    folder: Path,
+    trainer: Trainer,
+    sets: tuple[Dataset, Dataset],
+    config: RunConfig,
+    announce: Callable[[str], None],
+) -> None:
+    """Draw the curves and the report of what is done, also after an interruption; a failure is said, and no more."""
+    if not trainer.history:
         return
     if importlib.util.find_spec("matplotlib") is None:
-        announce("no curves.png without matplotlib: pip install 'xpnet[viz]'")
+        announce("no curves.png and no report.html without matplotlib: pip install 'xpnet[viz]'")
         return
+    from xpnet import viz
     from xpnet.viz.curves import save_curves
 
-    save_curves(history, folder / "curves.png")
+    train, test = sets
+    size = "x".join(map(str, train.shape)) + (" numbers" if len(train.shape) == 1 else "")
+    note = f"{len(train):,} training and {len(test):,} test examples of {size} in {len(train.classes)} classes."
+    if trainer.interrupted:
+        note += f" Interrupted after {trainer.epoch} of {trainer.epochs} epochs: the figures are those of that moment."
+    asked = {name.replace("_", " "): value for name, value in dataclasses.asdict(config).items()}
+    path = folder / "curves.png"
+    try:
+        save_curves(trainer.history, path)
+        path = folder / "report.html"
+        title = f"{config.model} on {train.name}"
+        page = viz.report(trainer, test, title=title, note=note, configuration=asked)
+        write_atomically(path, page.encode())
+    except Exception as error:  # everything else is saved: a picture is no reason to fail
+        announce(f"no {path.name}: {type(error).__name__}: {error}".replace("\n", " "))
+        return
+    announce(f"report: {path}")
 
 
 def open_run(run: str | Path, backend: str | Backend | None = None) -> tuple[Trainer, dict[str, Any]]:
@@ -248,7 +273,7 @@ def open_run(run: str | Path, backend: str | Backend | None = None) -> tuple[Tra
             str(run), "a run's checkpoint names its model", "train with xpnet train", missing=repr(missing[0])
         )
     recipe = models.recipe(meta["model_name"])
-    model = recipe.build(tuple(meta["shape"]), len(meta["classes"])).to(get_backend(backend))
+    model = models.build(meta["model_name"], tuple(meta["shape"]), len(meta["classes"])).to(get_backend(backend))
     checkpoint.restore(model)
     scale = meta.get("normalize")
     normalize = datasets.Normalize.from_json(scale) if scale else None

@@ -6,25 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xpnet.viz.canvas import PALETTE, panels
+
 __all__ = ["curves", "save_curves"]
 
-_TRAIN, _TEST = "#0072B2", "#D55E00"  # blue and vermilion of Okabe and Ito, told apart by all readers
+_TRAIN, _TEST = PALETTE[:2]
 
 
-def curves(history: Sequence[dict[str, Any]], axes: Any = None) -> Any:
+def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Any:
     """Draw the loss at the left and the test accuracy at the right.
 
     Args:
         history: what Trainer.fit returns.
-        axes: two matplotlib axes to draw on; new ones by default.
-    Returns: the matplotlib figure.
+        ax: a matplotlib axes, of a grid, whose place the two take; a new figure by default.
+    Returns: the matplotlib Figure.
+    Raises:
+        ConfigError: matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    figure, axes = panels(ax, 1, 2, (9.0, 3.6))
+    from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-    if axes is None:
-        axes = Figure(figsize=(9, 3.6), layout="constrained").subplots(1, 2)
-    left, right = axes
+    left, right = axes[0]
     epochs = [r["epoch"] for r in history]
     tested = [r for r in history if r.get("test_accuracy") is not None]
     left.plot(epochs, [r["train_loss"] for r in history], color=_TRAIN, marker=".", label="training")
@@ -33,17 +35,22 @@ def curves(history: Sequence[dict[str, Any]], axes: Any = None) -> Any:
         right.plot([r["epoch"] for r in tested], [r["test_accuracy"] for r in tested], color=_TEST, marker=".")
         last = tested[-1]
         right.set_title(f"test accuracy: {last['test_accuracy']:.2%} after epoch {last['epoch']}", fontsize=10)
+    else:
+        right.text(0.5, 0.5, "no test set", ha="center", va="center", transform=right.transAxes, color="0.4")
     left.set_title("loss", fontsize=10)
     if all(r[name] > 0 for name in ("train_loss", "test_loss") for r in history if r.get(name) is not None):
         left.set_yscale("log")  # the perceptron's loss may be 0
+        left.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        left.yaxis.set_major_formatter("{x:g}")
+        left.yaxis.set_minor_formatter(NullFormatter())
     left.legend(frameon=False)
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
-    for ax in axes:
+    for ax in (left, right):
         ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True) if len(epochs) > 1 else FixedLocator(epochs))
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25)
-    return left.figure
+    return figure
 
 
 def save_curves(history: Sequence[dict[str, Any]], path: str | Path) -> None:

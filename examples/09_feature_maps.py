@@ -1,0 +1,74 @@
+"""Feature maps: what a convolutional network looks for, and where it finds it.
+
+Each neuron of a convolution learns a filter; slid over the image, it gives a map that is large where the image is like
+the filter. Four looks into one network: filters, maps, what all layers give, and the pixels that the answer hangs on.
+Notes: "Convolution Neural Networks", "Convolution Layer".
+"""
+
+import numpy as np
+from arguments import parse
+
+from xpnet import data, nn, viz
+from xpnet.autograd import Tensor, no_grad
+from xpnet.optim import SGD
+from xpnet.train import Trainer
+
+options = parse(__doc__)
+train, test = data.load("digits")
+if options.quick:
+    train, test = train.take(range(1280)), test.take(range(64))
+model = nn.Sequential(
+    conv1=nn.Conv2d(1, 12, 3, padding=1),
+    relu1=nn.ReLU(),
+    pool1=nn.MaxPool2d(2),
+    conv2=nn.Conv2d(12, 24, 3, padding=1),
+    relu2=nn.ReLU(),
+    pool2=nn.MaxPool2d(2),
+    flatten=nn.Flatten(),
+    scores=nn.Linear(96, 10),
+).to(options.backend)
+trainer = Trainer(model, SGD(model.parameters(), lr=0.03, momentum=0.9))
+trainer.fit(train, test, epochs=3 if options.quick else 15, batch_size=64 if options.quick else 32)
+accuracy = trainer.history[-1]["test_accuracy"]
+image = test.x[int(np.flatnonzero(test.y == 3)[0])]
+
+
+def picture():
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 8.4), layout="constrained")
+    axes = figure.subplots(2, 2)
+    viz.filters(trainer, "conv1", ax=axes[0, 0])
+    viz.feature_maps(trainer, image, "relu1", ax=axes[0, 1])
+    viz.activations(trainer, test.x[:64], ax=axes[1, 0])
+    viz.saliency(trainer, image, ax=axes[1, 1])
+    return figure
+
+
+def given(x):
+    """What each layer gives of images (N, H, W, C), on the host."""
+    batch = Tensor(trainer.normalize(model.backend.from_numpy(x)))
+    with no_grad(), nn.watch() as seen:
+        model.eval()(batch)
+    return {path: y.numpy() for path, y in seen.items()} | {"image": batch.numpy()}
+
+
+options.save(picture)
+
+# A map is the filter slid over the image: at its brightest place, filter and pixels multiplied and summed
+layers = given(image[None])
+maps, weights = layers["conv1"][0], model.conv1.weight.numpy()  # (8, 8, 12), (12, 3, 3, 1)
+i, j, f = np.unravel_index(np.argmax(maps), maps.shape)
+padded = np.pad(layers["image"][0], ((1, 1), (1, 1), (0, 0)))
+by_hand = np.sum(padded[i : i + 3, j : j + 3] * weights[f]) + model.conv1.bias.numpy()[f]
+assert abs(maps[i, j, f] - by_hand) < 1e-4 * abs(by_hand)
+print(f"filter {f} answers most at row {i}, column {j}: {maps[i, j, f]:.3f}, by hand {by_hand:.3f}")
+
+# ReLU keeps what is like the filter, and says 0 to the rest
+zeros = np.mean(layers["relu1"] == 0)
+assert 0.2 < zeros < 0.9
+assert np.array_equal(layers["relu1"], np.maximum(layers["conv1"], 0))
+print(f"after ReLU {zeros:.0%} of the first layer's numbers are 0; test accuracy {accuracy:.1%}")
+assert accuracy > (0.8 if options.quick else 0.95)
+print("Notice: the filters are edges and spots in several directions, which nobody designed. Each map is bright where")
+print("the digit has that edge; ReLU leaves only that. The score hangs on few pixels, most of them beside the strokes.")

@@ -1,0 +1,127 @@
+"""What a classifier takes for what, and the examples that it is most wrong about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xpnet.data import Dataset
+from xpnet.errors import ConfigError, ShapeError
+from xpnet.viz.canvas import PALETTE, panels
+from xpnet.viz.predicting import host
+from xpnet.viz.tiles import mosaic, pixels
+
+__all__ = ["confusion", "mistakes"]
+
+_NUMBERED = 20  # classes up to which the counts are written
+
+
+def confusion(counts: Any, classes: Sequence[str] | None = None, ax: Any = None) -> Any:
+    """Draw how often each class (a row) is taken for each (a column).
+
+    Right answers are blue, wrong ones vermilion, the stronger the larger their share of the row, by its square root, so
+    that rare confusions are seen too. Up to 20 classes counts are written, and at the right each row's share of right
+    answers.
+
+    Args:
+        counts: (K, K): entry [i, j] counts examples of class i taken for class j; Trainer.evaluate(...)["confusion"].
+        classes: the K names; by default their numbers.
+        ax: a matplotlib axes to draw on; a new figure by default.
+    Returns: the matplotlib Figure.
+    Raises:
+        ShapeError: counts is not (K, K), or classes are not K. ConfigError: matplotlib is not installed.
+    """
+    counts = host(counts)
+    k = len(counts) if counts.ndim else 0
+    names = [str(i) for i in range(k)] if classes is None else [_short(c) for c in classes]
+    if counts.shape != (k, k) or len(names) != k or not k:
+        raise ShapeError("confusion", "counts is (K, K), with K classes", counts=counts.shape, classes=len(names))
+    inner = min(7.5, max(2.2, 0.42 * k)) if k <= _NUMBERED else 5.5  # inches, without names and titles
+    figure, axes = panels(ax, size=(inner + 2.4, inner + 1.9))
+    ax = axes[0, 0]
+    share = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    strength = np.sqrt(share)[..., np.newaxis]  # (K, K, 1)
+    full = np.where(np.eye(k, dtype=bool)[..., np.newaxis], _rgb(PALETTE[0]), _rgb(PALETTE[1]))
+    ax.imshow(1.0 - strength * (1.0 - full), interpolation="nearest")
+    each = -(-k // 25)
+    turned = {"rotation": 90} if 0.09 * max(map(len, names)) > each * inner / k else {}
+    size = 9 if k <= 12 else 8 if k <= 25 else 7
+    ax.set_xticks(range(0, k, each), names[::each], fontsize=size, **turned)
+    ax.set_yticks(range(0, k, each), names[::each], fontsize=size)
+    ax.set_xlabel("taken for")
+    ax.set_ylabel("true class")
+    right, total = int(np.trace(counts)), int(counts.sum())
+    ax.set_title(f"{right:,} of {total:,} right, {right / max(1, total):.2%}", fontsize=10)
+    ax.tick_params(length=0)
+    ax.spines[:].set_linewidth(0.5)
+    if k <= _NUMBERED:
+        _number(ax, counts, share, 9 if k <= 12 else 7)
+    return figure
+
+
+def mistakes(scores: Any, data: Dataset, ax: Any = None, *, count: int = 12) -> Any:
+    """Draw the images that a classifier is most surely wrong about, each with its true class and the one said.
+
+    Args:
+        scores: (N, K), of the set's examples in their order; Trainer.evaluate(...)["scores"].
+        data: the set: images (N, H, W, C), labels, names of classes.
+        ax: a matplotlib axes to draw on; a new figure by default.
+        count: how many at most, >= 1.
+    Returns: the matplotlib Figure: the mistakes of the highest probability (softmax of the scores), the surest first.
+    Raises:
+        ShapeError: scores are not (N, K), or the set is not of images. ConfigError: count is out of range, or
+            matplotlib is not installed.
+    """
+    scores = host(scores).astype(np.float64)
+    if count < 1:
+        raise ConfigError("mistakes", "count >= 1", count=count)
+    if scores.ndim != 2 or len(scores) != len(data) or scores.shape[1] < len(data.classes):
+        raise ShapeError("mistakes", "scores is (N, K)", scores=scores.shape, N=len(data), K=len(data.classes))
+    if len(data.shape) != 3:
+        raise ShapeError("mistakes", "the set is of images (H, W, C)", shape=data.shape)
+    said = np.argmax(scores, axis=1)
+    chances = np.exp(scores - scores.max(axis=1, keepdims=True))
+    sure = 1.0 / chances.sum(axis=1)  # the highest score's share, whose own term is 1
+    wrong = np.flatnonzero(said != data.y)
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
+    if not len(worst):
+        figure, axes = panels(ax, size=(6.4, 1.0))
+        axes[0, 0].text(0.5, 0.5, f"no mistakes among {len(data):,} examples", ha="center", va="center")
+        axes[0, 0].set_axis_off()
+        return figure
+    names = [_short(c, 12) for c in data.classes]
+    labels = [f"true: {names[data.y[i]]}\nsaid: {names[said[i]]}, {sure[i]:.0%}" for i in worst]
+    images = np.stack([pixels(data.x[i], data.white) for i in worst])
+    if images.ndim == 3:
+        images = images[..., np.newaxis].repeat(3, axis=3)  # (n, H, W, 3)
+    rows = -(-len(worst) // 6)
+    columns = -(-len(worst) // rows)
+    figure, axes = panels(ax, size=(1.35 * columns, 1.35 * rows * (data.shape[0] / data.shape[1] + 0.47)))
+    mosaic(axes[0, 0], images, columns, labels, lines=2)
+    return figure
+
+
+def _number(ax: Any, counts: np.ndarray, share: np.ndarray, size: int) -> None:
+    """Write the counts into their cells, and each row's share of right answers beside it."""
+    for (i, j), n in np.ndenumerate(counts):
+        if n:
+            dark = share[i, j] > 0.35
+            cell = ax.text(j, i, str(n), ha="center", va="center", fontsize=size, color="white" if dark else "black")
+            cell.set_in_layout(False)  # it is within the axes, and measuring all of them takes long
+    for i, row in enumerate(counts):
+        text = f"{share[i, i]:.0%}" if row.sum() else "none"
+        ax.annotate(text, (1.0, i), (5, 0), xycoords=ax.get_yaxis_transform(), textcoords="offset points",
+                    va="center", fontsize=size, color="0.35")  # fmt: skip
+
+
+def _rgb(colour: str) -> np.ndarray:
+    return np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+
+
+def _short(name: str, longest: int = 18) -> str:
+    """A class's name on one line, shortened in the middle where it is long; no letter is taken for a formula."""
+    name = " ".join(str(name).split()).replace("$", r"\$")
+    half = longest // 2
+    return name if len(name) <= longest else f"{name[:half]}…{name[1 - half :]}"

@@ -1,0 +1,141 @@
+"""Run a model for a picture: as it predicts, and leaving it as it was."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from xpnet.autograd import Tensor, backward, no_grad
+from xpnet.backend import Array, backend_of
+from xpnet.errors import ConfigError, ShapeError, nearest
+from xpnet.nn import Module, watch
+
+__all__ = [
+    "Scale",
+    "Subject",
+    "as_it_predicts",
+    "host",
+    "layer_name",
+    "one_of",
+    "outputs",
+    "prepared",
+    "single_image",
+    "slope",
+    "unpack",
+]
+
+Subject = Any  # a Module, or a Trainer, which is a floor above
+Scale = Callable[[Array], Array] | None
+
+
+def unpack(subject: Subject, normalize: Scale = None) -> tuple[Module, Scale]:
+    """Take the model, and how data is normalized, out of what a picture is asked of.
+
+    Args:
+        subject: a Module, or a Trainer (or whatever has a ``model`` and a ``normalize``).
+        normalize: takes the place of the trainer's.
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(subject, Module):
+        return subject, normalize
+    model = getattr(subject, "model", None)
+    if not isinstance(model, Module):
+        raise ConfigError("viz", "the model is a Module or a Trainer", model=type(subject).__name__)
+    return model, normalize or getattr(subject, "normalize", None)
+
+
+def host(values: Any) -> np.ndarray:
+    """Bring a Tensor, an array of any library, or a list to the host."""
+    if isinstance(values, Tensor):
+        return values.numpy()
+    if isinstance(values, np.ndarray | list | tuple):
+        return np.asarray(values)
+    return backend_of(values).to_numpy(values)
+
+
+def prepared(model: Module, x: np.ndarray, normalize: Scale) -> Array:
+    """Move examples (N, ...) to the model's backend, normalized, in the model's dtype."""
+    backend = model.backend
+    state = next(iter(model.states().values()), None)
+    dtype = getattr(backend.xp, "float32" if state is None else state.dtype_)
+    batch = backend.from_numpy(np.ascontiguousarray(x))
+    return backend.xp.astype(normalize(batch) if normalize else batch, dtype, copy=False)
+
+
+@contextlib.contextmanager
+def as_it_predicts(model: Module) -> Iterator[None]:
+    """Switch a model to inference for a with-block; after it each layer is in the mode that it was in."""
+    modes = [(layer, layer.training) for _, layer in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for layer, mode in modes:
+            object.__setattr__(layer, "training", mode)
+
+
+def outputs(model: Module, x: Array) -> dict[str, Array]:
+    """Run a model on x (N, ...) without a tape, and return what each layer gave, by layer_name, in order of calls."""
+    layers = dict(model.modules())
+    with as_it_predicts(model), no_grad(), watch() as seen:
+        model(Tensor(x))
+    return {layer_name(path, layers[path]): y.data for path, y in seen.items() if isinstance(y, Tensor)}
+
+
+def slope(model: Module, x: Array, label: int | None) -> tuple[Array, Array]:
+    """Differentiate one score of each example by the example, and by nothing else.
+
+    Args:
+        model: gives scores (N, K).
+        x: examples, (N, ...), on the model's backend.
+        label: whose score, 0 .. K-1; None: the highest of each example.
+    Returns: scores (N, K), and the gradient, shaped like x.
+    Raises:
+        ShapeError: the model gives other than a score a class. ConfigError: label is outside 0 .. K-1.
+    """
+    leaf, parameters = Tensor(x, requires_grad=True), [p for p in model.parameters() if p.requires_grad]
+    try:
+        for p in parameters:
+            p.requires_grad = False
+        with as_it_predicts(model):
+            scores = model(leaf)
+        if scores.ndim != 2:
+            raise ShapeError("saliency", "the model gives scores (N, K)", scores=scores.shape)
+        if label is not None and not 0 <= label < scores.shape[1]:
+            raise ConfigError("saliency", "label is in 0 .. K-1", label=label, K=scores.shape[1])
+        xp, device = model.backend.xp, scores.data.device
+        best = xp.argmax(scores.data, axis=1, keepdims=True) if label is None else label  # (N, 1), or one number
+        classes = xp.expand_dims(xp.arange(scores.shape[1], dtype=xp.int64, device=device), axis=0)  # (1, K)
+        chosen = xp.broadcast_to(xp.astype(classes == best, scores.dtype), scores.shape)
+        return scores.data, backward(scores, chosen)[leaf]
+    finally:
+        for p in parameters:
+            p.requires_grad = True
+
+
+def layer_name(path: str, layer: Module) -> str:
+    """Call a layer by its path; a model that is one layer, by its kind."""
+    return path or type(layer).__name__
+
+
+def one_of(where: str, layer: str, names: Sequence[str], kind: str) -> str:
+    """Return the layer if it is among names; ConfigError with the nearest and the list where it is not."""
+    if layer in names:
+        return layer
+    if not names:
+        raise ConfigError(where, f"the model has {kind}", layer=repr(layer), layers="none of that kind")
+    hint, every = nearest(layer, names), ", ".join(names)
+    do = f"{hint} They are {every}" if hint.startswith("did") else f"choose one of {every}"
+    raise ConfigError(where, f"the layer is one of {kind}", do, layer=repr(layer))
+
+
+def single_image(where: str, image: Any) -> np.ndarray:
+    """Return one image (H, W, C) as an array; a ShapeError names what else it was."""
+    image = host(image)
+    if image.ndim != 3:
+        raise ShapeError(where, "the image is one, (H, W, C), as the data set has it", image=image.shape)
+    return image

@@ -1,0 +1,203 @@
+"""The report of a training run: one HTML file with its pictures inside."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Backend
+from xpnet.data import Dataset
+from xpnet.errors import XpnetError
+from xpnet.nn import Module
+from xpnet.viz import page
+from xpnet.viz.boundary import decision_boundary
+from xpnet.viz.canvas import need_matplotlib
+from xpnet.viz.confusion import confusion, mistakes
+from xpnet.viz.curves import curves
+from xpnet.viz.kinds import kind_text
+from xpnet.viz.predicting import Subject
+from xpnet.viz.summary import summarize
+from xpnet.viz.volumes import volumes
+
+__all__ = ["report", "write_report"]
+
+_WORST = 12
+
+
+def report(
+    trainer: Subject,
+    test: Dataset | None = None,
+    *,
+    title: str = "",
+    note: str = "",
+    configuration: Mapping[str, Any] | None = None,
+) -> str:
+    """Describe a trained model in one page of HTML: how it learned, what it confuses, how it is built.
+
+    The page holds the outcome, the curves, the confusion matrix, the worst mistakes (of images) or the decision
+    boundary (of points in the plane), the drawing of its layers and their table, the configuration, and what it was
+    run on. It needs no network and no scripts, is bright or dark as the reader likes it, and can be printed.
+
+    Args:
+        trainer: a Trainer that has trained; its model is evaluated on the test set.
+        test: the test set; without one, only the curves are drawn and the layers are not listed.
+        title: the heading; by default the model's class and the set's name.
+        note: a sentence below the heading.
+        configuration: what was asked for, by name.
+    Returns: the page. A part that cannot be drawn is replaced by a line that says why.
+    Raises:
+        ConfigError: matplotlib is not installed.
+    Cost: an evaluation, and about a second of drawing.
+    """
+    need_matplotlib()
+    model: Module = trainer.model
+    figures = trainer.evaluate(test) if test is not None else {}
+    name = title or f"{type(model).__name__} on {test.name if test is not None else 'data without a test set'}"
+    parts = [page.text(note) if note else "", page.tiles(_outcome(trainer, figures))]
+    if trainer.history:
+        parts.append(_part("How it learned", lambda: _curves(trainer.history)))
+    if test is not None:
+        parts.append(_part("What it takes for what", lambda: _confusion(figures["confusion"], test.classes)))
+        if len(test.shape) == 3:
+            parts.append(_part("What it is most wrong about", lambda: _mistakes(figures["scores"], test)))
+        if test.shape == (2,):
+            parts.append(_part("What it says of the plane", lambda: _boundary(trainer, test)))
+        parts.append(_part("Its drawing", lambda: _drawing(model, test.shape, name)))
+    sides = [
+        page.section("Configuration", page.pairs(configuration or {})),
+        page.section("Environment", page.pairs(_environment(model.backend))),
+    ]
+    parts.append('<div class="sides">\n' + "\n".join(filter(None, sides)) + "\n</div>")
+    if test is not None:  # last, as the table of a deep network is long
+        parts.append(_part("Its layers", lambda: _layers(model, test.shape), long=True))
+    return page.page(name, parts)
+
+
+def write_report(path: str | Path, trainer: Subject, test: Dataset | None = None, **options: Any) -> None:
+    """Write a report to a file; arguments as report takes them."""
+    content = report(trainer, test, **options)
+    Path(path).write_text(content, encoding="utf-8")
+
+
+def _part(heading: str, make: Callable[[], list[str]], long: bool = False) -> str:
+    """A section, or a line that says why it could not be made."""
+    try:
+        return page.section(heading, *make(), long=long)
+    except XpnetError as error:
+        return page.section(heading, page.text(f"Not drawn: {error}"))
+    except Exception as error:  # of a user's layer, or of matplotlib: the rest of the page is worth having
+        return page.section(heading, page.text(f"Not drawn: {type(error).__name__}: {error}"))
+
+
+def _outcome(trainer: Any, figures: Mapping[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if figures:
+        found["test accuracy"] = f"{figures['accuracy']:.2%}"
+        if figures["top5_accuracy"] is not None and figures["scores"].shape[1] > 10:
+            found["among the first 5"] = f"{figures['top5_accuracy']:.2%}"
+        found["test loss"] = f"{figures['loss']:.4f}"
+    if trainer.history:
+        found["training loss"] = f"{trainer.history[-1]['train_loss']:.4f}"
+        found["epochs"] = f"{trainer.epoch}"
+        found["time"] = _time(sum(record["seconds"] for record in trainer.history))
+    found["parameters"] = f"{trainer.model.parameter_count:,}"
+    return found
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _curves(history: list[dict[str, Any]]) -> list[str]:
+    last = history[-1]
+    alt = f"Training loss from {history[0]['train_loss']:.4f} to {last['train_loss']:.4f}, epochs: {len(history)}"
+    if last.get("test_accuracy") is not None:
+        alt += f"; test accuracy {last['test_accuracy']:.2%} at the end"
+    return [page.figure(curves(history), alt)]
+
+
+def _confusion(counts: np.ndarray, classes: tuple[str, ...]) -> list[str]:
+    k = len(classes)
+    counts = counts[:k, :k]
+    wrong = counts * (1 - np.eye(k, dtype=counts.dtype))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:5]
+    often = [(int(wrong.flat[i]), *divmod(int(i), k)) for i in order if wrong.flat[i]]
+    words = ", ".join(f"{classes[i]} taken for {classes[j]} ({n:,})" for n, i, j in often) or "nothing"
+    alt = f"Confusion matrix: {int(np.trace(counts)):,} of {int(counts.sum()):,} right"
+    kind = "svg" if k <= 20 else "png"  # many cells are pixels
+    return [page.figure(confusion(counts, classes), alt, kind), page.text(f"Most often confused: {words}.")]
+
+
+def _mistakes(scores: np.ndarray, test: Dataset) -> list[str]:
+    wrong = int(np.sum(np.argmax(scores, axis=1) != test.y))
+    if not wrong:
+        return [page.text(f"Nothing: all {len(test):,} test examples are right.")]
+    shown = min(wrong, _WORST)
+    which = "the surest first" if shown == wrong else f"here the {shown} that it is surest of"
+    words = f"{wrong:,} of {len(test):,} test examples are wrong, {which}."
+    alt = f"The {shown} test images with the surest wrong answers, each with its true class and the one said"
+    return [page.text(words), page.figure(mistakes(scores, test, count=_WORST), alt, "png")]
+
+
+def _boundary(trainer: Any, test: Dataset) -> list[str]:
+    alt = "The plane in the colours of the classes that the model says, and the test examples over it"
+    return [page.figure(decision_boundary(trainer, test), alt, "png")]
+
+
+def _layers(model: Module, shape: tuple[int, ...]) -> list[str]:
+    found = summarize(model, shape)
+    images = any(layer.receptive_field for layer in found.layers)
+    head = ("layer", "kind", "output", "parameters", "multiply-adds", "kept, bytes", *["sees"] * images)
+    rows = [
+        (
+            layer.name,
+            ", ".join(kind_text(layer.kind, layer.details)),
+            _size(layer.output),
+            *(f"{n:,}" if n else "-" for n in (layer.parameters, layer.macs, layer.saved_bytes)),
+            *[_size(layer.receptive_field or ())] * images,
+        )
+        for layer in found.layers
+    ]
+    total = ("total", "", _size(found.output), f"{found.parameters:,}", f"{found.macs:,}", f"{found.saved_bytes:,}")
+    words = f"For one example of {_words(shape)}. Kept: what the backward pass needs."
+    words += " Sees: the part of the image that one output number depends on." * images
+    return [page.text(words), page.table(head, rows, (*total, *[""] * images), numbers=(3, 4, 5))]
+
+
+def _drawing(model: Module, shape: tuple[int, ...], title: str) -> list[str]:
+    alt = f"The layers of the model as volumes, from the input {_size(shape)} to the output"
+    return [page.figure(volumes(model, shape, title=title), alt, larger=1.25)]
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    return _size(shape) if len(shape) > 1 else f"{_size(shape)} numbers"
+
+
+def _environment(backend: Backend) -> dict[str, Any]:
+    """What the model is on, and the versions of what it ran with."""
+    import importlib.metadata  # slow to load
+
+    try:
+        version = importlib.metadata.version("xpnet")
+    except importlib.metadata.PackageNotFoundError:
+        version = "not installed"
+    library = getattr(backend.xp, "__version__", None)
+    return {
+        "backend": backend.spec,
+        "xpnet": version,
+        "Python": platform.python_version(),
+        "NumPy": np.__version__,
+        backend.name: None if backend.name == "numpy" else library,
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
