@@ -1,0 +1,91 @@
+"""Composition: layers of perceptrons on layers of perceptrons, each a function of what the one before gives.
+
+A neuron of the first hidden layer tells one side of a line from the other. One of the next weighs lines and draws a
+curve, and so on, until a line separates what no line separates in the plane. What a layer gives must have as many
+numbers as the next one takes.
+Notes: "Composition", "Hidden Layer".
+"""
+
+import numpy as np
+from arguments import parse
+
+from xpnet import data, get_backend, nn, optim, viz
+from xpnet.errors import ShapeError
+from xpnet.train import Trainer
+
+options = parse(__doc__)
+backend = get_backend(options.backend)
+train, test = data.spirals(n=1000).split(0.8)
+
+
+def network(gives, takes):
+    """Layers of 8, `gives`, 2 and 2 neurons, the last two for `takes` and 2 numbers."""
+    hidden = {"hidden1": nn.Linear(2, 8), "tanh1": nn.Tanh(), "hidden2": nn.Linear(8, gives), "tanh2": nn.Tanh()}
+    last = {"hidden3": nn.Linear(takes, 2), "tanh3": nn.Tanh(), "scores": nn.Linear(2, 2)}
+    return nn.Sequential(**hidden, **last).to(options.backend).eval()
+
+
+def features(points):
+    """What each layer of the model gives for points of the plane (N, 2), on the host."""
+    with nn.watch() as seen:
+        model(backend.from_numpy(points.astype(np.float32)))
+    return {"the plane": points} | {name: y.numpy() for name, y in seen.items()}
+
+
+def divided(x, y):
+    """The share of examples on their side of the best line, by least squares."""
+    wide = np.hstack([x, np.ones((len(x), 1))])
+    sums = wide @ np.linalg.lstsq(wide, 2.0 * y - 1, rcond=None)[0]
+    return float(np.mean((sums > 0) == y))
+
+
+def picture():
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.4, 6.8), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(2.6, 4))
+    side = np.linspace(-2.4, 2.4, 121)
+    over = features(np.stack(np.meshgrid(side, side), axis=2).reshape(-1, 2))
+    above.suptitle("what each neuron gives over the plane: red +1, white 0, blue -1", fontsize=10)
+    for layer, axes in enumerate(above.subplots(2, 8), 1):
+        axes[0].set_ylabel(f"tanh{layer}")
+        for ax, neuron in zip(axes, over[f"tanh{layer}"].T, strict=True):
+            ax.imshow(neuron.reshape(121, 121), cmap="RdBu_r", vmin=-1, vmax=1, origin="lower")
+            ax.set(xticks=[], yticks=[])
+    left, right = below.subplots(1, 2)
+    viz.decision_boundary(model, test, left, title="the plane, as the network divides it", legend=False)
+    bent = over["tanh3"].reshape(121, 121, 2)
+    for i in range(0, 121, 6):  # the lines of a grid in the plane
+        for line in (bent[i], bent[:, i]):
+            right.plot(*line.T, color="0.8", lw=0.6, zorder=0)
+    for label, (colour, marker) in enumerate((("#0072B2", "o"), ("#D55E00", "^"))):
+        points = features(test.x[test.y == label])["tanh3"]
+        right.scatter(*points.T, s=16, color=colour, marker=marker, label=f"spiral {label}")
+    (a, b), c = -np.diff(model.scores.weight.numpy(), axis=0)[0], -np.diff(model.scores.bias.numpy())[0]
+    right.plot([-1.1, 1.1], [(1.1 * a - c) / b, (-1.1 * a - c) / b], color="0.2")  # both scores are equal
+    right.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), xlabel="neuron 0", ylabel="neuron 1", aspect="equal")
+    right.set_title("the plane and the points as tanh3 gives them: a line is enough", fontsize=10)
+    right.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return figure
+
+
+try:
+    network(gives=8, takes=10)(backend.from_numpy(test.x))
+    raise SystemExit("a layer took 8 numbers for 10")
+except ShapeError as error:
+    print(f"hidden2 gives 8 numbers, hidden3 takes 10:\n    {error}")
+
+model = network(gives=8, takes=8)
+trainer = Trainer(model, optim.Adam(model.parameters(), lr=0.01))
+trainer.fit(train, epochs=20 if options.quick else 60, batch_size=80)
+accuracy = trainer.evaluate(test)["accuracy"]
+options.save(picture)
+print("a line, fitted to what comes out of each layer, divides the spirals so well:")
+known = features(train.x)
+share = {name: divided(known[name], train.y) for name in ("the plane", "hidden1", "tanh1", "tanh2", "tanh3")}
+for name, value in share.items():
+    print(f"    {name:12}{value:6.1%}")
+assert np.isclose(share["hidden1"], share["the plane"], atol=0.01)
+assert share["the plane"] < 0.8 < 0.95 < min(accuracy, share["tanh3"])
+print("Notice: sums of the two numbers, hidden1, are no better than the numbers; the bend of tanh1 is what helps. Each")
+print(f"layer begins where the last one ended, and together they are right on {accuracy:.1%} of new points.")

@@ -1,0 +1,87 @@
+"""Convolution against correlation: the same sums, with the filter turned by 180 degrees.
+
+Neural networks slide the filter as it is, which mathematics calls correlation; Conv2d(flip=True) turns it first, which
+is convolution. Each filter is learned, so nothing is lost: the one network learns the other's filters, turned.
+Notes: "Convolution Layer".
+"""
+
+import time
+
+import numpy as np
+from arguments import parse
+
+from xpnet import data, get_backend, nn, ops, optim, random
+from xpnet.train import Trainer
+
+options = parse(__doc__)
+backend = get_backend(options.backend)
+train, _ = data.load("digits")
+train = train.take(range(512)) if options.quick else train  # whole batches: jax compiles each call for each shape
+
+
+def slide(image, filter, flip):
+    """The feature map of one filter on one image."""
+    x, w = (backend.from_numpy(a.astype(np.float32)[None, :, :, None]) for a in (image, filter))
+    y, _ = ops.conv2d(x, w, padding=1, flip=flip)  # (1, H, W, 1)
+    return backend.to_numpy(y)[0, :, :, 0]
+
+
+point = np.zeros((7, 7))
+point[3, 3] = 1.0  # one bright pixel shows what is done to the filter
+digit = train.x[2, :, :, 0] / 16.0  # a three
+flag = np.asarray([[1.0, 1.0, -1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+turned = flag[::-1, ::-1]
+
+for image in (point, digit):
+    assert np.allclose(slide(image, flag, flip=True), slide(image, turned, flip=False), atol=1e-5)
+assert np.allclose(slide(point, flag, flip=True)[2:5, 2:5], flag)
+assert np.allclose(slide(point, flag, flip=False)[2:5, 2:5], turned)
+
+
+def picture():
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 5.2), layout="constrained")
+    for row, image, name in zip(figure.subplots(2, 4), (point, digit), ("one bright pixel", "a digit"), strict=True):
+        shown = {name: image, "the filter": flag}
+        shown["correlation (flip=False)"] = slide(image, flag, flip=False)
+        shown["convolution (flip=True)"] = slide(image, flag, flip=True)
+        for ax, (title, values) in zip(row, shown.items(), strict=True):
+            ax.imshow(values, cmap="RdBu_r", vmin=-np.abs(values).max(), vmax=np.abs(values).max())
+            ax.set(title=title, xticks=[], yticks=[])
+    figure.suptitle("red: above 0, blue: below 0, white: 0", fontsize=10)
+    return figure
+
+
+def milliseconds(turns):
+    """The median time of a forward pass, of correlation and of convolution, measured in turn."""
+    x, w = (backend.from_numpy(random.normal(random.Key(0, "speed"), s)) for s in ((64, 28, 28, 1), (8, 5, 5, 1)))
+    taken = {False: [], True: []}
+    for _ in range(turns + 1):
+        for flip, times in taken.items():
+            began = time.perf_counter()
+            ops.conv2d(x, w, flip=flip)
+            backend.synchronize()
+            times.append(1e3 * (time.perf_counter() - began))
+    return [np.median(times[1:]) for times in taken.values()]  # without the first, a warm-up
+
+
+def learned(flip):
+    """Train a small network whose filters begin turned if it convolves; return them as they are slid, and the loss."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, flip=flip), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10, init=nn.zeros))
+    turn = (slice(None), *[slice(None, None, -1 if flip else 1)] * 2)  # (F, KH, KW, C): rows and columns
+    begin = model.state_dict()
+    model.load_state_dict(begin | {"0.weight": begin["0.weight"][turn]})
+    trainer = Trainer(model.to(options.backend), optim.SGD(model.parameters(), lr=0.05))
+    history = trainer.fit(train, epochs=1 if options.quick else 5, batch_size=128)
+    return model.state_dict()["0.weight"][turn], history[-1]["train_loss"]
+
+
+options.save(picture)
+plain, flipped = milliseconds(turns=3 if options.quick else 50)
+print(f"64 images 28x28, 8 filters 5x5: correlation {plain:.2f} ms, convolution {flipped:.2f} ms")
+(correlated, a), (convolved, b) = learned(False), learned(True)
+assert np.allclose(correlated, convolved, atol=1e-3)
+print(f"training loss: correlation {a:.4f}, convolution {b:.4f}")
+print("Notice: on a bright pixel convolution stamps the filter, correlation stamps it turned by half a turn. From one")
+print("start both networks learned to slide the same filters: the choice is one of names, and of a little time.")

@@ -1,0 +1,79 @@
+"""Local response normalization: a loud neuron quietens its neighbours.
+
+The neighbours are the same pixel's other channels (inter-channel, AlexNet's) or the pixels about it in its own channel
+(intra-channel). Papers and libraries also differ in whether alpha multiplies the sum of squares or their average; the
+same alpha then means two things. AlexNet's k = 2 and alpha = 1e-4 would show little, so here k = 1 and alpha = 1.
+Notes: "Local Response Normalization Layer".
+"""
+
+import itertools
+
+import numpy as np
+from arguments import parse
+
+from xpnet import get_backend, nn, random
+
+options = parse(__doc__)
+backend = get_backend(options.backend)
+K, ALPHA, BETA, SIZE = 1.0, 1.0, 0.75, 3
+CASES = list(itertools.product(("across", "within"), (False, True)))  # region, average
+
+x = random.uniform(random.Key(0, "texture"), (1, 9, 9, 7), 0.5, 0.7)  # (N, H, W, C): a faint texture, and
+x[0, 4, 4, 3] = 3.0  # one loud neuron in its middle
+
+normalized = {}
+for region, average in CASES:
+    layer = nn.LocalResponseNorm(SIZE, ALPHA, BETA, K, region=region, average=average)
+    normalized[region, average] = layer(backend.from_numpy(x)).numpy()
+
+
+def by_the_formula(region, average, i, j, c):
+    """One number of the output, neighbour by neighbour; neighbours outside the image count as 0."""
+    reach = range(-(SIZE // 2), SIZE // 2 + 1)
+    square = [(i + d, j + e, c) for d in reach for e in reach]
+    near = [(i, j, c + d) for d in reach] if region == "across" else square
+    inside = [n for n in near if all(0 <= at < size for at, size in zip(n, x.shape[1:], strict=True))]
+    s = sum(float(x[0][n]) ** 2 for n in inside)
+    return x[0, i, j, c] / (K + ALPHA * s / (len(near) if average else 1)) ** BETA
+
+
+for (region, average), y in normalized.items():
+    for i, j, c in np.ndindex(*x.shape[1:]):
+        assert abs(y[0, i, j, c] - by_the_formula(region, average, i, j, c)) < 1e-5
+
+
+def picture():
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch, Rectangle
+
+    figure = Figure(figsize=(9.6, 6), layout="constrained")
+    axes = figure.subplots(2, 3)
+    roles = {"#D55E00": "the loud neuron", "#E69F00": "its neighbours", "#0072B2": "others"}
+    loud, near, others = roles
+    titles = ("the input x", "alpha times the sum of squares", "alpha times their average")
+    for col, (title, average) in enumerate(zip(titles, (None, False, True), strict=True)):
+        across, within = (x if col == 0 else normalized[region, average] for region in ("across", "within"))
+        axes[0, col].bar(range(7), across[0, 4, 4, :], color=[others, others, near, loud, near, others, others])
+        axes[0, col].set(xlabel="channel, at the middle pixel", ylim=(0, 1.1 if col else 3.1))
+        axes[0, col].set_title(title, fontsize=11)
+        axes[0, col].spines[["top", "right"]].set_visible(False)
+        image = axes[1, col].imshow(within[0, :, :, 3], cmap="cividis", vmin=0, vmax=1.1)
+        axes[1, col].add_patch(Rectangle((2.5, 2.5), 3, 3, fill=False, edgecolor="#E69F00", linewidth=2))
+        axes[1, col].set(xticks=[], yticks=[], xlabel="pixels, of channel 3")
+    axes[0, 0].set_ylabel("across channels", fontsize=12)
+    axes[1, 0].set_ylabel("within a channel", fontsize=12)
+    axes[0, 1].legend(handles=[Patch(color=c, label=r) for c, r in roles.items()], frameon=False, loc="upper left")
+    figure.colorbar(image, ax=axes[1, :], extend="max")
+    figure.suptitle(
+        "y = x / (k + alpha * S) ** beta,  S over 3 channels or 3x3 pixels;  k = alpha = 1, beta = 0.75", fontsize=12
+    )
+    return figure
+
+
+options.save(picture)
+quiet = normalized["across", False][0, 4, 4, :] / x[0, 4, 4, :]
+assert quiet[2] < 0.3 * quiet[0]
+assert np.all(normalized["across", True] > normalized["across", False])
+print("share of x that is left, channel by channel at the middle pixel:", " ".join(f"{q:.2f}" for q in quiet))
+print("Notice: channels 2 and 4 keep less than channels 0 and 6, only because channel 3 beside them is loud. With the")
+print("average instead of the sum the same alpha does less: say which you mean when you copy one from a paper.")

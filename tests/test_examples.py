@@ -1,0 +1,230 @@
+"""The examples: each runs on each backend, holds what it asserts, draws a picture and ends by saying what to notice."""
+
+from __future__ import annotations
+
+import ast
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xpnet.backend import register_backend
+from xpnet.backend.registry import REGISTRY
+
+pytest.importorskip("matplotlib")
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = {path.stem: path for path in sorted((ROOT / "examples").glob("[0-9]*.py"))}
+PICTURES = ROOT / "examples" / "pictures"
+ROWS = ["numpy", "strict-2025.12", "torch", "jax", "cupy"]  # of the matrix; one strict row tells what they all would
+
+each_example = pytest.mark.parametrize("name", list(EXAMPLES))
+
+
+@pytest.fixture(autouse=True)
+def run(monkeypatch):
+    """Run an example in this process as a program; leave the backends as they were."""
+    strict = REGISTRY["array-api-strict"]
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+
+    def run_example(name: str, *arguments: object) -> None:
+        if "sklearn" in EXAMPLES[name].read_text():
+            pytest.importorskip("sklearn")
+        monkeypatch.setattr(sys, "argv", [str(EXAMPLES[name]), *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES[name]), run_name="__main__")
+
+    yield run_example
+    if REGISTRY.get("array-api-strict") is not strict:
+        register_backend("array-api-strict", strict.open, package=strict.package, install=strict.install)
+
+
+def parse(monkeypatch, *arguments: str):
+    """What examples/arguments.py makes of a command line."""
+    import arguments as module
+
+    monkeypatch.setattr(sys, "argv", ["09_some_example.py", *arguments])
+    return module.parse("An idea that is 100% clear.")
+
+
+def one_line(capsys) -> str:
+    """The one line that was printed on standard error, nothing being on standard output."""
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1, printed.err
+    return printed.err
+
+
+@each_example
+@pytest.mark.parametrize("backend", ROWS, indirect=True)
+def test_an_example_holds_what_it_asserts_draws_and_says_what_to_notice(
+    name, backend, run, tmp_path, capsys, monkeypatch
+):
+    drawn = []
+    if backend.name != "numpy":  # there the figure is made, but not turned into pixels, which takes as long again
+        save = "arguments.Options.save"
+        monkeypatch.setattr(save, lambda self, figure: drawn.append(figure() if callable(figure) else figure))
+    run(name, "--quick", "--backend", backend.name, "--device", backend.device_name, "--out", tmp_path)
+    said, notice, lesson = capsys.readouterr().out.rpartition("\nNotice: ")
+    assert said, "it prints what it did"
+    assert notice, "it says at the end what to notice"
+    assert 12 <= len(lesson.split()) <= 100
+    if backend.name == "numpy":
+        assert [file.name for file in tmp_path.iterdir()] == [f"{name}.png"]
+        check_picture(tmp_path / f"{name}.png")
+    else:
+        (figure,) = drawn
+        assert figure.axes
+
+
+def check_picture(path: Path) -> None:
+    """A PNG file of moderate size, with something on it."""
+    assert path.stat().st_size <= 100 * 1024
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert min(image.size) >= 200
+        colours, counts = np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0, return_counts=True)
+    assert len(colours) >= 10
+    assert counts.max() < 0.98 * counts.sum(), "the picture is not blank"
+
+
+@each_example
+def test_an_example_is_short_and_says_its_idea_first(name):
+    text = EXAMPLES[name].read_text()
+    assert text.count("\n") <= 100
+    idea = ast.get_docstring(ast.parse(text))
+    assert idea, "it begins with a docstring"
+    assert len(idea.split()) >= 12
+    assert "parse(__doc__" in text
+
+
+@each_example
+def test_an_example_explains_itself_and_takes_the_common_options(name, run, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(name, "--help")
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    for part in ("--backend", "--device", "--quick", "--out", ast.get_docstring(ast.parse(EXAMPLES[name].read_text()))):
+        assert part in printed
+
+
+@each_example
+def test_an_example_given_a_backend_that_does_not_exist_says_so_in_one_line(name, run, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(name, "--backend", "nunpy")
+    assert stopped.value.code == 2
+    assert one_line(capsys).startswith(f"{name}.py: get_backend: no such backend, got backend 'nunpy'; did you mean")
+
+
+def test_examples_are_numbered_without_gaps():
+    assert [int(name.partition("_")[0]) for name in EXAMPLES] == list(range(1, len(EXAMPLES) + 1))
+
+
+def test_the_gallery_holds_a_small_picture_of_every_example():
+    pictures = {path.stem: path.stat().st_size for path in PICTURES.glob("*.png")}
+    assert list(EXAMPLES) == sorted(pictures)
+    assert max(pictures.values()) <= 100 * 1024
+    assert sum(pictures.values()) <= 600 * 1024
+
+
+def test_an_example_runs_as_a_program_on_a_backend_that_only_the_examples_know(tmp_path):
+    pytest.importorskip("array_api_strict")
+    command = [
+        sys.executable,
+        "examples/10_pooling.py",
+        "--quick",
+        "--backend",
+        "array-api-strict",
+        "--device",
+        "device1",
+    ]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "new" / "folder")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"picture: {tmp_path / 'new' / 'folder' / '10_pooling.png'}\n" in done.stdout
+    assert (tmp_path / "new" / "folder" / "10_pooling.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "spec"),
+    [
+        ([], "cpu"),
+        (["--backend", "numpy"], "numpy"),
+        (["--device", "cpu"], "cpu"),
+        (["--backend", "numpy", "--device", "cpu"], "numpy:cpu"),
+    ],
+    ids=["nothing", "backend", "device", "both"],
+)
+def test_backend_and_device_are_put_together_as_xpnet_train_does(given, spec, monkeypatch):
+    options = parse(monkeypatch, *given)
+    assert options.backend == spec
+    assert not options.quick
+    assert options.path == Path("runs/examples/09_some_example.png")
+
+
+def test_help_prints_the_idea_as_it_is_written(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(monkeypatch, "--help")
+    assert stopped.value.code == 0
+    assert "An idea that is 100% clear.\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--backend", "array-api-strict:device7"], "array-api-strict has no such device, got device device7"),
+        (["--device", "cuda:99"], "get_backend: "),
+        (["--fast"], "unrecognized arguments: --fast"),
+        (["--out"], "argument --out: expected one argument"),
+        (["--qui"], "unrecognized arguments: --qui"),
+    ],
+    ids=["device", "no GPU", "option", "no folder", "abbreviation"],
+)
+def test_bad_input_is_one_line_and_exit_code_2(given, says, monkeypatch, capsys):
+    pytest.importorskip("array_api_strict")
+    monkeypatch.delitem(REGISTRY, "array-api-strict")  # the tests', so that the examples bring in their own
+    with pytest.raises(SystemExit) as stopped:
+        parse(monkeypatch, *given)
+    assert stopped.value.code == 2
+    line = one_line(capsys)
+    assert line.startswith("09_some_example.py: ")
+    assert says in line
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path):
+    from matplotlib.figure import Figure
+
+    (tmp_path / "taken").write_text("a file")
+    options = parse(monkeypatch, "--out", str(tmp_path / "taken"))
+    with pytest.raises(SystemExit) as stopped:
+        options.save(Figure())
+    assert stopped.value.code == 2
+    assert str(tmp_path / "taken") in one_line(capsys)
+
+
+def test_without_matplotlib_an_example_goes_on_and_names_the_command(monkeypatch, capsys, tmp_path):
+    options = parse(monkeypatch, "--out", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    options.save(lambda: pytest.fail("nothing is drawn"))
+    assert capsys.readouterr().out == "no picture without matplotlib: pip install 'xpnet[viz]'\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_package_that_it_needs_an_example_names_the_command(monkeypatch, capsys):
+    options = parse(monkeypatch)
+    options.needs("numpy", "pip install numpy")
+    with pytest.raises(SystemExit) as stopped:
+        options.needs("no_such_package", "pip install no-such-package")
+    assert stopped.value.code == 2
+    assert one_line(capsys) == (
+        "09_some_example.py: this example needs no_such_package, which is not installed; pip install no-such-package\n"
+    )
