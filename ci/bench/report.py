@@ -1,4 +1,7 @@
-"""What comes out: a row for each workload, batch and peer; the table and the JSON object."""
+"""What comes out of the benchmarks: tables for a reader, and the JSON object behind them.
+
+Of speed: a row for each workload, batch and peer. Of learning: a row for each network, with its runs' test errors.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import platform
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import fmean, median, quantiles
 from typing import Any
 
 from workloads import MEMORY_TARGETS, RATIO_TARGETS
@@ -98,6 +101,11 @@ def write_json(path: Path, rows: list[Row], versions: dict[str, str], load: floa
         "results": [{key: value for key, value in asdict(row).items() if key not in _TURNS} for row in rows],
         "turns": [{key: asdict(row)[key] for key in ("name", "batch", "peer", *_TURNS)} for row in rows],
     }
+    write_facts(path, facts)
+
+
+def write_facts(path: Path, facts: dict[str, Any]) -> None:
+    """Write one JSON object to a file, all of it or nothing."""
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(facts, indent=1) + "\n")
     os.replace(part, path)
@@ -120,10 +128,53 @@ def markdown(facts: dict[str, Any]) -> str:
         both = peaks.get("xpnet_peak_mb"), peaks.get("peer_peak_mb")
         cells.append("" if None in both else f"{both[0]:.0f} / {both[1]:.0f} MB")
         lines.append("| " + " | ".join(cells) + " |")
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    machine = facts["machine"]
+    machine, versions = facts["machine"], _versions(facts["versions"])
     lines += ["", f"{machine['cpu']}, {facts['cores']} cores, {machine['system']}, {facts['precision']}; {versions}."]
     return "\n".join(lines)
+
+
+def learned_markdown(facts: dict[str, Any]) -> str:
+    """Make the README's table of what networks learned: a row a network, in percent of the test images.
+
+    Args:
+        facts: the object that `run.py mnist --json` writes. Networks without a run are left out.
+    """
+    heads = ["network", "parameters", "test error, each seed", "mean", "LeCun et al. 1998", "ours has"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for network in facts["models"]:
+        runs = [run for run in facts["runs"] if run["model"] == network["model"]]
+        if not runs:
+            continue
+        cells = [network["title"], f"{runs[0]['parameters']:,}"]
+        cells += [", ".join(f"{run['test_error']:.2f}" for run in runs) + " %", f"{mean_error(runs):.2f} %"]
+        cells += [f"{network['published']} %, {network['published_row']}", network["ours"]]
+        lines.append("| " + " | ".join(cells) + " |")
+    machines = sorted({f"{run['machine']}; " + _versions(run["versions"]) for run in facts["runs"]})
+    lines += ["", ". ".join([*machines, f"Published: {facts['source']}"]) + "."]
+    return "\n".join(lines)
+
+
+def learned_verdicts(facts: dict[str, Any]) -> list[str]:
+    """Say of each network that ran what its mean error was to be at most, and whether it was."""
+    said = []
+    for network in facts["models"]:
+        runs = [run for run in facts["runs"] if run["model"] == network["model"]]
+        if runs:
+            met = "met" if mean_error(runs) <= network["goal"] else "MISSED"
+            seeds = f"{len(runs)} seed{'s' * (len(runs) > 1)}"
+            said.append(
+                f"{network['model']}: mean of {seeds} {mean_error(runs):.3f} %, at most {network['goal']:.2f} % {met}"
+            )
+    return said
+
+
+def mean_error(runs: list[dict[str, Any]]) -> float:
+    """The mean test error of runs, in percent, from their counts of wrong images."""
+    return fmean(100 * run["wrong"] / run["test_images"] for run in runs)
+
+
+def _versions(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def cores() -> int:

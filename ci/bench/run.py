@@ -1,7 +1,11 @@
-"""Time training steps of xpnet and of its peers.
+"""Time training steps of xpnet and of its peers; measure what networks learn of MNIST.
 
     .venv/bin/python ci/bench/run.py cpu                        every workload, against every peer that is installed
     .venv/bin/python ci/bench/run.py cpu --only lenet5-128 --peers torch --memory --json bench.json
+    .venv/bin/python ci/bench/run.py mnist --json mnist.json    every recipe of mnist.py, three seeds each
+    .venv/bin/python ci/bench/run.py table mnist.json           what either wrote, as the README's table
+
+mnist goes on where it was stopped: a run that the file holds is not repeated. Of cpu:
 
 A step is forward, loss, backward and an update by SGD with momentum, float32, on a batch that is in memory. Every
 library gets the same model, batch and learning rate, and its own default number of threads. Each runs in a process of
@@ -32,18 +36,19 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import typer  # noqa: E402
-from report import Row, compare, cores, cpu_name, markdown, print_table, write_json  # noqa: E402
+from mnist import ENTRIES  # noqa: E402
+from report import Row, compare, cores, cpu_name, learned_markdown, markdown, print_table, write_json  # noqa: E402
 from turns import Worker, WorkerError, take_turns, worker_environment  # noqa: E402
 from workloads import LEARNING_RATE, MOMENTUM, PEERS, WORKLOADS, XPNET, Peer, Workload  # noqa: E402
 
-from xpnet.errors import ConfigError, nearest  # noqa: E402
+from xpnet.errors import ConfigError, XpnetError, nearest  # noqa: E402
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback()
 def _commands() -> None:
-    """Time training steps of xpnet and of its peers."""
+    """Time training steps of xpnet and of its peers; measure what networks learn."""
 
 
 @app.command()
@@ -60,8 +65,7 @@ def cpu(
         found = choose_peers(peers)
         if not 0 < seconds < float("inf"):
             raise ConfigError("--seconds", "a number of seconds above 0", seconds=seconds)
-        if json is not None and not (json.parent.is_dir() and os.access(json.parent, os.W_OK) and not json.is_dir()):
-            raise ConfigError("--json", "a file in a folder that can be written to", json=json)
+        check_writable(json)
     except ConfigError as error:
         typer.echo(error, err=True)
         raise typer.Exit(2) from None
@@ -70,13 +74,44 @@ def cpu(
 
 
 @app.command()
+def mnist(
+    only: Annotated[str, typer.Option(help=f"Networks to train, with commas between: {', '.join(ENTRIES)}.")] = "",
+    seeds: Annotated[int, typer.Option(help="How many runs of each: seeds 0, 1, ...")] = 3,
+    json: Annotated[Path | None, typer.Option(help="Keep the runs in this file, each as it ends.")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Folder of MNIST's files; XPNET_DATA_DIR by default.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Repeat runs that the file holds.")] = False,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Train on 50,000 digits and test on the other 10,000; keeps no runs.")
+    ] = False,
+) -> None:
+    """Train networks on MNIST and print their test errors beside the published ones."""
+    from learning import choose_networks, learn, read_runs
+
+    try:
+        chosen = choose_networks(only)
+        if seeds < 1:
+            raise ConfigError("--seeds", "at least 1 seed", seeds=seeds)
+        if json is not None and held_out:
+            raise ConfigError("--held-out", "keeps no runs", "leave out --json", json=json)
+        check_writable(json)
+        known = [] if json is None else read_runs(json)
+        done = learn(chosen, seeds, known, json, data_dir, again=again, held_out=held_out)
+    except XpnetError as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(2) from None
+    if not done:
+        raise typer.Exit(130)
+
+
+@app.command()
 def table(file: Annotated[Path, typer.Argument(help="What --json wrote.")]) -> None:
     """Print a results file as the README's table."""
     import json
 
     try:
-        typer.echo(markdown(json.loads(file.read_text())))
-    except (OSError, ValueError, KeyError) as error:
+        facts = json.loads(file.read_text())
+        typer.echo(learned_markdown(facts) if "runs" in facts else markdown(facts))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         typer.echo(f"table: the file is one that --json wrote, got {file} ({error})", err=True)
         raise typer.Exit(2) from None
 
@@ -113,6 +148,12 @@ def run_all(
         write_json(json, rows, versions, load)
     if failed:
         raise typer.Exit(1)
+
+
+def check_writable(json: Path | None) -> None:
+    """Raise ConfigError where --json names a file that cannot be written."""
+    if json is not None and not (json.parent.is_dir() and os.access(json.parent, os.W_OK) and not json.is_dir()):
+        raise ConfigError("--json", "a file in a folder that can be written to", json=json)
 
 
 def choose(only: str) -> list[tuple[Workload, int]]:
@@ -210,5 +251,21 @@ def run_workload(
         )
 
 
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 a workload failed, 2 bad input (one line), 130 interrupted."""
+    try:
+        code = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # click's own errors have one
+            raise
+        line = error.format_message().replace("\n", " ")  # pyright: ignore[reportAttributeAccessIssue]
+        typer.echo(line, err=True)
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
 if __name__ == "__main__":
-    sys.exit(app())
+    main()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from xpnet.data import Augment, Normalize, from_arrays
+from xpnet.data.distortion import Affine, elastic
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.random import Key
+from xpnet.random import Key, words
 
 RNG = np.random.default_rng(5)
 IMAGES = RNG.integers(0, 200, (40, 5, 7, 3), dtype=np.uint8) + np.array([0, 20, 50], dtype=np.uint8)
@@ -237,3 +238,161 @@ def test_a_negative_distance_is_refused(name):
 def test_augment_refuses_what_is_no_batch_of_images():
     with pytest.raises(ShapeError, match=r"Augment: images are \(N, H, W, C\), got shape \(5, 7, 2\)"):
         Augment(shift=1)(PIXELS[0], KEY)
+
+
+# Augment: turn, scale, squeeze, shear
+
+
+def bent(
+    image: np.ndarray, forward: np.ndarray, down: float = 0, right: float = 0, wander: np.ndarray | None = None
+) -> np.ndarray:
+    """The image (H, W, C) bent about its centre and then moved, by the text book: pixel by pixel, in float64.
+
+    Args:
+        forward: (2, 2), where (x, y) from the centre goes, y downwards.
+        wander: (2, H, W), what each pixel's source is off by, along x and y.
+    """
+    height, width, c = image.shape
+    out, back = np.empty(image.shape), np.linalg.inv(forward)
+    for i in range(height):
+        for j in range(width):
+            place = np.array([j - right - (width - 1) / 2, i - down - (height - 1) / 2])
+            x, y = back @ place + [(width - 1) / 2, (height - 1) / 2]
+            if wander is not None:
+                x, y = x + wander[0, i, j], y + wander[1, i, j]
+            total = np.zeros(c)
+            for row in (math.floor(y), math.floor(y) + 1):
+                for column in (math.floor(x), math.floor(x) + 1):
+                    inside = 0 <= row < height and 0 <= column < width
+                    weight = (1 - abs(x - column)) * (1 - abs(y - row))
+                    total += weight * (image[row, column] if inside else 0)
+            out[i, j] = total
+    return out
+
+
+# N=2, H=5, W=7, C=3; the options are large, so that each shows.
+BENDS = {"rotate": 40.0, "scale": 0.5, "squeeze": 0.6, "shear": 0.7}
+
+
+def forward_maps(key: Key, n: int, rotate: float, scale: float, squeeze: float, shear: float) -> list[np.ndarray]:
+    """The maps that Affine's docstring promises, from the words of the key: turn @ shear @ stretch."""
+    maps = []
+    for word in words(key, 4 * n).reshape(n, 4).tolist():
+        t, u, v, w = (2 * (w >> 11) / 2**53 - 1 for w in word)
+        a, k = math.radians(rotate * t), shear * w
+        turn = np.array([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]])
+        size, ratio = (1 + scale) ** u, (1 + squeeze) ** v
+        maps.append(turn @ np.array([[1, k], [0, 1]]) @ np.diag([size * ratio, size / ratio]))
+    return maps
+
+
+@pytest.mark.parametrize("chosen", [*((name,) for name in BENDS), tuple(BENDS)], ids=[*BENDS, "all"])
+def test_images_are_bent_as_promised_each_by_its_own_draw(chosen):
+    options = {name: BENDS[name] * (name in chosen) for name in BENDS}
+    images = RNG.normal(0, 1, (6, 5, 7, 3))
+    out = Augment(**options)(images, KEY)
+    maps = forward_maps(KEY._replace(purpose="augment/affine"), 6, **options)
+    assert len({str(m.round(3)) for m in maps}) == 6
+    for image, forward, got in zip(images, maps, out, strict=True):
+        assert np.abs(bent(image, forward) - got).max() < 2e-5  # places are computed in float32
+
+
+def test_bytes_are_rounded_to_the_nearest():
+    out = Augment(**BENDS)(PIXELS[:20], KEY)
+    exact = Augment(**BENDS)(PIXELS[:20].astype(np.float64), KEY)
+    assert out.dtype == np.uint8
+    assert np.abs(out - exact).max() <= 0.501
+    assert np.abs((out - exact).mean()) < 0.05
+
+
+def test_bent_images_are_moved_as_unbent_ones_are():
+    images = RNG.normal(0, 1, (12, 5, 7, 2))
+    placed = moves(images, Augment(shift=2, crop=1)(images, KEY), 3)
+    out = Augment(shift=2, crop=1, **BENDS)(images, KEY)
+    maps = forward_maps(KEY._replace(purpose="augment/affine"), 12, **BENDS)
+    for image, forward, (down, right, _), got in zip(images, maps, placed, out, strict=True):
+        assert np.abs(bent(image, forward, down, right) - got).max() < 2e-5
+
+
+def test_elastic_images_are_bent_by_the_field_drawn_for_them():
+    images = RNG.normal(0, 1, (6, 5, 7, 3))
+    out = Augment(rotate=40, elastic=1.5)(images, KEY)
+    maps = forward_maps(KEY._replace(purpose="augment/affine"), 6, 40, 0, 0, 0)
+    fields = elastic(KEY._replace(purpose="augment/elastic"), 6, 5, 7, 1.5)
+    for image, forward, field, got in zip(images, maps, fields, out, strict=True):
+        assert np.abs(bent(image, forward, wander=field) - got).max() < 2e-5
+
+
+def test_elastic_fields_have_the_promised_spread_and_smoothness():
+    x = elastic(KEY, 6000, 28, 30, 1.5)
+    assert (x.shape, x.dtype) == ((6000, 2, 28, 30), np.dtype("float32"))
+    assert np.abs(x.mean(axis=0)).max() < 0.1  # five standard errors
+    assert np.abs(x.std(axis=0) - 1.5).max() < 0.1
+    assert abs(np.corrcoef(x[:, 0, 9, 9], x[:, 1, 9, 9])[0, 1]) < 0.1  # x and y are drawn apart
+    for d in (1, 4, 8, 16):  # r = 28 / 7 = 4
+        for near, far in ((0, d), (27, 27 - d)):  # from either edge
+            for one, other in ((x[:, :, near], x[:, :, far]), (x[..., near], x[..., far])):
+                assert (one * other).mean() / 1.5**2 == pytest.approx(math.exp(-((d / 8) ** 2)), abs=0.025)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (3, 2)])
+def test_the_smallest_images_wander_too(shape):
+    images = RNG.integers(0, 256, (5, *shape, 1), dtype=np.uint8)
+    assert Augment(elastic=0.5)(images, KEY).shape == images.shape
+
+
+def test_elastic_alone_bends():
+    assert not np.array_equal(Augment(elastic=0.5)(PIXELS, KEY), PIXELS)
+
+
+def test_nothing_to_bend_by_moves_images_exactly():
+    assert np.array_equal(Augment(2, True, 1, scale=1e-12)(PIXELS, KEY), Augment(2, True, 1)(PIXELS, KEY))
+
+
+def test_the_edge_of_a_bent_image_is_filled_with_the_background():
+    out = Augment(shift=3, fill=200, **BENDS, elastic=3.0)(np.full((50, 5, 7, 1), 200, np.uint8), KEY)
+    assert set(np.unique(out)) == {200}
+    assert (Augment(shift=50, fill=9, **BENDS)(PIXELS, KEY) == 9).all(axis=(1, 2, 3)).any()
+
+
+def test_growing_and_shrinking_are_as_likely():
+    maps = np.linalg.inv(Affine(scale=0.5).inverses(KEY, 4000))
+    size = np.log(maps[:, 0, 0]) / math.log(1.5)  # even over -1..1
+    assert np.histogram(size, bins=4, range=(-1, 1))[0].min() > 900
+    assert np.abs(size).max() <= 1
+
+
+def test_a_bent_batch_depends_on_the_key_and_the_place_in_the_batch_alone():
+    augment = Augment(shift=1, flip=True, **BENDS, elastic=1.0)
+    before = PIXELS.copy()
+    out = augment(PIXELS, KEY)
+    assert np.array_equal(out, augment(PIXELS, KEY))
+    assert np.array_equal(out[:7], augment(PIXELS[:7], KEY))
+    assert np.array_equal(augment(PIXELS[::2], KEY), augment(PIXELS[::2].copy(), KEY))
+    assert not np.array_equal(out, augment(PIXELS, KEY._replace(step=6)))
+    assert not np.array_equal(out, augment(PIXELS, KEY._replace(seed=4)))
+    assert augment(PIXELS[:0], KEY).shape == (0, 5, 7, 2)
+    assert np.array_equal(PIXELS, before)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_bent_images_keep_their_type(dtype):
+    out = Augment(rotate=10)(PIXELS[:3].astype(dtype), KEY)
+    assert (out.dtype, out.shape) == (np.dtype(dtype), (3, 5, 7, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rotate": -1.0}, "rotate is between 0 and 180 degrees, got rotate -1.0"),
+        ({"rotate": 181.0}, "rotate is between 0 and 180 degrees, got rotate 181.0"),
+        ({"scale": -0.1}, "scale is at least 0 and finite, got scale -0.1"),
+        ({"squeeze": math.inf}, "squeeze is at least 0 and finite, got squeeze inf"),
+        ({"shear": math.nan}, "shear is at least 0 and finite, got shear nan"),
+        ({"elastic": -1}, "elastic is at least 0 and finite, got elastic -1"),
+    ],
+    ids=["rotate-low", "rotate-high", "scale", "squeeze", "shear", "elastic"],
+)
+def test_a_limit_out_of_range_is_refused(options, message):
+    with pytest.raises(ConfigError, match=re.escape(f"Augment: {message}")):
+        Augment(**options)

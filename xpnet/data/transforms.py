@@ -11,6 +11,7 @@ import numpy as np
 
 from xpnet.backend import Array, namespace
 from xpnet.data.dataset import Dataset, chunks
+from xpnet.data.distortion import Affine, elastic, resample
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, words
 
@@ -146,31 +147,52 @@ def _two_passes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Augment:
-    """Vary images at random: move them, mirror them.
+    """Vary images at random: bend them, move them, mirror them.
 
     Each image is moved by a whole number of pixels, drawn evenly from -p..p for its height and for its width, what
     comes in at the edge being fill. shift and crop are two names for that (p = shift, and p = crop: to pad by so many
-    pixels and cut the old size out again); given both, the moves add up. Any change of one option leaves the draws of
-    the others as they were.
+    pixels and cut the old size out again); given both, the moves add up. rotate, scale, squeeze and shear bend each
+    image about its centre before it is moved, elastic bends it as a sheet of rubber; all is done in one go, and pixels
+    are looked up between the pixels there were (bilinear). A change of one option leaves the draws of the others as
+    they were.
+
+        Augment(shift=2, rotate=10, scale=0.1, shear=0.1, elastic=1)
 
     Args:
         shift: the largest move, in pixels, >= 0.
         flip: mirror left and right with probability 1/2.
         crop: the padding, in pixels, >= 0.
         fill: the value of the background.
+        rotate: the largest turn, in degrees, 0..180.
+        scale: the largest growth, as a part of the size, >= 0; 0.1 gives sizes from 1/1.1 to 1.1.
+        squeeze: likewise, of the width while the height shrinks by as much, or the other way round.
+        shear: the largest move sideways, in pixels a pixel of height, >= 0.
+        elastic: how far each pixel wanders, the standard deviation in pixels, >= 0; smooth over a seventh of the image.
     Raises:
-        ConfigError: shift or crop is negative.
+        ConfigError: a number outside its range.
+    Source: LeCun, Bottou, Bengio and Haffner (1998), section III.B: moves, scaling, squeezing and shearing for digits;
+        Simard, Steinkraus and Platt (2003), section 2: elastic distortions.
     """
 
     shift: int = 0
     flip: bool = False
     crop: int = 0
     fill: int = 0
+    rotate: float = 0.0
+    scale: float = 0.0
+    squeeze: float = 0.0
+    shear: float = 0.0
+    elastic: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("shift", "crop"):
             if getattr(self, name) < 0:
                 raise ConfigError("Augment", f"{name} is at least 0 pixels", **{name: getattr(self, name)})
+        if not 0 <= self.rotate <= 180:
+            raise ConfigError("Augment", "rotate is between 0 and 180 degrees", rotate=self.rotate)
+        for name in ("scale", "squeeze", "shear", "elastic"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError("Augment", f"{name} is at least 0 and finite", **{name: getattr(self, name)})
 
     def __call__(self, images: np.ndarray, key: Key) -> np.ndarray:
         """Vary a batch on the host.
@@ -182,18 +204,28 @@ class Augment:
             A new array of the same shape and dtype.
         Raises:
             ShapeError: images have no 4 axes.
-        Cost: a copy of the batch with its border, one of the result, one of the mirrored half.
+        Cost: a copy of the batch with its border, one of the result, one of the mirrored half; to bend images, about
+            fifteen float32 arrays of the size of the batch, and 30 to 50 ns a pixel on one core.
         """
         if images.ndim != 4:
             raise ShapeError("Augment", "images are (N, H, W, C)", shape=images.shape)
         n = len(images)
         draws = words(key, 5 * n).reshape(n, 5)
-        out = images.copy()
         pad = self.shift + self.crop
-        if pad:
-            down = _below(draws[:, 0], 2 * self.shift + 1) + _below(draws[:, 1], 2 * self.crop + 1)
-            right = _below(draws[:, 2], 2 * self.shift + 1) + _below(draws[:, 3], 2 * self.crop + 1)
+        down = _below(draws[:, 0], 2 * self.shift + 1) + _below(draws[:, 1], 2 * self.crop + 1)
+        right = _below(draws[:, 2], 2 * self.shift + 1) + _below(draws[:, 3], 2 * self.crop + 1)
+        affine = Affine(self.rotate, self.scale, self.squeeze, self.shear)
+        if any(affine) or self.elastic:
+            inverses = affine.inverses(key._replace(purpose=key.purpose + "/affine"), n)
+            wander = None
+            if self.elastic:
+                elastic_key = key._replace(purpose=key.purpose + "/elastic")
+                wander = elastic(elastic_key, n, images.shape[1], images.shape[2], self.elastic)
+            out = resample(images, inverses, pad - down, pad - right, self.fill, wander)
+        elif pad:
             out = self._move(images, pad, down, right)
+        else:
+            out = images.copy()
         if self.flip:
             mirrored = (draws[:, 4] >> np.uint64(63)) == 1
             out[mirrored] = out[mirrored, :, ::-1]
