@@ -34,7 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise ConnectionError("no network in tests")
 
     monkeypatch.setattr("requests.get", refuse)
-    for name in ("XPNET_DATA_DIR", "FORCE_COLOR"):
+    for name in ("XPNET_DATA_DIR", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "here"
     folder.mkdir()
