@@ -60,6 +60,28 @@ def xpnet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.fixture
+def refused(xpnet: Callable[..., Result], here: Path) -> Callable[..., str]:
+    """Run a command that must be refused; check its line for values, and that no file was made or changed."""
+
+    def files() -> dict[Path, int]:
+        return {p: p.stat().st_mtime_ns for p in here.rglob("*")}
+
+    def run(words: str | list[Any], *values: object) -> str:
+        before = files()
+        result = xpnet(*(words.split() if isinstance(words, str) else words))
+        assert result.code == 2, result
+        assert result.out == ""
+        assert result.err.startswith("xpnet: "), result.err
+        assert result.err.count("\n") == 1, result.err
+        for value in values:
+            assert str(value) in result.err, f"{value} is not in: {result.err}"
+        assert files() == before
+        return result.err
+
+    return run
+
+
+@pytest.fixture
 def write_idx(tmp_path: Path) -> Callable[..., Path]:
     """Write four IDX files as MNIST has them, of random images; return their folder."""
 

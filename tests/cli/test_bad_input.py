@@ -12,28 +12,6 @@ from xpnet.train import read_checkpoint, write_checkpoint
 
 
 @pytest.fixture
-def refused(xpnet, here):
-    """Run a command that must be refused; check its line for values, and that no file was made or changed."""
-
-    def files() -> dict:
-        return {p: p.stat().st_mtime_ns for p in here.rglob("*")}
-
-    def run(words: list, *values: object) -> str:
-        before = files()
-        result = xpnet(*words)
-        assert result.code == 2, result
-        assert result.out == ""
-        assert result.err.startswith("xpnet: "), result.err
-        assert result.err.count("\n") == 1, result.err
-        for value in values:
-            assert str(value) in result.err, f"{value} is not in: {result.err}"
-        assert files() == before
-        return result.err
-
-    return run
-
-
-@pytest.fixture
 def run(xpnet, here):
     """A run in the folder "run"."""
     options = {"epochs": 1, "batch_size": 64, "optimizer": "momentum", "lr": 0.01, "seed": 0, "out": "run"}

@@ -8,23 +8,6 @@ import pytest
 
 from xpnet import models
 
-
-@pytest.fixture
-def refused(xpnet, here):
-    """Run a command that must be refused in one line that names the values, with nothing written."""
-
-    def run(words: str, *values: object) -> None:
-        before = sorted(here.rglob("*"))
-        result = xpnet(*words.split())
-        assert (result.code, result.out) == (2, ""), result
-        assert result.err.startswith("xpnet: "), result.err
-        assert result.err.count("\n") == 1, result.err
-        assert [v for v in values if str(v) not in result.err] == [], result.err
-        assert sorted(here.rglob("*")) == before
-
-    return run
-
-
 REFUSED = {
     "draw lenet": ("'lenet'", "did you mean 'lenet5'"),
     "draw runs/none -o a.svg": ("runs/none", "no such file", "folder of a run"),
