@@ -85,7 +85,7 @@ def learn(
     if runs:
         found = facts(runs)
         typer.echo("errors on digits held out of the training set" if held_out else learned_markdown(found))
-        typer.echo("\n".join(["", *learned_verdicts(found)]))
+        typer.echo("\n".join(["", *learned_verdicts(found, goals=not held_out)]))
     if not complete:
         count = f"{len(runs) or 'no'} run{'s' * (len(runs) != 1)} done"
         typer.echo(f"interrupted, {count}" + (f" and kept in {path}" if path and runs else ""), err=True)

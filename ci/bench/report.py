@@ -154,8 +154,8 @@ def learned_markdown(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def learned_verdicts(facts: dict[str, Any]) -> list[str]:
-    """Say of each network that ran what its mean error was to be at most, and whether it was."""
+def learned_verdicts(facts: dict[str, Any], *, goals: bool = True) -> list[str]:
+    """Say of each network that ran its mean error and, with goals, what it was to be at most, and whether it was."""
     said = []
     for network in facts["models"]:
         runs = [run for run in facts["runs"] if run["model"] == network["model"]]
@@ -163,7 +163,8 @@ def learned_verdicts(facts: dict[str, Any]) -> list[str]:
             met = "met" if mean_error(runs) <= network["goal"] else "MISSED"
             seeds = f"{len(runs)} seed{'s' * (len(runs) > 1)}"
             said.append(
-                f"{network['model']}: mean of {seeds} {mean_error(runs):.3f} %, at most {network['goal']:.2f} % {met}"
+                f"{network['model']}: mean of {seeds} {mean_error(runs):.3f} %"
+                + (f", at most {network['goal']:.2f} % {met}" if goals else "")
             )
     return said
 
