@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from xpnet.nn import Module
-from xpnet.viz.flow import Fork
-from xpnet.viz.groups import Group, Steps, every, folded, grouped
+from xpnet.viz.flow import Fork, every
+from xpnet.viz.groups import Group, Steps, folded, grouped
 from xpnet.viz.kinds import short
 from xpnet.viz.sheet import GREY, Sheet, legend_height, text_width
 from xpnet.viz.summary import Summary, summarize

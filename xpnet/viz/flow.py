@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn import Module, Residual, Sequential, Stage
 
-__all__ = ["Fork", "flow"]
+__all__ = ["Fork", "every", "flow"]
 
 T = TypeVar("T")
 
@@ -55,6 +55,17 @@ def flow(model: Module, shape: tuple[int, ...]) -> tuple[Stage | Fork[Stage], ..
             layer=type(layer).__name__,
         ) from error
     return tuple(_forked(stages))
+
+
+def every(steps: Sequence[T | Fork[T]]) -> Iterator[T]:
+    """Go over all layers in the order of computing, those within forks too: body, shortcut, sum."""
+    for step in steps:
+        if isinstance(step, Fork):
+            yield from every(step.body)
+            yield from every(step.shortcut)
+            yield step.sum
+        else:
+            yield step
 
 
 def _forked(stages: Iterable[Stage]) -> list[Stage | Fork[Stage]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from xpnet.viz.flow import Fork
 from xpnet.viz.kinds import kind_text
 from xpnet.viz.summary import Layer
 
-__all__ = ["Group", "Steps", "every", "folded", "grouped"]
+__all__ = ["Group", "Steps", "folded", "grouped"]
 
 
 class Group(NamedTuple):
@@ -96,17 +96,6 @@ def folded(steps: Steps) -> Steps:
             step = last._replace(sum=_again(last.sum)) if isinstance(last, Fork) else _again(last)
         done.append(step)
     return done
-
-
-def every(steps: Sequence[Any]) -> Iterator[Group]:
-    """Go over all groups, those within forks too."""
-    for step in steps:
-        if isinstance(step, Fork):
-            yield from every(step.body)
-            yield from every(step.shortcut)
-            yield step.sum
-        else:
-            yield step
 
 
 def _again(group: Group) -> Group:

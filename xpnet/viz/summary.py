@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from xpnet.errors import ConfigError
 from xpnet.nn import Module, Parameter, Stage
 from xpnet.viz import receptive
-from xpnet.viz.flow import Fork, flow
+from xpnet.viz.flow import Fork, every, flow
 from xpnet.viz.kinds import kind_of
 from xpnet.viz.table import table
 
@@ -79,7 +79,7 @@ class Summary:
     layers: tuple[Layer, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", tuple(_in_order(self.steps)))
+        object.__setattr__(self, "layers", tuple(every(self.steps)))
 
     def _sum(self, name: str) -> int:
         return sum(getattr(layer, name) for layer in self.layers)
@@ -218,16 +218,6 @@ class _Count:
             receptive_field=seen.size if seen else None,
         )
         return row, _State(cost.output, seen, state.learned or trained)
-
-
-def _in_order(steps: Sequence[Layer | Fork[Layer]]) -> Iterator[Layer]:
-    for step in steps:
-        if isinstance(step, Fork):
-            yield from _in_order(step.body)
-            yield from _in_order(step.shortcut)
-            yield step.sum
-        else:
-            yield step
 
 
 def _plain(value: Any) -> Any:

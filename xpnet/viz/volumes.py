@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from xpnet.nn import Module
-from xpnet.viz.flow import Fork
-from xpnet.viz.groups import Group, Steps, every, folded, grouped
+from xpnet.viz.flow import Fork, every
+from xpnet.viz.groups import Group, Steps, folded, grouped
 from xpnet.viz.kinds import COLOURS, short
 from xpnet.viz.sheet import GREY, Sheet, legend_height, text_width, tint
 from xpnet.viz.solids import LABEL, TEXT, UP, Scale, Solid, draw_solid, filled, label, pieces
