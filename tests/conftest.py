@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
+import emulator
 import hypothesis
 import numpy as np
 import pytest
@@ -51,6 +52,7 @@ def open_strict(device: str | None) -> Backend:
 
 
 register_backend("array-api-strict", open_strict, install="pip install array-api-strict")
+register_backend("emulator", emulator.open_emulator, install="apt install g++")
 
 
 class Row(NamedTuple):
@@ -71,6 +73,7 @@ MATRIX = {
         {"api_version": "2025.12", "boolean_indexing": False, "data_dependent_shapes": False},
     ),
     "strict-no_float64": Row("array-api-strict:no_float64", "array-api-strict", {"api_version": "2025.12"}),
+    "emulator": Row("emulator", "emulator", {}),
     "torch": Row("torch", "torch", {}),
     "jax": Row("jax:cpu", "jax", {}),
     "cupy": Row("cupy", "cupy", {}),

@@ -8,7 +8,8 @@
 register_backend adds a library that is not known here.
 """
 
-from xpnet.backend.base import Array, Backend, Memory
+from xpnet.backend.base import Array, Backend, Memory, Recorder
+from xpnet.backend.precision import PRECISIONS, current_precision, use_precision
 from xpnet.backend.registry import (
     backend_of,
     current_backend,
@@ -21,13 +22,16 @@ from xpnet.backend.report import BackendInfo, describe_backends, is_out_of_memor
 from xpnet.backend.writing import add_at, set_at
 
 __all__ = [
+    "PRECISIONS",
     "Array",
     "Backend",
     "BackendInfo",
     "Memory",
+    "Recorder",
     "add_at",
     "backend_of",
     "current_backend",
+    "current_precision",
     "describe_backends",
     "get_backend",
     "is_out_of_memory",
@@ -35,4 +39,5 @@ __all__ = [
     "register_backend",
     "set_at",
     "use_backend",
+    "use_precision",
 ]

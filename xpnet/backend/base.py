@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-__all__ = ["Array", "Backend", "Memory", "device_label", "host_memory"]
+__all__ = ["Array", "Backend", "Memory", "Recorder", "device_label", "host_memory"]
+
+T = TypeVar("T")
 
 Array = Any  # an array of whichever namespace: the standard defines no common class
 
@@ -19,6 +23,29 @@ class Memory(NamedTuple):
     used: int
     peak: int
     total: int
+
+
+class Recorder(Protocol):
+    """Writes down the work that is queued on a device, to queue it again without the host's help.
+
+    with recorder.warm():
+        work()                          # a few times: kernels are compiled, plans are made
+    result, replay = recorder.record(work)
+    replay()                            # result's arrays are filled anew, in place
+    """
+
+    def warm(self) -> AbstractContextManager[None]:
+        """Queue work, within a with-block, where it will be recorded: on a stream and from memory of its own."""
+        ...
+
+    def record(self, work: Callable[[], T]) -> tuple[T, Callable[[], None]]:
+        """Record what work queues, without doing it, and return what it returned and a function that does it.
+
+        Raises:
+            Whatever the library raises where work waits for the device or does what cannot be recorded; the device is
+            then as before.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -68,6 +95,10 @@ class Backend:
     def memory(self) -> Memory:
         """Report the memory of the device, in bytes."""
         return host_memory()
+
+    def recorder(self) -> Recorder | None:
+        """Return what records a step on this device, or None where work cannot be recorded."""
+        return None
 
 
 def host_memory() -> Memory:

@@ -1,7 +1,8 @@
 """HOW FAST: drop-ins for ops, a folder a backend; never required, always tested against the op.
 
-A kernel is an op's drop-in for one array library: same arguments (already checked by the op), same ``(y, vjp)``. It may
-return NotImplemented for a case it leaves to the op's own standard code.
+A kernel is an op's drop-in for one kind of arrays: same arguments (already checked by the op), same ``(y, vjp)``. It
+may return NotImplemented for a case it leaves to the op's own standard code. The kernels of ``kernels/numpy/`` serve
+NumPy's arrays, those of ``kernels/cuda/`` CuPy's.
 """
 
 from __future__ import annotations
@@ -12,28 +13,38 @@ import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["attempt", "find", "off", "register"]
+__all__ = ["attempt", "find", "lend", "off", "register"]
 
-_TABLE: dict[type, dict[str, Callable[..., Any]]] = {}
+Kernel = Callable[..., Any]
+
+_FOLDERS: dict[str, dict[str, Kernel]] = {}  # kernels by folder and op
+_SERVING: dict[type, dict[str, Kernel]] = {}  # the kernels that serve a type of array
+_NAMED_OTHERWISE = {"cupy": "cuda"}  # libraries whose folder does not bear their name
 _enabled = True
 
 
-def register(op: str, array_type: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make the decorated function the kernel of an op for arrays of one type."""
+def register(op: str, folder: str) -> Callable[[Kernel], Kernel]:
+    """Make the decorated function the kernel of an op, in a folder of kernels."""
 
-    def keep(kernel: Callable[..., Any]) -> Callable[..., Any]:
-        _TABLE.setdefault(array_type, {})[op] = kernel
+    def keep(kernel: Kernel) -> Kernel:
+        _FOLDERS.setdefault(folder, {})[op] = kernel
         return kernel
 
     return keep
 
 
-def find(op: str, x: Any) -> Callable[..., Any] | None:
+def lend(array_type: type, folder: str) -> None:
+    """Serve arrays of one more type by the kernels of a folder, such as a stand-in for CuPy's by those of "cuda"."""
+    importlib.import_module(f"{__name__}.{folder}")
+    _SERVING[array_type] = _FOLDERS.setdefault(folder, {})
+
+
+def find(op: str, x: Any) -> Kernel | None:
     """Return the kernel of an op for arrays like x, or None: then the op's own code runs."""
     kind = type(x)
-    if kind not in _TABLE:
+    if kind not in _SERVING:
         _load(kind)
-    return _TABLE[kind].get(op) if _enabled else None
+    return _SERVING[kind].get(op) if _enabled else None
 
 
 def attempt(op: str, x: Any, *arguments: Any) -> Any:
@@ -43,11 +54,13 @@ def attempt(op: str, x: Any, *arguments: Any) -> Any:
 
 
 def _load(kind: type) -> None:
-    """Import the kernels of the library that a type of array belongs to, once, if it has a folder here."""
-    _TABLE.setdefault(kind, {})
-    folder = f"{__name__}.{kind.__module__.partition('.')[0]}"
-    if importlib.util.find_spec(folder):
-        importlib.import_module(folder)
+    """Find the kernels of the library that a type of array belongs to, once, if it has a folder here."""
+    library = kind.__module__.partition(".")[0]
+    folder = _NAMED_OTHERWISE.get(library, library)
+    if importlib.util.find_spec(f"{__name__}.{folder}"):
+        lend(kind, folder)
+    else:
+        _SERVING[kind] = {}
 
 
 @contextlib.contextmanager

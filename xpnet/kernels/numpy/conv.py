@@ -20,7 +20,7 @@ __all__ = ["conv2d"]
 _CACHE = 1 << 20  # bytes: about the L2 cache of a core of today
 
 
-@register("conv2d", np.ndarray)
+@register("conv2d", "numpy")
 def conv2d(x: Any, w: Any, b: Any, rows: Any, cols: Any, groups: int, flip: bool, budget: int) -> tuple[Any, Any]:
     """Convolve as ops.conv2d does, without its activation; rows and cols are the windows laid by the op.
 

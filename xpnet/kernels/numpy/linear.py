@@ -11,7 +11,7 @@ from xpnet.kernels import register
 __all__ = ["linear"]
 
 
-@register("linear", np.ndarray)
+@register("linear", "numpy")
 def linear(x: Any, w: Any, b: Any) -> tuple[Any, Any]:
     """Weigh and sum as ops.linear does, without its activation."""
     z = x @ w.T  # (..., M)

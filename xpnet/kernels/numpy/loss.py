@@ -12,7 +12,7 @@ from xpnet.kernels import register
 __all__ = ["softmax_cross_entropy"]
 
 
-@register("softmax_cross_entropy", np.ndarray)
+@register("softmax_cross_entropy", "numpy")
 def softmax_cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
     """Measure as ops.softmax_cross_entropy does, where it is given no weights or smoothing and takes the mean."""
     n = len(labels)

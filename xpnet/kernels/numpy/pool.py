@@ -11,7 +11,7 @@ from xpnet.kernels import register
 __all__ = ["max_pool2d"]
 
 
-@register("max_pool2d", np.ndarray)
+@register("max_pool2d", "numpy")
 def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
     """Pool as ops.max_pool2d does, where windows need no padding; rows and cols are the windows laid by the op."""
     (top, bottom), (left, right) = rows.span(0, rows.out), cols.span(0, cols.out)

@@ -1,0 +1,45 @@
+"""In which precision products are computed: a choice of the run, which kernels ask for.
+
+fp32    float32 in, float32 arithmetic; never TF32
+tf32    float32 in, products of numbers rounded to 10 bits of fraction, float32 sums (NVIDIA's tensor cores)
+fp16    float16 in, products on tensor cores, float32 sums; the parameters' masters stay float32
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
+from xpnet.errors import ConfigError, nearest
+
+__all__ = ["PRECISIONS", "current_precision", "use_precision"]
+
+PRECISIONS = ("fp32", "tf32", "fp16")
+
+_CURRENT: contextvars.ContextVar[str] = contextvars.ContextVar("xpnet_precision", default="fp32")
+
+
+def current_precision() -> str:
+    """Return the precision that products are to be computed in: "fp32" unless within use_precision."""
+    return _CURRENT.get()
+
+
+@contextlib.contextmanager
+def use_precision(name: str) -> Iterator[None]:
+    """Compute products in a precision within a with-block, for this thread and task only.
+
+    It changes no array's dtype: "fp16" arrays are float16 because whoever made them made them so.
+
+    Args:
+        name: one of PRECISIONS.
+    Raises:
+        ConfigError: there is no such precision.
+    """
+    if name not in PRECISIONS:
+        raise ConfigError("precision", "no such precision", nearest(name, PRECISIONS), precision=repr(name))
+    token = _CURRENT.set(name)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)

@@ -1,0 +1,1 @@
+"""Batches gathered, normalized and varied on CUDA."""

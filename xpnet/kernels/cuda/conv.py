@@ -1,0 +1,1 @@
+"""conv2d on CUDA: cuDNN where it can, else unrolled columns and a product."""

@@ -1,0 +1,1 @@
+"""Dropout on CUDA, by the bits of random.py."""

@@ -1,0 +1,1 @@
+"""linear on CUDA: one product with its bias and activation."""
