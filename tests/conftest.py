@@ -2,6 +2,7 @@
 
 pytest -k numpy                     one backend
 pytest --require-backend cupy       fail, instead of skipping, where there is no GPU
+pytest --only-backend cupy          no other row of the matrix; may be repeated
 """
 
 from __future__ import annotations
@@ -124,14 +125,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help=f"fail if this backend cannot run; may be repeated; one of {', '.join(MATRIX)}",
     )
+    parser.addoption(
+        "--only-backend",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run the matrix on this backend only; may be repeated; tests outside the matrix run",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for option in ("--require-backend", "--only-backend"):
+        for name in config.getoption(option):
+            if name not in MATRIX:
+                raise pytest.UsageError(f"{option}: no such backend, got {name}; choose from {', '.join(MATRIX)}")
     for name in config.getoption("--require-backend"):
-        if name not in MATRIX:
-            raise pytest.UsageError(f"--require-backend: no such backend, got {name}; choose from {', '.join(MATRIX)}")
         if problem(name):
             raise pytest.UsageError(f"--require-backend {name}: {problem(name)}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    only = config.getoption("--only-backend")
+    if not only:
+        return
+    rows = [getattr(item, "callspec", None) for item in items]
+    kept = [row is None or row.params.get("backend", only[0]) in only for row in rows]
+    config.hook.pytest_deselected(items=[item for item, keep in zip(items, kept, strict=True) if not keep])
+    items[:] = [item for item, keep in zip(items, kept, strict=True) if keep]
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

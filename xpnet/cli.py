@@ -118,6 +118,9 @@ def train(
         float | None, typer.Option(help="Highest learning rate; by default what suits model and optimizer.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of every random draw; 0 by default.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="fp32|tf32|fp16", help="Of the arithmetic; fp32 by default.")
+    ] = None,
     out: Annotated[str | None, typer.Option(help="Folder of the run; a new one in runs/ by default.")] = None,
     resume: Annotated[str | None, typer.Option(help="Folder of a run to go on with.")] = None,
     as_json: Json = False,
@@ -136,6 +139,7 @@ def train(
         "optimizer": optimizer,
         "lr": lr,
         "seed": seed,
+        "precision": precision,
     }
     asked = {name: value for name, value in asked.items() if value is not None}
     if resume and out:

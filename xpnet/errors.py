@@ -4,6 +4,7 @@
     +-- ShapeError       (ValueError)    sizes or ranks that do not fit together
     +-- DTypeError       (TypeError)     the wrong kind of numbers, or no array at all
     +-- DeviceError      (RuntimeError)  a backend or device that is absent, full or mixed
+    |   +-- DeviceLostError              a device that stopped working
     +-- ConfigError      (ValueError)    an argument outside its range, an unknown name
     +-- DataError        (ValueError)    data sets and files that cannot be learned from
     |   +-- DivergedError                a loss that became NaN or infinite
@@ -23,6 +24,7 @@ __all__ = [
     "DTypeError",
     "DataError",
     "DeviceError",
+    "DeviceLostError",
     "DivergedError",
     "ShapeError",
     "XpnetError",
@@ -62,6 +64,10 @@ class DTypeError(XpnetError, TypeError):
 
 class DeviceError(XpnetError, RuntimeError):
     """A backend or device that is absent, out of memory, or mixed with another."""
+
+
+class DeviceLostError(DeviceError):
+    """A device that does nothing more for this process."""
 
 
 class ConfigError(XpnetError, ValueError):

@@ -13,17 +13,31 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import hashlib
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, SupportsInt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.errors import ConfigError
 
-__all__ = ["Key", "Moment", "at", "keep_mask", "normal", "now", "permutation", "uniform", "words"]
+__all__ = [
+    "Key",
+    "Moment",
+    "at",
+    "bounded",
+    "cipher_key",
+    "drop_threshold",
+    "keep_mask",
+    "normal",
+    "now",
+    "permutation",
+    "uniform",
+    "words",
+]
 
 _WORD = 1 << 64
 
@@ -36,6 +50,10 @@ class Key(NamedTuple):
         purpose: what the draw is for, such as "init/conv1.weight"; other purposes give independent bits.
         epoch: the epoch it belongs to, from 0.
         step: the step within the epoch, from 0.
+
+    While a step is captured, epoch and step are 0-d int64 arrays on the device: a kernel reads them there each time it
+    runs, so that every replay draws anew. To draw on the host by such a key is to wait for the device, which is an
+    error while a step is captured.
     """
 
     seed: int
@@ -57,17 +75,36 @@ def words(key: Key, n: int, start: int = 0) -> NDArray[np.uint64]:
         ConfigError: the seed, epoch or step is outside 0 .. 2**64 - 1.
     Cost: about 4 ns a word on one core.
     """
-    for name, value in (("seed", key.seed), ("epoch", key.epoch), ("step", key.step)):
-        if not 0 <= value < _WORD:
-            raise ConfigError("random", f"{name} is between 0 and 2**64 - 1", **{name: value})
-    digest = hashlib.blake2b(key.purpose.encode(), digest_size=8).digest()
+    seed, purpose = cipher_key(key)
     block, skip = divmod(start, 4)
-    counter = block | (key.step << 128) | (key.epoch << 192)
+    counter = block | (bounded("step", key.step) << 128) | (bounded("epoch", key.epoch) << 192)
     generator = np.random.Philox(
-        key=key.seed | (int.from_bytes(digest, "little") << 64),
+        key=seed | (purpose << 64),
         counter=(counter - 1) % (1 << 256),  # NumPy steps the counter before each block
     )
     return generator.random_raw(n + skip)[skip:]
+
+
+def cipher_key(key: Key) -> tuple[int, int]:
+    """Return the two 64-bit words of the generator's key: the seed, and the hash of the purpose."""
+    return bounded("seed", key.seed), _hash(key.purpose)
+
+
+@functools.lru_cache(1024)
+def _hash(purpose: str) -> int:
+    return int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=8).digest(), "little")
+
+
+def bounded(name: str, value: SupportsInt) -> int:
+    """Return a seed, an epoch or a step as an int.
+
+    Raises:
+        ConfigError: it is outside 0 .. 2**64 - 1.
+    """
+    value = int(value)
+    if not 0 <= value < _WORD:
+        raise ConfigError("random", f"{name} is between 0 and 2**64 - 1", **{name: value})
+    return value
 
 
 def _halves(key: Key, n: int, start: int = 0) -> NDArray[np.uint32]:
@@ -119,15 +156,19 @@ def keep_mask(key: Key, shape: tuple[int, ...], rate: float, start: int = 0) -> 
     Returns:
         bool, of the shape asked for.
     """
-    threshold = np.uint32(min(round(rate * 2.0**32), 2**32 - 1))
-    return (_halves(key, math.prod(shape), start) >= threshold).reshape(shape)
+    return (_halves(key, math.prod(shape), start) >= np.uint32(drop_threshold(rate))).reshape(shape)
+
+
+def drop_threshold(rate: float) -> int:
+    """Return the least 32-bit half that keeps an element, at a rate of dropping."""
+    return min(round(rate * 2.0**32), 2**32 - 1)
 
 
 class Moment(NamedTuple):
     """Which step of which run is being computed, for draws made within it.
 
     Args:
-        seed, epoch, step: as in Key.
+        seed, epoch, step: as in Key; epoch and step lie on the device while a step is captured.
         row: how many examples of the batch precede the part computed here.
     """
 

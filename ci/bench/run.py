@@ -3,6 +3,7 @@
     .venv/bin/python ci/bench/run.py cpu                        every workload, against every peer that is installed
     .venv/bin/python ci/bench/run.py cpu --only lenet5-128 --peers torch --memory --json bench.json
     .venv/bin/python ci/bench/run.py mnist --json mnist.json    every recipe of mnist.py, three seeds each
+    python3 ci/bench/run.py gpu                                 on a CUDA GPU, beside PyTorch, within eight minutes
     .venv/bin/python ci/bench/run.py table mnist.json           what either wrote, as the README's table
 
 mnist goes on where it was stopped: a run that the file holds is not repeated. Of cpu:
@@ -18,7 +19,8 @@ least 20 turns, after a warm-up.
     spread  interquartile range of those ratios, divided by their median
     MB      the most memory (resident set) of the process that ran only this workload, imports included
 
-PyTorch runs convolutions with images channels first and channels last; the faster one counts.
+PyTorch runs convolutions with images channels first and channels last; the faster one counts. Of gpu likewise, but for
+what gpu.py says: one layout, three precisions, steps that are captured, MB of the device, and floors op by op.
 """
 
 from __future__ import annotations
@@ -36,10 +38,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import typer  # noqa: E402
+from gpu_report import markdown as gpu_markdown  # noqa: E402
 from mnist import ENTRIES  # noqa: E402
 from report import Row, compare, cores, cpu_name, learned_markdown, markdown, print_table, write_json  # noqa: E402
 from turns import Worker, WorkerError, take_turns, worker_environment  # noqa: E402
-from workloads import LEARNING_RATE, MOMENTUM, PEERS, WORKLOADS, XPNET, Peer, Workload  # noqa: E402
+from workloads import GPU_PEERS, LEARNING_RATE, MOMENTUM, PEERS, WORKLOADS, XPNET, Peer, Workload  # noqa: E402
 
 from xpnet.errors import ConfigError, XpnetError, nearest  # noqa: E402
 
@@ -104,13 +107,49 @@ def mnist(
 
 
 @app.command()
+def gpu(
+    only: Annotated[
+        str, typer.Option(help="Workloads, as NAME, NAME-BATCH or NAME-BATCH-PRECISION, commas between.")
+    ] = "",
+    peers: Annotated[str, typer.Option(help="Peers to run, with commas between.")] = ",".join(GPU_PEERS),
+    json: Annotated[Path | None, typer.Option(help="Write here; by default results/gpu-DEVICE.json.")] = None,
+    seconds: Annotated[float, typer.Option(help="Seconds of bursts for each process of a workload.")] = 1.5,
+    minutes: Annotated[float, typer.Option(help="Begin nothing new after so many minutes.")] = 7.0,
+    device: Annotated[str, typer.Option(help="cuda or cuda:N; cpu only tries the code.")] = "cuda",
+    data_dir: Annotated[str | None, typer.Option(help="Folder of MNIST's files; XPNET_DATA_DIR by default.")] = None,
+    ops: Annotated[bool, typer.Option("--ops/--no-ops", help="Time each op beside its floor.")] = True,
+    mnist: Annotated[
+        bool, typer.Option("--mnist/--no-mnist", help="Let LeNet-5 learn MNIST against the clock.")
+    ] = True,
+) -> None:
+    """Time training steps on a CUDA GPU, beside PyTorch's."""
+    from gpu import Bench, choose_timings, missing
+    from gpu import choose_peers as choose_gpu_peers
+
+    try:
+        timings, chosen = choose_timings(only), choose_gpu_peers(peers)
+        if not 0 < seconds < float("inf"):
+            raise ConfigError("--seconds", "a number of seconds above 0", seconds=seconds)
+        check_writable(json)
+    except ConfigError as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(2) from None
+    if why := missing(device):
+        typer.echo(why, err=True)
+        raise typer.Exit(2)
+    if not Bench(device, chosen, seconds, minutes, json, data_dir).run(timings, ops=ops, mnist=mnist):
+        raise typer.Exit(1)
+
+
+@app.command()
 def table(file: Annotated[Path, typer.Argument(help="What --json wrote.")]) -> None:
     """Print a results file as the README's table."""
     import json
 
     try:
         facts = json.loads(file.read_text())
-        typer.echo(learned_markdown(facts) if "runs" in facts else markdown(facts))
+        made = learned_markdown if "runs" in facts else gpu_markdown if "ceilings" in facts else markdown
+        typer.echo(made(facts))
     except (OSError, ValueError, KeyError, TypeError) as error:
         typer.echo(f"table: the file is one that --json wrote, got {file} ({error})", err=True)
         raise typer.Exit(2) from None

@@ -39,6 +39,8 @@ TRAIN = [
     (["--lr", "-0.5"], ["lr", "-0.5"]),
     (["--lr", "nan"], ["lr", "nan"]),
     (["--lr", "inf"], ["lr", "inf"]),
+    (["--precision", "fp61"], ["precision", "'fp61'", "'fp16'"]),
+    (["--precision", "tf32"], ["precision", "tf32", "numpy:cpu", "fp32 and fp16", "use --precision fp32"]),
     (["--seed", "-1"], ["seed", "-1"]),
     (["--seed", str(2**64)], ["seed", 2**64]),
     (["--epochs", "x"], ["--epochs", "integer"]),
@@ -206,6 +208,7 @@ def test_an_out_that_holds_a_run_is_refused(refused, run):
     [
         (["--lr", "0.5"], ["lr", "0.01", "0.5"]),
         (["--seed", "9"], ["seed", "0", "9"]),
+        (["--precision", "fp16"], ["precision", "'fp32'", "'fp16'"]),
         (["--batch-size", "32"], ["batch_size", "64", "32"]),
         (["--optimizer", "adam"], ["optimizer", "'momentum'", "'adam'"]),
         (["--data", "mnist"], ["data", "'digits'", "'mnist'"]),

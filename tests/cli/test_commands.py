@@ -12,8 +12,8 @@ from xpnet import data
 from xpnet.train import open_run, read_checkpoint
 
 KEYS = [
-    "model", "data", "backend", "device", "epochs", "seed", "parameters",
-    "train_loss", "test_accuracy", "seconds", "images_per_second", "run",
+    "model", "data", "backend", "device", "precision", "epochs", "seed", "parameters",
+    "train_loss", "test_accuracy", "seconds", "images_per_second", "peak_memory_bytes", "run",
 ]  # fmt: skip
 HAS_MATPLOTLIB = importlib.util.find_spec("matplotlib") is not None
 
@@ -69,19 +69,20 @@ def test_without_json_the_output_is_for_people_and_errors_are_elsewhere(xpnet):
 def test_every_option_of_train_reaches_the_run(xpnet, here, write_idx):
     pytest.importorskip("torch")
     options = {"data": "mnist", "data_dir": write_idx(), "backend": "torch", "device": "cpu", "epochs": 3}
-    options |= {"batch_size": 7, "optimizer": "adam", "lr": 0.25, "seed": 11, "out": "deep/mine"}
+    options |= {"batch_size": 7, "optimizer": "adam", "lr": 0.25, "seed": 11, "precision": "fp16", "out": "deep/mine"}
     result = xpnet("train", "mlp", **options, json=True)
     assert result.code == 0
-    assert {k: result.json[k] for k in ("model", "data", "backend", "device", "epochs", "seed", "run")} == {
-        "model": "mlp", "data": "mnist", "backend": "torch", "device": "cpu", "epochs": 3, "seed": 11,
-        "run": "deep/mine",
+    keys = ("model", "data", "backend", "device", "precision", "epochs", "seed", "run")
+    assert {k: result.json[k] for k in keys} == {
+        "model": "mlp", "data": "mnist", "backend": "torch", "device": "cpu", "precision": "fp16", "epochs": 3,
+        "seed": 11, "run": "deep/mine",
     }  # fmt: skip
     config = json.loads((here / "deep" / "mine" / "config.json").read_text())
     assert config == {
         "model": "mlp", "data": "mnist", "data_dir": str(write_idx()), "backend": "torch:cpu", "epochs": 3,
-        "batch_size": 7, "optimizer": "adam", "lr": 0.25, "seed": 11,
+        "batch_size": 7, "optimizer": "adam", "lr": 0.25, "seed": 11, "precision": "fp16",
     }  # fmt: skip
-    assert "adam with rate 0.25" in result.out
+    assert "torch:cpu, fp16, batches of 7, adam with rate 0.25" in result.out
     meta = read_checkpoint(here / "deep" / "mine" / "checkpoint.safetensors").meta
     assert meta["optimizer"]["optimizer"] == "Adam"
     assert meta["optimizer"]["steps"] == 3 * 6  # 40 images in sevens

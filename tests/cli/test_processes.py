@@ -17,8 +17,8 @@ import xpnet as package
 from xpnet.train import read_checkpoint
 
 KEYS = {
-    "model", "data", "backend", "device", "epochs", "seed", "parameters",
-    "train_loss", "test_accuracy", "seconds", "images_per_second", "run",
+    "model", "data", "backend", "device", "precision", "epochs", "seed", "parameters",
+    "train_loss", "test_accuracy", "seconds", "images_per_second", "peak_memory_bytes", "run",
 }  # fmt: skip
 PATIENCE = 120  # seconds until a process that hangs is killed
 

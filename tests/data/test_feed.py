@@ -8,7 +8,8 @@ import threading
 import numpy as np
 import pytest
 
-from xpnet.backend import Memory, get_backend
+from xpnet import kernels
+from xpnet.backend import Backend, Memory, get_backend
 from xpnet.data import Augment, Dataset, Feed, Normalize, from_arrays
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, permutation
@@ -51,6 +52,11 @@ def test_every_backend_serves_the_same_batches_in_the_same_order(backend, reside
     assert batches[-1][0].shape == (3, 5, 7, 3)
 
 
+def can_vary(backend: Backend) -> bool:
+    """Whether images are moved and mirrored on the backend's device."""
+    return kernels.find("take_batch", backend.from_numpy(X)) is not None
+
+
 @RESIDENT
 def test_without_shuffle_the_order_is_that_of_the_set(backend, resident):
     batches = collect(Feed(SET, 10, backend, resident=resident))
@@ -79,7 +85,8 @@ def test_vectors_are_served_on_every_backend(backend):
 def test_augmented_batches_are_the_same_bits_on_every_backend(backend):
     feed = Feed(SET, 6, backend, shuffle=True, seed=2, augment=Augment(shift=1, flip=True))
     reference = Feed(SET, 6, NUMPY, shuffle=True, seed=2, augment=Augment(shift=1, flip=True))
-    assert not feed.resident
+    assert not reference.resident
+    assert feed.resident == can_vary(backend)
     for (x, y), (x0, y0) in zip(collect(feed, 1), collect(reference, 1), strict=True):
         assert np.array_equal(x, x0)
         assert np.array_equal(y, y0)
@@ -104,6 +111,73 @@ def test_an_epoch_entered_late_is_the_tail_of_the_whole(options, start):
     for (x, y), (x0, y0) in zip(tail, whole[start:], strict=True):
         assert np.array_equal(x, x0)
         assert np.array_equal(y, y0)
+
+
+MEAN3 = Normalize((0.2, 0.4, 0.6), (0.1, 0.2, 0.4))
+FEEDS = {
+    "plain": {},
+    "shuffled": {"shuffle": True},
+    "normalized": {"shuffle": True, "normalize": Normalize((0.3,), (0.2,))},
+    "by channel": {"shuffle": True, "normalize": MEAN3},
+    "varied": {"shuffle": True, "normalize": MEAN3, "augment": Augment(shift=2, crop=1, flip=True, fill=9)},
+}
+
+
+def number(backend, value):
+    return backend.from_numpy(np.array(value, np.int64))
+
+
+@pytest.mark.parametrize("options", FEEDS.values(), ids=FEEDS.keys())
+def test_a_batch_made_by_numbers_on_the_device_is_that_of_the_epoch_bit_for_bit(backend, options):
+    if "augment" in options and not can_vary(backend):
+        pytest.skip("images are varied on the host here, so the set is not resident")
+    feed = Feed(SET, 4, backend, seed=5, **options)
+    twin = Feed(SET, 4, backend, seed=5, resident=False, **options)  # made on the host
+    assert feed.resident
+    for epoch in (2, 3):
+        feed.begin(epoch)
+        batches, others = collect(feed, epoch), collect(twin, epoch)
+        for step, (x, y) in enumerate(batches):
+            size = None if step < 5 else 3
+            found = feed.batch_at(number(backend, step), number(backend, epoch), size)
+            assert found[0].device == found[1].device == number(backend, 0).device
+            for got, want, other in zip(found, (x, y), others[step], strict=True):
+                assert got.dtype == getattr(backend.xp, want.dtype.name)
+                assert np.array_equal(backend.to_numpy(got), want)
+                assert np.array_equal(other, want)
+
+
+@pytest.mark.parametrize("options", FEEDS.values(), ids=FEEDS.keys())
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_raw_batches_finished_are_those_of_the_epoch_bit_for_bit(backend, options, kind):
+    data = from_arrays(X.astype(kind), Y)
+    feed = Feed(data, 4, backend, seed=5, resident=False, **options)
+    batches = collect(feed, 1, 2)
+    for (x, y), (x0, y0) in zip(feed.raw(1, 2), batches, strict=True):
+        before = backend.to_numpy(x)
+        assert before.dtype == kind
+        assert np.array_equal(backend.to_numpy(feed.finish(x)), x0)
+        assert np.array_equal(backend.to_numpy(x), before), "finish wrote its input"
+        assert np.array_equal(backend.to_numpy(y), y0)
+
+
+def test_batches_that_are_kept_are_not_overwritten_by_later_ones(backend):
+    feed = Feed(from_arrays(X.astype(np.float32), Y), 4, backend, shuffle=True, resident=False)
+    kept, want = list(feed.epoch(1)), collect(feed, 1)
+    for (x, y), (x0, y0) in zip(kept, want, strict=True):
+        assert np.array_equal(backend.to_numpy(x), x0)
+        assert np.array_equal(backend.to_numpy(y), y0)
+
+
+def test_two_epochs_under_way_at_once_do_not_disturb_each_other(backend):
+    feed = Feed(SET, 4, backend, shuffle=True, resident=False)
+    first, second = collect(feed, 1), collect(feed, 2)
+    for found, want in zip(
+        zip(feed.epoch(1), feed.epoch(2), strict=True), zip(first, second, strict=True), strict=True
+    ):
+        for (x, y), (x0, y0) in zip(found, want, strict=True):
+            assert np.array_equal(backend.to_numpy(x), x0)
+            assert np.array_equal(backend.to_numpy(y), y0)
 
 
 def test_epochs_and_seeds_have_orders_of_their_own():
@@ -279,3 +353,28 @@ def test_an_epoch_out_of_range_is_refused_at_once(epoch, start):
     message = f"Feed.epoch: epoch is at least 0, start in 0..steps, got epoch {epoch}, start {start}, steps 6"
     with pytest.raises(ConfigError, match=re.escape(message)):
         Feed(SET, 4, NUMPY).epoch(epoch, start)
+
+
+def test_what_is_for_a_resident_set_is_refused_without_one_and_the_other_way_round():
+    resident, other = Feed(SET, 4, NUMPY, shuffle=True), Feed(SET, 4, NUMPY, resident=False)
+    step = np.array(0)
+    for where, call, message in (
+        ("Feed.begin", lambda: other.begin(0), "the set is resident, got resident False; use raw and finish"),
+        ("Feed.batch_at", lambda: other.batch_at(step, step), "the set is resident, got resident False; use raw"),
+        ("Feed.raw", lambda: resident.raw(0), "the set is not resident, got resident True; use batch_at"),
+        ("Feed.begin", lambda: resident.begin(-1), "epoch is at least 0, got epoch -1"),
+        ("Feed.batch_at", lambda: resident.batch_at(step, step), "an epoch was begun, got epoch 0; call begin first"),
+        (
+            "Feed.batch_at",
+            lambda: resident.batch_at(step, step, 5),
+            "size is in 1..batch_size, got size 5, batch_size 4",
+        ),
+        (
+            "Feed.batch_at",
+            lambda: resident.batch_at(step, step, 0),
+            "size is in 1..batch_size, got size 0, batch_size 4",
+        ),
+        ("Feed.raw", lambda: other.raw(0, 7), "epoch is at least 0, start in 0..steps, got epoch 0, start 7, steps 6"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(f"{where}: {message}")):
+            call()

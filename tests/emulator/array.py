@@ -6,18 +6,35 @@ done again by each replay, into the same memory.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from emulator.tape import TAPE
 
-__all__ = ["FIRST", "NAMESPACE", "Array", "wrap"]
+__all__ = ["FIRST", "NAMESPACE", "Array", "current_device", "on_device", "wrap"]
 
-FIRST = "emulated:0"  # the device of arrays that are made without being told where
+FIRST = "emulated:0"
+_current = [FIRST]
+
+
+def current_device() -> str:
+    """The device that new memory and launches go to."""
+    return _current[-1]
+
+
+@contextlib.contextmanager
+def on_device(device: str) -> Iterator[None]:
+    """Make another device the current one within a with-block."""
+    _current.append(device)
+    try:
+        yield
+    finally:
+        _current.pop()
 
 
 class Array:
@@ -27,9 +44,9 @@ class Array:
     __array_ufunc__ = None
     __module__ = "emulator"
 
-    def __init__(self, memory: np.ndarray, device: str = FIRST) -> None:
+    def __init__(self, memory: np.ndarray, device: str = "") -> None:
         self._a = memory
-        self.device = device
+        self.device = device or current_device()
 
     dtype = property(lambda self: self._a.dtype)
     shape = property(lambda self: self._a.shape)
@@ -147,9 +164,9 @@ class Namespace:
         if not callable(found) or isinstance(found, type):
             return found
         if name in ("empty", "zeros", "ones", "full", "arange", "linspace", "eye"):
-            make = lambda *args, device=None, **options: wrap(found(*args, **options), device or FIRST)  # noqa: E731
+            make = lambda *args, device=None, **options: made(found, device or "", *args, **options)  # noqa: E731
         elif name in ("empty_like", "zeros_like", "ones_like", "full_like"):
-            make = lambda x, *args, device=None, **options: wrap(found(x._a, *args, **options), x.device)  # noqa: E731
+            make = lambda x, *args, device=None, **options: made(found, x.device, x._a, *args, **options)  # noqa: E731
         else:
             make = lambda *args, **options: call(found, *args, **options)  # noqa: E731
         setattr(self, name, make)
@@ -165,7 +182,7 @@ class Namespace:
         if isinstance(x, Array):
             return call(lambda a: np.asarray(a, dtype=dtype, copy=copy), x)
         TAPE.host_reads()
-        return wrap(np.array(x, dtype=dtype), device or FIRST)
+        return wrap(aligned(np.array(x, dtype=dtype)), device or "")
 
     def astype(self, x: Array, dtype: Any, *, copy: bool = True, device: Any = None) -> Array:
         """Cast."""
@@ -211,15 +228,37 @@ def _arrays(x: Any) -> list[Array]:
     return [a for part in x for a in _arrays(part)] if type(x) in (tuple, list) else []
 
 
+def aligned(memory: np.ndarray) -> np.ndarray:
+    """Move memory that was just made to where CuPy's pool would have it, at a multiple of 512 bytes; views stay."""
+    if memory.base is not None or not memory.size or not memory.flags.c_contiguous or not memory.ctypes.data % 512:
+        return memory
+    block = np.empty(memory.nbytes + 512, np.uint8)
+    start = -block.ctypes.data % 512
+    moved = block[start : start + memory.nbytes].view(memory.dtype).reshape(memory.shape)
+    moved[...] = memory
+    return moved
+
+
+def made(function: Callable[..., np.ndarray], device: str, *arguments: Any, **options: Any) -> Array:
+    """Make an array of numbers; a replay gives it the same ones again, unless they were undefined."""
+    array = Array(aligned(function(*arguments, **options)), device)
+    if TAPE.open and not function.__name__.startswith("empty"):
+        first = array._a.copy()
+        TAPE.note(lambda: np.copyto(array._a, first))
+    return array
+
+
 def call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Do what a function of NumPy does to such arrays; a view of an argument stays one, anything else is made anew."""
     device = same_device(*arguments, *options.values())
     args, kwargs = bare(arguments), {name: bare(value) for name, value in options.items()}
     with np.errstate(all="ignore"):
         result = function(*args, **kwargs)
+    inputs = [a._a for a in _arrays(arguments)]
+    if isinstance(result, np.ndarray) and not any(result is a for a in inputs):
+        result = aligned(result)
     parts = result if isinstance(result, tuple | list) else [result]
     wrapped = wrap(result, device)
-    inputs = [a._a for a in _arrays(arguments)]
     if TAPE.open and not all(any(np.may_share_memory(part, a) for a in inputs) for part in map(np.asarray, parts)):
         targets = [w._a for w in (wrapped if isinstance(wrapped, tuple | list) else [wrapped])]
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from emulator import compiler
-from emulator.array import FIRST, NAMESPACE, Array
+from emulator import blas, compiler
+from emulator.array import FIRST, NAMESPACE, Array, current_device, on_device
+from emulator.ring import DelayedCopier, PoisonedRing
 from emulator.tape import TAPE
 from xpnet import kernels
-from xpnet.backend import Backend
+from xpnet.backend import PRECISIONS, Backend
 from xpnet.errors import DeviceError
 from xpnet.kernels.cuda import driver
 
@@ -29,12 +32,16 @@ class EmulatedDriver:
 
     def __init__(self, descending: bool = False) -> None:
         self.descending = descending
+        self.libraries: dict[str, Any] = {"cublasLt": blas.Blas()}
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Of NaN, or of numbers no one would expect: memory that is not written shows."""
-        memory = np.empty(shape, dtype)
-        memory.view(np.uint8 if memory.ndim else memory.dtype).fill(0xFF if memory.ndim else np.array(-1).astype(dtype))
-        return Array(memory)
+        """Of NaN, or of numbers no one would expect: memory that is not written shows. It is aligned as CuPy's is."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        block = np.full(size + 512 + 2 * _MARGIN, 0xFF, np.uint8)
+        start = _MARGIN + -(block.ctypes.data + _MARGIN) % 512
+        _blocks[block.ctypes.data] = (start, size)
+        weakref.finalize(block, _blocks.pop, block.ctypes.data)
+        return Array(block[start : start + size].view(dtype).reshape(shape))
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
         array = Array(np.empty(shape, dtype))
@@ -49,6 +56,8 @@ class EmulatedDriver:
         return copy
 
     def pointer(self, x: Array) -> int:
+        if TAPE.open:
+            TAPE.note(lambda kept=x: None)  # what goes by its address lives as long as the tape
         return x._a.ctypes.data
 
     def function(self, family: str, name: str, flags: tuple[str, ...]) -> driver.Launch:
@@ -66,6 +75,8 @@ class EmulatedDriver:
 
             def work(kept: Any = arguments) -> None:
                 entry(grid[0], block[0], self.descending, pointers)
+                if any(isinstance(a, Array) and not _margins_hold(a._a) for a in kept):
+                    raise compiler.Failure(f"{name}: it writes outside of an array")
 
             work.values = values  # type: ignore[attr-defined]
             TAPE.launches.append(f"{family}.{name}")
@@ -75,6 +86,41 @@ class EmulatedDriver:
 
     def stream(self) -> int:
         return 0
+
+    def device(self) -> int:
+        return 0
+
+    def capturing(self) -> bool:
+        return TAPE.open
+
+    def library(self, name: str) -> Any:
+        if name not in self.libraries:
+            raise OSError(f"the emulator has no {name}")
+        return self.libraries[name]
+
+    def model(self) -> str:
+        return "emulated"
+
+    def cudnn(self) -> Any:
+        if "cudnn" not in self.libraries:  # unless a test puts its stand-in there
+            raise ModuleNotFoundError("No module named 'cudnn'", name="cudnn")
+        return self.libraries["cudnn"]
+
+
+_MARGIN = 256  # bytes on either side of what driver.empty gives
+_blocks: dict[int, tuple[int, int]] = {}  # where in a block of memory an array begins, and its bytes; by address
+
+
+def _margins_hold(memory: np.ndarray) -> bool:
+    """Whether nothing has written around an array that driver.empty gave."""
+    block: Any = memory
+    while isinstance(getattr(block, "base", None), np.ndarray):
+        block = block.base
+    found = _blocks.get(block.ctypes.data)
+    if found is None:
+        return True
+    start, size = found
+    return bool((block[:start] == 0xFF).all() and (block[start + size :] == 0xFF).all())
 
 
 _WHOLE = {"long long": ctypes.c_int64, "double": ctypes.c_double}
@@ -86,6 +132,7 @@ def _value(kind: str, argument: Any) -> Any:
         assert isinstance(argument, Array | None), f"{kind} takes an array, got {type(argument)}"
         if argument is None:
             return ctypes.c_void_p(None)
+        assert argument.device == current_device(), f"{argument.device} while {current_device()} is the current device"
         assert argument.flags.c_contiguous, "arrays of a launch are contiguous"
         return ctypes.c_void_p(argument._a.ctypes.data)
     if kind in _WHOLE:
@@ -98,14 +145,22 @@ def _value(kind: str, argument: Any) -> Any:
 
 
 class _Emulator(Backend):
+    precisions = PRECISIONS
+
     def from_numpy(self, array: np.ndarray) -> Array:
         return self.xp.asarray(array, device=self.device)
 
     def to_numpy(self, array: Array) -> np.ndarray:
         return array.get()
 
+    def active(self) -> contextlib.AbstractContextManager[None]:
+        return on_device(self.device)
+
     def recorder(self) -> _Recorder:
         return _Recorder()
+
+    def ring(self, parts: Any, slots: int = 3) -> PoisonedRing:
+        return PoisonedRing(DelayedCopier(self.device), parts, slots)
 
 
 class _Recorder:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests import oracles
-from tests.harness import booleans, check_op, put, raises, sample
+from tests.harness import agree, booleans, check_op, put, raises, sample
 from xpnet import ops
 from xpnet.errors import ConfigError, DTypeError, ShapeError
 
@@ -64,6 +64,18 @@ def test_relu_has_no_slope_at_zero(backend):
 def test_relu_does_not_hide_a_nan(backend):
     y, _ = ops.relu(put(backend, np.array([np.nan, -1.0]), np.float32))
     assert np.isnan(backend.to_numpy(y)).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "sigmoid", "tanh", "gelu"])
+@pytest.mark.parametrize("first", [0, 1, 3])
+def test_an_activation_of_part_of_an_array_is_that_part_of_its_activation(backend, name, first):
+    """Where the part begins, and how long it is, must not matter: kernels move several numbers at a time."""
+    x, dy = (put(backend, sample(23, seed=i), np.float32) for i in (0, 1))
+    whole, whole_vjp = getattr(ops, name)(x)
+    part, part_vjp = getattr(ops, name)(x[first : first + 18])
+    agree(backend.to_numpy(part), backend.to_numpy(whole)[first : first + 18], np.float32, 1, "y")
+    (dx,), (dpart,) = whole_vjp(dy, (True,)), part_vjp(dy[first : first + 18], (True,))
+    agree(backend.to_numpy(dpart), backend.to_numpy(dx)[first : first + 18], np.float32, 1, "dx")
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh", "gelu", "softmax", "log_softmax"])

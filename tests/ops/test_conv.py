@@ -85,6 +85,16 @@ def test_a_fused_activation_equals_the_activation_after_conv2d(backend, activati
     check_conv(backend, X, sample(4, 2, 3, 3, seed=1), sample(4, seed=2), activation=activation)
 
 
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_fused_relu_does_not_hide_a_nan(backend, groups):
+    few_on_jax(backend, False)
+    x = X.copy()
+    x[1, 2, 3] = np.nan
+    w, b = sample(6, 1, 1, 3 // groups, seed=1), sample(6, seed=2)
+    y, _ = ops.conv2d(*(put(backend, a, np.float32) for a in (x, w, b)), groups=groups, activation="relu")
+    assert np.array_equal(np.isnan(backend.to_numpy(y)), np.broadcast_to(np.isnan(x[..., :1]), y.shape))
+
+
 @pytest.mark.parametrize("budget", [1, 1000, 3000])
 @pytest.mark.parametrize("case", ["1x1 strided", "stride with a remainder", "flipped, strided"])
 def test_conv2d_gives_the_same_in_chunks_that_do_not_divide_the_batch(backend, case, budget):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.harness import booleans, check_op, few_on_jax, integers, put, raises, sample
+from tests.harness import booleans, check_op, few_on_jax, float64_ok, integers, put, raises, sample
 from tests.oracles import each
 from xpnet import ops
 from xpnet.errors import DeviceError, DTypeError, ShapeError
@@ -158,6 +158,46 @@ def test_clip_stops_the_gradient_outside_its_bounds(backend, low, high):
         batch=[0],
         length=2,
     )
+
+
+@pytest.mark.parametrize(("own", "other"), [("float32", "float64"), ("float64", "float32"), ("float16", "float32")])
+def test_cast_goes_to_another_dtype_and_its_gradient_comes_back(backend, own, other):
+    if not has_dtypes(backend, own, other):
+        pytest.skip(f"{backend.spec} has not both of {own} and {other}")
+    xp, host = backend.xp, A.astype(own)
+    x = backend.from_numpy(host)
+    y, vjp = ops.cast(x, other)
+    assert y.dtype == getattr(xp, other)
+    np.testing.assert_array_equal(backend.to_numpy(y), host.astype(other))
+    dy = sample(*A.shape, seed=5).astype(other)
+    dx, none = vjp(backend.from_numpy(dy), (True, False))
+    assert none is None
+    assert dx.dtype == x.dtype
+    np.testing.assert_array_equal(backend.to_numpy(dx), dy.astype(own))
+    assert vjp(backend.from_numpy(dy), (False, False)) == (None, None)
+
+
+def has_dtypes(backend, *names):
+    """Whether the backend's device has numbers of some dtypes."""
+    if backend.name == "array-api-strict":
+        return "float16" not in names and ("float64" not in names or float64_ok(backend))
+    return all(hasattr(backend.xp, name) for name in names)
+
+
+def test_a_cast_to_the_same_dtype_copies_nothing():
+    x = np.ones(3, np.float32)
+    assert ops.cast(x, "float32")[0] is x
+
+
+@pytest.mark.parametrize("dtype", ["float31", "int64"])
+def test_a_cast_to_what_is_no_floating_dtype_is_refused(dtype):
+    with raises(DTypeError, "cast", repr(dtype)):
+        ops.cast(np.ones(3, np.float32), dtype)
+
+
+def test_a_cast_of_integers_is_refused():
+    with raises(DTypeError, "cast", "int64"):
+        ops.cast(np.ones(3, np.int64), "float32")
 
 
 WHERE = each(lambda mask, a, b: a if mask else b)

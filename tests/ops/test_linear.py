@@ -62,6 +62,13 @@ def test_a_fused_activation_equals_the_activation_after_linear(backend, activati
     )
 
 
+def test_a_fused_relu_does_not_hide_a_nan(backend):
+    x = np.array([[1.0, 2.0], [np.nan, 2.0], [-3.0, 1.0]])
+    w, b = put(backend, np.eye(2), np.float32), put(backend, np.zeros(2), np.float32)
+    y, _ = ops.linear(put(backend, x, np.float32), w, b, activation="relu")
+    assert np.isnan(backend.to_numpy(y)).any(axis=1).tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize(
     ("a", "b"),
     [((5, 3), (3, 4)), ((2, 5, 3), (2, 3, 4)), ((2, 5, 3), (3, 4)), ((6, 1, 5, 3), (2, 3, 4)), ((1, 1), (1, 1))],

@@ -73,6 +73,21 @@ def test_labels_may_be_narrower_than_the_number_of_classes(backend, kind):
         np.testing.assert_allclose(backend.to_numpy(got), oracle(z, labels), rtol=1e-5)
 
 
+@pytest.mark.parametrize("classes", [4, 40])
+def test_cross_entropy_of_float16_scores_stays_in_float16(backend, classes):
+    if not hasattr(backend.xp, "float16"):
+        pytest.skip(f"{backend.spec} has no float16")
+    z, labels = sample(N, classes).astype(np.float16), integers(N, high=classes)
+    loss, vjp = ops.softmax_cross_entropy(backend.from_numpy(z), put(backend, labels))
+    dz, _ = vjp(backend.from_numpy(np.array(1.0, np.float16)), (True, False))
+    assert loss.dtype == dz.dtype == backend.xp.float16
+    want = oracles.softmax_cross_entropy(z.astype(np.float64), labels)
+    np.testing.assert_allclose(backend.to_numpy(loss), want, rtol=0.005)
+    share = np.exp(oracles.log_softmax(z.astype(np.float64)))
+    share[np.arange(N), labels] -= 1
+    np.testing.assert_allclose(backend.to_numpy(dz), share / N, rtol=0, atol=0.001)
+
+
 def test_cross_entropy_of_huge_logits_is_finite(backend):
     z = np.array([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]])
     loss, vjp = ops.softmax_cross_entropy(put(backend, z, np.float32), put(backend, np.array([0, 0])))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests import oracles
-from tests.harness import check_op, few_on_jax, float_types, integers, put, raises, sample, tolerance
+from tests.harness import check_op, few_on_jax, float64_ok, float_types, integers, put, raises, sample, tolerance
 from xpnet import ops
 from xpnet.errors import ConfigError, DTypeError, ShapeError
 
@@ -145,6 +146,115 @@ def test_the_variance_of_numbers_far_from_zero_is_not_lost(backend):
     x = 1000 + sample(200, 1)
     _, var = ops.moments(put(backend, x, np.float32))
     np.testing.assert_allclose(backend.to_numpy(var), x.astype(np.float32).astype(np.float64).var(0), rtol=1e-3)
+
+
+def test_running_moments_move_to_the_newest_and_stay_the_same_arrays(backend):
+    given = [put(backend, np.array(values), np.float32) for values in ([1.0, -2.0], [2.0, 8.0], [3.0, 2.0], [4.0, 0.0])]
+    mean, var = ops.running_moments(*given, count=5, momentum=0.25)
+    assert backend.to_numpy(mean).tolist() == [1.5, -1.0]
+    assert backend.to_numpy(var).tolist() == [2.75, 6.0]  # 4 is 5 of 4 unbiased
+    if backend.name != "jax":  # whose arrays cannot be written
+        assert mean is given[0]
+        assert var is given[1]
+    assert backend.to_numpy(given[2]).tolist() == [3, 2]
+
+
+def test_running_moments_of_one_number_stay_finite(backend):
+    given = [put(backend, np.array([v]), np.float32) for v in (0.0, 1.0, 7.0, 0.0)]
+    mean, var = ops.running_moments(*given, count=1, momentum=0.5)
+    assert (backend.to_numpy(mean).item(), backend.to_numpy(var).item()) == (3.5, 0.5)
+
+
+def half(backend, values):
+    """Values in float16 on a backend that has it."""
+    if not hasattr(backend.xp, "float16"):
+        pytest.skip(f"{backend.spec} has no float16")
+    return backend.from_numpy(values.astype(np.float16))
+
+
+def rounded_once(backend, got, want, dtype: Any = np.float16):
+    """The result has a dtype, and is what it should be but for one rounding to it, and those of float32 on the way."""
+    assert got.dtype == getattr(backend.xp, np.dtype(dtype).name)
+    atol = 1e-5 * max(1.0, np.abs(want).max())
+    np.testing.assert_allclose(backend.to_numpy(got), want, rtol=np.finfo(dtype).eps, atol=atol)
+
+
+def test_moments_of_float16_are_of_float32(backend):
+    x = (300 + 20 * sample(4000, 3)).astype(np.float16)  # sums over 65504, and squares
+    for got, want in zip(ops.moments(half(backend, x)), (x.astype(float).mean(0), x.astype(float).var(0)), strict=True):
+        rounded_once(backend, got, want, np.float32)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["running", "training"])
+def test_batch_norm_of_float16_computes_in_float32(backend, training):
+    torch = pytest.importorskip("torch")
+    x, gamma, beta, dy = (300 + 20 * sample(700, 3), *channels(3)[:2], sample(700, 3, seed=1))
+    x, gamma, beta, dy = (a.astype(np.float16) for a in (x, gamma, beta, dy))
+    mean, var = x.astype(np.float64).mean(0), x.astype(np.float64).var(0)
+    moments = [put(backend, a, np.float32) for a in (mean, var)]
+    arrays = [half(backend, a) for a in (x, gamma, beta)]
+    y, vjp = ops.batch_norm(*arrays, *moments, eps=0.1, training=training)
+    grads = vjp(half(backend, dy), (True,) * 5)
+
+    t, g, b = (torch.from_numpy(a.astype(np.float64)).requires_grad_() for a in (x, gamma, beta))
+    kept = (None, None) if training else tuple(map(torch.from_numpy, (mean, var)))
+    want = torch.nn.functional.batch_norm(t, *kept, g, b, training, 0.0, 0.1)
+    want.backward(torch.from_numpy(dy.astype(np.float64)))
+    rounded_once(backend, y, want.detach().numpy())
+    for got, tensor in zip(grads[:3], (t, g, b), strict=True):
+        rounded_once(backend, got, tensor.grad.numpy())
+    assert grads[3:] == (None, None)
+
+
+def test_batch_norm_of_float16_with_moments_of_float16_computes_in_float32_too(backend):
+    arrays = [half(backend, a) for a in (sample(5, 3), *channels(3))]
+    exact = [backend.to_numpy(a).astype(np.float64) for a in arrays]
+    y, _ = ops.batch_norm(*arrays, eps=1e-9)  # which is 0 in float16
+    rounded_once(backend, y, oracles.batch_norm(*exact, eps=1e-9))
+
+
+def test_layer_norm_of_float16_computes_in_float32(backend):
+    torch = pytest.importorskip("torch")
+    x, gamma, beta, dy = (300 + 20 * sample(4, 700), *(sample(700, seed=s) for s in (1, 2)), sample(4, 700, seed=3))
+    x, gamma, beta, dy = (a.astype(np.float16) for a in (x, gamma, beta, dy))
+    y, vjp = ops.layer_norm(*(half(backend, a) for a in (x, gamma, beta)), eps=0.1)
+    grads = vjp(half(backend, dy), (True,) * 3)
+    tensors = [torch.from_numpy(a.astype(np.float64)).requires_grad_() for a in (x, gamma, beta)]
+    want = torch.nn.functional.layer_norm(tensors[0], (700,), *tensors[1:], 0.1)
+    want.backward(torch.from_numpy(dy.astype(np.float64)))
+    rounded_once(backend, y, want.detach().numpy())
+    for got, tensor in zip(grads, tensors, strict=True):
+        rounded_once(backend, got, tensor.grad.numpy())
+
+
+@pytest.mark.parametrize("region", ["across", "within"])
+def test_response_norm_keeps_float16(backend, region):
+    x = half(backend, X)
+    options: dict[str, Any] = {"size": 3, **STRONG, "region": region}
+    y, vjp = ops.local_response_norm(x, **options)
+    want = oracles.local_response_norm(backend.to_numpy(x).astype(np.float64), **options)
+    assert y.dtype == backend.xp.float16
+    np.testing.assert_allclose(backend.to_numpy(y), want, rtol=0.01, atol=0.01)
+    assert vjp(y, (True,))[0].dtype == backend.xp.float16
+
+
+@pytest.mark.parametrize(
+    ("x", "mean", "var"), [("float64", "float32", "float32"), ("float32", "float64", "float32")], ids=str
+)
+def test_moments_narrower_than_the_numbers_or_of_two_dtypes_are_an_error(x, mean, var):
+    moments = np.zeros(3, mean), np.ones(3, var)
+    with raises(DTypeError, "batch_norm", f"x {x}", f"mean {mean}", f"var {var}"):
+        ops.batch_norm(np.zeros((2, 3), x), np.ones(3, x), np.zeros(3, x), *moments)
+
+
+def test_moments_wider_than_the_numbers_are_computed_with(backend):
+    if not float64_ok(backend):
+        pytest.skip(f"{backend.spec} has no float64")
+    x, gamma, beta, mean, var = (put(backend, a, np.float32) for a in (sample(5, 3), *channels(3)))
+    wide = [backend.xp.astype(a, backend.xp.float64) for a in (mean, var)]
+    y, vjp = ops.batch_norm(x, gamma, beta, *wide, eps=0.1)
+    rounded_once(backend, y, oracles.batch_norm(sample(5, 3), *channels(3), eps=0.1), np.float32)
+    assert [g.dtype for g in vjp(x, (True,) * 3)[:3]] == [backend.xp.float32] * 3
 
 
 def _torch_layer_norm(x, gamma, beta, eps=1e-5):

@@ -7,10 +7,11 @@ import pytest
 
 from tests import oracles
 from tests.harness import check_op, few_on_jax, integers, put, raises, sample
-from xpnet import ops
+from xpnet import kernels, ops
 from xpnet.errors import ConfigError, DTypeError, ShapeError
 
 X = sample(2, 5, 7, 3)  # (N, H, W, C)
+WIDE = sample(1, 5, 7, 8)  # kernels may take several channels at a time
 
 GEOMETRIES = {
     "apart": {"kernel_size": 2},
@@ -77,6 +78,53 @@ def test_avg_pool2d_agrees_with_its_definition_and_with_autograd(backend, case, 
     )
 
 
+@pytest.mark.parametrize("case", ["overlapping", "padded beyond the image", "ceil, padded"])
+def test_pooling_many_channels_agrees_with_its_definition_and_with_autograd(backend, case):
+    few_on_jax(backend, case in ON_JAX)
+    options = GEOMETRIES[case]
+    check_op(
+        ops.max_pool2d, [WIDE], options, backend, oracle=oracles.max_pool2d, torch_oracle=TORCH_MAX, batch=[0], length=9
+    )
+    options = {**options, "count_include_pad": False}
+    check_op(
+        ops.avg_pool2d,
+        [WIDE],
+        options,
+        backend,
+        oracle=oracles.avg_pool2d,
+        torch_oracle=TORCH_AVG,
+        linear=[0],
+        length=50,
+    )
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1, 3), (2, 3, 4, 40), (1, 20, 15, 1)], ids=str)
+def test_global_avg_pool2d_takes_images_of_any_shape(backend, shape):
+    few_on_jax(backend, shape[3] == 40)
+    check_op(
+        ops.global_avg_pool2d, [sample(*shape)], {}, backend, oracle=oracles.global_avg_pool2d, linear=[0], length=300
+    )
+
+
+@pytest.mark.parametrize("channels", [3, 8])
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d", "global_avg_pool2d"])
+def test_pooling_float16_rounds_once(backend, name, channels):
+    if not hasattr(backend.xp, "float16"):
+        pytest.skip(f"{backend.spec} has no float16")
+    exact = 40.0 * sample(2, 5, 7, channels).astype(np.float16)
+    x = backend.from_numpy(exact)
+    options = {} if name.startswith("global") else {"kernel_size": 3, "stride": 2, "padding": 1}
+    y, vjp = getattr(ops, name)(x, **options)
+    want, want_vjp = getattr(ops, name)(exact.astype(np.float64), **options)
+    assert y.dtype == backend.xp.float16
+    terms = 1 if kernels.find(name, x) else 35  # the ops' own code adds in float16
+    np.testing.assert_allclose(backend.to_numpy(y), want, rtol=terms * 6e-4, atol=terms * 6e-4)
+    dy = sample(*want.shape, seed=1).astype(np.float16)
+    (dx,), (want_dx,) = vjp(backend.from_numpy(dy), (True,)), want_vjp(dy.astype(np.float64), (True,))
+    assert dx.dtype == backend.xp.float16
+    np.testing.assert_allclose(backend.to_numpy(dx), want_dx, rtol=terms * 6e-4, atol=terms * 6e-4)
+
+
 def test_global_avg_pool2d_is_the_mean_over_height_and_width(backend):
     check_op(
         ops.global_avg_pool2d, [X], {}, backend, oracle=oracles.global_avg_pool2d, linear=[0], batch=[0], length=35
@@ -95,6 +143,19 @@ def test_on_a_tie_the_gradient_goes_to_the_first_maximum_in_the_window(backend):
     _, vjp = ops.max_pool2d(put(backend, x, np.float32), kernel_size=2, stride=1)
     (dx,) = vjp(put(backend, np.array([10.0, 100.0]).reshape(1, 1, 2, 1), np.float32), (True,))
     assert backend.to_numpy(dx)[0, ..., 0].tolist() == [[0, 110, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("channels", [3, 8])
+def test_ties_of_one_channel_say_nothing_of_the_others(backend, channels):
+    x = integers(2, 5, 6, channels, high=3).astype(np.float32)  # three values: ties everywhere
+    dy = sample(2, 2, 3, channels)
+    want = np.zeros(x.shape)
+    for n, i, j, c in np.ndindex(*dy.shape):
+        window = x[n, 2 * i : 2 * i + 3, 2 * j - 1 if j else 0 : 2 * j + 2, c]
+        row, col = np.unravel_index(np.argmax(window), window.shape)  # the first in row-major order
+        want[n, 2 * i + row, (2 * j - 1 if j else 0) + col, c] += dy[n, i, j, c]
+    _, vjp = ops.max_pool2d(put(backend, x, np.float32), kernel_size=3, stride=2, padding=(0, 1))
+    np.testing.assert_allclose(backend.to_numpy(vjp(put(backend, dy, np.float32), (True,))[0]), want, atol=1e-6)
 
 
 def test_where_all_of_a_window_ties_the_gradient_goes_to_its_first_pixel(backend):

@@ -11,11 +11,16 @@ from xpnet.backend import Backend, get_backend
 from xpnet.errors import CheckpointError, ConfigError, DTypeError, ShapeError
 from xpnet.optim import SGD, FlatBuffer
 
-SIZE = sum(int(np.prod(shape)) for shape in SHAPES.values())
+STARTS = {"fc1.weight": 0, "fc1.bias": 64, "scale": 128, "conv.weight": 192, "conv.bias": 256}
+SIZE = 258
 
 
-def concat(by_path: dict[str, np.ndarray]) -> np.ndarray:
-    return np.concatenate([x.reshape(-1) for x in by_path.values()])
+def laid(by_path: dict[str, np.ndarray]) -> np.ndarray:
+    """The flat array: each parameter where it starts, zeros in between."""
+    flat = np.zeros(SIZE)
+    for path, x in by_path.items():
+        flat[STARTS[path] : STARTS[path] + x.size] = x.reshape(-1)
+    return flat
 
 
 def test_packing_keeps_every_value_and_shape(backend: Backend) -> None:
@@ -23,14 +28,24 @@ def test_packing_keeps_every_value_and_shape(backend: Backend) -> None:
     flat = FlatBuffer(made)
     assert flat.size == SIZE
     assert tuple(flat.value.shape) == (SIZE,)
-    assert np.array_equal(backend.to_numpy(flat.value), concat(values(0)))
+    assert np.array_equal(backend.to_numpy(flat.value), laid(values(0)))
     assert all(np.array_equal(x, values(0)[path]) for path, x in hosts(made).items())
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 128])
+def test_each_parameter_starts_where_a_device_reads_well(backend: Backend, size: int) -> None:
+    made = [Parameter(name, backend.from_numpy(np.full(size, 7, np.float32))) for name in "ab"]
+    flat = FlatBuffer(made)
+    start = 64 * -(-size // 64)
+    assert flat.bounds == [(0, size), (start, start + size)]
+    assert flat.size == start + size
+    assert not np.any(backend.to_numpy(flat.value)[size:start])
 
 
 def test_new_values_reach_every_parameter(backend: Backend) -> None:
     made = parameters(backend)
     flat = FlatBuffer(made)
-    flat.replace(backend.from_numpy(concat(values(9)).astype(np.float32)))
+    flat.replace(backend.from_numpy(laid(values(9)).astype(np.float32)))
     assert all(np.array_equal(x, values(9)[path]) for path, x in hosts(made).items())
 
 
@@ -44,7 +59,7 @@ def test_views_stay_bound_through_steps_where_arrays_can_be_written(backend: Bac
     if optimizer.flat.in_place:
         assert optimizer.flat.value is value
         assert all(p.data is x for p, x in zip(made, data, strict=True))
-    assert np.array_equal(backend.to_numpy(optimizer.flat.value), concat(hosts(made)))
+    assert np.array_equal(backend.to_numpy(optimizer.flat.value), laid(hosts(made)))
 
 
 def test_data_bound_by_somebody_else_is_taken_in(backend: Backend) -> None:
@@ -54,11 +69,11 @@ def test_data_bound_by_somebody_else_is_taken_in(backend: Backend) -> None:
     made[1].data = backend.from_numpy(new)
     assert flat.refresh() is False
     want = values(0) | {"fc1.bias": new}
-    assert np.array_equal(backend.to_numpy(flat.value), concat(want))
+    assert np.array_equal(backend.to_numpy(flat.value), laid(want))
     if flat.in_place:
         assert flat.value is value  # a captured graph still points at it
         made[1].data[...] = 6.0
-        assert np.array_equal(backend.to_numpy(flat.value), concat(want | {"fc1.bias": new + 1}))
+        assert np.array_equal(backend.to_numpy(flat.value), laid(want | {"fc1.bias": new + 1}))
 
 
 def test_parameters_may_swap_their_data() -> None:
@@ -66,8 +81,8 @@ def test_parameters_may_swap_their_data() -> None:
     flat = FlatBuffer([a, b])
     a.data, b.data = b.data, a.data
     flat.refresh()
-    assert flat.value.tolist() == [3, 4, 1, 2]
-    assert a.data.tolist() == [3, 4]
+    assert flat.value[:2].tolist() == a.data.tolist() == [3, 4]
+    assert flat.value[64:].tolist() == b.data.tolist() == [1, 2]
 
 
 def test_moving_the_model_moves_the_buffer(backend: Backend) -> None:
@@ -77,7 +92,7 @@ def test_moving_the_model_moves_the_buffer(backend: Backend) -> None:
         p.data = backend.from_numpy(np.asarray(p.data))
     assert flat.refresh() is (backend.name != "numpy")
     assert flat.backend == backend
-    assert np.array_equal(backend.to_numpy(flat.value), concat(values(0)))
+    assert np.array_equal(backend.to_numpy(flat.value), laid(values(0)))
 
 
 def test_gathering_lays_zeros_where_there_is_no_gradient(backend: Backend) -> None:
@@ -87,7 +102,7 @@ def test_gathering_lays_zeros_where_there_is_no_gradient(backend: Backend) -> No
         found = gradients(made, 0, *absent)
         want = {path: 0 * g if path in absent else g for path, g in values(1000).items()}
         got = flat.gather([found.get(p) for p in made])
-        assert np.array_equal(backend.to_numpy(got), concat(want))
+        assert np.array_equal(backend.to_numpy(got), laid(want))
 
 
 def test_a_parameter_that_comes_twice_is_kept_once() -> None:
@@ -109,7 +124,7 @@ def test_named_arrays_come_back_as_they_went() -> None:
     flat = FlatBuffer(parameters(get_backend("numpy")))
     named = flat.split(np.arange(float(SIZE)))
     assert {path: x.shape for path, x in named.items()} == SHAPES
-    assert np.array_equal(flat.join(named), np.arange(float(SIZE)))
+    assert np.array_equal(flat.join(named), laid(named))
 
 
 def test_parameters_that_cannot_share_a_buffer_are_refused() -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.harness import float_types, raises
+from tests.harness import few_on_jax, float_types, raises
 from tests.optim.parameters import SHAPES, Parameter, gradients, hosts, parameters, values
 from xpnet import optim
 from xpnet.backend import Backend, get_backend
 from xpnet.errors import CheckpointError, ConfigError, DeviceError, DTypeError, ShapeError
 from xpnet.optim import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop, make_optimizer
+from xpnet.optim.optimizers import shortfall
 
 # our class and options, PyTorch's name and options; constants are large enough for each to be seen
 TABLE: dict[str, tuple[type[Optimizer], dict[str, Any], str, dict[str, Any]]] = {
@@ -259,6 +260,40 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing() -> None:
         optimizer.load_state_dict({}, scalars)
     assert optimizer.steps == 1
     assert all(np.array_equal(x, before[name]) for name, x in optimizer.state_dict()[0].items())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_is_an_update_on_the_device_and_a_count_on_the_host(backend: Backend, name: str) -> None:
+    few_on_jax(backend, name == "adamw")
+    xp, device = backend.xp, backend.device
+    made, other = parameters(backend), parameters(backend)
+    whole, split = make_optimizer(name, made, weight_decay=0.3), make_optimizer(name, other, weight_decay=0.3)
+    for step in range(3):  # as recorded after two steps, and replayed
+        whole.step(gradients(made, step, *some_absent(step)))
+        had = split.update(gradients(other, step, *some_absent(step)))
+        assert (split.steps, had) == (step, (False, True, False, True, True))
+        split.count(had)
+    assert split.state_dict()[1] == whole.state_dict()[1]
+    recorded = split.steps
+    for step in range(3, 8):
+        whole.lr = 0.1 / step
+        whole.step(gradients(made, step))
+        lr = xp.asarray(0.1 / step, dtype=xp.float32, device=device)
+        since = xp.asarray(step - recorded, dtype=xp.int64, device=device)
+        had = split.update(gradients(other, step), lr=lr, since=since)
+    for _ in range(3, 8):
+        split.count(had)
+    assert split.state_dict()[1] == whole.state_dict()[1]
+    for path, x in hosts(made).items():
+        np.testing.assert_allclose(hosts(other)[path], x, rtol=0, atol=2.0**-20)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9, 0.999, 0.999999])
+def test_the_weight_of_a_decaying_mean_is_exact_in_single_precision(backend: Backend, beta: float) -> None:
+    for t in (1, 2, 1000):
+        got = shortfall(beta, backend.xp.asarray(t, dtype=backend.xp.float32, device=backend.device))
+        assert float(got) == pytest.approx(1 - beta**t, rel=2.0**-21)
+        assert shortfall(beta, t) == 1 - beta**t
 
 
 def test_a_schedule_is_asked_with_the_number_of_updates_made() -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from tests.harness import raises, sample
+from xpnet.backend import get_backend
 from xpnet.errors import ConfigError, DivergedError, ShapeError
 from xpnet.train import LossMeter, accuracy, confusion_matrix, top_k_accuracy
+from xpnet.train.metrics import Slot
 
 sklearn = pytest.importorskip("sklearn.metrics")
 
@@ -81,8 +83,6 @@ def test_it_does_not_matter_when_the_loss_meter_is_read(backend):
 
 
 def test_the_loss_meter_goes_on_from_an_earlier_sum():
-    from xpnet.backend import get_backend
-
     assert LossMeter(get_backend("numpy")).read() == 0.0
     meter = LossMeter(get_backend("numpy"), total=6.0, count=2)
     meter.add(1, 2, np.float32(1.0))
@@ -95,4 +95,31 @@ def test_the_loss_meter_names_the_first_step_that_is_not_finite(backend, bad):
     for step, loss in enumerate([1.0, 2.0, bad, 3.0, math.nan], 11):
         meter.add(step, 4, backend.from_numpy(np.asarray(loss, np.float32)))
     with raises(DivergedError, "loss", "step 13", f"loss {bad}", "--lr"):
+        meter.read()
+
+
+def test_losses_in_a_buffer_and_by_themselves_make_one_average(backend):
+    buffer = backend.from_numpy(np.asarray([9.0, 4.0, 1.0, 9.0], np.float32))
+    meter = LossMeter(backend)
+    meter.add(1, 32, backend.from_numpy(np.asarray(2.0, np.float32)))
+    meter.add(2, 32, Slot(buffer, 1))
+    meter.add(3, 8, Slot(buffer, 2))
+    assert meter.read() == pytest.approx((32 * 2 + 32 * 4 + 8) / 72, rel=1e-7)
+
+
+def test_a_buffer_of_losses_is_copied_once_a_reading(monkeypatch):
+    backend, copies = get_backend("numpy"), []
+    monkeypatch.setattr(type(backend), "to_numpy", lambda self, a: copies.append(a) or np.array(a))
+    meter, buffer = LossMeter(backend), np.ones(1000, np.float32)
+    for step in range(1000):
+        meter.add(step, 4, Slot(buffer, step))
+    assert meter.read() == 1.0
+    assert len(copies) == 1
+
+
+def test_a_loss_in_a_buffer_that_is_not_finite_names_its_step():
+    meter = LossMeter(get_backend("numpy"))
+    for step, place in ((7, 0), (8, 1)):
+        meter.add(step, 4, Slot(np.asarray([1.0, math.nan]), place))
+    with raises(DivergedError, "loss", "step 8", "loss nan"):
         meter.read()

@@ -9,6 +9,7 @@ register_backend adds a library that is not known here.
 """
 
 from xpnet.backend.base import Array, Backend, Memory, Recorder
+from xpnet.backend.faults import is_device_lost, is_out_of_memory
 from xpnet.backend.precision import PRECISIONS, current_precision, use_precision
 from xpnet.backend.registry import (
     backend_of,
@@ -18,7 +19,8 @@ from xpnet.backend.registry import (
     register_backend,
     use_backend,
 )
-from xpnet.backend.report import BackendInfo, describe_backends, is_out_of_memory
+from xpnet.backend.report import BackendInfo, describe_backends
+from xpnet.backend.ring import Ring
 from xpnet.backend.writing import add_at, set_at
 
 __all__ = [
@@ -28,12 +30,14 @@ __all__ = [
     "BackendInfo",
     "Memory",
     "Recorder",
+    "Ring",
     "add_at",
     "backend_of",
     "current_backend",
     "current_precision",
     "describe_backends",
     "get_backend",
+    "is_device_lost",
     "is_out_of_memory",
     "namespace",
     "register_backend",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from xpnet.backend.ring import Ring
 
 __all__ = ["Array", "Backend", "Memory", "Recorder", "device_label", "host_memory"]
 
@@ -18,7 +21,13 @@ Array = Any  # an array of whichever namespace: the standard defines no common c
 
 
 class Memory(NamedTuple):
-    """Bytes of a device's memory: what is in use now, the most that was, and all there is (0: not known)."""
+    """Bytes of a device's memory, or of the host's for devices that compute there; 0 is not known.
+
+    Args:
+        used: what this process uses now.
+        peak: the most that it used; where the library does not count that, the most that it held, which is not less.
+        total: all that it could have.
+    """
 
     used: int
     peak: int
@@ -32,6 +41,9 @@ class Recorder(Protocol):
         work()                          # a few times: kernels are compiled, plans are made
     result, replay = recorder.record(work)
     replay()                            # result's arrays are filled anew, in place
+
+    A recorder is of one recording, and has memory of its own, which is freed when neither it nor the replay is held.
+    What it runs keeps its place in the queue: after the work queued before, and before the work queued next.
     """
 
     def warm(self) -> AbstractContextManager[None]:
@@ -75,6 +87,11 @@ class Backend:
         """The string that get_backend opens this backend with, such as "torch:cuda:0"."""
         return f"{self.name}:{self.device_name}"
 
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """In which of PRECISIONS this backend computes: "fp32", and "fp16" where its library has such numbers."""
+        return ("fp32", "fp16") if hasattr(self.xp, "float16") else ("fp32",)
+
     def __repr__(self) -> str:
         return f"<xpnet backend {self.spec}>"
 
@@ -96,8 +113,25 @@ class Backend:
         """Report the memory of the device, in bytes."""
         return host_memory()
 
+    def active(self) -> AbstractContextManager[Any]:
+        """Make this device the one that work goes to within a with-block, in libraries that have a current device.
+
+        Array functions follow their arrays, but kernels and new memory go to the current device; Trainer and
+        use_backend enter this for you.
+        """
+        return nullcontext()
+
     def recorder(self) -> Recorder | None:
         """Return what records a step on this device, or None where work cannot be recorded."""
+        return None
+
+    def ring(self, parts: Sequence[tuple[tuple[int, ...], Any]], slots: int = 3) -> Ring | None:
+        """Return slots that carry arrays to this device beside its work, or None where from_numpy is all there is.
+
+        Args:
+            parts: shape and dtype of each array of a slot, (B, ...).
+            slots: how many, >= 2.
+        """
         return None
 
 

@@ -1,4 +1,4 @@
-"""The libraries that xpnet knows: how their arrays come and go, wait, and report memory, and how they are opened."""
+"""NumPy, torch and jax: how their arrays come and go, wait, and report memory, and how they are opened."""
 
 from __future__ import annotations
 
@@ -7,35 +7,12 @@ import numpy as np
 from xpnet.backend.base import Array, Backend, Memory, host_memory
 from xpnet.errors import DeviceError
 
-__all__ = ["open_cupy", "open_jax", "open_numpy", "open_torch"]
+__all__ = ["open_jax", "open_numpy", "open_torch"]
 
 
 class _NumPy(Backend):
     def to_numpy(self, array: Array) -> np.ndarray:
         return np.array(array)
-
-
-class _CuPy(Backend):
-    @property
-    def device_name(self) -> str:
-        return f"cuda:{self.device.id}"
-
-    def from_numpy(self, array: np.ndarray) -> Array:
-        with self.device:
-            return self.xp.asarray(array)
-
-    def to_numpy(self, array: Array) -> np.ndarray:
-        return array.get()
-
-    def synchronize(self) -> None:
-        self.device.synchronize()
-
-    def memory(self) -> Memory:
-        import cupy
-
-        with self.device:
-            pool = cupy.get_default_memory_pool()
-            return Memory(pool.used_bytes(), pool.total_bytes(), self.device.mem_info[1])
 
 
 class _Torch(Backend):
@@ -89,25 +66,6 @@ def open_numpy(device: str | None) -> Backend:
             "get_backend", "numpy runs on device cpu", "use --backend cupy, torch or jax for a GPU", device=device
         )
     return _NumPy("numpy", np, "cpu")
-
-
-def open_cupy(device: str | None) -> Backend:
-    """Open CuPy on "cuda" or "cuda:N"; DeviceError without a GPU."""
-    import array_api_compat.cupy as xp
-    import cupy
-
-    if not cupy.is_available():
-        raise DeviceError(
-            "get_backend",
-            "cupy needs a CUDA GPU and its driver, and finds none",
-            "see whether nvidia-smi lists one, or use --device cpu",
-            device=device or "cuda",
-        )
-    count = cupy.cuda.runtime.getDeviceCount()
-    index = (device or "0").removeprefix("cuda").removeprefix(":") or "0"
-    if not index.isdecimal() or int(index) >= count:
-        raise _absent(device, *(f"cuda:{i}" for i in range(count)))
-    return _CuPy("cupy", xp, cupy.cuda.Device(int(index)))
 
 
 def open_torch(device: str | None) -> Backend:

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.backend.base import Array, Backend, device_label
-from xpnet.backend.libraries import open_cupy, open_jax, open_numpy, open_torch
+from xpnet.backend.cuda import open_cupy
+from xpnet.backend.libraries import open_jax, open_numpy, open_torch
 from xpnet.errors import ConfigError, DeviceError, DTypeError, nearest
 
 __all__ = [
     "REGISTRY",
+    "SPREAD",
     "backend_of",
     "current_backend",
     "family",
@@ -30,6 +32,7 @@ __all__ = [
 _OPENED: dict[str, Backend] = {}
 _NAMESPACE: dict[type, Any] = {np.ndarray: np}
 _FAMILY: dict[type, str] = {np.ndarray: "numpy"}
+SPREAD: set[type] = set()  # types of arrays of which backends on more than one device are open
 
 
 class _Entry(NamedTuple):
@@ -118,6 +121,8 @@ def _open(spec: str) -> Backend:
     kind = type(backend.xp.empty(0, device=backend.device))
     _NAMESPACE.setdefault(kind, backend.xp)
     _FAMILY.setdefault(kind, name)
+    if any(b.name == backend.name and b != backend for b in _OPENED.values()):
+        SPREAD.add(kind)
     return _OPENED.setdefault(backend.spec, backend)  # "cuda" and "cupy:0" are one object
 
 
@@ -133,10 +138,13 @@ def namespace(x: Array, *others: Array | None) -> Any:
 
     Raises:
         DTypeError: x is not an array.
-        DeviceError: the arrays belong to different libraries.
-    Cost: under 0.2 us for one array: a dictionary by type.
+        DeviceError: the arrays belong to different libraries, or lie on different devices of one.
+    Cost: under 0.2 us for one array: a dictionary by type. Devices are compared only where backends on two devices of
+        a library were opened.
     """
     kind = type(x)
+    if kind in SPREAD:
+        _on_one_device(x, *others)
     for other in others:
         if other is not None and type(other) is not kind and namespace(other) is not namespace(x):
             raise DeviceError(
@@ -149,6 +157,17 @@ def namespace(x: Array, *others: Array | None) -> Any:
         return _NAMESPACE[kind]
     except KeyError:
         return _learn(x)
+
+
+def _on_one_device(x: Array, *others: Array | None) -> None:
+    for other in others:
+        if other is not None and type(other) is type(x) and other.device != x.device:
+            raise DeviceError(
+                "namespace",
+                "arrays of one op live on one device",
+                "move one with Module.to or Backend.from_numpy",
+                devices=", ".join(backend_of(a).spec for a in (x, *others) if a is not None),
+            )
 
 
 def _learn(x: Array) -> Any:
@@ -213,6 +232,7 @@ def use_backend(spec: str | Backend) -> Iterator[Backend]:
     backend = get_backend(spec)
     token = _CURRENT.set(backend)
     try:
-        yield backend
+        with backend.active():
+            yield backend
     finally:
         _CURRENT.reset(token)

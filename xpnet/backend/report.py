@@ -1,4 +1,4 @@
-"""What there is on this machine, and what an error says of memory."""
+"""What there is on this machine."""
 
 from __future__ import annotations
 
@@ -10,16 +10,7 @@ from xpnet.backend import registry
 from xpnet.backend.base import Backend, device_label
 from xpnet.errors import ConfigError, DeviceError
 
-__all__ = ["BackendInfo", "describe_backends", "is_out_of_memory"]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of any backend's library says that the device, or the host, has no memory left."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "RESOURCE_EXHAUSTED" in str(error)
-    )
+__all__ = ["BackendInfo", "describe_backends"]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -145,6 +145,15 @@ def _two_passes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.asarray(mean), squares / n, largest
 
 
+class Moves(NamedTuple):
+    """The part of an Augment that needs no place between pixels."""
+
+    shift: int
+    crop: int
+    flip: bool
+    fill: int
+
+
 @dataclass(frozen=True)
 class Augment:
     """Vary images at random: bend them, move them, mirror them.
@@ -193,6 +202,14 @@ class Augment:
         for name in ("scale", "squeeze", "shear", "elastic"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError("Augment", f"{name} is at least 0 and finite", **{name: getattr(self, name)})
+
+    @property
+    def moves(self) -> Moves | None:
+        """The whole moves and flips that this is, for a kernel; None where images are bent or made otherwise."""
+        bends = self.rotate or self.scale or self.squeeze or self.shear or self.elastic
+        if bends or type(self).__call__ is not Augment.__call__:
+            return None
+        return Moves(self.shift, self.crop, self.flip, self.fill)
 
     def __call__(self, images: np.ndarray, key: Key) -> np.ndarray:
         """Vary a batch on the host.

@@ -6,7 +6,6 @@ import math
 
 from xpnet import ops, random
 from xpnet.autograd import Tensor, apply
-from xpnet.backend import backend_of
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn.cost import Cost, rank
 from xpnet.nn.initializers import ones, zeros
@@ -60,10 +59,9 @@ class BatchNorm(Module):
             return apply(ops.batch_norm, x, self.gamma, self.beta, self.mean, self.var, eps=self.eps)
         mean, var = ops.moments(x.data)
         y = apply(ops.batch_norm, x, self.gamma, self.beta, mean, var, eps=self.eps, training=True)
-        n = math.prod(x.shape[:-1])
-        keep, renew = 1.0 - self.momentum, self.momentum
-        self.mean.data = keep * self.mean.data + renew * mean
-        self.var.data = keep * self.var.data + (renew * n / max(1, n - 1)) * var
+        self.mean.data, self.var.data = ops.running_moments(
+            self.mean.data, self.var.data, mean, var, count=math.prod(x.shape[:-1]), momentum=self.momentum
+        )
         return y
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
@@ -147,7 +145,7 @@ class LocalResponseNorm(Module):
 
 
 class Dropout(Module):
-    """In training, drop each number with a probability and scale up the rest. See ops.dropout.
+    """In training, drop each number with a probability and scale up the rest. See ops.random_dropout.
 
     The mask is drawn from (seed, this layer's path, epoch, step). Within a Trainer these are the run's; in a loop of
     your own, seed and epoch are 0 and the step counts the calls.
@@ -166,7 +164,7 @@ class Dropout(Module):
         self.calls = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply ops.dropout to x of any shape (N, ...) in training; pass it on in inference."""
+        """Apply ops.random_dropout to x of any shape (N, ...) in training; pass it on in inference."""
         x = x if isinstance(x, Tensor) else Tensor(x)
         if not self.training or not self.rate:
             return x
@@ -175,8 +173,8 @@ class Dropout(Module):
             moment = random.Moment(0, 0, self.calls)
             self.calls += 1
         key = random.Key(moment.seed, "dropout/" + self.path, moment.epoch, moment.step)
-        mask = random.keep_mask(key, x.shape, self.rate, moment.row * math.prod(x.shape[1:]))
-        return apply(ops.dropout, x, backend_of(x.data).from_numpy(mask), rate=self.rate)
+        start = moment.row * math.prod(x.shape[1:])
+        return apply(ops.random_dropout, x, key=key, rate=self.rate, start=start)
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one example of any shape; a kept mask counts as a quarter of a number, one byte of four."""

@@ -2,7 +2,7 @@
 
 Each takes arrays of any one library and returns y on the same library and device, and the function that takes y's
 gradient back to its inputs: ``vjp(dy, needs)`` gives one gradient an input, None where needs says False. No op knows of
-tensors, tapes, parameters or device names; none writes its inputs.
+tensors, tapes, parameters or device names; none writes its inputs, but for running_moments.
 """
 
 from xpnet.ops.activation import ACTIVATIONS, gelu, leaky_relu, log_softmax, relu, sigmoid, softmax, tanh, threshold
@@ -10,6 +10,7 @@ from xpnet.ops.conv import column_budget, conv2d
 from xpnet.ops.elementwise import (
     abs,
     add,
+    cast,
     clip,
     divide,
     dropout,
@@ -20,6 +21,7 @@ from xpnet.ops.elementwise import (
     multiply,
     negative,
     power,
+    random_dropout,
     sqrt,
     square,
     subtract,
@@ -33,7 +35,7 @@ from xpnet.ops.loss import (
     perceptron_loss,
     softmax_cross_entropy,
 )
-from xpnet.ops.normalization import batch_norm, layer_norm, local_response_norm, moments
+from xpnet.ops.normalization import batch_norm, layer_norm, local_response_norm, moments, running_moments
 from xpnet.ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from xpnet.ops.reduction import max, mean, min, sum
 from xpnet.ops.shape import broadcast_to, concat, flatten, getitem, permute_dims, reshape
@@ -46,6 +48,7 @@ __all__ = [
     "batch_norm",
     "binary_cross_entropy",
     "broadcast_to",
+    "cast",
     "clip",
     "column_budget",
     "concat",
@@ -78,8 +81,10 @@ __all__ = [
     "perceptron_loss",
     "permute_dims",
     "power",
+    "random_dropout",
     "relu",
     "reshape",
+    "running_moments",
     "sigmoid",
     "softmax",
     "softmax_cross_entropy",

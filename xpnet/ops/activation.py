@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.ops import checks
 from xpnet.ops.masking import masked
@@ -41,6 +42,8 @@ def relu(x: Array) -> tuple[Array, Any]:
     Source: Nair and Hinton (2010).
     """
     xp = checks.floating("relu", x)
+    if (fast := kernels.attempt("relu", x)) is not NotImplemented:
+        return fast
     y = xp.maximum(x, 0.0)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
@@ -64,6 +67,8 @@ def leaky_relu(x: Array, *, slope: float = 0.01) -> tuple[Array, Any]:
     Source: Maas, Hannun and Ng (2013).
     """
     xp = checks.floating("leaky_relu", x)
+    if (fast := kernels.attempt("leaky_relu", x, slope)) is not NotImplemented:
+        return fast
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         return (slope * dy + masked(xp, (1.0 - slope) * dy, x > 0.0) if needs[0] else None,)
@@ -84,6 +89,8 @@ def sigmoid(x: Array) -> tuple[Array, Any]:
     Cost: keeps y.
     """
     xp = checks.floating("sigmoid", x)
+    if (fast := kernels.attempt("sigmoid", x)) is not NotImplemented:
+        return fast
     y = 0.5 + 0.5 * xp.tanh(0.5 * x)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
@@ -105,6 +112,8 @@ def tanh(x: Array) -> tuple[Array, Any]:
     Cost: keeps y.
     """
     xp = checks.floating("tanh", x)
+    if (fast := kernels.attempt("tanh", x)) is not NotImplemented:
+        return fast
     y = xp.tanh(x)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
@@ -127,6 +136,8 @@ def gelu(x: Array) -> tuple[Array, Any]:
     Source: Hendrycks and Gimpel (2016).
     """
     xp = checks.floating("gelu", x)
+    if (fast := kernels.attempt("gelu", x)) is not NotImplemented:
+        return fast
     root = math.sqrt(2.0 / math.pi)
 
     def bend() -> Array:

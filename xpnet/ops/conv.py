@@ -101,10 +101,13 @@ def conv2d(
     """
     checks.floating("conv2d", x, w, b)
     rows, cols = _lay("conv2d", x, w, b, stride, padding, dilation, groups)
-    result = kernels.attempt("conv2d", x, w, b, rows, cols, groups, flip, _BUDGET.get())
-    z, z_vjp = _unrolled(x, w, b, rows, cols, groups, flip) if result is NotImplemented else result
+    laid = x, w, b, rows, cols, groups, flip
+    if (fast := kernels.attempt("conv2d", *laid, _BUDGET.get(), activation)) is not NotImplemented:
+        return fast
     if activation is None:
-        return z, z_vjp
+        return _unrolled(*laid)
+    fast = kernels.attempt("conv2d", *laid, _BUDGET.get(), None)
+    z, z_vjp = _unrolled(*laid) if fast is NotImplemented else fast
     y, to_dz = activate("conv2d", z, activation)
     return y, lambda dy, needs: z_vjp(to_dz(dy), needs)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xpnet.backend import Array
-from xpnet.errors import ConfigError, DTypeError, ShapeError
+from xpnet import kernels, random
+from xpnet.backend import Array, backend_of
+from xpnet.errors import ConfigError, DTypeError, ShapeError, nearest
 from xpnet.ops import checks
 from xpnet.ops.broadcast import sum_to
 from xpnet.ops.masking import masked
@@ -18,6 +19,7 @@ from xpnet.ops.masking import masked
 __all__ = [
     "abs",
     "add",
+    "cast",
     "clip",
     "divide",
     "dropout",
@@ -28,6 +30,7 @@ __all__ = [
     "multiply",
     "negative",
     "power",
+    "random_dropout",
     "sqrt",
     "square",
     "subtract",
@@ -36,6 +39,7 @@ __all__ = [
 
 Operand = Any  # an array or a Python number
 Slope = Callable[[Array], Array]
+_FLOATING = ("float16", "float32", "float64", "bfloat16")
 _NUMBERS = (int, float)  # by type: numpy.float64, an array of rank 0, is a subclass of float
 
 
@@ -67,6 +71,11 @@ def _binary(xp: Any, y: Array, a: Operand, b: Operand, to_da: Slope, to_db: Slop
 def _mask(op: str, xp: Any, mask: Array) -> None:
     if not xp.isdtype(mask.dtype, "bool"):
         raise DTypeError(op, "mask is boolean", mask=mask.dtype)
+
+
+def _rate(op: str, rate: float) -> None:
+    if not 0.0 <= rate < 1.0:
+        raise ConfigError(op, "0 <= rate < 1", rate=rate)
 
 
 def add(a: Operand, b: Operand) -> tuple[Array, Any]:
@@ -184,6 +193,25 @@ def clip(x: Array, low: float | None = None, high: float | None = None) -> tuple
     return y, vjp
 
 
+def cast(x: Array, dtype: str) -> tuple[Array, Any]:
+    """Convert to another real floating dtype: y = x, rounded to what the dtype holds.
+
+    Args:
+        x: any shape, real floating.
+        dtype: its name, such as "float32".
+    Returns: y, x itself where it is of that dtype; and vjp: (dy, needs) -> (dx, None), dy in the dtype of x.
+    Raises:
+        DTypeError: the backend has no such real floating dtype.
+    """
+    xp, own = checks.floating("cast", x), x.dtype
+    target = getattr(xp, dtype, None) if dtype in _FLOATING else None
+    if target is None:
+        names = [name for name in _FLOATING if hasattr(xp, name)]
+        raise DTypeError("cast", "the backend has the dtype", nearest(dtype, names), dtype=repr(dtype))
+    y = x if own == target else xp.astype(x, target)
+    return y, lambda dy, needs: (xp.astype(dy, own, copy=False) if needs[0] else None, None)
+
+
 def where(mask: Array, a: Operand, b: Operand) -> tuple[Array, Any]:
     """Choose: y = a where mask, else b.
 
@@ -223,10 +251,39 @@ def dropout(x: Array, mask: Array, *, rate: float) -> tuple[Array, Any]:
     _mask("dropout", xp, mask)
     if mask.shape != x.shape:
         raise ShapeError("dropout", "mask is shaped like x", x=tuple(x.shape), mask=tuple(mask.shape))
-    if not 0.0 <= rate < 1.0:
-        raise ConfigError("dropout", "0 <= rate < 1", rate=rate)
+    _rate("dropout", rate)
     scale = 1.0 / (1.0 - rate)
     return (
         masked(xp, scale * x, mask),
         lambda dy, needs: (masked(xp, scale * dy, mask) if needs[0] else None, None),
     )
+
+
+def random_dropout(x: Array, *, key: random.Key, rate: float, start: int = 0) -> tuple[Array, Any]:
+    """Drop elements at random, by the draw that a key names, and scale the rest so that the expectation stays.
+
+        y = x / (1 - rate) where random.keep_mask(key, shape of x, rate, start), else 0
+
+    Args:
+        x: any shape, real floating.
+        key: names the draw. Its epoch and step may be 0-d int64 arrays on x's device where a kernel draws there.
+        rate: the probability of dropping an element, 0 <= rate < 1.
+        start: how many elements of the draw precede x, >= 0, where x is a part of a batch.
+    Returns:
+        y: like x, the same elements kept on every backend.
+        vjp: (dy, needs) -> (dx,).
+    Raises:
+        ConfigError: rate or start out of range.
+    Cost: keeps the mask, or nothing where a kernel draws it again.
+    Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014).
+    """
+    checks.floating("random_dropout", x)
+    _rate("random_dropout", rate)
+    if start < 0:
+        raise ConfigError("random_dropout", "start >= 0", start=start)
+    made = kernels.attempt("random_dropout", x, key, rate, start)
+    if made is not NotImplemented:
+        return made
+    mask = backend_of(x).from_numpy(random.keep_mask(key, tuple(x.shape), rate, start))
+    y, vjp = dropout(x, mask, rate=rate)
+    return y, lambda dy, needs: vjp(dy, (needs[0], False))[:1]

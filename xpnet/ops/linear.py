@@ -37,10 +37,12 @@ def linear(x: Array, w: Array, b: Array | None = None, *, activation: str | None
         raise ShapeError("linear", "x is (..., D) and w is (M, D)", x=x.shape, w=w.shape)
     if b is not None and b.shape != (w.shape[0],):
         raise ShapeError("linear", "b is (M,) and w is (M, D)", b=b.shape, w=w.shape)
-    result = kernels.attempt("linear", x, w, b)
-    z, z_vjp = _product(x, w, b) if result is NotImplemented else result
+    if (fast := kernels.attempt("linear", x, w, b, activation)) is not NotImplemented:
+        return fast
     if activation is None:
-        return z, z_vjp
+        return _product(x, w, b)
+    fast = kernels.attempt("linear", x, w, b, None)
+    z, z_vjp = _product(x, w, b) if fast is NotImplemented else fast
     y, to_dz = activate("linear", z, activation)
     return y, lambda dy, needs: z_vjp(to_dz(dy), needs)
 
@@ -82,6 +84,8 @@ def matmul(a: Array, b: Array) -> tuple[Array, Any]:
     xp = checks.floating("matmul", a, b)
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2] or not checks.fits(a.shape[:-2], b.shape[:-2]):
         raise ShapeError("matmul", "a is (..., N, K) and b is (..., K, M)", a=a.shape, b=b.shape)
+    if (fast := kernels.attempt("matmul", a, b)) is not NotImplemented:
+        return fast
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         return (

@@ -65,8 +65,9 @@ def softmax_cross_entropy(
 
     Args:
         logits: scores, (N, K), real floating.
-        labels: classes, (N,), integers in 0 .. K-1 (checked when data is loaded, not here); or soft targets, (N, K),
-            dtype of logits, rows that sum to 1.
+        labels: classes, (N,), integers in 0 .. K-1; or soft targets, (N, K), dtype of logits, rows that sum to 1.
+            Classes are checked when data is loaded. Another one is not looked for here: it may be an error, make the
+            loss NaN, or count for nothing.
         label_smoothing: s, 0 <= s <= 1.
         class_weights: v, (K,), dtype of logits, or None.
         reduction: "mean", "sum" or "none".
@@ -75,7 +76,8 @@ def softmax_cross_entropy(
         vjp: (dy, needs) -> (dlogits, None), dlogits = (softmax * sum_k(v t) - v t) / N for "mean".
     Raises:
         ShapeError: ranks or sizes disagree. ConfigError: smoothing outside 0..1, unknown reduction.
-    Cost: keeps log-probabilities and targets, 2*N*K numbers. Finite for any finite logits (log-sum-exp).
+    Cost: keeps log-probabilities and targets, 2*N*K numbers. Finite for any finite logits (log-sum-exp). In
+        float16 this code's sum over many classes is poor: cast the scores first.
     """
     op = "softmax_cross_entropy"
     xp = checks.floating(op, logits, class_weights)

@@ -1,16 +1,30 @@
-"""Normalization: to a common scale by the batch, by the example, or by the neighbours. Each is (y, vjp)."""
+"""Normalization: to a common scale by the batch, by the example, or by the neighbours. Each is (y, vjp).
+
+Statistics of float16 numbers are kept and computed with in float32: their squares would overflow at 256, and sums of
+more than 2048 ones would stand still.
+"""
 
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 from xpnet import kernels
-from xpnet.backend import Array
-from xpnet.errors import ConfigError
+from xpnet.backend import Array, set_at
+from xpnet.errors import ConfigError, DTypeError
 from xpnet.ops import checks
 
-__all__ = ["batch_norm", "layer_norm", "local_response_norm", "moments"]
+__all__ = ["batch_norm", "layer_norm", "local_response_norm", "moments", "running_moments"]
+
+
+@cache
+def _at_least_float32(xp: Any, dtype: Any) -> Any:
+    return xp.float32 if xp.finfo(dtype).bits < 32 else dtype
+
+
+def _cast(xp: Any, x: Array, dtype: Any) -> Array:
+    return x if x.dtype == dtype else xp.astype(x, dtype)
 
 
 def moments(x: Array) -> tuple[Array, Array]:
@@ -18,15 +32,47 @@ def moments(x: Array) -> tuple[Array, Array]:
 
     Args:
         x: (..., C), real floating.
-    Returns: mean and variance, each (C,).
+    Returns: mean and variance, each (C,), of x's dtype, of float16 numbers in float32.
     Cost: three passes over x; the variance is of x - mean, so it cancels nothing.
     """
     xp = checks.floating("moments", x)
     checks.channels("moments", x)
+    if (fast := kernels.attempt("moments", x)) is not NotImplemented:
+        return fast
+    x = _cast(xp, x, _at_least_float32(xp, x.dtype))
     over = tuple(range(x.ndim - 1))
     mean = xp.mean(x, axis=over)
     centred = x - mean
     return mean, xp.mean(centred * centred, axis=over)
+
+
+def running_moments(
+    mean: Array, var: Array, new_mean: Array, new_var: Array, *, count: int, momentum: float
+) -> tuple[Array, Array]:
+    """Renew running averages of moments, in place where a library's arrays can be written.
+
+        mean <- (1 - momentum) * mean + momentum * new_mean
+        var  <- (1 - momentum) * var  + momentum * new_var * count / (count - 1)
+
+    A step that is recorded and replayed keeps them so: it knows no array by any other name.
+
+    Args:
+        mean, var: the averages, (C,), owned by the caller; not to be used afterwards, only what is returned.
+        new_mean, new_var: the newest moments, (C,), the variance biased, of any real floating dtype.
+        count: how many numbers of each channel they were measured of, >= 0.
+        momentum: the share of the newest, 0 < momentum <= 1.
+    Returns: mean and var renewed, of their own dtype.
+    """
+    xp = checks.floating("running_moments", mean, var)
+    keep, renew = 1.0 - momentum, (momentum, momentum * count / max(1, count - 1))
+    new = new_mean, new_var
+    if (fast := kernels.attempt("running_moments", mean, var, *new, keep, renew)) is not NotImplemented:
+        return fast
+    sums = [
+        keep * old + share * _cast(xp, newest, old.dtype)
+        for old, newest, share in zip((mean, var), new, renew, strict=True)
+    ]
+    return set_at(mean, (slice(None),), sums[0]), set_at(var, (slice(None),), sums[1])
 
 
 def batch_norm(
@@ -38,30 +84,35 @@ def batch_norm(
 
     Args:
         x: (..., C), real floating.
-        gamma, beta: scale and shift, (C,).
-        mean, var: (C,): x's own moments in training, else those kept from training.
+        gamma, beta: scale and shift, (C,), dtype of x.
+        mean, var: (C,): x's own moments in training, else those kept from training; of x's dtype or wider. All is
+            computed in their dtype, and in float32 at least.
         eps: > 0.
         training: whether mean and var depend on x, so that dx takes the way through them too.
     Returns:
         y: like x.
         vjp: (dy, needs) -> (dx, dgamma, dbeta, None, None).
     Raises:
-        ShapeError: a vector is not (C,).
+        ShapeError: a vector is not (C,). DTypeError: mean and var are narrower than x.
     Cost: two passes over x forward, about six backward; keeps x.
     Source: Ioffe and Szegedy (2015).
     """
-    xp = checks.floating("batch_norm", x, gamma, beta, mean, var)
+    xp = checks.floating("batch_norm", x, gamma, beta)
+    _of_dtype_or_wider("batch_norm", xp, x, mean, var)
     checks.channels("batch_norm", x, gamma=gamma, beta=beta, mean=mean, var=var)
     if (fast := kernels.attempt("batch_norm", x, gamma, beta, mean, var, eps, training)) is not NotImplemented:
         return fast
-    over = tuple(range(x.ndim - 1))
+    over, own = tuple(range(x.ndim - 1)), x.dtype
+    wide = _at_least_float32(xp, mean.dtype)
+    gamma, beta, mean, var = (_cast(xp, a, wide) for a in (gamma, beta, mean, var))
     inverse = 1.0 / xp.sqrt(var + eps)  # (C,)
     scale = gamma * inverse
-    y = x * scale
+    y = _cast(xp, x, wide) * scale
     y += beta - mean * scale
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        normal = (x - mean) * inverse
+        dy = _cast(xp, dy, wide)
+        normal = (_cast(xp, x, wide) - mean) * inverse
         dbeta = xp.sum(dy, axis=over)
         dgamma = xp.sum(dy * normal, axis=over)
         dx = None
@@ -70,9 +121,22 @@ def batch_norm(
             if training:
                 count = max(1, math.prod(x.shape[:-1]))
                 dx -= scale * (dbeta / count) + normal * (scale * (dgamma / count))
-        return dx, dgamma if needs[1] else None, dbeta if needs[2] else None, None, None
+            dx = _cast(xp, dx, own)
+        dgamma, dbeta = (_cast(xp, d, own) if need else None for d, need in ((dgamma, needs[1]), (dbeta, needs[2])))
+        return dx, dgamma, dbeta, None, None
 
-    return y, vjp
+    return _cast(xp, y, own), vjp
+
+
+def _of_dtype_or_wider(op: str, xp: Any, x: Array, mean: Array, var: Array) -> None:
+    """Raise unless mean and var share x's library, and one dtype that is x's or wider."""
+    checks.shared(op, x, mean, var)
+    if mean.dtype == var.dtype == x.dtype:
+        return
+    if mean.dtype != var.dtype or not checks.is_floating(mean) or xp.result_type(x, mean) != mean.dtype:
+        raise DTypeError(
+            op, "mean and var share a dtype, x's or a wider one", x=x.dtype, mean=mean.dtype, var=var.dtype
+        )
 
 
 def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tuple[Array, Any]:
@@ -94,24 +158,29 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
     """
     xp = checks.floating("layer_norm", x, gamma, beta)
     checks.channels("layer_norm", x, gamma=gamma, beta=beta)
-    over = tuple(range(x.ndim - 1))
-    mean = xp.mean(x, axis=-1, keepdims=True)
-    centred = x - mean
+    if (fast := kernels.attempt("layer_norm", x, gamma, beta, eps)) is not NotImplemented:
+        return fast
+    over, own = tuple(range(x.ndim - 1)), x.dtype
+    wide = _at_least_float32(xp, own)
+    gamma, beta = _cast(xp, gamma, wide), _cast(xp, beta, wide)
+    mean = xp.mean(_cast(xp, x, wide), axis=-1, keepdims=True)
+    centred = _cast(xp, x, wide) - mean
     inverse = 1.0 / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + eps)  # (..., 1)
     y = centred * inverse * gamma + beta
     del centred
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        normal = (x - mean) * inverse
+        dy = _cast(xp, dy, wide)
+        normal = (_cast(xp, x, wide) - mean) * inverse
         dx = None
         if needs[0]:
             g = dy * gamma
             along = xp.mean(g * normal, axis=-1, keepdims=True)
-            dx = inverse * (g - xp.mean(g, axis=-1, keepdims=True) - normal * along)
-        dgamma = xp.sum(dy * normal, axis=over) if needs[1] else None
-        return dx, dgamma, xp.sum(dy, axis=over) if needs[2] else None
+            dx = _cast(xp, inverse * (g - xp.mean(g, axis=-1, keepdims=True) - normal * along), own)
+        dgamma = _cast(xp, xp.sum(dy * normal, axis=over), own) if needs[1] else None
+        return dx, dgamma, _cast(xp, xp.sum(dy, axis=over), own) if needs[2] else None
 
-    return y, vjp
+    return _cast(xp, y, own), vjp
 
 
 def local_response_norm(
@@ -143,7 +212,8 @@ def local_response_norm(
         vjp: (dy, needs) -> (dx,).
     Raises:
         ShapeError: x is not of rank 4. ConfigError: size under 1 or an unknown region.
-    Cost: size (across) or 2 * size (within) additions a number; keeps x only.
+    Cost: size (across) or 2 * size (within) additions a number; keeps x only. In float16 this code's squares of
+        numbers from 256 on overflow: cast x first.
     Source: Krizhevsky, Sutskever and Hinton (2012), section 3.3.
     """
     op = "local_response_norm"

@@ -23,6 +23,7 @@ from xpnet.optim.optimizers import (
     rmsprop_rule,
     sgd_rule,
 )
+from xpnet.optim.scaling import LossScale
 from xpnet.optim.schedules import Schedule, constant, cosine, inverse_decay, one_cycle, step_decay, warmup
 from xpnet.optim.update import Optimizer
 
@@ -33,6 +34,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "FlatBuffer",
+    "LossScale",
     "Optimizer",
     "RMSprop",
     "Schedule",

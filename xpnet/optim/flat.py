@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -18,6 +19,10 @@ __all__ = ["FlatBuffer", "Run", "Trainable"]
 # in the cache; and a gradient of more elements than LARGE costs more to copy than to update on its own.
 BLOCK = 1 << 17
 LARGE = 1 << 15
+
+# Each parameter starts at a multiple of so many elements, as far from each other as a device wants to read them: 128
+# bytes in half precision. The gaps hold zeros.
+GRID = 64
 
 
 class Trainable(Protocol):
@@ -51,7 +56,7 @@ class FlatBuffer:
     Raises:
         ConfigError: there are none, or their backends or dtypes differ.
         DTypeError: they are not real floating.
-    Cost: one copy of the parameters; the gradient's buffer on the first ``gather``.
+    Cost: one copy of the parameters, each up to GRID - 1 elements longer; the gradient's buffer when first needed.
     """
 
     value: Array
@@ -62,11 +67,11 @@ class FlatBuffer:
             raise ConfigError("FlatBuffer", "there is at least one parameter", parameters=0)
         self.shapes = [tuple(p.shape) for p in self.parameters]
         self.bounds: list[tuple[int, int]] = []
-        start = 0
+        self.size = 0  # gaps included
         for shape in self.shapes:
-            self.bounds.append((start, start + math.prod(shape)))
-            start = self.bounds[-1][1]
-        self.size = start
+            start = -(-self.size // GRID) * GRID
+            self.size = start + math.prod(shape)
+            self.bounds.append((start, self.size))
         self._bound: list[Array] = [None] * len(self.parameters)  # what each data was when last seen
         self.refresh()
 
@@ -91,11 +96,10 @@ class FlatBuffer:
             if tuple(x.shape) != shape:
                 raise ShapeError(p.path, "a parameter keeps its shape", shape=tuple(x.shape), before=shape)
         backend, dtype = self._common(data)
-        xp = backend.xp
-        flat = xp.concat([xp.reshape(x, (-1,)) for x in data])  # a copy, so values may be swapped among parameters
+        flat = self._lay(backend, data)  # a copy, so values may be swapped among parameters
         moved = self._bound[0] is None or backend != self.backend or dtype != self.dtype
         if moved:
-            self.backend, self.xp, self.dtype = backend, xp, dtype
+            self.backend, self.xp, self.dtype = backend, backend.xp, dtype
             self.in_place = _writes_through(backend)
             self._gradient: np.ndarray | None = None
             self._slots: list[np.ndarray] = []
@@ -105,6 +109,19 @@ class FlatBuffer:
             self.value[...] = flat
         self._bind()
         return moved
+
+    def _lay(self, backend: Backend, parts: Sequence[Array | None]) -> Array:
+        """Join arrays, one a parameter and at least one of them there, with zeros for None and in the gaps."""
+        xp, first = backend.xp, next(x for x in parts if x is not None)
+        longest = max([GRID, *(math.prod(s) for s, x in zip(self.shapes, parts, strict=True) if x is None)])
+        none = xp.zeros(longest, dtype=first.dtype, device=backend.device)
+        pieces, done = [], 0
+        for (start, stop), x in zip(self.bounds, parts, strict=True):
+            if start > done:
+                pieces.append(none[: start - done])
+            pieces.append(none[: stop - start] if x is None else xp.reshape(x, (-1,)))
+            done = stop
+        return xp.concat(pieces)
 
     def _common(self, data: list[Array]) -> tuple[Backend, Any]:
         first = backend_of(data[0])
@@ -127,10 +144,30 @@ class FlatBuffer:
         return first, data[0].dtype
 
     def _bind(self) -> None:
-        reshape, value = self.xp.reshape, self.value
-        self._bound = [reshape(value[a:b], s) for (a, b), s in zip(self.bounds, self.shapes, strict=True)]
+        self._bound = self._views(self.value)
         for p, view in zip(self.parameters, self._bound, strict=True):
             p.data = view
+
+    def _views(self, flat: Array) -> list[Array]:
+        reshape = self.xp.reshape
+        return [reshape(flat[a:b], s) for (a, b), s in zip(self.bounds, self.shapes, strict=True)]
+
+    @contextlib.contextmanager
+    def standing_in(self, dtype: str) -> Iterator[None]:
+        """Let copies in another dtype stand in for every parameter's ``data`` within a with-block; refresh first.
+
+        Args:
+            dtype: the name of a floating dtype of the backend.
+        Cost: one pass over the flat array, which makes the copies anew each time: they are never out of date.
+        """
+        copies = self._views(self.xp.astype(self.value, getattr(self.xp, dtype)))
+        for p, view in zip(self.parameters, copies, strict=True):
+            p.data = view
+        try:
+            yield
+        finally:
+            for p, own in zip(self.parameters, self._bound, strict=True):
+                p.data = own
 
     def replace(self, value: Array) -> None:
         """Give all parameters new values.
@@ -150,22 +187,17 @@ class FlatBuffer:
         """Lay gradients, one a parameter, into one flat array; None counts as zeros.
 
         Returns:
-            (size,). On NumPy it is one buffer, written anew by each call.
+            (size,), zeros in the gaps. On NumPy it is one buffer, written anew by each call.
         Raises:
             ShapeError, DTypeError, DeviceError: a gradient does not match its parameter.
         """
-        self._check(gradients)
+        self.check(gradients)
         if self.xp is np:
             buffer = self._buffer()
             for slot, g in zip(self._slots, gradients, strict=True):
                 np.multiply(0 if g is None else g, 1, out=slot)
             return buffer
-        xp = self.xp
-        parts = [
-            xp.zeros(math.prod(s), dtype=self.dtype, device=self.backend.device) if g is None else xp.reshape(g, (-1,))
-            for g, s in zip(gradients, self.shapes, strict=True)
-        ]
-        return xp.concat(parts) if len(parts) > 1 else parts[0]
+        return self.zeros() if all(g is None for g in gradients) else self._lay(self.backend, gradients)
 
     def runs(self, gradients: Sequence[Array | None], ages: Sequence[int]) -> list[Run]:
         """Split the flat array into stretches of neighbours that have a gradient and are of equal age.
@@ -173,14 +205,12 @@ class FlatBuffer:
         On NumPy the gradient of a large parameter is used where it lies, and stretches are at most BLOCK long;
         elsewhere a stretch is as long as can be, so that it takes few calls.
 
-        Raises: as gather.
+        Args:
+            gradients: at least one that is not None, each as check wants it.
+            ages: of each parameter.
         """
         host = self.xp is np
-        if host:
-            self._check(gradients)
-            whole = self._buffer()
-        else:
-            whole = self.gather(gradients)
+        whole = self._buffer() if host else self._lay(self.backend, gradients)
         runs: list[Run] = []
         start = stop = age = -1
         for i, g in enumerate(gradients):
@@ -205,11 +235,20 @@ class FlatBuffer:
 
     def _buffer(self) -> np.ndarray:
         if self._gradient is None:
-            self._gradient = buffer = np.empty(self.size, dtype=self.dtype)
+            self._gradient = buffer = np.zeros(self.size, dtype=self.dtype)
             self._slots = [buffer[a:b].reshape(s) for (a, b), s in zip(self.bounds, self.shapes, strict=True)]
         return self._gradient
 
-    def _check(self, gradients: Sequence[Array | None]) -> None:
+    def check(self, gradients: Sequence[Array | None], *others: str) -> None:
+        """See whether gradients, one a parameter or None, have shape, backend and dtype of their parameters.
+
+        Args:
+            gradients: one a parameter, or None.
+            others: names of dtypes that will do as well, if the backend has them.
+        Raises:
+            ShapeError, DTypeError, DeviceError: one has not.
+        """
+        dtypes = (self.dtype, *(getattr(self.xp, name, None) for name in others))
         for p, g, shape in zip(self.parameters, gradients, self.shapes, strict=True):
             if g is None:
                 continue
@@ -217,7 +256,7 @@ class FlatBuffer:
                 namespace(self.value, g)  # says which backends meet
             if g.shape != shape:
                 raise ShapeError(p.path, "a gradient has its parameter's shape", gradient=tuple(g.shape), shape=shape)
-            if g.dtype != self.dtype:
+            if g.dtype not in dtypes:
                 raise DTypeError(p.path, "a gradient has its parameter's dtype", gradient=g.dtype, dtype=self.dtype)
 
     # To and from named arrays.
@@ -252,15 +291,18 @@ class FlatBuffer:
         Raises:
             CheckpointError: one has not its parameter's shape. KeyError: one is missing.
         """
-        parts = []
+        flat: np.ndarray | None = None
         for path, i in self.named().items():
             part = np.asarray(arrays[path])
             if part.shape != self.shapes[i]:
                 raise CheckpointError(
                     path, "an array has its parameter's shape", array=part.shape, parameter=self.shapes[i]
                 )
-            parts.append(part.reshape(-1))
-        return np.concatenate(parts)
+            if flat is None:
+                flat = np.zeros(self.size, part.dtype)
+            flat[slice(*self.bounds[i])] = part.reshape(-1)
+        assert flat is not None, "there is at least one parameter"
+        return flat
 
 
 def _writes_through(backend: Backend) -> bool:

@@ -9,6 +9,7 @@ Below, p is the parameter, g its gradient (clipped, with weight decay added), t 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from xpnet.backend import Array, namespace
 from xpnet.errors import ConfigError, nearest
 from xpnet.optim.flat import Trainable
+from xpnet.optim.formula import formula
 from xpnet.optim.schedules import Schedule
 from xpnet.optim.update import Optimizer, State
 
@@ -139,12 +141,19 @@ def adam_rule(
     s *= beta2
     s += (1 - beta2) * g * g
     root = namespace(p).sqrt(s)
-    root *= (1 - beta2**t) ** -0.5
+    root *= shortfall(beta2, t) ** -0.5
     root += eps
     u = m / root
-    u *= lr / (1 - beta1**t)
+    u *= lr / shortfall(beta1, t)
     p -= u
     return p, {"first_moment": m, "second_moment": s}
+
+
+def shortfall(beta: float, t: int | Array) -> Any:
+    """1 - beta**t: what a mean that decays from a start of zero has of its weight; exact in single precision too."""
+    if isinstance(t, int) or not beta:
+        return 1 - beta**t
+    return -namespace(t).expm1(t * math.log(beta))
 
 
 class SGD(Optimizer):
@@ -178,6 +187,7 @@ class SGD(Optimizer):
         self.state_names = ("velocity",) if momentum else ()
         super().__init__(parameters, lr, **options)
 
+    @formula("sgd", "momentum", "nesterov")
     def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
         return sgd_rule(p, g, state, lr, t, momentum=self.momentum, nesterov=self.nesterov)
 
@@ -213,6 +223,7 @@ class RMSprop(Optimizer):
         self.state_names = ("square_mean", "velocity") if momentum else ("square_mean",)
         super().__init__(parameters, lr, **options)
 
+    @formula("rmsprop", "rho", "eps", "momentum")
     def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
         return rmsprop_rule(p, g, state, lr, t, rho=self.rho, eps=self.eps, momentum=self.momentum)
 
@@ -239,6 +250,7 @@ class Adagrad(Optimizer):
         self.eps = self._number("eps", eps)
         super().__init__(parameters, lr, **options)
 
+    @formula("adagrad", "eps")
     def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
         return adagrad_rule(p, g, state, lr, t, eps=self.eps)
 
@@ -274,6 +286,7 @@ class Adam(Optimizer):
         self.eps = self._number("eps", eps)
         super().__init__(parameters, lr, **options)
 
+    @formula("adam", "beta1", "beta2", "eps")
     def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
         return adam_rule(p, g, state, lr, t, beta1=self.beta1, beta2=self.beta2, eps=self.eps)
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from xpnet import kernels
 from xpnet.backend import Array, backend_of
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.optim.clipping import clip_value as bound
 from xpnet.optim.clipping import norm_scale
 from xpnet.optim.flat import FlatBuffer, Trainable
+from xpnet.optim.formula import Formula, Update
 from xpnet.optim.ranges import number
+from xpnet.optim.scaling import LossScale
 from xpnet.optim.schedules import Schedule
 
 __all__ = ["Optimizer", "State"]
@@ -60,6 +64,7 @@ class Optimizer:
         self._flat = FlatBuffer(parameters)
         self._ages = [0] * len(self._flat.parameters)  # updates made of each: one without a gradient is passed over
         self._state: State = {name: self._flat.zeros() for name in self.state_names}
+        self.scaling: LossScale | None = None  # of a loss that is scaled: gradients are, and may be float16
 
     def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
         """Compute new parameters and state, by augmented assignment to p and to the arrays of state, which it owns.
@@ -104,14 +109,70 @@ class Optimizer:
             ConfigError: no parameter has a gradient.
             ShapeError, DTypeError, DeviceError: a gradient does not match its parameter.
         """
+        self.count(self.update(gradients))
+
+    def update(
+        self, gradients: Mapping[Any, Array] | None = None, *, lr: Array | None = None, since: Array | None = None
+    ) -> tuple[bool, ...]:
+        """Do the device's part of a step: new values for parameters and state. ``count`` does the host's.
+
+        With ``lr`` and ``since`` on the device, the work that is queued depends on no number of the host that changes
+        from step to step: it may be recorded once and replayed, with a ``count`` for each replay.
+
+        Args:
+            gradients: as step takes them.
+            lr: the learning rate, (), on the device and in the dtype of the parameters. None: current_lr.
+            since: updates made since this call was recorded, (), int64, on the device. None: 0.
+        Returns:
+            For each parameter whether it had a gradient: what count takes.
+        Raises: as step.
+        """
         flat = self._flat
-        self._follow()
+        self.follow()
         found = [p.grad if gradients is None else gradients.get(p) for p in flat.parameters]
-        runs = flat.runs(found, self._ages)
-        if not runs:
+        if all(g is None for g in found):
             where = f"{type(self).__name__}.step"
             raise ConfigError(where, "at least one parameter has a gradient", "call backward first", gradients=0)
-        lr = self.current_lr
+        flat.check(found, *(["float16"] if self.scaling else []))
+        rate = self.current_lr if lr is None else lr
+        if not self._by_kernel(found, rate, since):
+            self._by_rule(found, rate, since)
+        return tuple(g is not None for g in found)
+
+    def _by_kernel(self, found: list[Array | None], lr: Any, since: Array | None) -> bool:
+        """Update by a kernel; False where there is none for this rule or these arrays."""
+        known: Formula | None = getattr(type(self).rule, "formula", None)
+        if known is None or not self._flat.in_place or kernels.find("update", self._flat.value) is None:
+            return False
+        work = Update(
+            known.name,
+            tuple(float(getattr(self, name)) for name in known.constants),
+            found,
+            self._flat.bounds,
+            self._ages,
+            tuple(self._state[name] for name in self.state_names),
+            lr,
+            since,
+            self.weight_decay,
+            self.decoupled_decay,
+            self.clip_norm,
+            self.clip_value,
+            self.scaling,
+        )
+        return kernels.attempt("update", self._flat.value, work) is not NotImplemented
+
+    def _by_rule(self, found: list[Array | None], lr: Any, since: Array | None) -> None:
+        """Update by the rule, stretch by stretch."""
+        flat, xp, scaling = self._flat, self._flat.xp, self.scaling
+        later = None if since is None else xp.astype(since, flat.dtype)
+        finite = None
+        if scaling:
+            factor = xp.astype(1.0 / scaling.value, flat.dtype)
+            found = [None if g is None else xp.astype(g, flat.dtype) * factor for g in found]
+            later = (0.0 if later is None else later) - xp.astype(scaling.skipped, flat.dtype)
+        runs = flat.runs(found, self._ages)
+        if scaling:
+            finite = scaling.finite([run.gradient for run in runs])
         scale = None if self.clip_norm is None else norm_scale([run.gradient for run in runs], self.clip_norm)
         value, names, decay = flat.value, self.state_names, self.weight_decay
         kept: list[tuple[int, int, Array, State]] = []
@@ -120,13 +181,17 @@ class Optimizer:
                 g = g * scale
             elif self.clip_value is not None:
                 g = bound(g, self.clip_value)
-            p = p_old = value[start:stop]
+            p_old, old = value[start:stop], {name: self._state[name][start:stop] for name in names}
+            p, state = p_old, dict(old)
+            if finite is not None:  # the old values may have to stay
+                p, state = xp.asarray(p, copy=True), {name: xp.asarray(x, copy=True) for name, x in old.items()}
             if decay and self.decoupled_decay:
                 p *= 1 - lr * decay
             elif decay:
                 g = g + decay * p
-            old = {name: self._state[name][start:stop] for name in names}
-            p, new = self.rule(p, g, dict(old), lr, age + 1)
+            p, new = self.rule(p, g, state, lr, age + 1 if later is None else later + (age + 1))
+            if finite is not None:
+                p, new = xp.where(finite, p, p_old), {name: xp.where(finite, new[name], old[name]) for name in names}
             if not flat.in_place:
                 kept.append((start, stop, p, new))
                 continue
@@ -136,22 +201,41 @@ class Optimizer:
                 if new[name] is not old[name]:
                     old[name][...] = new[name]
         if kept:
-            xp = flat.xp
             flat.replace(_splice(xp, value, [(a, b, p) for a, b, p, _ in kept]))
             for name in names:
                 self._state[name] = _splice(xp, self._state[name], [(a, b, new[name]) for a, b, _, new in kept])
-        self._ages = [age if g is None else age + 1 for age, g in zip(self._ages, found, strict=True)]
+        if scaling and finite is not None:
+            scaling.renew(finite)
+
+    def count(self, had: Iterable[bool]) -> None:
+        """Do the host's part of a step: one more update made, of each parameter that had a gradient.
+
+        Args:
+            had: what ``update`` returned.
+        """
+        self._ages = [age + got for age, got in zip(self._ages, had, strict=True)]
         self.steps += 1
+
+    def standing_in(self, dtype: str) -> contextlib.AbstractContextManager[None]:
+        """Let copies in another dtype stand in for the parameters' ``data`` within a with-block.
+
+        Args:
+            dtype: the name of a floating dtype of the backend.
+        """
+        self.follow()
+        return self._flat.standing_in(dtype)
 
     def zero_grad(self) -> None:
         """Forget every parameter's ``grad``."""
         for p in self._flat.parameters:
             p.grad = None
 
-    def _follow(self) -> None:
-        """Bring the state to where the model was moved."""
+    def follow(self) -> None:
+        """Take in arrays that parameters were given since, and move the state to where they are; update does."""
         if self._flat.refresh():
             self._state = {k: self._flat.from_host(backend_of(v).to_numpy(v)) for k, v in self._state.items()}
+        if self.scaling:
+            self.scaling.to(self._flat.backend)
 
     def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Copy the state to the host: what a checkpoint needs besides the arguments.
@@ -161,21 +245,23 @@ class Optimizer:
         Raises:
             ConfigError: two parameters have one path.
         """
-        self._follow()
+        self.follow()
         arrays = {}
         for name, flat in self._state.items():
             host = backend_of(flat).to_numpy(flat)
             arrays.update({f"{name}/{path}": array for path, array in self._flat.split(host).items()})
         ages = {path: self._ages[i] for path, i in self._flat.named().items() if self._ages[i] != self.steps}
-        return arrays, {"optimizer": type(self).__name__, "steps": self.steps, "ages": ages}
+        scalars = {"optimizer": type(self).__name__, "steps": self.steps, "ages": ages}
+        return arrays, scalars | ({"loss_scale": self.scaling.state()} if self.scaling else {})
 
     def load_state_dict(self, arrays: Mapping[str, Any], scalars: Mapping[str, Any]) -> None:
         """Take over a state that state_dict gave, on any backend; nothing is changed unless all of it fits.
 
         Raises:
-            CheckpointError: it is another optimizer's, or names are missing, unknown, or of another shape.
+            CheckpointError: it is another optimizer's, or names are missing, unknown, or of another shape, or the loss
+                scale is none.
         """
-        self._follow()
+        self.follow()
         where, flat = f"{type(self).__name__}.load_state_dict", self._flat
         steps, saved = scalars.get("steps"), scalars.get("optimizer")
         if saved != type(self).__name__:
@@ -192,6 +278,10 @@ class Optimizer:
         loaded = {}
         for name in self.state_names:
             loaded[name] = flat.from_host(flat.join({path: arrays[f"{name}/{path}"] for path in places}))
+        if saved_scale := scalars.get("loss_scale"):
+            scaling = self.scaling or LossScale(flat.backend)
+            scaling.load(saved_scale)
+            self.scaling = scaling
         for name, new in loaded.items():
             if flat.in_place:
                 self._state[name][...] = new

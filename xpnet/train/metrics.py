@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from xpnet.backend import Array, Backend
 from xpnet.errors import ConfigError, DivergedError, ShapeError
 
-__all__ = ["LossMeter", "accuracy", "confusion_matrix", "top_k_accuracy"]
+__all__ = ["LossMeter", "Slot", "accuracy", "confusion_matrix", "top_k_accuracy"]
 
 
 def _check(name: str, scores: np.ndarray, labels: np.ndarray) -> None:
@@ -61,6 +62,13 @@ def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, classes: int) ->
     return flat.reshape(classes, classes)
 
 
+class Slot(NamedTuple):
+    """One number's place in an array on the device: buffer[place]."""
+
+    buffer: Array
+    place: int
+
+
 class LossMeter:
     """The average loss of an epoch, whose steps' losses stay on the device until somebody reads them.
 
@@ -73,10 +81,16 @@ class LossMeter:
         self.backend = backend
         self.total = total
         self.count = count
-        self._pending: list[tuple[int, int, Array]] = []
+        self._pending: list[tuple[int, int, Array | Slot]] = []
 
-    def add(self, step: int, examples: int, loss: Array) -> None:
-        """Note the mean loss of a step over its examples; nothing is copied."""
+    def add(self, step: int, examples: int, loss: Array | Slot) -> None:
+        """Note the mean loss of a step over its examples; nothing is copied.
+
+        Args:
+            step: its number, for messages.
+            examples: N.
+            loss: (), on the device; or the slot that it was written to, which must stay as it is until it is read.
+        """
         self._pending.append((step, examples, loss))
 
     def read(self) -> float:
@@ -84,12 +98,12 @@ class LossMeter:
 
         Raises:
             DivergedError: a step's loss was NaN or infinite; the message names the first.
-        Cost: one transfer, however many steps were noted; sums are in the order of steps, whenever read.
+        Cost: one transfer, however many steps were noted (one a buffer, of slots); sums are in the order of steps,
+            whenever read.
         """
         if self._pending:
-            xp = self.backend.xp
-            losses = self.backend.to_numpy(xp.stack([xp.asarray(loss) for _, _, loss in self._pending]))
-            for (step, examples, _), loss in zip(self._pending, losses.tolist(), strict=True):
+            losses = self._fetched([loss for _, _, loss in self._pending])
+            for (step, examples, _), loss in zip(self._pending, losses, strict=True):
                 if not math.isfinite(loss):
                     raise DivergedError(
                         "loss", "the loss stays finite", "lower the learning rate with --lr", step=step, loss=loss
@@ -98,3 +112,11 @@ class LossMeter:
                 self.count += examples
             self._pending.clear()
         return self.total / max(1, self.count)
+
+    def _fetched(self, losses: list[Array | Slot]) -> list[float]:
+        xp, to_numpy = self.backend.xp, self.backend.to_numpy
+        single = [xp.asarray(loss) for loss in losses if not isinstance(loss, Slot)]
+        singles = iter(to_numpy(xp.stack(single)).tolist() if single else ())
+        buffers = {id(loss.buffer): loss.buffer for loss in losses if isinstance(loss, Slot)}
+        read = {key: to_numpy(buffer).tolist() for key, buffer in buffers.items()}
+        return [read[id(loss.buffer)][loss.place] if isinstance(loss, Slot) else next(singles) for loss in losses]

@@ -26,10 +26,11 @@ from xpnet import data as datasets
 from xpnet import models
 from xpnet.backend import Backend, get_backend
 from xpnet.data import Dataset, load_image
-from xpnet.errors import CheckpointError, ConfigError
+from xpnet.errors import CheckpointError, ConfigError, DeviceLostError
 from xpnet.optim import inverse_decay, make_optimizer, warmup
 from xpnet.train.callbacks import Callback, JsonLines, SaveCheckpoint
 from xpnet.train.checkpoint import read_checkpoint, write_atomically
+from xpnet.train.precision import check_precision
 from xpnet.train.trainer import Trainer
 
 __all__ = ["RunConfig", "evaluate_run", "open_run", "predict_run", "resolve_backend", "resumed_config", "train_run"]
@@ -53,6 +54,7 @@ class RunConfig:
         epochs, batch_size: >= 0, >= 1; None: 20 and 32 for fewer than 10,000 training examples, else 5 and 64.
         optimizer: a name of optim.OPTIMIZERS, and lr its highest rate; None: what the model's recipe says.
         seed: 0 <= seed < 2**64.
+        precision: "fp32", "tf32" or "fp16"; see train.precision.
     """
 
     model: str = "cnn"
@@ -64,9 +66,11 @@ class RunConfig:
     optimizer: str | None = None
     lr: float | None = None
     seed: int = 0
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
         models.recipe(self.model)
+        check_precision(self.precision)
         for name, value, least in (("epochs", self.epochs, 0), ("batch_size", self.batch_size, 1)):
             if value is not None and value < least:
                 raise ConfigError("train", f"{name} >= {least}", **{name: value})
@@ -132,12 +136,15 @@ def train_run(
         progress: called as (done, total) while data is loaded.
         announce: called with each line that a person would like to read.
     Returns:
-        {model, data, backend, device, epochs, seed, parameters, train_loss, test_accuracy, seconds, images_per_second,
-        run, interrupted}.
+        {model, data, backend, device, precision, epochs, seed, parameters, train_loss, test_accuracy, seconds,
+        images_per_second, peak_memory_bytes (of the device, or of this process where the host computes), run,
+        interrupted}.
     Raises:
-        ConfigError, DataError, DeviceError, CheckpointError: before anything is written, but for a loss that diverges.
+        ConfigError, DataError, DeviceError, CheckpointError: before anything is written, but for a loss that diverges
+        and a device that is lost or too small.
     """
     backend = get_backend(config.backend)
+    check_precision(config.precision, backend)
     began_from = read_checkpoint(Path(resume) / "checkpoint.safetensors") if resume else None
     train, test = datasets.load(config.data, config.data_dir, progress=progress)
     config = config.completed(len(train))
@@ -165,10 +172,16 @@ def train_run(
         f"{len(test):,} test examples of {size}, {len(train.classes)} classes"
     )
     announce(
-        f"{backend.spec}, batches of {config.batch_size}, {config.optimizer} with rate {config.lr}, seed {config.seed}"
+        f"{backend.spec}, {config.precision}, batches of {config.batch_size}, "
+        f"{config.optimizer} with rate {config.lr}, seed {config.seed}"
     )
     seen, began = trainer.epoch, time.perf_counter()
-    trainer.fit(train, test, epochs=config.epochs or 0, batch_size=config.batch_size or 1)
+    try:
+        trainer.fit(train, test, epochs=config.epochs or 0, batch_size=config.batch_size or 1)
+    except DeviceLostError as error:
+        saved = (folder / "checkpoint.safetensors").exists()
+        error.do = f"go on with: xpnet train --resume {folder}" if saved else "nothing was saved yet: start again"
+        raise
     backend.synchronize()
     seconds = time.perf_counter() - began
     if not trainer.history and not trainer.interrupted:
@@ -181,6 +194,7 @@ def train_run(
         "data": config.data,
         "backend": backend.name,
         "device": backend.device_name,
+        "precision": config.precision,
         "epochs": trainer.epoch,
         "seed": config.seed,
         "parameters": trainer.model.parameter_count,
@@ -188,6 +202,7 @@ def train_run(
         "test_accuracy": last.get("test_accuracy"),
         "seconds": round(seconds, 3),
         "images_per_second": round(images / seconds, 1) if seconds else 0.0,
+        "peak_memory_bytes": backend.memory().peak,
         "run": str(folder),
         "interrupted": trainer.interrupted,
     }
@@ -202,7 +217,8 @@ def _trainer(config: RunConfig, backend: Backend, train: Dataset) -> tuple[Train
     )
     rate, steps = optimizer.current_lr, -(-len(train) // (config.batch_size or 1))
     optimizer.lr = warmup(inverse_decay(rate, _HALVED * steps), _WARM)
-    return Trainer(model, optimizer, recipe.loss, seed=config.seed), dataclasses.replace(config, lr=rate)
+    trainer = Trainer(model, optimizer, recipe.loss, seed=config.seed, precision=config.precision)
+    return trainer, dataclasses.replace(config, lr=rate)
 
 
 def _new_folder(out: str | Path | None, config: RunConfig) -> Path:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from xpnet.autograd import Tensor, backward
+from xpnet.autograd import Tensor
 from xpnet.backend import Array
 from xpnet.errors import ShapeError
 from xpnet.nn import Module
 from xpnet.optim import Optimizer
+from xpnet.train.precision import Precision
 
 __all__ = ["EagerStep"]
 
@@ -22,6 +23,9 @@ class EagerStep:
         optimizer: of the model's parameters.
         classes: K of the labels, to hold the scores to; 0: not known.
         look: called with the gradients of each step, before the update.
+        precision: "fp32", "tf32" or "fp16"; see xpnet.train.precision.
+    Raises:
+        ConfigError: the model's backend does not compute in the precision.
     """
 
     def __init__(
@@ -31,12 +35,14 @@ class EagerStep:
         optimizer: Optimizer,
         classes: int = 0,
         look: Callable[[dict[Tensor, Array]], None] | None = None,
+        precision: str = "fp32",
     ) -> None:
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
         self.classes = classes
         self.look = look
+        self.precision = Precision(precision, model, optimizer)
 
     def __call__(self, x: Array, y: Array) -> Array:
         """Train on one batch.
@@ -49,12 +55,26 @@ class EagerStep:
         Raises:
             ShapeError: there are fewer scores than classes (for two classes one score may do).
         """
-        scores = self.model(Tensor(x))
-        if scores.ndim == 2 and scores.shape[1] < self.classes and self.classes > 2:
-            raise ShapeError("fit", "the model gives a score a class", scores=scores.shape, K=self.classes)
-        value = self.loss(scores, y)
-        gradients = backward(value)
+        loss, had = self.compute(x, y)
+        self.optimizer.count(had)
+        return loss
+
+    def compute(
+        self, x: Array, y: Array, *, lr: Array | None = None, since: Array | None = None
+    ) -> tuple[Array, tuple[bool, ...]]:
+        """Do the device's part of a step, which may be recorded; ``optimizer.count`` does the host's.
+
+        Args:
+            x, y: as on call.
+            lr, since: as Optimizer.update takes them.
+        Returns: the batch's loss, (), and for each parameter whether it had a gradient, which count takes.
+        """
+        with self.precision.computing():
+            scores = self.model(Tensor(self.precision.inputs(x)))
+            if scores.ndim == 2 and scores.shape[1] < self.classes and self.classes > 2:
+                raise ShapeError("fit", "the model gives a score a class", scores=scores.shape, K=self.classes)
+            value = self.loss(self.precision.scores(scores), y)
+            gradients = self.precision.backward(value)
         if self.look:
-            self.look(gradients)
-        self.optimizer.step(gradients)
-        return value.data
+            self.look(self.precision.plain(gradients))
+        return value.data, self.optimizer.update(gradients, lr=lr, since=since)

@@ -11,27 +11,37 @@ Every draw is keyed by the seed, the epoch and the step, so where a run is inter
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 
-from xpnet import nn, random
+from xpnet import nn
 from xpnet.autograd import Tensor, no_grad
-from xpnet.backend import Array, Backend, is_out_of_memory
+from xpnet.backend import Array, is_out_of_memory
 from xpnet.data import Augment, Dataset, Feed, Normalize, from_arrays
 from xpnet.errors import CheckpointError, ConfigError, DeviceError, DivergedError, ShapeError
 from xpnet.nn import Module
+from xpnet.nn.module import watching
 from xpnet.optim import SGD, Optimizer
 from xpnet.train import metrics
 from xpnet.train.callbacks import Callback
+from xpnet.train.captured import CapturedRunner
 from xpnet.train.checkpoint import Checkpoint
+from xpnet.train.faults import advised, largest_batch, watching_the_device
 from xpnet.train.interrupt import Interrupt
+from xpnet.train.precision import check_precision, input_dtype
+from xpnet.train.runner import EagerRunner, Runner
 from xpnet.train.step import EagerStep
 
 __all__ = ["Trainer"]
+
+_log = logging.getLogger("xpnet")
 
 Data = Dataset | tuple[np.ndarray, np.ndarray]
 
@@ -46,6 +56,13 @@ class Trainer:
         seed: of shuffles, augmentation and dropout, 0 <= seed < 2**64.
         callbacks: what else happens; see xpnet.train.callbacks.
         normalize: how data is brought to a common scale; by default measured on the first training set of bytes.
+        capture: record a step and replay it, where the backend can (CUDA): one launch a step instead of one a kernel.
+            None: where it can be done; what cannot is run op by op, and the log says why, once. True: or raise an
+            error. False: never. A replay does on the device what the recorded step did: Python code of the model and
+            the loss is not run again, so what it changes from step to step must not matter. Callbacks are called as
+            ever; settings of layers and of the optimizer that one of them changes count from the next epoch, a new
+            learning rate from the next step.
+        precision: "fp32", "tf32" or "fp16", of the training steps; see xpnet.train.precision.
     """
 
     def __init__(
@@ -57,6 +74,8 @@ class Trainer:
         seed: int = 0,
         callbacks: Iterable[Callback] = (),
         normalize: Normalize | None = None,
+        capture: bool | None = None,
+        precision: str = "fp32",
     ) -> None:
         self.model = model
         self.optimizer = optimizer or SGD(model.parameters(), lr=0.05, momentum=0.9)
@@ -64,11 +83,14 @@ class Trainer:
         self.seed = seed
         self.callbacks = list(callbacks)
         self.normalize = normalize
+        self.capture = capture
+        self.precision = precision
         self.history: list[dict[str, Any]] = []
         self.epoch = self.step = self.epochs = self.steps = 0
         self.interrupted = False
         self._resumed: dict[str, Any] = {}
         self._stopping = False
+        self._used = 0  # bytes of the device's memory before the first step
         self.meter = metrics.LossMeter(model.backend)
 
     def fit(
@@ -93,53 +115,110 @@ class Trainer:
         Raises:
             ConfigError: a number out of range. DataError: the data cannot be learned from.
             DivergedError: the loss became NaN or infinite; the model has the values of that step.
-            DeviceError: the device's memory does not hold a batch.
+            DeviceError: the device's memory does not hold a batch; or DeviceLostError, the device stopped working.
         """
         if epochs < 0:
             raise ConfigError("fit", "epochs >= 0", epochs=epochs)
+        check_precision(self.precision, self.model.backend)
         train, backend = _dataset(train), self.model.backend
         if self.normalize is None and train.x.dtype == np.uint8:
             self.normalize = Normalize.of(train)
-        feed = Feed(train, batch_size, backend, normalize=self.normalize, shuffle=True, seed=self.seed, augment=augment)
+        with backend.active(), watching_the_device("fit"):
+            feed = self._feed(train, batch_size, augment)
+            self._used = backend.memory().used
+            self._fit(feed, test, epochs)
+        return self.history
+
+    def _feed(self, train: Dataset, batch_size: int, augment: Augment | None) -> Feed:
+        """Serve the training set; where it was to lie on the device and does not fit after all, from the host."""
+
+        def feed(resident: bool | None) -> Feed:
+            return Feed(
+                train,
+                batch_size,
+                self.model.backend,
+                normalize=self.normalize,
+                dtype=input_dtype(self.precision),
+                shuffle=True,
+                seed=self.seed,
+                augment=augment,
+                resident=resident,
+            )
+
+        try:
+            return feed(None)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            traceback.clear_frames(error.__traceback__)  # they hold what was there already
+        _log.warning("the training set has no room on %s: batches come from the host", self.model.backend.spec)
+        return feed(False)
+
+    def _fit(self, feed: Feed, test: Data | None, epochs: int) -> None:
         self.epochs, self.steps = epochs, len(feed)
         self.interrupted = self._stopping = False
-        runner = EagerStep(self.model, self.loss, self.optimizer, len(train.classes), self._show)
+        runner = self._runner(
+            EagerStep(self.model, self.loss, self.optimizer, len(feed.dataset.classes), self._show, self.precision)
+        )
         with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that diverges is an error, once
             try:
                 for callback in self.callbacks:
                     callback.on_start(self)
                 while self.epoch < epochs and not self._stopping:
-                    if not self._train_epoch(runner, feed, backend, interrupt):
+                    if not self._train_epoch(runner, feed, interrupt):
                         break
-                    self._close_epoch(test, batch_size)
+                    self._close_epoch(test, feed.batch_size)
                     if interrupt.asked and self.epoch < epochs:
                         self.interrupted = True
                         break
             finally:
                 for callback in self.callbacks:
                     callback.on_end(self)
-        return self.history
 
-    def _train_epoch(self, runner: EagerStep, feed: Feed, backend: Backend, interrupt: Interrupt) -> bool:
+    def _runner(self, step: EagerStep) -> Runner:
+        """Choose how steps are run."""
+        eager, backend = EagerRunner(step, self.seed), self.model.backend
+        if self.capture is False or (self.capture is None and backend.recorder() is None):
+            return eager
+        if backend.recorder() is None:
+            raise ConfigError("fit", "capture=True needs a backend that records steps", backend=backend.spec)
+        return CapturedRunner(eager, backend, self._objection, insist=self.capture is True)
+
+    def _objection(self) -> str:
+        """Why steps should not be recorded: somebody looks at what happens within them."""
+        for callback in self.callbacks:
+            if getattr(callback.on_gradients, "__func__", None) is not Callback.on_gradients:
+                return f"{type(callback).__name__} looks at gradients"
+        return "nn.watch looks at what layers give" if watching() else ""
+
+    def _train_epoch(self, runner: Runner, feed: Feed, interrupt: Interrupt) -> bool:
         """Train the rest of an epoch; False if it was interrupted, then with everything saved for the next fit."""
         before = self._resumed
-        self.meter = metrics.LossMeter(backend, before.get("loss_sum", 0.0), before.get("examples", 0))
+        self.meter = metrics.LossMeter(self.model.backend, before.get("loss_sum", 0.0), before.get("examples", 0))
         self._began = time.perf_counter() - before.get("seconds", 0.0)
         self._resumed = {}
         self.model.train()
-        for x, y in _closing(feed.epoch(self.epoch, self.step)):
-            with random.at(random.Moment(self.seed, self.epoch, self.step)):
-                loss = _with_memory_advice(lambda x=x, y=y: runner(x, y), x.shape[0])
-            self.step += 1
-            self.meter.add(self.step, x.shape[0], loss)
-            self._guarded(lambda: [c.on_step(self) for c in self.callbacks])
-            if interrupt.asked and self.step < self.steps:
-                self._guarded(self.meter.read)
-                self._resumed = self._progress()
-                self.interrupted = True
-                return False
+        with closing(self._steps(runner, feed)) as steps:
+            for examples, loss in steps:
+                self.step += 1
+                self.meter.add(self.step, examples, loss)
+                self._guarded(lambda: [c.on_step(self) for c in self.callbacks])
+                if interrupt.asked and self.step < self.steps:
+                    self._guarded(self.meter.read)
+                    self._resumed = self._progress()
+                    self.interrupted = True
+                    return False
         self._guarded(self.meter.read)
         return True
+
+    def _steps(self, runner: Runner, feed: Feed) -> Generator[tuple[int, Array | metrics.Slot], None, None]:
+        """Run the rest of an epoch; a step that has no memory is told which batch size to try."""
+        model, shape, backend = self.model, feed.dataset.shape, self.model.backend
+        with (
+            advised("fit", feed.batch_size, lambda: largest_batch(model, shape, backend, self._used)),
+            closing(runner.epoch(feed, self.epoch, self.step)) as steps,
+        ):
+            yield from steps
 
     def _show(self, gradients: dict[Tensor, Array]) -> None:
         for callback in self.callbacks:
@@ -187,13 +266,14 @@ class Trainer:
             {loss, accuracy, top5_accuracy (None under 6 classes), confusion: (K, K), scores: (N, K)}.
         """
         data = _dataset(data)
-        scores, loss = [], 0.0
-        for part, out in self._scored(data.x, batch_size):
-            if out.ndim != 2 or out.shape[1] < len(data.classes):
-                raise ShapeError("evaluate", "the model gives a score a class", scores=out.shape, K=len(data.classes))
-            labels = self.model.backend.from_numpy(data.y[part])
-            loss += self.loss(out, labels).item() * len(data.y[part])
-            scores.append(out.numpy())
+        scores, loss, K = [], 0.0, len(data.classes)
+        with self.model.backend.active(), watching_the_device("evaluate"):
+            for part, out in self._scored(data.x, batch_size):
+                if out.ndim != 2 or out.shape[1] < K:
+                    raise ShapeError("evaluate", "the model gives a score a class", scores=out.shape, K=K)
+                labels = self.model.backend.from_numpy(data.y[part])
+                loss += self.loss(out, labels).item() * len(data.y[part])
+                scores.append(out.numpy())
         every, labels = np.concatenate(scores), data.y
         return {
             "loss": loss / len(labels),
@@ -212,27 +292,43 @@ class Trainer:
         Returns:
             (N, K), rows that sum to 1: the softmax of the model's scores.
         """
-        each = np.concatenate([out.numpy() for _, out in self._scored(x, batch_size)])
+        with self.model.backend.active(), watching_the_device("predict"):
+            each = np.concatenate([out.numpy() for _, out in self._scored(x, batch_size)])
         each = np.exp(each - each.max(axis=1, keepdims=True))
         return each / each.sum(axis=1, keepdims=True)
 
     def _scored(self, x: np.ndarray, batch_size: int) -> Iterator[tuple[slice, Tensor]]:
-        """Go over examples of the host in batches, and give the model's scores of each, without a tape."""
+        """Go over examples of the host in batches, and give the model's scores of each, without a tape.
+
+        A batch that there is no memory for is halved, and so are those after it.
+        """
         if batch_size < 1:
             raise ConfigError("predict", "batch_size >= 1", batch_size=batch_size)
         if not len(x):
             raise ShapeError("predict", "x is (N, ...), N >= 1", x=x.shape)
-        backend, was = self.model.backend, self.model.training
+        was, start = self.model.training, 0
         self.model.eval()
         try:
             with no_grad():
-                for start in range(0, len(x), batch_size):
+                while start < len(x):
                     part = slice(start, min(start + batch_size, len(x)))
-                    batch = backend.from_numpy(x[part])
-                    scale = self.normalize or (lambda a: backend.xp.astype(a, backend.xp.float32))
-                    yield part, self.model(Tensor(scale(batch)))
+                    try:
+                        with advised("predict", batch_size):
+                            scores = self._scores(x[part])
+                    except DeviceError:
+                        if batch_size == 1:
+                            raise
+                        batch_size //= 2
+                        continue
+                    yield part, scores
+                    start = part.stop
         finally:
             self.model.train(was)
+
+    def _scores(self, x: np.ndarray) -> Tensor:
+        backend = self.model.backend
+        scale = self.normalize or (lambda a: backend.xp.astype(a, backend.xp.float32))
+        return self.model(Tensor(scale(backend.from_numpy(x))))
 
     def _progress(self) -> dict[str, Any]:
         meter = self.meter if self.step else metrics.LossMeter(self.model.backend)
@@ -279,22 +375,3 @@ class Trainer:
 
 def _dataset(data: Data) -> Dataset:
     return data if isinstance(data, Dataset) else from_arrays(*data)
-
-
-def _closing(batches: Iterator[Any]) -> Iterator[Any]:
-    """Go over batches, and close their source however the loop ends."""
-    try:
-        yield from batches
-    finally:
-        getattr(batches, "close", lambda: None)()
-
-
-def _with_memory_advice(run: Callable[[], Array], batch: int) -> Array:
-    """Run a step; when the device is out of memory, say which batch size was too much and which to try."""
-    try:
-        return run()
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        advice = f"try --batch-size {max(1, batch // 2)}" if batch > 1 else "use a smaller model"
-        raise DeviceError("fit", "a step fits in the device's memory", advice, batch_size=batch) from error

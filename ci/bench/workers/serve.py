@@ -21,12 +21,14 @@ class Job(NamedTuple):
         parameters: how many numbers the model learns.
         step: run forward, loss, backward and update once; may return before the device is done.
         loss: wait until the device is done, and read the loss that step returned.
+        peak: the most memory that was in use, in MB; this process's by default, and the device's where that is a GPU.
     """
 
     version: str
     parameters: int
     step: Callable[[], Any]
     loss: Callable[[Any], float]
+    peak: Callable[[], float] | None = None
 
 
 def batch_of(request: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -53,23 +55,32 @@ def peak_mb() -> float:
 
 def serve(build: Callable[[dict[str, Any]], Job]) -> None:
     """Answer requests from standard input until it ends; build makes the Job of an "open" request."""
+    job: Job | None = None
+
+    def reply(request: dict[str, Any]) -> dict[str, Any]:
+        nonlocal job
+        if request["do"] == "open":
+            job = build(request)
+            return {"version": job.version, "parameters": job.parameters, "loss": job.loss(job.step())}
+        assert job is not None, "open comes first"
+        said = _answer(job, request)
+        wait_until_idle()
+        return said
+
+    answer(reply)
+
+
+def answer(reply: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Answer each line of standard input with a line, until it ends; what fails is answered by {"error": one line}."""
     # What a library prints goes to the log, not between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    job: Job | None = None
     for line in sys.stdin:
-        request = json.loads(line)
         try:
-            if request["do"] == "open":
-                job = build(request)
-                reply = {"version": job.version, "parameters": job.parameters, "loss": job.loss(job.step())}
-            else:
-                assert job is not None, "open comes first"
-                reply = _answer(job, request)
-                wait_until_idle()
+            said = reply(json.loads(line))
         except Exception as error:
-            reply = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-        answers.write(json.dumps(reply) + "\n")
+            said = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+        answers.write(json.dumps(said) + "\n")
         answers.flush()
 
 
@@ -86,7 +97,7 @@ def wait_until_idle(cpu_seconds: Callable[[], float] = process_time, pause: Call
 
 def _answer(job: Job, request: dict[str, Any]) -> dict[str, float]:
     if request["do"] == "memory":
-        return {"peak_mb": peak_mb()}
+        return {"peak_mb": job.peak() if job.peak else peak_mb()}
     if request["do"] == "burst":
         return _burst(job, request["steps"])
     end = perf_counter() + request["seconds"]  # "warm"

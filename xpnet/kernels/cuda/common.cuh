@@ -2,9 +2,10 @@
 //
 //   T       an element in memory: float, double, or half (XPNET_FLOAT, XPNET_DOUBLE or XPNET_HALF is defined)
 //   A       what is computed with: double for double, else float
-//   Index   a counter: int, or long long where an array has 2^31 elements or more (XPNET_WIDE)
+//   Index   a counter: int, or long long where an array has 2^30 elements or more (XPNET_WIDE)
 //
-// Kernels are extern "C"; their parameters are pointers, long long and double only, so that every caller packs them alike.
+// Kernels are extern "C"; their parameters are pointers, long long, double and structs by value, so that every caller packs
+// them alike.
 // This text is put before each family, by NVRTC on a device and by a host compiler in the tests.
 
 #ifdef __CUDACC_RTC__
@@ -55,6 +56,46 @@ typedef float T;
 typedef float A;
 #endif
 
+// PACK elements lie in 16 bytes, which one instruction moves from or to an address that is a multiple of 16.
+constexpr int PACK = 16 / sizeof(T);
+struct alignas(16) Pack {
+  T at[PACK];
+};
+__device__ __forceinline__ bool aligned(const void* at) { return (unsigned long long)at % 16 == 0; }
+
+// The 16 bytes at an address as a pack. A device refuses another address; a host would not, so that the tests do it.
+__device__ __forceinline__ Pack& pack_at(const T* at) {
+#ifdef XPNET_HOST
+  if (!aligned(at)) host::fail("a pack lies at an address that 16 does not divide");
+#endif
+  return *(Pack*)at;
+}
+
+// V numbers that lie side by side, from memory or to it: by one instruction where packed, for which V must be PACK.
+template <int V>
+__device__ __forceinline__ void fetch(const T* from, bool packed, A (&to)[V]) {
+  if (V == PACK && packed) {
+    const Pack some = pack_at(from);
+#pragma unroll
+    for (int v = 0; v < V; ++v) to[v] = load(some.at + v);
+  } else {
+#pragma unroll
+    for (int v = 0; v < V; ++v) to[v] = load(from + v);
+  }
+}
+template <int V>
+__device__ __forceinline__ void put(T* to, bool packed, const A (&from)[V]) {
+  if (V == PACK && packed) {
+    Pack some;
+#pragma unroll
+    for (int v = 0; v < V; ++v) store(some.at + v, from[v]);
+    pack_at(to) = some;
+  } else {
+#pragma unroll
+    for (int v = 0; v < V; ++v) store(to + v, from[v]);
+  }
+}
+
 // Each thread takes elements i = its own number, then as many further on as there are threads in the grid.
 #define FOR_EACH(i, n)                                                                                                 \
   for (Index i = (Index)blockIdx.x * (Index)blockDim.x + (Index)threadIdx.x, step_ = (Index)gridDim.x * (Index)blockDim.x; \
@@ -73,8 +114,6 @@ __device__ __forceinline__ A block_sum(A value) {
     for (int away = 16; away > 0; away /= 2) value += __shfl_down_sync(0xffffffffu, value, away);
     if (lane == 0) part[32] = value;
   }
-  __syncthreads();
-  value = part[32];
-  __syncthreads();  // part may be written again at once
-  return value;
+  __syncthreads();  // the next sum meets its own first barrier before part[32] is written again
+  return part[32];
 }

@@ -1,1 +1,196 @@
-"""conv2d on CUDA: cuDNN where it can, else unrolled columns and a product."""
+"""conv2d on CUDA: by cuDNN where it can, else the windows of a tile of images are unrolled and multiplied at once.
+
+The columns of a tile are one piece of memory, within the budget, used again by each tile. Gradients are gathered and
+summed tile after tile in one order, so a re-run gives the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet.backend import namespace
+from xpnet.kernels import register
+from xpnet.kernels.cuda import cudnn, driver
+from xpnet.kernels.cuda.activation import FUSED, activate, pass_back
+from xpnet.kernels.cuda.gemm import matmul
+
+__all__ = ["conv2d"]
+
+_NAMES = ("h", "w", "c", "oh", "ow", "kh", "kw", "sh", "sw", "ph", "pw", "dh", "dw", "channels", "ld")
+_WINDOWS = np.dtype([(name, np.int64) for name in _NAMES])  # the struct of unroll.cu
+_EACH = 4  # packs, about, that a thread unrolls of one window
+
+
+@register("conv2d", "cuda")
+def conv2d(
+    x: Any, w: Any, b: Any, rows: Any, cols: Any, groups: int, flip: bool, budget: int, activation: str | None
+) -> tuple[Any, Any]:
+    """Convolve as ops.conv2d does; rows and cols are the windows laid by the op."""
+    if not driver.supports(x, w, b) or activation not in FUSED:
+        return NotImplemented
+
+    def unrolled() -> _Unrolled:
+        return _Unrolled(x, w, rows, cols, groups, flip, budget)
+
+    by_cudnn = cudnn.conv2d(
+        x, w, b, rows, cols, groups, flip, activation, lambda dz, needs: unrolled().gradients(dz, needs)
+    )
+    if by_cudnn is not NotImplemented:
+        return by_cudnn
+    products = unrolled()
+    y = products.forward(None if b is None else driver.contiguous(b), activation)
+
+    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        dz, db = pass_back(driver.contiguous(dy), y, activation, b is not None and needs[2])
+        return *products.gradients(dz, (needs[0], needs[1])), db
+
+    return y, vjp
+
+
+class _Tile(NamedTuple):
+    """Some images, and some of their rows of windows; both first and how many."""
+
+    image: int
+    images: int
+    row: int
+    rows: int
+
+
+class _Unrolled:
+    """A convolution as products: filters are the rows of a bank (F, ld), windows the rows of columns (P, ld).
+
+    Rows are padded with zeros to a length, ld, that tensor cores can read. A 1x1 convolution of stride 1 needs no
+    columns: its windows are the pixels.
+    """
+
+    def __init__(self, x: Any, w: Any, rows: Any, cols: Any, groups: int, flip: bool, budget: int) -> None:
+        self.x, self.w = driver.contiguous(x), driver.contiguous(w)
+        self.rows, self.cols, self.groups, self.flip = rows, cols, groups, flip
+        self.xp, n = namespace(x), x.shape[0]
+        self.filters, self.channels = w.shape[0] // groups, w.shape[3]
+        self.taps = rows.k * cols.k
+        self.direct = self.taps == rows.s == cols.s == 1 and rows.p == cols.p == 0
+        taken, unit = self.taps * self.channels, 16 // x.itemsize
+        self.ld = taken if self.direct else -(-taken // unit) * unit
+        self.pack = 1 if self.channels % unit else unit  # numbers that are moved at a time
+        self.plain = self.ld == taken and (self.taps == 1 or not flip)  # the filters lie as the bank does
+        self.bank = self.xp.reshape(self.w, (w.shape[0], taken)) if self.plain else self._laid_bank()
+        self.windows = _windows(rows, cols, x.shape[3], self.channels, self.ld)
+        self.tiles = [_Tile(0, n, 0, rows.out)] if self.direct and n else list(self._cut(n, budget))
+
+    def _laid_bank(self) -> Any:
+        bank = driver.empty((self.w.shape[0], self.ld), self.w.dtype)
+        sizes = self.w.shape[0], self.taps, self.channels, self.ld, self.flip
+        driver.launch("unroll", "lay_filters", self.w.dtype, bank.size, self.w, bank, *sizes)
+        return bank
+
+    def _cut(self, n: int, budget: int) -> Iterator[_Tile]:
+        """Cut images into tiles whose columns stay within the budget, if one row of windows of one image does."""
+        out = self.rows.out
+        fits = max(1, budget // max(1, self.cols.out * self.ld * self.x.itemsize))  # rows of windows
+        some, high = max(1, fits // out), min(fits, out)
+        for image in range(0, n, some):
+            for row in range(0, out, high):
+                yield _Tile(image, min(some, n - image), row, min(high, out - row))
+
+    def _columns(self) -> Any:
+        """Memory for the columns of the largest tile."""
+        if self.direct or not self.tiles:
+            return None
+        most = max(tile.images * tile.rows for tile in self.tiles) * self.cols.out
+        return driver.empty((most, self.ld), self.x.dtype)
+
+    def _unroll(self, tile: _Tile, group: int, columns: Any) -> Any:
+        """The windows of a tile, in the channels of a group, as rows: written into columns, or x itself."""
+        first = group * self.channels
+        if self.direct:
+            return self.xp.reshape(self.x, (-1, self.x.shape[3]))[:, first : first + self.channels]
+        count = tile.images * tile.rows * self.cols.out
+        lanes = min(32, _floor_of_2(self.ld // self.pack // _EACH))
+        sizes = *tile, first, lanes, self.windows
+        driver.launch("unroll", "unroll", self.x.dtype, count * lanes, self.x, columns, *sizes)
+        return columns[:count, :]
+
+    def _of(self, flat: Any, tile: _Tile, group: int) -> Any:
+        """The part of y, or of its gradient, (N*OH*OW, F), that a tile and a group of filters make."""
+        start = (tile.image * self.rows.out + tile.row) * self.cols.out
+        count = tile.images * tile.rows * self.cols.out
+        return flat[start : start + count, group * self.filters : (group + 1) * self.filters]
+
+    def forward(self, b: Any, activation: str | None) -> Any:
+        """Return y, bias and activation included."""
+        f = self.filters
+        y = driver.empty((self.x.shape[0], self.rows.out, self.cols.out, f * self.groups), self.x.dtype)
+        if not self.tiles:
+            return y
+        flat, columns, alone = self.xp.reshape(y, (-1, f * self.groups)), self._columns(), self.groups == 1
+        also = {"bias": b, "activation": activation} if alone else {}
+        for tile in self.tiles:
+            for g in range(self.groups):
+                windows = self._unroll(tile, g, columns)  # (P, ld)
+                matmul(windows, self.bank[g * f : (g + 1) * f, :].T, self._of(flat, tile, g), **also)
+        if not alone and (b is not None or activation is not None):  # groups share the rows of y
+            activate(y, activation, b, out=y)
+        return y
+
+    def gradients(self, dz: Any, needs: tuple[bool, bool]) -> tuple[Any, Any]:
+        """Return the gradients of x and w, where needed, for that of y before its activation, in row-major order."""
+        if not self.tiles:
+            none = [
+                driver.zeros(a.shape, a.dtype) if need else None for a, need in ((self.x, needs[0]), (self.w, needs[1]))
+            ]
+            return none[0], none[1]
+        if not any(needs):
+            return None, None
+        f, flat, columns = self.filters, self.xp.reshape(dz, (-1, self.w.shape[0])), self._columns()
+        whole = self.tiles[0].rows == self.rows.out  # each pixel is in one tile only
+        make, wide = driver.empty if whole else driver.zeros, np.float32 if self.x.itemsize == 2 else self.x.dtype
+        dx = make(self.x.shape, self.x.dtype) if needs[0] else None
+        dbank = driver.empty((self.w.shape[0], self.ld), wide) if needs[1] else None  # summed over the tiles
+        for tile in self.tiles:
+            for g in range(self.groups):
+                dpart, mine = self._of(flat, tile, g), slice(g * f, (g + 1) * f)  # (P, F/G)
+                if dbank is not None:
+                    matmul(dpart.T, self._unroll(tile, g, columns), dbank[mine, :], add=tile is not self.tiles[0])
+                if dx is not None:
+                    self._pass_back(dpart, self.bank[mine, :], dx, tile, g, columns, not whole)
+        return dx, None if dbank is None else self._filters(dbank)
+
+    def _pass_back(self, dz: Any, bank: Any, dx: Any, tile: _Tile, group: int, columns: Any, add: bool) -> None:
+        """Write a tile's input gradient, or add it where other tiles touch the same pixels."""
+        first = group * self.channels
+        if self.direct:
+            matmul(dz, bank, self.xp.reshape(dx, (-1, dx.shape[3]))[:, first : first + self.channels])
+            return
+        matmul(dz, bank, columns[: dz.shape[0], :])
+        top, bottom = self.rows.span(tile.row, tile.row + tile.rows) if add else (0, self.rows.n)
+        top, bottom = max(0, top), min(self.rows.n, bottom)
+        if top < bottom:
+            numbers = tile.images * (bottom - top) * self.cols.n * self.channels
+            sizes = *tile, first, top, bottom - top, add, self.windows
+            driver.launch("unroll", "fold", dx.dtype, numbers // self.pack, columns, dx, *sizes)
+
+    def _filters(self, dbank: Any) -> Any:
+        """The filters' gradient, out of the bank's."""
+        if self.plain and dbank.dtype == self.w.dtype:
+            return self.xp.reshape(dbank, self.w.shape)
+        dw = driver.empty(self.w.shape, self.w.dtype)
+        sizes = self.w.shape[0], self.taps, self.channels, self.ld, self.flip
+        driver.launch("unroll", "take_filters", self.w.dtype, dw.size, dbank, dw, *sizes)
+        return dw
+
+
+@lru_cache(maxsize=1024)
+def _windows(rows: Any, cols: Any, c: int, channels: int, ld: int) -> np.ndarray:
+    """The struct Windows of unroll.cu."""
+    pairs = [getattr(axis, name) for name in ("out", "k", "s", "p", "d") for axis in (rows, cols)]
+    return np.array([(rows.n, cols.n, c, *pairs, channels, ld)], _WINDOWS)
+
+
+def _floor_of_2(n: int) -> int:
+    """The largest power of two up to n, at least 1."""
+    return 1 << max(0, n.bit_length() - 1)

@@ -10,6 +10,8 @@ compiled for the host, on NumPy's memory.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import importlib
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -34,7 +36,8 @@ __all__ = [
 ]
 
 _KINDS = {"float32": "XPNET_FLOAT", "float64": "XPNET_DOUBLE", "float16": "XPNET_HALF"}
-_WIDE = 2**31  # elements: an array that large is counted in 64 bits
+_DRAWING = ("batches", "dropout")  # families that draw at random
+_WIDE = 2**30  # elements: from there on arrays are counted in 64 bits, for a counter must not pass 2^31 by a grid
 _THREADS = 256  # in a block
 _MOST_BLOCKS = 1 << 20  # of a grid whose threads take several elements each
 
@@ -68,8 +71,28 @@ class Driver(Protocol):
         """The handle of the stream that work goes to."""
         ...
 
+    def device(self) -> int:
+        """The number of the device that work goes to."""
+        ...
 
-class CuPyDriver:
+    def capturing(self) -> bool:
+        """Whether work is being written down for a graph: then the host may not wait for the device."""
+        ...
+
+    def library(self, name: str) -> Any:
+        """A library of NVIDIA's, such as "cublasLt", loaded; OSError where there is none."""
+        ...
+
+    def model(self) -> str:
+        """What the device is, so that a plan made for it is not taken for one of another kind."""
+        ...
+
+    def cudnn(self) -> Any:
+        """The module of cuDNN's frontend; ModuleNotFoundError where it is not installed."""
+        ...
+
+
+class CuPyDriver(Driver):
     """CuPy's devices: NVRTC compiles, and CuPy keeps what it compiled on disk."""
 
     def __init__(self) -> None:
@@ -96,6 +119,26 @@ class CuPyDriver:
     def stream(self) -> int:
         return self._cupy.cuda.get_current_stream().ptr
 
+    def device(self) -> int:
+        return self._cupy.cuda.runtime.getDevice()
+
+    def capturing(self) -> bool:
+        return self._cupy.cuda.get_current_stream().is_capturing()
+
+    def library(self, name: str) -> Any:
+        try:
+            pathfinder = importlib.import_module("cuda.pathfinder")  # by which CuPy finds its own
+            return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib(name).abs_path)
+        except (ImportError, RuntimeError):  # DynamicLibNotFoundError is a RuntimeError
+            return ctypes.CDLL(f"lib{name}.so.{self._cupy.cuda.runtime.runtimeGetVersion() // 1000}")
+
+    def model(self) -> str:
+        is_ = self._cupy.cuda.runtime.getDeviceProperties(self.device())
+        return f"{is_['name'].decode()}, {is_['major']}.{is_['minor']}, {is_['multiProcessorCount']} multiprocessors"
+
+    def cudnn(self) -> Any:
+        return importlib.import_module("cudnn")
+
 
 _driver: Driver | None = None
 
@@ -108,8 +151,8 @@ def current() -> Driver:
     return _driver
 
 
-def put(driver: Driver) -> None:
-    """Put another driver behind the door, for every thread."""
+def put(driver: Driver | None) -> None:
+    """Put another driver behind the door, for every thread; None: CuPy's, when it is next asked for."""
     global _driver
     _driver = driver
     _function.cache_clear()
@@ -118,7 +161,7 @@ def put(driver: Driver) -> None:
 @contextlib.contextmanager
 def use(driver: Driver) -> Iterator[Driver]:
     """Put another driver behind the door within a with-block, for every thread."""
-    before = current()
+    before = _driver  # which may be none yet, and CuPy not here
     put(driver)
     try:
         yield driver
@@ -128,8 +171,8 @@ def use(driver: Driver) -> Iterator[Driver]:
 
 def source(family: str) -> str:
     """Return the whole text of a family: what all share, then its own."""
-    here = Path(__file__).parent
-    return (here / "common.cuh").read_text() + f'\n#line 1 "{family}.cu"\n' + (here / f"{family}.cu").read_text()
+    files = ["common.cuh", *(["philox.cuh"] if family in _DRAWING else []), f"{family}.cu"]
+    return "\n".join(f'#line 1 "{file}"\n{(Path(__file__).parent / file).read_text()}' for file in files)
 
 
 def flags(dtype: Any, wide: bool = False) -> tuple[str, ...]:

@@ -1,1 +1,183 @@
-"""Normalization on CUDA."""
+"""Normalization on CUDA: a channel's sums in two stages of a fixed order; response norm from tiles in shared memory."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import namespace
+from xpnet.kernels import register
+from xpnet.kernels.cuda import driver
+
+__all__ = ["batch_norm", "layer_norm", "local_response_norm", "moments", "running_moments"]
+
+_THREADS = 256  # of a block of batch_norm.cu and lrn.cu
+_MOST_BLOCKS = 1024  # a device works on about as many at a time
+_ROWS = 8  # that a thread has at least, where there are as many
+_TILE, _REACH = 1024, 16  # of lrn.cu: numbers a block makes, and the farthest neighbour
+
+
+def _wide(x: Any) -> Any:
+    """The dtype that the kernels compute with: A."""
+    return np.dtype(np.float64 if np.dtype(x.dtype) == np.float64 else np.float32)
+
+
+def _cut(x: Any, most: int = _MOST_BLOCKS) -> tuple[int, tuple[int, int, int, int]]:
+    """Blocks for the columns of x (..., C), and how they share it: rows, channels, lanes and chunks."""
+    rows, channels = math.prod(x.shape[:-1]), x.shape[-1]
+    lanes = min(32, 1 << max(0, channels - 1).bit_length())
+    groups = -(-channels // lanes)
+    fill = max(1, most // max(1, groups))
+    chunks = max(1, min(fill, -(-rows // (_ROWS * (_THREADS // lanes)))))
+    return groups * chunks, (rows, channels, lanes, chunks)
+
+
+def _parts(x: Any, channels: int, chunks: int) -> Any:
+    """Room for two sums of each channel and chunk; one chunk needs none."""
+    return driver.empty((channels, chunks, 2), _wide(x)) if chunks > 1 else None
+
+
+@register("moments", "cuda")
+def moments(x: Any) -> Any:
+    """Measure as ops.moments does; one pass over x."""
+    if not driver.supports(x):
+        return NotImplemented
+    x = driver.contiguous(x)
+    blocks, (rows, channels, lanes, chunks) = _cut(x)
+    mean, var = (driver.empty((channels,), _wide(x)) for _ in range(2))
+    parts = _parts(x, channels, chunks)
+    driver.blocks("batch_norm", "moments", x.dtype, blocks, x, mean, var, parts, rows, channels, lanes, chunks)
+    if chunks > 1:
+        each = -(-channels * 32 // _THREADS)
+        driver.blocks("batch_norm", "moments_of_chunks", x.dtype, each, x, parts, mean, var, rows, channels, chunks)
+    return mean, var
+
+
+@register("running_moments", "cuda")
+def running_moments(mean: Any, var: Any, new_mean: Any, new_var: Any, keep: float, renew: tuple[float, float]) -> Any:
+    """Renew as ops.running_moments does, both in one launch."""
+    old, new = (mean, var), (new_mean, new_var)
+    if not driver.supports(mean) or any(a.dtype != _wide(mean) for a in new) or mean.dtype != var.dtype:
+        return NotImplemented
+    if not all(a.flags.c_contiguous for a in old):
+        return NotImplemented
+    new = tuple(map(driver.contiguous, new))
+    driver.launch("batch_norm", "running_moments", mean.dtype, mean.size, *old, *new, mean.size, keep, *renew)
+    return old
+
+
+@register("batch_norm", "cuda")
+def batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, eps: float, training: bool) -> Any:
+    """Normalize as ops.batch_norm does: one pass forward; backward one for the sums and one for dx."""
+    wide = _wide(x)
+    if not driver.supports(x, mean) or np.dtype(mean.dtype).itemsize > wide.itemsize:
+        return NotImplemented
+    xp = namespace(x)
+    x, gamma, beta = map(driver.contiguous, (x, gamma, beta))
+    mean, var = (driver.contiguous(xp.astype(a, wide, copy=False)) for a in (mean, var))
+    blocks, cut = _cut(x)
+    rows, channels, _, chunks = cut
+    y = driver.empty(x.shape, x.dtype)
+    driver.blocks("batch_norm", "batch_norm", x.dtype, blocks, x, gamma, beta, mean, var, y, float(eps), *cut)
+
+    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        dy = driver.contiguous(dy)
+        dgamma, dbeta = (driver.empty((channels,), x.dtype) for _ in range(2))
+        total, parts = driver.empty((2, channels), wide), _parts(x, channels, chunks)
+        sums = (total, dgamma, dbeta)
+        driver.blocks(
+            "batch_norm", "batch_norm_sums", x.dtype, blocks, x, dy, mean, var, *sums, parts, float(eps), *cut
+        )
+        if chunks > 1:
+            each = -(-channels * 32 // _THREADS)
+            rest = (parts, var, *sums, float(eps), channels, chunks)
+            driver.blocks("batch_norm", "batch_norm_sums_of_chunks", x.dtype, each, *rest)
+        dx = None
+        if needs[0]:
+            dx = driver.empty(x.shape, x.dtype)
+            share = 1.0 / max(1, rows) if training else 0.0
+            arrays = (x, dy, gamma, mean, var, total, dx)
+            driver.blocks("batch_norm", "batch_norm_back", x.dtype, blocks, *arrays, float(eps), share, *cut)
+        return dx, dgamma if needs[1] else None, dbeta if needs[2] else None, None, None
+
+    return y, vjp
+
+
+@register("layer_norm", "cuda")
+def layer_norm(x: Any, gamma: Any, beta: Any, eps: float) -> tuple[Any, Any]:
+    """Normalize as ops.layer_norm does, a block a row."""
+    if not driver.supports(x) or not x.shape[-1]:
+        return NotImplemented
+    x, gamma, beta = map(driver.contiguous, (x, gamma, beta))
+    blocks, cut = _cut(x, 256)  # few chunks: a thread of the second stage goes through all
+    rows, channels, _, chunks = cut
+    threads = min(_THREADS, 32 * -(-channels // 128))
+    y, kept = driver.empty(x.shape, x.dtype), driver.empty((rows, 2), _wide(x))
+    arrays = (x, gamma, beta, y, kept)
+    driver.blocks("layer_norm", "layer_norm", x.dtype, rows, *arrays, float(eps), channels, threads=threads)
+
+    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        dy, dx, dgamma, dbeta = driver.contiguous(dy), None, None, None
+        if needs[0]:
+            dx = driver.empty(x.shape, x.dtype)
+            arrays = (x, dy, gamma, kept, dx)
+            driver.blocks("layer_norm", "layer_norm_back", x.dtype, rows, *arrays, channels, threads=threads)
+        if needs[1] or needs[2]:
+            dgamma, dbeta = (driver.empty((channels,), x.dtype) for _ in range(2))
+            parts = driver.empty((chunks, 2, channels), _wide(x))
+            driver.blocks("layer_norm", "layer_norm_sums", x.dtype, blocks, x, dy, kept, parts, *cut)
+            rest = (parts, dgamma, dbeta, channels, chunks)
+            driver.launch("layer_norm", "layer_norm_sums_of_chunks", x.dtype, channels, *rest)
+        return dx, dgamma if needs[1] else None, dbeta if needs[2] else None
+
+    return y, vjp
+
+
+@register("local_response_norm", "cuda")
+def local_response_norm(
+    x: Any, size: int, alpha: float, beta: float, k: float, region: str, average: bool
+) -> tuple[Any, Any]:
+    """Divide as ops.local_response_norm does: one pass each way across channels, within a channel two backward."""
+    if not driver.supports(x):
+        return NotImplemented
+    axes = 1 if region == "across" else 2
+    rate = float(alpha / size**axes if average else alpha)
+    before, after = size // 2, (size - 1) // 2
+    if region == "within":
+        return _within(x, before, after, rate, float(beta), float(k))
+    before, after = (min(reach, max(0, x.shape[3] - 1)) for reach in (before, after))
+    if max(before, after) > _REACH:
+        return NotImplemented
+    x, blocks = driver.contiguous(x), -(-x.size // _TILE)
+    settings = (x.size, x.shape[3], before, after, rate, float(beta), float(k))
+    y = driver.empty(x.shape, x.dtype)
+    driver.blocks("lrn", "lrn_across", x.dtype, blocks, x, y, *settings)
+
+    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        if not needs[0]:
+            return (None,)
+        dx = driver.empty(x.shape, x.dtype)
+        driver.blocks("lrn", "lrn_across_back", x.dtype, blocks, x, driver.contiguous(dy), dx, *settings)
+        return (dx,)
+
+    return y, vjp
+
+
+def _within(x: Any, before: int, after: int, rate: float, beta: float, k: float) -> tuple[Any, Any]:
+    x = driver.contiguous(x)
+    y, settings = driver.empty(x.shape, x.dtype), (*x.shape, before, after, rate, beta)
+    driver.launch("lrn", "lrn_within", x.dtype, x.size, x, y, *settings, k)
+
+    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        if not needs[0]:
+            return (None,)
+        direct, spread = (driver.empty(x.shape, _wide(x)) for _ in range(2))
+        dx = driver.empty(x.shape, x.dtype)
+        dy = driver.contiguous(dy)
+        driver.launch("lrn", "lrn_within_spread", x.dtype, x.size, x, dy, direct, spread, *settings, k)
+        driver.launch("lrn", "lrn_within_back", x.dtype, x.size, x, direct, spread, dx, *settings)
+        return (dx,)
+
+    return y, vjp

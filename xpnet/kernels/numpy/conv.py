@@ -21,11 +21,15 @@ _CACHE = 1 << 20  # bytes: about the L2 cache of a core of today
 
 
 @register("conv2d", "numpy")
-def conv2d(x: Any, w: Any, b: Any, rows: Any, cols: Any, groups: int, flip: bool, budget: int) -> tuple[Any, Any]:
-    """Convolve as ops.conv2d does, without its activation; rows and cols are the windows laid by the op.
+def conv2d(
+    x: Any, w: Any, b: Any, rows: Any, cols: Any, groups: int, flip: bool, budget: int, activation: str | None
+) -> tuple[Any, Any]:
+    """Convolve as ops.conv2d does, without an activation; rows and cols are the windows laid by the op.
 
     Columns take at most the budget of bytes, or what stays in the cache if that is less.
     """
+    if activation is not None:
+        return NotImplemented
     bank = w[:, ::-1, ::-1, :] if flip else w
     f, c = w.shape[0] // groups, w.shape[3]
     size = min(budget, _CACHE)

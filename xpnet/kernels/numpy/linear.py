@@ -12,8 +12,10 @@ __all__ = ["linear"]
 
 
 @register("linear", "numpy")
-def linear(x: Any, w: Any, b: Any) -> tuple[Any, Any]:
-    """Weigh and sum as ops.linear does, without its activation."""
+def linear(x: Any, w: Any, b: Any, activation: str | None) -> tuple[Any, Any]:
+    """Weigh and sum as ops.linear does, without an activation."""
+    if activation is not None:
+        return NotImplemented
     z = x @ w.T  # (..., M)
     if b is not None:
         z += b

@@ -1,0 +1,49 @@
+"""The emulated device, with a stand-in for cuDNN's library where a test asks for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import emulator
+import numpy as np
+import pytest
+from emulator.cudnn_frontend import CuDNN, DriverWithCuDNN
+
+from tests import harness
+from xpnet.backend import Backend, backend_of, get_backend
+from xpnet.kernels.cuda import driver
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The cache of the operating system: one of this test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def emulated(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Backend:
+    """The emulator alone, with float32 numbers only: cuDNN is asked for nothing wider."""
+    if not emulator.available():
+        pytest.skip("the emulator compiles kernels with g++")
+    monkeypatch.setattr(harness, "float_types", lambda backend: [np.float32])
+    opened = get_backend("emulator")
+    assert backend_of(opened.xp.zeros(1)) == opened  # opens it under its other name too: that puts a driver there
+    return opened
+
+
+@pytest.fixture
+def cudnn(emulated: Backend) -> Iterator[CuDNN]:
+    """The stand-in, behind the door."""
+    fake = CuDNN()
+    with driver.use(DriverWithCuDNN(fake)):
+        yield fake
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, str]]]:
+    """The lines that xpnet logs, as (level, text)."""
+    caplog.set_level(logging.INFO, "xpnet")
+    return lambda: [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "xpnet"]

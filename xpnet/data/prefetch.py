@@ -1,0 +1,86 @@
+"""Work done ahead of time, by a thread: batches that wait in memory, or in the slots of a ring to the device."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sys
+import threading
+from collections.abc import Callable, Generator
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Ring
+
+__all__ = ["ahead", "through"]
+
+_AHEAD = 2  # results
+
+
+def ahead(work: Callable[[int], Any], steps: range) -> Generator[Any, None, None]:
+    """Yield work(step) for each step, computed in a thread that stays two results ahead.
+
+    What goes wrong in the thread is raised where its result was due. Closing the generator ends the thread.
+    """
+    ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(_AHEAD)
+    stop = threading.Event()
+
+    def produce() -> None:
+        try:
+            for step in steps:
+                if stop.is_set():
+                    return
+                ready.put((work(step), None))
+        except BaseException as error:  # every kind: raised again in the consumer
+            ready.put((None, error))
+
+    thread = threading.Thread(target=produce, name="xpnet-feed", daemon=True)
+    thread.start()
+    try:
+        for _ in steps:
+            result, error = ready.get()
+            if error is not None:
+                raise error
+            yield result
+    finally:
+        stop.set()
+        while not ready.empty():  # a place for the one result it may be about to put
+            ready.get_nowait()
+        if not sys.is_finalizing():  # at exit the thread no longer runs and could not be waited for
+            thread.join()
+
+
+def through(ring: Ring, load: Callable[[int, list[np.ndarray]], int], steps: range) -> Generator[Any, None, None]:
+    """Yield the batch of each step on the device; a thread loads them into the slots of a ring and sends them.
+
+    Args:
+        ring: used by nobody else meanwhile.
+        load: (step, arrays) -> rows: fills the first rows of a slot's arrays on the host.
+        steps: which.
+    Returns:
+        A generator of tuples of the ring's arrays, good until the next are asked for.
+    """
+    free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    for slot in range(ring.slots):
+        free.put(slot)
+
+    def send(step: int) -> int:
+        slot = free.get()
+        if slot is None:
+            raise RuntimeError("nobody wants more batches")  # nor hears of it
+        ring.send(slot, load(step, ring.host(slot)))
+        return slot
+
+    try:
+        with contextlib.closing(ahead(send, steps)) as sent:
+            try:
+                for slot in sent:
+                    yield tuple(ring.take(slot))
+                    ring.give_back(slot)
+                    free.put(slot)
+            finally:
+                free.put(None)  # the thread may be waiting for a slot
+    finally:
+        if not sys.is_finalizing():
+            ring.rest()

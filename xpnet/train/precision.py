@@ -1,0 +1,116 @@
+"""In which precision a step computes: fp32, tf32 or fp16.
+
+fp16 is mixed precision. The optimizer keeps its parameters, the masters, in float32. While a step goes forward and
+back, float16 copies of them stand in, and all between the inputs and the scores is float16; the loss, the update and
+the running averages of batch norm are float32. The loss is scaled, so that small gradients do not vanish; see
+optim.LossScale.
+
+Evaluation and prediction compute in float32 with the masters, which are also what a checkpoint holds: a model's figures
+are the same wherever it is opened, however it was trained.
+
+tf32 and fp16 are made for the tensor cores of a GPU. On a CPU fp16 gives what it gives there, to rounding, and is slow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from xpnet import ops
+from xpnet.autograd import Tensor, apply, backward
+from xpnet.backend import PRECISIONS, Array, Backend, namespace, use_precision
+from xpnet.errors import ConfigError, nearest
+from xpnet.nn import Module
+from xpnet.ops.checks import is_floating
+from xpnet.optim import LossScale, Optimizer
+
+__all__ = ["Precision", "check_precision", "input_dtype"]
+
+_NEEDS = {
+    "fp32": "a backend",
+    "tf32": "a CUDA GPU with tensor cores, of compute capability 8.0 or later",
+    "fp16": "a backend with float16 numbers; a CUDA GPU is of compute capability 7.0 or later",
+}
+
+
+def check_precision(name: str, backend: Backend | None = None) -> None:
+    """See whether there is a precision, and whether a backend computes in it.
+
+    Raises:
+        ConfigError: there is not, or it does not.
+    """
+    if name not in PRECISIONS:
+        raise ConfigError("precision", "no such precision", nearest(name, PRECISIONS), precision=repr(name))
+    if backend is not None and name not in backend.precisions:
+        raise ConfigError(
+            "precision",
+            f"{name} needs {_NEEDS[name]}",
+            "use --precision fp32",
+            precision=name,
+            backend=f"{backend.spec}, which computes in {' and '.join(backend.precisions)}",
+        )
+
+
+def input_dtype(name: str) -> str:
+    """Return the dtype of the inputs of a step in a precision."""
+    return "float16" if name == "fp16" else "float32"
+
+
+class Precision:
+    """What a step does otherwise in one precision than in another.
+
+    Args:
+        name: "fp32", "tf32" or "fp16".
+        model: what is trained.
+        optimizer: of the model's parameters; it gets a loss scale for fp16, and goes on with the one it has.
+    Raises:
+        ConfigError: the model's backend does not compute in it.
+    """
+
+    def __init__(self, name: str, model: Module, optimizer: Optimizer) -> None:
+        check_precision(name, model.backend)
+        self.name = name
+        self.half = name == "fp16"
+        self.model = model
+        self.optimizer = optimizer
+        optimizer.scaling = (optimizer.scaling or LossScale(model.backend)) if self.half else None
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Compute in this precision within a with-block; the model's parameters are float16 there for fp16."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(use_precision(self.name))
+            if self.half:
+                stack.enter_context(self.optimizer.standing_in("float16"))
+                trained = set(self.optimizer.parameters)
+                for p in self.model.parameters():
+                    if p not in trained:
+                        stack.callback(setattr, p, "data", p.data)
+                        p.data = _lowered(p.data)
+            yield
+
+    def inputs(self, x: Array) -> Array:
+        """Bring examples to the dtype that the model computes in; those that are no floating numbers stay."""
+        return _lowered(x) if self.half and is_floating(x) else x
+
+    def scores(self, scores: Tensor) -> Tensor:
+        """Bring scores to the dtype that the loss is computed in."""
+        return apply(ops.cast, scores, "float32") if self.half else scores
+
+    def backward(self, loss: Tensor) -> dict[Tensor, Array]:
+        """Walk back from a loss; its gradients come scaled for fp16, as the optimizer's update wants them."""
+        scaling = self.optimizer.scaling
+        return backward(loss, None if scaling is None else ops.reshape(scaling.value, tuple(loss.shape))[0])
+
+    def plain(self, gradients: dict[Tensor, Array]) -> dict[Tensor, Array]:
+        """Return gradients as whoever looks at them expects: of the loss itself, in float32."""
+        scaling = self.optimizer.scaling
+        if scaling is None:
+            return gradients
+        xp, factor = namespace(scaling.value), 1.0 / scaling.value
+        return {p: xp.astype(g, xp.float32) * factor for p, g in gradients.items()}
+
+
+def _lowered(x: Array) -> Array:
+    xp = namespace(x)
+    return xp.astype(x, xp.float16, copy=False)
