@@ -111,7 +111,10 @@ class CuPy:
             MemoryPointer=lambda memory, offset: memory,
             get_current_stream=lambda: self.streams[-1],
             using_allocator=self._using,
+            set_pinned_memory_allocator=self._set_pinned,
         )
+        self.pinned_pool = Pool(lambda size: ("pinned", size))
+        self._set_pinned(self.pinned_pool.malloc)
 
     def _count(self):
         if self.error:
@@ -123,6 +126,12 @@ class CuPy:
 
     def get_default_memory_pool(self):
         return self.pool
+
+    def get_default_pinned_memory_pool(self):
+        return self.pinned_pool
+
+    def _set_pinned(self, allocator):
+        self.pinned = allocator
 
     def _memory(self, size):
         if self.error:
@@ -242,6 +251,22 @@ def test_nothing_is_collected_and_nothing_comes_from_the_host_while_work_is_reco
 
     backend.recorder().record(work)
     assert gc.isenabled()
+
+
+def test_a_copy_from_the_host_that_cupy_makes_unasked_is_refused_while_work_is_recorded(cupy):
+    recorder = get_backend("cuda").recorder()
+    elsewhere = []
+
+    def work():
+        thread = threading.Thread(target=lambda: elsewhere.append(cupy.pinned(8)))  # such as the feed's
+        thread.start()
+        thread.join()
+        cupy.pinned(72)
+
+    with raises(DeviceError, "recorder", "72"):
+        recorder.record(work)
+    assert elsewhere == [("pinned", 8)]
+    assert cupy.pinned(16) == ("pinned", 16)
 
 
 def test_a_pool_that_runs_out_while_recording_is_not_given_a_second_try(cupy):

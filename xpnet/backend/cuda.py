@@ -88,6 +88,7 @@ class CuPyRecorder:
         import cupy
 
         self._cuda, self._device = cupy.cuda, device
+        self._pinned = cupy.get_default_pinned_memory_pool()
         self._source = _Source(cupy.cuda)
         self.pool = cupy.cuda.MemoryPool(self._source)
         self.device_id: int = device.id
@@ -133,9 +134,12 @@ class CuPyRecorder:
         collecting, token = gc.isenabled(), _recording.set(True)
         gc.disable()
         self._source.recording = True
+        pinned = self._pinned.malloc
+        self._cuda.set_pinned_memory_allocator(lambda size: _on_the_way(size) or pinned(size))
         try:
             yield
         finally:
+            self._cuda.set_pinned_memory_allocator(pinned)
             self._source.recording = False
             _recording.reset(token)
             if collecting:
@@ -169,6 +173,15 @@ def _own_stream(cuda: Any, device: Any) -> Any:
         with device:
             streams[device.id] = cuda.Stream(non_blocking=True)
     return streams[device.id]
+
+
+def _on_the_way(size: int) -> None:
+    """Refuse pinned memory to the thread that records, through which CuPy copies from the host, often unasked.
+
+    Joining more than eight arrays does so, for one. A replay would copy what lies in that memory by then.
+    """
+    if _recording.get():
+        raise DeviceError("recorder", "a step that is recorded copies nothing from the host", bytes=size)
 
 
 def _recorded_bytes(device: int) -> int:
