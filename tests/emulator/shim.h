@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <type_traits>
 #include <vector>
 #if !defined(__x86_64__)
@@ -87,7 +88,8 @@ struct Fiber {
 };
 
 static std::vector<Fiber> fibers;
-static std::vector<char> stacks;
+static std::unique_ptr<char[]> stacks;  // not filled: pages that no fiber touches take no memory
+static int stacked = 0;
 static Context scheduler;
 static int running = -1;
 static const char* failure;  // of a fiber: an exception does not cross from one stack to another
@@ -139,10 +141,10 @@ inline bool open(State kind, int first, int stop) {
 
 inline void run_block(int threads, bool descending) {
   if ((int)fibers.size() < threads) fibers.resize(threads);
-  if (stacks.size() < STACK * threads) stacks.resize(STACK * threads);
+  if (stacked < threads) stacks.reset(new char[STACK * (stacked = threads)]);
   for (int t = 0; t < threads; ++t) {
     fibers[t].state = READY;
-    prepare(fibers[t].context, stacks.data() + STACK * t, enter);
+    prepare(fibers[t].context, stacks.get() + STACK * t, enter);
   }
   failure = nullptr;
   for (;;) {
