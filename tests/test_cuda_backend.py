@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.harness import raises
-from xpnet.backend import cuda, get_backend
+from xpnet.backend import cuda, describe_backends, get_backend
 from xpnet.backend import registry as backends
 from xpnet.errors import DeviceError
 
@@ -98,7 +98,15 @@ class CuPy:
         self.streams.append(Stream(self))
         self.pool, self.error = Pool(), None
         runtime = SimpleNamespace(
-            getDeviceCount=self._count, driverGetVersion=lambda: 12040, runtimeGetVersion=lambda: 13000
+            getDeviceCount=self._count,
+            driverGetVersion=lambda: 12040,
+            runtimeGetVersion=lambda: 13000,
+            getDeviceProperties=lambda i: {
+                "name": b"NVIDIA H100 80GB HBM3" if i else b"NVIDIA A2",
+                "totalGlobalMem": 85 * 10**9 if i else 16 * 10**9,
+                "major": 9 if i else 8,
+                "minor": 0 if i else 6,
+            },
         )
         self.count, self.allocated = count, []
         self.cuda = SimpleNamespace(
@@ -311,6 +319,19 @@ def test_the_second_gpu_is_made_current_for_copies_and_within_active(cupy):
     assert cupy.devices == [0]
     with raises(DeviceError, "get_backend", "cuda:0, cuda:1", "device 2"):
         get_backend("cuda:2")
+
+
+def test_devices_lists_each_gpu_with_its_name_its_memory_and_what_it_can(cupy, capsys, monkeypatch):
+    from xpnet.cli import devices
+
+    monkeypatch.setenv("COLUMNS", "140")
+    found = next(info for info in describe_backends() if info.name == "cupy")
+    assert found.devices == ["cuda:0", "cuda:1"]
+    assert found.hardware[1] == "NVIDIA H100 80GB HBM3, 79 GiB, compute capability 9.0"
+    devices(as_json=True)
+    shown, _, last = capsys.readouterr().out.rstrip().rpartition("\n")
+    assert "cuda:0  NVIDIA A2, 15 GiB, compute capability 8.6\n" in "\n".join(map(str.rstrip, shown.splitlines()))
+    assert "NVIDIA H100 80GB HBM3" in last
 
 
 @pytest.mark.parametrize(("capability", "names"), [("61", "fp32"), ("75", "fp32 fp16"), ("80", "fp32 tf32 fp16")])

@@ -275,7 +275,8 @@ def devices(as_json: Json = False) -> None:
         table.add_column(column, overflow="fold")
     for b in found:
         absent = escape(f"{b.problem}: {b.install}") if b.problem else ""
-        table.add_row(b.name, b.version or "-", ", ".join(b.devices) or "-", absent)
+        named = "\n".join(f"{d}  {gpu}" for d, gpu in zip(b.devices, b.hardware, strict=True)) if b.hardware else ""
+        table.add_row(b.name, b.version or "-", escape(named) or ", ".join(b.devices) or "-", absent)
     Console().print(table, highlight=False)
     if as_json:
         _print(json.dumps([dataclasses.asdict(b) for b in found]))

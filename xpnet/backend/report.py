@@ -15,11 +15,15 @@ __all__ = ["BackendInfo", "describe_backends"]
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """What ``xpnet devices`` says of one backend; version is empty when it is not installed."""
+    """What ``xpnet devices`` says of one backend; version is empty when it is not installed.
+
+    hardware says of each device what it is, and is empty where that goes without saying.
+    """
 
     name: str
     version: str
     devices: list[str]
+    hardware: list[str]
     problem: str
     install: str
 
@@ -31,11 +35,12 @@ def describe_backends() -> list[BackendInfo]:
     """
     found = []
     for name, entry in registry.REGISTRY.items():
-        version, devices, problem = "", [], ""
+        version, devices, hardware, problem = "", [], [], ""
         try:
             backend = registry.get_backend(name)
             version = str(getattr(backend.xp, "__version__", "")) or _version(entry.package)
             devices = _devices(name, backend)
+            hardware = _gpus(len(devices)) if name == "cupy" else []
         except (DeviceError, ConfigError) as error:
             problem = error.rule
             version = (
@@ -43,7 +48,7 @@ def describe_backends() -> list[BackendInfo]:
                 if _importable(name)
                 else ""
             )
-        found.append(BackendInfo(name, version, devices, problem, entry.install))
+        found.append(BackendInfo(name, version, devices, hardware, problem, entry.install))
     return found
 
 
@@ -76,3 +81,15 @@ def _devices(name: str, backend: Backend) -> list[str]:
         return [f"{d.platform}:{d.id}" for d in jax.devices()]
     info = getattr(backend.xp, "__array_namespace_info__", None)
     return [device_label(d) for d in info().devices() if d is not None] if info else [device_label(backend.device)]
+
+
+def _gpus(count: int) -> list[str]:
+    """Name, memory and compute capability of each GPU that CuPy sees."""
+    import cupy
+
+    found = []
+    for i in range(count):
+        gpu = cupy.cuda.runtime.getDeviceProperties(i)
+        size, capability = f"{gpu['totalGlobalMem'] / 2**30:.0f} GiB", f"{gpu['major']}.{gpu['minor']}"
+        found.append(f"{gpu['name'].decode()}, {size}, compute capability {capability}")
+    return found
