@@ -22,6 +22,7 @@ import pytest
 
 from xpnet.backend import Backend, get_backend, register_backend
 from xpnet.errors import DeviceError
+from xpnet.kernels.cuda import driver
 
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # jax compiles a lot here, and computes little
 
@@ -97,6 +98,16 @@ def problem(name: str) -> str:
     return ""
 
 
+@cache
+def _cupys_driver() -> driver.Driver:
+    return driver.CuPyDriver()
+
+
+def door(opened: Backend) -> contextlib.AbstractContextManager[Any]:
+    """Put CuPy's driver behind the door for a test on CuPy: the emulator, if it was opened, left its own there."""
+    return driver.use(_cupys_driver()) if opened.name == "cupy" else contextlib.nullcontext()
+
+
 def flags(name: str) -> contextlib.AbstractContextManager[Any]:
     """Hold array-api-strict to the version and the limits of a row of the matrix."""
     row = MATRIX[name]
@@ -113,8 +124,9 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     why = problem(request.param)
     if why:
         pytest.skip(why)
-    with flags(request.param):
-        yield get_backend(MATRIX[request.param].spec)
+    found = get_backend(MATRIX[request.param].spec)
+    with flags(request.param), door(found):
+        yield found
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -58,10 +58,14 @@ class Stream:
 class Pool:
     def __init__(self, source=None):
         self.source, self.held, self.used = source, 0, 0
+        self.freed = []
 
     def malloc(self, size):
         self.held += size
         return self.source(size)
+
+    def free_all_blocks(self):
+        self.freed.append(self.held)
 
     def total_bytes(self):
         return self.held
@@ -86,8 +90,7 @@ class Device:
     def __eq__(self, other):
         return self.id == other.id
 
-    def __hash__(self):
-        return self.id
+    __hash__ = None  # as CuPy's
 
 
 class CuPy:
@@ -305,6 +308,36 @@ def test_memory_counts_the_recorders_pools_and_remembers_the_peak(cupy):
     assert backend.memory() == (150, 200 + 64, 700 + 200)
 
 
+def test_a_pool_gives_its_memory_back_when_neither_its_recorder_nor_the_replay_is_held(cupy):
+    recorder = get_backend("cuda").recorder()
+    pool, allocate = recorder.pool, recorder.pool.malloc
+    _, replay = recorder.record(lambda: allocate(64))
+    del recorder
+    gc.collect()
+    assert pool.freed == []
+    replay()
+    del replay
+    gc.collect()
+    assert pool.freed == [64]
+
+
+def test_what_was_recorded_gives_its_memory_back_to_the_pool_before_the_pool_gives_it_to_the_device(cupy):
+    recorder = get_backend("cuda").recorder()
+    order, pool = [], recorder.pool
+    pool.free_all_blocks = lambda: order.append("pool")
+
+    class Result:
+        def __del__(self):
+            order.append("result")
+
+    replay = recorder.record(Result)[1]
+    del recorder
+    replay()
+    del replay
+    gc.collect()
+    assert order == ["result", "pool"]
+
+
 # Devices.
 
 
@@ -319,6 +352,10 @@ def test_the_second_gpu_is_made_current_for_copies_and_within_active(cupy):
     assert cupy.devices == [0]
     with raises(DeviceError, "get_backend", "cuda:0, cuda:1", "device 2"):
         get_backend("cuda:2")
+
+
+def test_a_backend_may_be_looked_up_though_cupys_devices_have_no_hash(cupy):
+    assert {get_backend("cuda:1"): 1, get_backend("cuda"): 0}[get_backend("cupy:1")] == 1
 
 
 def test_devices_lists_each_gpu_with_its_name_its_memory_and_what_it_can(cupy, capsys, monkeypatch):

@@ -15,7 +15,7 @@ import floors
 import typer
 from gpu_report import ceilings_line, learned, markdown, result, title, verdicts
 from report import write_facts
-from turns import Worker, WorkerError, take_turns, worker_environment
+from turns import REPLY_SECONDS, Worker, WorkerError, take_turns, worker_environment
 from workloads import GPU_PEERS, GPU_TIMINGS, GPU_WORKLOADS, GPU_XPNET, LEARNING_RATE, MOMENTUM, Timing
 
 from xpnet.backend import get_backend
@@ -104,7 +104,11 @@ class Bench:
     def run(self, timings: list[Timing], *, ops: bool = True, mnist: bool = True) -> bool:
         """Measure, print and write; False where a part failed."""
         precisions = sorted({"fp32", *(t.precision for t in timings)})
-        self.facts["ceilings"] = self._ask("ceilings.py", do="measure", precisions=precisions)
+        try:
+            self.facts["ceilings"] = self._ask("ceilings.py", do="measure", precisions=precisions)
+        except WorkerError as error:
+            typer.echo(f"what the device can do: {error}", err=True)
+            return False
         typer.echo(ceilings_line(self.facts["ceilings"]))
         if mnist:
             self._learn()
@@ -126,7 +130,17 @@ class Bench:
         except WorkerError as error:
             typer.echo(f"{label}: {error}", err=True)
             self.failed = True
+        except Exception as error:  # whatever it is, the other parts go on
+            typer.echo(f"{label}: {type(error).__name__}: {error}", err=True)
+            self.failed = True
+        self._keep()
+
+    def _keep(self) -> None:
         write_facts(self.json or results_file(self.facts["ceilings"]["device"]), self.facts)
+
+    def _worker(self, script: str, patience: float = REPLY_SECONDS) -> Worker:
+        """Start a worker, and wait for each of its answers hardly longer than there is time."""
+        return Worker(HERE / "workers" / script, self.environment, max(30.0, min(patience, self.left() + 30)))
 
     def _request(self, timing: Timing) -> dict[str, Any]:
         workload = GPU_WORKLOADS[timing.name]
@@ -134,8 +148,8 @@ class Bench:
         request |= {"batch": timing.batch, "precision": timing.precision, "cudnn": timing.cudnn}
         return request | {"device": self.device, "lr": LEARNING_RATE, "momentum": MOMENTUM}
 
-    def _ask(self, script: str, **request: Any) -> dict[str, Any]:
-        with closing(Worker(HERE / "workers" / script, self.environment)) as worker:
+    def _ask(self, script: str, patience: float = REPLY_SECONDS, **request: Any) -> dict[str, Any]:
+        with closing(self._worker(script, patience)) as worker:
             return worker.ask(**{"device": self.device, **request})
 
     def _time(self, timing: Timing) -> None:
@@ -147,7 +161,7 @@ class Bench:
         with ExitStack() as stack:
             started = {}  # all at once, for they import for seconds
             for name, peer in wanted.items():
-                started[name] = Worker(HERE / "workers" / peer.worker, self.environment)
+                started[name] = self._worker(peer.worker)
                 stack.callback(started[name].close)
             for name, worker in started.items():
                 peer = wanted[name]
@@ -184,12 +198,13 @@ class Bench:
         typer.echo("LeNet-5 on MNIST ...", err=True)
         try:
             asked = {"do": "learn", "data_dir": self.data_dir, "seeds": 3, "precision": "fp32"}
-            said = self._ask("xpnet_mnist.py", **asked)
+            said = self._ask("xpnet_mnist.py", 100.0, **asked)
         except WorkerError as error:
             typer.echo(f"LeNet-5 on MNIST is left out; {error}", err=True)
             return
         self.facts["mnist"] = {**said, "precision": "fp32"}
         typer.echo(learned(self.facts["mnist"]))
+        self._keep()
 
 
 def _versions(device: str) -> dict[str, str]:

@@ -46,10 +46,11 @@ class Worker:
     Args:
         script: the worker's file.
         environment: its whole environment.
+        patience: seconds to wait for an answer.
     """
 
-    def __init__(self, script: Path, environment: dict[str, str]) -> None:
-        self.name = script.stem
+    def __init__(self, script: Path, environment: dict[str, str], patience: float = REPLY_SECONDS) -> None:
+        self.name, self.patience = script.stem, patience
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
         self._process = subprocess.Popen(
             [sys.executable, str(script)],
@@ -72,8 +73,8 @@ class Worker:
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._ended() from None
-        if not select.select([self._process.stdout], [], [], REPLY_SECONDS)[0]:
-            raise WorkerError(f"{self.name}: no answer to {request['do']} in {REPLY_SECONDS:.0f} s")
+        if not select.select([self._process.stdout], [], [], self.patience)[0]:
+            raise WorkerError(f"{self.name}: no answer to {request['do']} in {self.patience:.0f} s")
         line = self._process.stdout.readline()
         if not line:
             raise self._ended()

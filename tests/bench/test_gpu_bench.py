@@ -5,10 +5,13 @@ Stand-ins answer for the workers; those of xpnet and of PyTorch are themselves r
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import json
 import math
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -210,8 +213,8 @@ class StandIn:
     ms: dict[str, float | None] = {"captured": 1.0, "eager": 6.0, "compiled": 2.0}  # noqa: RUF012
     asked: list[tuple[str, dict[str, Any]]] = []  # noqa: RUF012
 
-    def __init__(self, script: Path, environment: dict[str, str]) -> None:
-        self.script, self.mode = script.stem, ""
+    def __init__(self, script: Path, environment: dict[str, str], patience: float) -> None:
+        self.script, self.mode, self.patience = script.stem, "", patience
 
     def ask(self, **request: Any) -> dict[str, Any]:
         self.asked.append((self.script, request))
@@ -288,6 +291,43 @@ def test_a_workload_that_xpnet_fails_is_said_and_the_next_goes_on(
     assert done.exit_code == 1
     assert "mlp-64-fp32: xpnet_steps: cannot be captured" in done.stderr
     assert "mlp-512-fp32: xpnet_steps: cannot be captured" in done.stderr
+
+
+@pytest.mark.parametrize("error", ["WorkerError", "KeyError"])
+def test_a_part_that_fails_in_any_way_is_said_and_the_next_goes_on(
+    bench: Any, stand_in: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    kind = {"WorkerError": bench("turns").WorkerError, "KeyError": KeyError}[error]
+
+    def broken(*given: Any) -> Any:
+        raise kind("fp32")
+
+    monkeypatch.setattr(bench("gpu").floors, "with_floors", broken)
+    path = tmp_path / "gpu.json"
+    done = command(bench, "gpu", "--only", "mlp", "--no-mnist", "--json", str(path))
+    assert done.exit_code == 1
+    assert [f"mlp-{n}-fp32, op by op: " in done.stderr for n in (64, 512)] == [True, True]
+    assert len(json.loads(path.read_text())["results"]) == 2
+
+
+def test_a_device_that_cannot_be_measured_is_one_line(
+    bench: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any, **request: Any) -> Any:
+        raise bench("turns").WorkerError("ceilings: CUDA error: no kernel image")
+
+    monkeypatch.setattr(StandIn, "ask", refuse)
+    done = command(bench, "gpu")
+    assert (done.exit_code, done.output) == (1, "what the device can do: ceilings: CUDA error: no kernel image\n")
+
+
+def test_no_answer_is_waited_for_much_longer_than_there_is_time(bench: Any, stand_in: Any) -> None:
+    def patience(minutes: float) -> float:
+        return bench("gpu").Bench("cuda", [], 1.5, minutes, None, None)._worker("x.py").patience
+
+    assert patience(60) == bench("turns").REPLY_SECONDS
+    assert 85 < patience(1) <= 90
+    assert patience(0) == 30
 
 
 def test_what_the_time_does_not_allow_is_left_out_and_said_so(bench: Any, stand_in: Any, tmp_path: Path) -> None:
@@ -385,6 +425,36 @@ def test_pytorch_is_told_its_precision_outright(bench: Any, precision: str, allo
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_captured_step_of_pytorch_keeps_what_its_graph_reads(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    torch = pytest.importorskip("torch")
+    replays = []
+
+    class Stream:
+        def wait_stream(self, other: Any) -> None: ...
+
+    class Graph:
+        def replay(self) -> None:
+            replays.append(self)
+
+    for name in ("Stream", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, Stream)
+    for name in ("stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, lambda given: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
+    x, y = torch.rand(5, 8), torch.arange(5) % 3
+    alive = [weakref.ref(a) for a in (x, y, *model.parameters())]
+    step = bench("torch_steps")._step(model, x, y, 0.1, 0.9, "captured", precision)
+    del model, x, y
+    gc.collect()
+    assert all(a() is not None for a in alive)
+    assert step() is step()
+    assert len(replays) == 2
+
+
 def test_a_captured_step_of_xpnet_trains_as_the_eager_one_does(bench: Any) -> None:
     emulator = pytest.importorskip("emulator")
     if not emulator.available():
@@ -401,6 +471,21 @@ def test_a_captured_step_of_xpnet_trains_as_the_eager_one_does(bench: Any) -> No
         losses.append([float(step()) for _ in range(before + 4)][before:])
     assert losses[0] == losses[1]
     assert losses[0][-1] < losses[0][0]
+
+
+def test_a_captured_step_of_xpnet_keeps_what_its_recording_reads(bench: Any) -> None:
+    emulator = pytest.importorskip("emulator")
+    if not emulator.available():
+        pytest.skip("the emulator compiles kernels with g++")
+    backend = get_backend("emulator")
+    model = nn.Sequential(nn.Linear(8, 3)).to(backend).initialize(1)
+    eager = EagerStep(model, nn.softmax_cross_entropy, optim.SGD(model.parameters(), lr=0.1, momentum=0.9))
+    x, y = backend.from_numpy(np.ones((6, 8), np.float32)), backend.from_numpy(np.arange(6) % 3)
+    step, alive = bench("xpnet_steps").recorded(backend, eager, x, y), weakref.ref(eager)
+    del model, eager, x, y
+    gc.collect()
+    assert alive() is not None
+    assert math.isfinite(float(step()))
 
 
 def test_each_replay_draws_its_own_mask(bench: Any) -> None:

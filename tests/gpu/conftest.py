@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import door
 from xpnet.backend import Backend, get_backend, use_backend
 from xpnet.errors import DeviceError
 
@@ -20,7 +21,7 @@ def device() -> Iterator[Backend]:
         found = get_backend(os.environ.get("XPNET_GPU", "cuda"))
     except (DeviceError, ImportError) as error:
         pytest.skip(str(error))
-    with use_backend(found):
+    with use_backend(found), door(found):
         yield found
 
 

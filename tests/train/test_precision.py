@@ -18,7 +18,7 @@ from xpnet.backend.cuda import CuPy
 from xpnet.errors import ConfigError, DeviceError, DivergedError
 from xpnet.optim import SGD, LossScale
 from xpnet.train import Callback, SaveCheckpoint, Trainer, read_checkpoint
-from xpnet.train.precision import check_precision
+from xpnet.train.precision import Precision, check_precision
 from xpnet.train.step import EagerStep
 
 EPS = 2.0**-10  # of float16
@@ -181,6 +181,20 @@ def test_whoever_looks_at_gradients_sees_those_of_the_loss_in_float32(half_but_j
     (gradient,) = seen[0].values()
     assert gradient.dtype == half_but_jax.xp.float32
     assert np.array_equal(half_but_jax.to_numpy(gradient), [[0.125, 0.375]])
+
+
+def test_gradients_are_made_plain_only_while_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(Precision, "plain", lambda self, gradients: made.append(len(gradients)) or gradients)
+
+    class Looks(Callback):
+        def on_gradients(self, trainer: Trainer, gradients: Any) -> None:
+            pass
+
+    for callbacks, steps in (([Callback()], 0), ([Callback(), Looks()], 2)):
+        made.clear()
+        trainer("mlp", "numpy", callbacks=callbacks, precision="fp16").fit(some_digits(20), epochs=1, batch_size=10)
+        assert len(made) == steps
 
 
 def test_a_loss_that_is_not_finite_is_an_error_as_ever(half_but_jax: Backend) -> None:

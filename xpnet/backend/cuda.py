@@ -41,6 +41,9 @@ class CuPy(Backend):
         capability = int(self.device.compute_capability)
         return ("fp32", *(["tf32"] if capability >= 80 else []), *(["fp16"] if capability >= 70 else []))
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.device.id))  # CuPy's devices have no hash
+
     def from_numpy(self, array: np.ndarray) -> Array:
         if _recording.get():  # the copy would be repeated from memory that holds something else by then
             raise DeviceError("from_numpy", "a step that is recorded copies nothing from the host", shape=array.shape)
@@ -94,6 +97,7 @@ class CuPyRecorder:
         self.device_id: int = device.id
         self._stream = _own_stream(cupy.cuda, device)
         _recorders.add(self)
+        weakref.finalize(self, _give_back, self.pool, device).atexit = False
 
     @contextlib.contextmanager
     def warm(self) -> Iterator[None]:
@@ -120,7 +124,7 @@ class CuPyRecorder:
                 raise
             graph = self._stream.end_capture()
         _note_held(self.device_id)
-        kept = (result, self)  # the graph's memory
+        kept = (self, result)  # the graph's memory; the result's is given back first
 
         def replay() -> None:
             graph.launch()
@@ -164,6 +168,12 @@ class _Source:
             if self.recording and is_out_of_memory(error):
                 raise MemoryError(f"{size} bytes for a recorded step") from error
             raise
+
+
+def _give_back(pool: Any, device: Any) -> None:
+    """Give the memory of a pool that nothing works in any more back to the device; CuPy's, when dropped, do not."""
+    with device:
+        pool.free_all_blocks()
 
 
 def _own_stream(cuda: Any, device: Any) -> Any:

@@ -173,7 +173,7 @@ class Module:
         """Move the model to a backend, cast it, or both; values stay.
 
         Args:
-            backend: "cuda", "torch", ... as get_backend takes, or None to stay.
+            backend: "cpu", "torch", ... as get_backend takes, or None to stay.
             dtype: "float32", "float64", ... or None to keep.
         Returns: the module itself.
         Raises:

@@ -62,8 +62,10 @@ class LossScale:
         """Count one more update, good or left out, and bring the factor to what follows; in place."""
         xp, value = self.backend.xp, self.value
         good = xp.where(finite, self.good + 1, xp.zeros_like(self.good))
-        larger = xp.where(good % self.PATIENCE == 0, xp.clip(value * 2.0, max=self.MOST), value)
-        new = xp.where(finite, larger, xp.clip(value * 0.5, min=self.LEAST))
+        # not xp.clip: array-api-compat's waits for a GPU
+        doubled = xp.minimum(value * 2.0, xp.full_like(value, self.MOST))
+        halved = xp.maximum(value * 0.5, xp.full_like(value, self.LEAST))
+        new = xp.where(finite, xp.where(good % self.PATIENCE == 0, doubled, value), halved)
         skipped = xp.where(finite, self.skipped, self.skipped + 1)
         self.value = set_at(value, ..., new)
         self.good, self.skipped = set_at(self.good, ..., good), set_at(self.skipped, ..., skipped)

@@ -157,14 +157,15 @@ class Trainer:
     def _fit(self, feed: Feed, test: Data | None, epochs: int) -> None:
         self.epochs, self.steps = epochs, len(feed)
         self.interrupted = self._stopping = False
-        runner = self._runner(
-            EagerStep(self.model, self.loss, self.optimizer, len(feed.dataset.classes), self._show, self.precision)
-        )
+        classes = len(feed.dataset.classes)
+        step = EagerStep(self.model, self.loss, self.optimizer, classes, precision=self.precision)
+        runner = self._runner(step)
         with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that diverges is an error, once
             try:
                 for callback in self.callbacks:
                     callback.on_start(self)
                 while self.epoch < epochs and not self._stopping:
+                    step.look = self._show if self._lookers() else None  # fp16's gradients are made plain for nobody
                     if not self._train_epoch(runner, feed, interrupt):
                         break
                     self._close_epoch(test, feed.batch_size)
@@ -186,9 +187,8 @@ class Trainer:
 
     def _objection(self) -> str:
         """Why steps should not be recorded: somebody looks at what happens within them."""
-        for callback in self.callbacks:
-            if getattr(callback.on_gradients, "__func__", None) is not Callback.on_gradients:
-                return f"{type(callback).__name__} looks at gradients"
+        for callback in self._lookers():
+            return f"{type(callback).__name__} looks at gradients"
         return "nn.watch looks at what layers give" if watching() else ""
 
     def _train_epoch(self, runner: Runner, feed: Feed, interrupt: Interrupt) -> bool:
@@ -220,8 +220,13 @@ class Trainer:
         ):
             yield from steps
 
+    def _lookers(self) -> list[Callback]:
+        """The callbacks that do something with gradients."""
+        mute = Callback.on_gradients
+        return [c for c in self.callbacks if getattr(c.on_gradients, "__func__", None) is not mute]
+
     def _show(self, gradients: dict[Tensor, Array]) -> None:
-        for callback in self.callbacks:
+        for callback in self._lookers():
             callback.on_gradients(self, gradients)
 
     def _guarded(self, read: Callable[[], Any]) -> None:

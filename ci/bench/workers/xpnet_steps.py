@@ -46,17 +46,21 @@ def build(request: dict[str, Any]) -> Job:
 
 
 def recorded(backend: Backend, eager: EagerStep, x: Any, y: Any) -> Callable[[], Any]:
-    """Record a step, and return what replays it; the step itself where the backend records nothing."""
+    """Record a step as the trainer does, with rate and count on the device, and return what replays it.
+
+    It is the step itself where the backend records nothing.
+    """
     recorder = backend.recorder()
     if recorder is None:
         return lambda: eager(x, y)
     xp, device = backend.xp, backend.device
     epoch, at = (xp.zeros((), dtype=xp.int64, device=device) for _ in range(2))  # draws differ from replay to replay
+    rate = xp.full((), eager.optimizer.current_lr, dtype=eager.optimizer.flat.dtype, device=device)
 
     def work() -> Any:
         nonlocal at
         with random.at(random.Moment(0, epoch, at)):
-            loss, _ = eager.compute(x, y)
+            loss, _ = eager.compute(x, y, lr=rate, since=at)
         at += 1
         return loss
 
@@ -64,8 +68,10 @@ def recorded(backend: Backend, eager: EagerStep, x: Any, y: Any) -> Callable[[],
         for _ in range(WARM):
             work()
     loss, replay = recorder.record(work)
+    kept = work  # the recording reads and writes the memory of all that a step holds
 
     def step() -> Any:
+        _ = kept
         replay()
         return loss
 

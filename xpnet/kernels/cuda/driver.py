@@ -107,7 +107,7 @@ class CuPyDriver(Driver):
         return self._cupy.zeros(shape, dtype)
 
     def contiguous(self, x: Any) -> Any:
-        return self._cupy.ascontiguousarray(x)
+        return x if x.flags.c_contiguous else self._cupy.ascontiguousarray(x)  # which makes (1,) of ()
 
     def pointer(self, x: Any) -> int:
         return x.data.ptr
