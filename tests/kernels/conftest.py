@@ -12,7 +12,9 @@ import pytest
 from emulator.cudnn_frontend import CuDNN, DriverWithCuDNN
 
 from tests import harness
+from tests.conftest import door
 from xpnet.backend import Backend, backend_of, get_backend
+from xpnet.errors import DeviceError
 from xpnet.kernels.cuda import driver
 
 
@@ -21,6 +23,17 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The cache of the operating system: one of this test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture(params=["emulator", "cupy"])
+def device(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Each backend whose kernels are CUDA's, with its own driver behind the door."""
+    try:
+        found = get_backend(request.param)
+    except DeviceError as error:
+        pytest.skip(str(error))
+    with door(found):
+        yield found
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from xpnet.backend import get_backend
 from xpnet.data import Augment, Feed, Normalize, from_arrays
-from xpnet.errors import ConfigError, DeviceError
+from xpnet.errors import ConfigError
 from xpnet.kernels.cuda import driver
 from xpnet.random import Key, permutation
 
@@ -33,15 +33,6 @@ WAYS = {
 EMULATED = pytest.mark.skipif(not emulator.available(), reason="the emulator compiles kernels with g++")
 KINDS = pytest.mark.parametrize("kind", ["uint8", "float32"])
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
-
-
-@pytest.fixture(params=["emulator", "cupy"])
-def device(request):
-    """A backend with a kernel for batches."""
-    try:
-        return get_backend(request.param)
-    except DeviceError as error:
-        pytest.skip(str(error))
 
 
 def a_set(name: str, kind: str = "uint8") -> Any:

@@ -11,7 +11,7 @@ from tests.harness import put
 from xpnet import kernels, nn, ops, random
 from xpnet.autograd import Tensor
 from xpnet.backend import get_backend
-from xpnet.errors import ConfigError, DeviceError
+from xpnet.errors import ConfigError
 from xpnet.kernels.cuda import driver
 from xpnet.random import Key, Moment, keep_mask, words
 
@@ -22,15 +22,6 @@ KEYS = {
     "small": Key(7, "dropout/fc6", 3, 11),
     "large": Key(BIG, "dropout/conv1", BIG - 5, BIG - 7),
 }
-
-
-@pytest.fixture(params=["emulator", "cupy"])
-def device(request):
-    """A backend with a kernel for dropout."""
-    try:
-        return get_backend(request.param)
-    except DeviceError as error:
-        pytest.skip(str(error))
 
 
 def kept(device, x, **options):

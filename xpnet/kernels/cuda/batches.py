@@ -41,8 +41,11 @@ def take_batch(
     Returns:
         (size, ...) of dtype and (size,) int64 (or None), or NotImplemented.
     """
-    name, made = _KERNELS.get(np.dtype(x.dtype).name), driver.empty((size, *x.shape[1:]), dtype)
-    if name is None or not driver.supports(made):
+    name = _KERNELS.get(np.dtype(x.dtype).name)
+    if name is None:
+        return NotImplemented
+    made = driver.empty((size, *x.shape[1:]), dtype)
+    if not driver.supports(made):
         return NotImplemented
     labels = None if y is None else driver.empty((size,), y.dtype)
     h, w, c = x.shape[1:] if len(x.shape) == 4 else (1, 1, x.shape[1])
@@ -53,22 +56,8 @@ def take_batch(
     # a number is rounded as when it multiplies an array of dtype
     numbers = [made.dtype.type(f) if isinstance(f, float) else 0 for f in factors or (0, 0)]
     arrays = [None if isinstance(f, float) else driver.contiguous(f) for f in factors or (0.0, 0.0)]
-    values = (
-        x.shape[0],
-        batch,
-        h,
-        w,
-        c,
-        parts,
-        seed,
-        purpose,
-        step,
-        epoch,
-        *varied,
-        factors is not None,
-        fill,
-        *numbers,
-    )
+    counts = (x.shape[0], batch, h, w, c, parts)
+    values = (*counts, seed, purpose, step, epoch, *varied, factors is not None, fill, *numbers)
     sources = [None if a is None else driver.contiguous(a) for a in (x, y, order)]
     plan = np.array([values], _PLAN)
     driver.blocks("batches", name, dtype, size * parts, *sources, *arrays, made, labels, plan, step_at, epoch_at)
