@@ -11,6 +11,7 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import os
+import threading
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
@@ -116,6 +117,15 @@ def flags(name: str) -> contextlib.AbstractContextManager[Any]:
     import array_api_strict
 
     return array_api_strict.ArrayAPIStrictFlags(**row.flags)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_compiled_ahead() -> Iterator[None]:
+    """Let tests that count threads meet none that compiles kernels; loops are compiled as they are called."""
+    with pytest.MonkeyPatch.context() as patch:
+        if importlib.util.find_spec("numba"):
+            patch.setattr("xpnet.kernels.numba.compiling._preparing", threading.main_thread())  # it is begun, then
+        yield
 
 
 @pytest.fixture(params=list(MATRIX))

@@ -257,7 +257,7 @@ def test_memory_figures_are_positive_and_in_order(backend):
 def test_memory_in_use_grows_with_an_array():
     numpy = get_backend("numpy")
     before = numpy.memory().used
-    held = np.ones(8_000_000)  # 64 MB, which malloc always asks the system for
+    held = np.ones(8_000_000)  # 64 MB: malloc keeps freed memory, but gives so large a block pages of its own
     assert numpy.memory().used - before > held.nbytes // 2
 
 

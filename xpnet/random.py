@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _WORD = 1 << 64
+_BLOCK = 1 << 16  # normal numbers made at a time: in float64, several times over
 
 
 class Key(NamedTuple):
@@ -131,13 +132,16 @@ def normal(key: Key, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0
     Returns: float32, of the shape asked for.
     Source: Box and Muller (1958).
     """
-    n = math.prod(shape)
-    pairs = words(key, 2 * ((n + 1) // 2)).reshape(-1, 2)
-    unit = (pairs >> np.uint64(11)).astype(np.float64) * 2.0**-53  # [0, 1)
-    radius = np.sqrt(-2.0 * np.log(1.0 - unit[:, 0]))
-    angle = 2.0 * np.pi * unit[:, 1]
-    z = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)[:n]
-    return (mean + std * z).astype(np.float32).reshape(shape)
+    z = np.empty(math.prod(shape), dtype=np.float32)
+    for start in range(0, len(z), _BLOCK):
+        part = z[start : start + _BLOCK]
+        pairs = words(key, 2 * ((len(part) + 1) // 2), start).reshape(-1, 2)
+        unit = (pairs >> np.uint64(11)).astype(np.float64) * 2.0**-53  # [0, 1)
+        radius = np.sqrt(-2.0 * np.log(1.0 - unit[:, 0]))
+        angle = 2.0 * np.pi * unit[:, 1]
+        both = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)
+        part[:] = mean + std * both[: len(part)]
+    return z.reshape(shape)
 
 
 def permutation(key: Key, n: int) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ from xpnet.backend.registry import (
 )
 from xpnet.backend.report import BackendInfo, describe_backends
 from xpnet.backend.ring import Ring
+from xpnet.backend.threads import blas_is_ours, cores, dismiss, split, together, use_cores
 from xpnet.backend.writing import add_at, set_at
 
 __all__ = [
@@ -33,15 +34,21 @@ __all__ = [
     "Ring",
     "add_at",
     "backend_of",
+    "blas_is_ours",
+    "cores",
     "current_backend",
     "current_precision",
     "describe_backends",
+    "dismiss",
     "get_backend",
     "is_device_lost",
     "is_out_of_memory",
     "namespace",
     "register_backend",
     "set_at",
+    "split",
+    "together",
     "use_backend",
+    "use_cores",
     "use_precision",
 ]

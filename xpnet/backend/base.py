@@ -92,6 +92,11 @@ class Backend:
         """In which of PRECISIONS this backend computes: "fp32", and "fp16" where its library has such numbers."""
         return ("fp32", "fp16") if hasattr(self.xp, "float16") else ("fp32",)
 
+    @property
+    def splits(self) -> bool:
+        """Whether a thread computes what it asks for, and without Python's lock: then threads can share a step."""
+        return False
+
     def __repr__(self) -> str:
         return f"<xpnet backend {self.spec}>"
 

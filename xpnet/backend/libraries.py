@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from xpnet.backend.base import Array, Backend, Memory, host_memory
+from xpnet.backend.heap import keep_freed
 from xpnet.errors import DeviceError
 
 __all__ = ["open_jax", "open_numpy", "open_torch"]
 
 
 class _NumPy(Backend):
+    @property
+    def splits(self) -> bool:
+        return True
+
     def to_numpy(self, array: Array) -> np.ndarray:
         return np.array(array)
 
@@ -65,6 +70,7 @@ def open_numpy(device: str | None) -> Backend:
         raise DeviceError(
             "get_backend", "numpy runs on device cpu", "use --backend cupy, torch or jax for a GPU", device=device
         )
+    keep_freed()
     return _NumPy("numpy", np, "cpu")
 
 

@@ -1,166 +1,190 @@
-"""conv2d for NumPy: a tile of images is padded into a small buffer, its windows are copied out of one strided view into
-columns that stay in the L2 cache, and one product writes the result where it belongs.
+"""conv2d for NumPy's arrays: a tile of columns (im2col) at a time, multiplied at once while the cache holds it.
 
-With one channel and stride 1 the columns are laid out a tap a row, (KH*KW, P), so that the copy moves whole image rows;
-else a window a row, (P, KH*KW*C), in runs of KW*C numbers.
+Forward, the product of a tile is written where it belongs, and gets its bias and activation while it is hot. Backward,
+a tile of dy becomes dz and its bias sum, then with the columns, made again, the filters' gradient, then columns'
+gradient, which is folded onto the images. Images are spread over the cores unless a step is already.
+
+With one channel and stride 1 the columns are laid out a tap a row, (KH*KW, P), so that whole image rows are copied;
+else a window a row, (P, KH*KW*C), in runs of KW*C numbers. Letters as in ops.conv2d; P is the tile's output pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import os
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
+from xpnet.backend import cores, together
+from xpnet.errors import ConfigError
 from xpnet.kernels import register
+from xpnet.kernels.numpy import unrolling
+from xpnet.kernels.numpy.activation import act_grad, bias_act
+from xpnet.kernels.numpy.scratch import scratch
 
-__all__ = ["conv2d"]
+__all__ = ["Loops", "conv2d", "convolve"]
 
-_CACHE = 1 << 20  # bytes: about the L2 cache of a core of today
+_PIXELS = 1024  # a product of fewer rows does not reach the speed of the processor
+_APART = 4 << 20  # multiply-adds a core that are worth a thread
+
+
+class Loops(NamedTuple):
+    """What is done to numbers beside products; compiled loops are drop-ins for those of NumPy.
+
+    Args:
+        unroll: see unrolling.unroll.
+        fold: see unrolling.fold.
+        bias_act: adds a bias to (P, F) and applies an activation, in place.
+        act_grad: dz, (P, F), of dy, y and an activation; writes its sum over P into db, (F,), if that is given.
+    """
+
+    unroll: Callable[..., Any]
+    fold: Callable[..., None]
+    bias_act: Callable[..., Any]
+    act_grad: Callable[..., Any]
+
+
+_NUMPY = Loops(unrolling.unroll, unrolling.fold, bias_act, act_grad)
+
+
+@cache
+def _cache() -> int:
+    """Bytes of a tile's columns: what a core's own cache holds, or XPNET_CACHE."""
+    given = os.environ.get("XPNET_CACHE", "")
+    if given:
+        if not given.isdecimal() or not int(given):
+            raise ConfigError("XPNET_CACHE", "it is a number of bytes >= 1", XPNET_CACHE=given)
+        return int(given)
+    try:
+        return os.sysconf("SC_LEVEL2_CACHE_SIZE") or 1 << 20
+    except (AttributeError, OSError, ValueError):  # not Linux
+        return 1 << 20
 
 
 @register("conv2d", "numpy")
-def conv2d(
-    x: Any, w: Any, b: Any, rows: Any, cols: Any, groups: int, flip: bool, budget: int, activation: str | None
-) -> tuple[Any, Any]:
-    """Convolve as ops.conv2d does, without an activation; rows and cols are the windows laid by the op.
+def conv2d(*arguments: Any) -> tuple[Any, Any]:
+    """Convolve as ops.conv2d does; rows and cols are the windows laid by the op."""
+    return convolve(_NUMPY, *arguments)
 
-    Columns take at most the budget of bytes, or what stays in the cache if that is less.
-    """
-    if activation is not None:
+
+def convolve(
+    loops: Loops,
+    x: Any,
+    w: Any,
+    b: Any,
+    rows: Any,
+    cols: Any,
+    groups: int,
+    flip: bool,
+    budget: int,
+    activation: str | None,
+) -> tuple[Any, Any]:
+    """Convolve with given loops; columns take at most the budget of bytes a thread."""
+    if activation not in (None, "relu"):
         return NotImplemented
     bank = w[:, ::-1, ::-1, :] if flip else w
-    f, c = w.shape[0] // groups, w.shape[3]
-    size = min(budget, _CACHE)
-    parts = [
-        _Part(
-            x[..., g * c : (g + 1) * c],
-            np.ascontiguousarray(bank[g * f : (g + 1) * f]).reshape(f, -1),
-            rows,
-            cols,
-            size,
-        )
-        for g in range(groups)
-    ]
-    z = np.empty((x.shape[0], rows.out, cols.out, w.shape[0]), dtype=x.dtype)
-    for g, part in enumerate(parts):
-        part.forward(z[..., g * f : (g + 1) * f])
-    if b is not None:
-        z += b
+    job = _Convolution(loops, x, np.ascontiguousarray(bank).reshape(w.shape[0], -1), rows, cols, groups, budget)
+    y = np.empty((x.shape[0], rows.out, cols.out, w.shape[0]), dtype=x.dtype)
+    flat = y.reshape(-1, w.shape[0])  # (N*OH*OW, F)
+    job.spread(lambda i, j: job.forward(flat, b, activation, i, j))
 
-    def vjp(dz: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        needs = (needs[0], needs[1], b is not None and needs[2])
         dx = np.zeros(x.shape, dtype=x.dtype) if needs[0] else None
-        dbank = np.zeros((w.shape[0], parts[0].bank.shape[1]), dtype=w.dtype) if needs[1] else None
-        if needs[0] or needs[1]:
-            for g, part in enumerate(parts):
-                mine = slice(g * f, (g + 1) * f)
-                part.backward(
-                    dz[..., mine],
-                    None if dx is None else dx[..., g * c : (g + 1) * c],
-                    None if dbank is None else dbank[mine],
-                )
-        dw = None if dbank is None else dbank.reshape(w.shape)
-        if dw is not None and flip:
-            dw = np.ascontiguousarray(dw[:, ::-1, ::-1, :])
-        db = None
-        if b is not None and needs[2]:
-            flat = dz.reshape(-1, w.shape[0])
-            db = np.ones(len(flat), dtype=dz.dtype) @ flat
+        parts = job.spread(lambda i, j: job.backward(dy, flat, activation, dx, needs, i, j)) if any(needs) else []
+        dw, db = (_total([part[k] for part in parts]) if needs[k + 1] else None for k in (0, 1))
+        if dw is not None:
+            dw = dw.reshape(w.shape)
+            dw = np.ascontiguousarray(dw[:, ::-1, ::-1, :]) if flip else dw
         return dx, dw, db
 
-    return z, vjp
+    return y, vjp
 
 
-class _Part:
-    """One group's convolution: images (N, H, W, C), filters (F, KH*KW*C)."""
+def _total(parts: list[Any]) -> Any:
+    """The sum of arrays, in their order, in place of the first."""
+    for part in parts[1:]:
+        parts[0] += part
+    return parts[0]
 
-    def __init__(self, x: Any, bank: Any, rows: Any, cols: Any, size: int) -> None:
-        self.x, self.bank, self.rows, self.cols = x, bank, rows, cols
+
+class _Convolution:
+    """One convolution's shapes and filters (F, KH*KW*C/G); its work on images i .. j."""
+
+    def __init__(self, loops: Loops, x: Any, bank: Any, rows: Any, cols: Any, groups: int, budget: int) -> None:
+        self.loops, self.x, self.bank, self.rows, self.cols, self.groups = loops, x, bank, rows, cols, groups
+        self.f, self.c = bank.shape[0] // groups, x.shape[3] // groups
+        self.k = bank.shape[1]
         self.by_tap = x.shape[3] == 1 and cols.s == 1
-        row_bytes = cols.out * bank.shape[1] * x.itemsize
-        fits = max(1, size // max(1, row_bytes))
-        self.images = max(1, fits // rows.out)
+        row_bytes = max(1, cols.out * self.k * x.itemsize)
+        fits = max(1, min(budget, max(_cache(), _PIXELS * self.k * x.itemsize)) // row_bytes)
+        self.images = max(1, fits // max(1, rows.out))
         self.high = min(fits, rows.out)
 
-    def tiles(self) -> Iterator[tuple[int, int, int, int]]:
-        """Images i..j and output rows r..s of each tile."""
+    def spread(self, work: Callable[[int, int], Any]) -> list[Any]:
+        """Do work on all images, some a core where that pays; return what the parts give, in order."""
         n = self.x.shape[0]
-        for i in range(0, n, self.images):
+        macs = n * self.rows.out * self.cols.out * self.bank.size
+        parts = max(1, min(cores(), n, macs // _APART))
+        bounds = [n * i // parts for i in range(parts + 1)]
+        return together([lambda i=i, j=j: work(i, j) for i, j in pairwise(bounds)])
+
+    def tiles(self, i: int, j: int) -> Iterator[tuple[unrolling.Tile, slice]]:
+        """The tiles of images i .. j, and which of the N*OH*OW output pixels are theirs."""
+        across = self.cols.out
+        for a in range(i, j, self.images):
             for r in range(0, self.rows.out, self.high):
-                yield i, min(n, i + self.images), r, min(self.rows.out, r + self.high)
+                tile = unrolling.Tile(a, min(j, a + self.images), r, min(self.rows.out, r + self.high))
+                start = (a * self.rows.out + r) * across
+                yield tile, slice(start, start + (tile.j - a) * (tile.s - r) * across)
 
-    def padded(self, i: int, j: int, r: int, s: int) -> Any:
-        """Images i..j with the pixels that output rows r..s touch, (n, HT, WT, C)."""
-        (top, bottom), (left, right) = self.rows.span(r, s), self.cols.span(0, self.cols.out)
-        _, h, w, c = self.x.shape
-        if top >= 0 and left >= 0 and bottom <= h and right <= w:
-            return self.x[i:j, top:bottom, left:right]
-        tile = np.zeros((j - i, bottom - top, right - left, c), dtype=self.x.dtype)
-        put, take = _overlap(top, bottom, h), _overlap(left, right, w)
-        tile[:, put[0], take[0]] = self.x[i:j, put[1], take[1]]
-        return tile
+    def columns(self, tile: unrolling.Tile, g: int) -> Any:
+        """The unrolled windows of a tile in group g, (P, KH*KW*C/G), good until the next."""
+        p = (tile.j - tile.i) * (tile.s - tile.r) * self.cols.out
+        shape = (self.k, p) if self.by_tap else (p, self.k)
+        out = scratch("columns", shape, self.x.dtype)
+        self.loops.unroll(self.x, tile, self.rows, self.cols, g * self.c, self.c, out, self.by_tap)
+        return out.T if self.by_tap else out
 
-    def columns(self, i: int, j: int, r: int, s: int) -> Any:
-        """The unrolled windows of a tile, (P, KH*KW*C); the memory order is that of by_tap."""
-        tile, rows, cols = self.padded(i, j, r, s), self.rows, self.cols
-        n, c = j - i, tile.shape[3]
-        sn, sh, sw, sc = tile.strides
+    def forward(self, y: Any, b: Any, activation: str | None, i: int, j: int) -> None:
+        """Write images i .. j into y, (N*OH*OW, F)."""
+        for tile, pixels in self.tiles(i, j):
+            out = y[pixels]
+            for g in range(self.groups):
+                mine = slice(g * self.f, (g + 1) * self.f)
+                np.matmul(self.columns(tile, g), self.bank[mine].T, out=out[:, mine])
+            self.loops.bias_act(out, b, activation)
+
+    def backward(
+        self, dy: Any, y: Any, activation: str | None, dx: Any, needs: tuple[bool, ...], i: int, j: int
+    ) -> tuple[Any, Any]:
+        """Add to dx, where given, of images i .. j; return their parts of the filters' and the bias's gradient."""
+        flat = dy.reshape(y.shape)  # (N*OH*OW, F)
+        dbank = np.zeros(self.bank.shape, dtype=y.dtype) if needs[1] else None
+        db: Any = np.zeros(y.shape[1], dtype=y.dtype) if needs[2] else None
+        sums: Any = None if db is None else np.empty_like(db)
+        for tile, pixels in self.tiles(i, j):
+            dz = self.loops.act_grad(flat[pixels], y[pixels], activation, sums)
+            if db is not None:
+                db += sums
+            for g in range(self.groups):
+                mine = slice(g * self.f, (g + 1) * self.f)
+                dout = dz[:, mine]  # (P, F/G)
+                if dbank is not None:
+                    self._add_product(dbank[mine], dout, self.columns(tile, g))
+                if dx is not None:
+                    out = scratch("columns", (len(dout), self.k), dout.dtype)
+                    np.matmul(dout, self.bank[mine], out=out)  # (P, KH*KW*C/G)
+                    self.loops.fold(out, tile, self.rows, self.cols, g * self.c, self.c, dx)
+        return dbank, db
+
+    def _add_product(self, dbank: Any, dout: Any, columns: Any) -> None:
+        """Add dout.T @ columns to dbank, (F/G, KH*KW*C/G)."""
         if self.by_tap:
-            shape = (rows.k, cols.k, n, s - r, cols.out)
-            view = as_strided(tile, shape, (sh * rows.d, sw * cols.d, sn, sh * rows.s, sw), writeable=False)
-            return np.ascontiguousarray(view).reshape(rows.k * cols.k, -1).T
-        shape = (n, s - r, cols.out, rows.k, cols.k, c)
-        strides = (sn, sh * rows.s, sw * cols.s, sh * rows.d, sw * cols.d, sc)
-        if cols.d == 1 and sw == c * sc:  # taps of a row lie side by side
-            shape, strides = (*shape[:4], cols.k * c), (*strides[:4], sc)
-        return np.ascontiguousarray(as_strided(tile, shape, strides, writeable=False)).reshape(-1, rows.k * cols.k * c)
-
-    def forward(self, z: Any) -> None:
-        """Write the products into z (N, OH, OW, F)."""
-        whole = z.flags.c_contiguous
-        for i, j, r, s in self.tiles():
-            out = z[i:j, r:s]
-            if whole and (s - r == self.rows.out or j - i == 1):
-                np.matmul(self.columns(i, j, r, s), self.bank.T, out=out.reshape(-1, len(self.bank)))
-            else:
-                out[...] = (self.columns(i, j, r, s) @ self.bank.T).reshape(out.shape)
-
-    def backward(self, dz: Any, dx: Any, dbank: Any) -> None:
-        """Add to the input gradient dx (N, H, W, C) and the filters' gradient dbank (F, KH*KW*C), where given."""
-        for i, j, r, s in self.tiles():
-            dout = dz[i:j, r:s].reshape(-1, len(self.bank))  # (P, F)
-            if dbank is not None:
-                dbank += (self.columns(i, j, r, s).T @ dout).T if self.by_tap else dout.T @ self.columns(i, j, r, s)
-            if dx is not None:
-                self.fold(dout, dx, i, j, r, s)
-
-    def fold(self, dout: Any, dx: Any, i: int, j: int, r: int, s: int) -> None:
-        """Add a tile's input gradient: a product a row of taps, summed over rows of pixels, then over columns."""
-        rows, cols, c = self.rows, self.cols, self.x.shape[3]
-        (top, bottom), (left, right) = rows.span(r, s), cols.span(0, cols.out)
-        wide = np.zeros((j - i, bottom - top, cols.out, cols.k * c), dtype=dout.dtype)
-        run = cols.k * c
-        for p in range(rows.k):
-            first = p * rows.d
-            part = (dout @ self.bank[:, p * run : (p + 1) * run]).reshape(j - i, s - r, cols.out, run)
-            wide[:, first : first + rows.s * (s - r - 1) + 1 : rows.s] += part
-        tile = np.zeros((j - i, bottom - top, right - left, c), dtype=dout.dtype)
-        if cols.s == cols.d == 1:  # every KW-th window: they lie side by side, so whole windows are added in one run
-            for first in range(min(cols.k, cols.out)):
-                some = wide[:, :, first :: cols.k]
-                stop = first + some.shape[2] * cols.k
-                tile[:, :, first:stop].reshape(some.shape, copy=False)[...] += some
+            part = scratch("product", dbank.shape[::-1], dbank.dtype)
+            dbank += np.matmul(columns.T, dout, out=part).T
         else:
-            for q in range(cols.k):
-                first = q * cols.d
-                tile[:, :, first : first + cols.s * (cols.out - 1) + 1 : cols.s] += wide[..., q * c : (q + 1) * c]
-        put, take = _overlap(top, bottom, dx.shape[1]), _overlap(left, right, dx.shape[2])
-        dx[i:j, put[1], take[1]] += tile[:, put[0], take[0]]
-
-
-def _overlap(first: int, stop: int, n: int) -> tuple[slice, slice]:
-    """Where pixels first..stop, of which 0..n exist, lie on a tile cut at first, and on the image."""
-    low = min(max(first, 0), n)
-    high = max(low, min(stop, n))
-    return slice(low - first, high - first) if high > low else slice(0, 0), slice(low, high)
+            dbank += np.matmul(dout.T, columns, out=scratch("product", dbank.shape, dbank.dtype))

@@ -1,70 +1,213 @@
-"""max_pool2d for NumPy: gradients written in place, straight to where each window's first maximum lies."""
+"""Pooling for NumPy: maxima along whole rows of memory, of which the windows' own are then picked, pixel by pixel.
+
+A pixel of few channels is a short run, and NumPy takes as long to begin a run as to go through dozens of numbers. So
+maxima and sums of neighbours are taken of whole rows at once, wanted or not, and pixels are moved as single elements of
+as many bytes.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from xpnet.kernels import register
+from xpnet.kernels.numpy.scratch import scratch
 
-__all__ = ["max_pool2d"]
+__all__ = ["avg_pool2d", "max_pool2d"]
+
+_BLOCK = 1 << 16  # numbers of a block's results: few enough for the caches, enough to be worth a round of calls
+_SHORT = 32  # channels from which on a run pays for its beginning
 
 
 @register("max_pool2d", "numpy")
 def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
-    """Pool as ops.max_pool2d does, where windows need no padding; rows and cols are the windows laid by the op."""
-    (top, bottom), (left, right) = rows.span(0, rows.out), cols.span(0, cols.out)
-    if top < 0 or left < 0 or bottom > x.shape[1] or right > x.shape[2] or not x.size:
+    """Pool as ops.max_pool2d does; rows and cols are the windows laid by the op."""
+    if not x.size or x.itemsize > 8:
         return NotImplemented
-
-    def middle() -> Any:
-        """Maxima along the windows of each row, (N, H, OW, C)."""
-        return _maxima(x, cols, 2)
-
-    y = _maxima(middle(), rows, 1)
+    n, h, w, c = x.shape
+    y = np.empty((n, rows.out, cols.out, c), dtype=x.dtype)
+    for i, j in _blocks(y):
+        _combine(np.maximum, _tile(x[i:j], rows, cols, -math.inf), rows, cols, y[i:j])
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not needs[0]:
             return (None,)
-        wide = middle()
-        dwide = _to_first_maximum(dy, y, wide, rows, 1)
-        return (_to_first_maximum(dwide, wide, x, cols, 2),)
+        dx = np.empty((n, h, w, c), dtype=y.dtype)
+        for i, j in _blocks(y):
+            _give(dy[i:j], y[i:j], x[i:j], rows, cols, dx[i:j])
+        return (dx,)
 
     return y, vjp
 
 
-def _tap(x: Any, axis: Any, tap: int, dim: int) -> Any:
-    """The pixels under one tap of each window along dimension 1 or 2."""
-    place = slice(tap, tap + axis.s * (axis.out - 1) + 1, axis.s)
-    return x[:, place] if dim == 1 else x[:, :, place]
+@register("avg_pool2d", "numpy")
+def avg_pool2d(x: Any, rows: Any, cols: Any, count_include_pad: bool) -> tuple[Any, Any]:
+    """Pool as ops.avg_pool2d does; rows and cols are the windows laid by the op."""
+    if not x.size:
+        return NotImplemented
+    (n, h, w, c), dtype = x.shape, x.dtype
+    wide = np.promote_types(dtype, np.float32)  # of which float16 is made once
+    y = np.empty((n, rows.out, cols.out, c), dtype=wide)
+    down, across = (_counts(axis, count_include_pad) for axis in (rows, cols))
+    share = (1.0 / np.multiply.outer(down, across))[:, :, None].astype(wide)  # (OH, OW, 1)
+    for i, j in _blocks(y):
+        _combine(np.add, _tile(x[i:j].astype(wide, copy=False), rows, cols, 0.0), rows, cols, y[i:j])
+        y[i:j] *= share
+
+    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        if not needs[0]:
+            return (None,)
+        dx = np.empty((n, h, w, c), dtype=wide)
+        for i, j in _blocks(y):
+            dtile = _dtile(dx[i:j], rows, cols)
+            each = dy[i:j] * share
+            for p, q in np.ndindex(rows.k, cols.k):
+                _put(each, dtile, rows, cols, p, q)
+            _from_dtile(dtile, rows, cols, dx[i:j])
+        return (dx.astype(dtype, copy=False),)
+
+    return y.astype(dtype, copy=False), vjp
 
 
-def _maxima(x: Any, axis: Any, dim: int) -> Any:
-    if axis.k == 1:
-        return _tap(x, axis, 0, dim).copy()
-    y = np.maximum(_tap(x, axis, 0, dim), _tap(x, axis, 1, dim))
-    for tap in range(2, axis.k):
-        np.maximum(y, _tap(x, axis, tap, dim), out=y)
-    return y
+def _counts(axis: Any, with_padding: bool) -> Any:
+    """How many pixels each window along an axis averages."""
+    low, high = (-axis.p, axis.n + axis.p) if with_padding else (0, axis.n)
+    starts = np.arange(axis.out) * axis.s - axis.p
+    return np.minimum(starts + axis.k, high) - np.maximum(starts, low)
 
 
-def _to_first_maximum(dy: Any, y: Any, x: Any, axis: Any, dim: int) -> Any:
-    """Give dy to the first element of each window that equals its maximum y."""
-    tiled = axis.s == axis.k and axis.out * axis.k == x.shape[dim]  # windows cover all and overlap nowhere
-    dx = (np.empty if tiled else np.zeros)(x.shape, dtype=dy.dtype)
-    left = dy  # what no earlier tap has taken
-    for tap in range(axis.k):
-        target = _tap(dx, axis, tap, dim)
-        if tap + 1 == axis.k and tiled:
-            target[...] = left
-            break
-        hit = (_tap(x, axis, tap, dim) == y).astype(dy.dtype)
-        hit *= left
-        if tiled:
-            target[...] = hit
-        else:
-            target += hit
-        if tap + 1 < axis.k:
-            left = left - hit
-    return dx
+def _apart(rows: Any, cols: Any) -> bool:
+    """Whether no two windows share a pixel."""
+    return rows.k <= rows.s and cols.k <= cols.s
+
+
+def _hang_over(axis: Any) -> bool:
+    """Whether a window reaches beyond the image."""
+    first, stop = axis.span(0, axis.out)
+    return first < 0 or stop > axis.n
+
+
+def _blocks(y: Any) -> Iterator[tuple[int, int]]:
+    """Images i .. j-1 of each block."""
+    n, step = len(y), max(1, _BLOCK // max(1, y[0].size))
+    return ((i, min(n, i + step)) for i in range(0, n, step))
+
+
+def _tile(x: Any, rows: Any, cols: Any, fill: float) -> Any:
+    """Images that all windows lie within: x, or a copy in one piece, with fill about it if need be."""
+    if x.flags.c_contiguous and not _hang_over(rows) and not _hang_over(cols):
+        return x
+    (top, bottom), (left, right) = rows.span(0, rows.out), cols.span(0, cols.out)
+    tile = scratch("pool tile", (x.shape[0], bottom - top, right - left, x.shape[3]), x.dtype)
+    if _hang_over(rows) or _hang_over(cols):
+        tile.fill(fill)
+    _crop(tile, x, -rows.p, -cols.p)[...] = _crop(x, tile, rows.p, cols.p)
+    return tile
+
+
+def _crop(x: Any, y: Any, down: int, right: int) -> Any:
+    """The part of images x on which images y lie that begin so many pixels before x, or, below 0, after."""
+    (h, w), (oh, ow) = x.shape[1:3], y.shape[1:3]
+    return x[:, max(0, -down) : min(h, oh - down), max(0, -right) : min(w, ow - right)]
+
+
+def _tap(x: Any, rows: Any, cols: Any, p: int, q: int) -> Any:
+    """The pixel of each window that lies under one tap, a view (n, OH, OW, C)."""
+    return x[:, p : p + rows.s * (rows.out - 1) + 1 : rows.s, q : q + cols.s * (cols.out - 1) + 1 : cols.s]
+
+
+def _move(x: Any, y: Any) -> None:
+    """Copy pixels (..., C), whose channels lie side by side, into y."""
+    if x.strides[3] == y.strides[3] == x.itemsize:
+        pixel = f"V{x.shape[3] * x.itemsize}"
+        x, y = x.view(pixel), y.view(pixel)
+    y[...] = x
+
+
+def _combine(ufunc: Any, tile: Any, rows: Any, cols: Any, y: Any) -> None:
+    """Combine the pixels under each window: along its rows, then of what is side by side."""
+    n, _, w, c = tile.shape
+    if rows.k > 1:
+        wide = scratch("pool wide", (n, rows.out, w, c), tile.dtype)
+        _all(ufunc, [tile[:, p : p + rows.s * (rows.out - 1) + 1 : rows.s] for p in range(rows.k)], wide)
+        tile = wide
+    else:
+        tile = tile[:, : rows.s * (rows.out - 1) + 1 : rows.s]
+    if c >= _SHORT and cols.k > 1:
+        _all(ufunc, [tile[:, :, q : q + cols.s * (cols.out - 1) + 1 : cols.s] for q in range(cols.k)], y)
+        return
+    if cols.k > 1:
+        near, size = scratch("pool near", (n, rows.out, w * c), tile.dtype), (w - cols.k + 1) * c
+        lines = tile.reshape(n, rows.out, w * c)
+        _all(ufunc, [lines[..., q * c : q * c + size] for q in range(cols.k)], near[..., :size])
+        tile = near.reshape(n, rows.out, w, c)
+    _move(tile[:, :, : cols.s * (cols.out - 1) + 1 : cols.s], y)
+
+
+def _all(ufunc: Any, parts: list[Any], out: Any) -> None:
+    """Combine two arrays or more."""
+    ufunc(parts[0], parts[1], out=out)
+    for part in parts[2:]:
+        ufunc(out, part, out=out)
+
+
+def _give(dy: Any, y: Any, x: Any, rows: Any, cols: Any, dx: Any) -> None:
+    """Write dx: each tap of a window, in row-major order, takes of dy what is left where it holds the maximum.
+
+    Numbers are kept or cleared by their bits: to multiply by 0 or 1 would make NaN of infinity.
+    """
+    tile = _tile(x, rows, cols, math.nan)  # which equals no maximum, not even one of -infinity
+    dtile, bits = _dtile(dx, rows, cols), f"i{x.itemsize}"
+    left, part, pixels = (scratch(f"pool {name}", y.shape, x.dtype) for name in ("left", "part", "pixels"))
+    hit, mask = scratch("pool hit", y.shape, np.bool_), scratch("pool mask", y.shape, bits)
+    left[...] = dy
+    in_place = x.shape[3] >= _SHORT and _apart(rows, cols)
+    for p, q in np.ndindex(rows.k, cols.k):
+        tap = _tap(tile, rows, cols, p, q)
+        if x.shape[3] < _SHORT:
+            _move(tap, pixels)
+            tap = pixels
+        np.equal(tap, y, out=hit)
+        np.negative(hit.view(np.int8), out=mask)  # all bits, or none
+        gain = _tap(dtile, rows, cols, p, q) if in_place else part
+        np.bitwise_and(left.view(bits), mask, out=gain.view(bits))
+        if (p, q) != (rows.k - 1, cols.k - 1):
+            np.bitwise_xor(left.view(bits), gain.view(bits), out=left.view(bits))
+        if not in_place:
+            _put(part, dtile, rows, cols, p, q)
+    _from_dtile(dtile, rows, cols, dx)
+
+
+# Gradients of the images that all windows lie within.
+
+
+def _dtile(dx: Any, rows: Any, cols: Any) -> Any:
+    """Room for them, dx itself if none of them is cut off; zeros where no window, or several, give to a pixel."""
+    (top, bottom), (left, right) = rows.span(0, rows.out), cols.span(0, cols.out)
+    n, _, _, c = dx.shape
+    if not _hang_over(rows) and not _hang_over(cols):
+        dtile = dx
+    else:
+        dtile = scratch("pool dtile", (n, bottom - top, right - left, c), dx.dtype)
+    if rows.k != rows.s or cols.k != cols.s or dtile.shape[1:3] != (rows.k * rows.out, cols.k * cols.out):
+        dtile.fill(0)
+    return dtile
+
+
+def _put(part: Any, dtile: Any, rows: Any, cols: Any, p: int, q: int) -> None:
+    """Give to the pixel of each window that lies under one tap."""
+    target = _tap(dtile, rows, cols, p, q)
+    if _apart(rows, cols):
+        _move(part, target)
+    else:
+        target += part
+
+
+def _from_dtile(dtile: Any, rows: Any, cols: Any, dx: Any) -> None:
+    """Cut the images' own out of them."""
+    if _hang_over(rows) or _hang_over(cols):
+        dx.fill(0)
+        _crop(dx, dtile, rows.p, cols.p)[...] = _crop(dtile, dx, -rows.p, -cols.p)

@@ -1,0 +1,368 @@
+"""Threads of the CPU: how many, work done at once in them, and BLAS held to the thread that asks."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.harness import raises
+from xpnet.backend import (
+    blas_is_ours,
+    cores,
+    current_precision,
+    dismiss,
+    split,
+    threads,
+    together,
+    use_cores,
+    use_precision,
+)
+from xpnet.errors import ConfigError, ShapeError
+
+
+@pytest.fixture(autouse=True)
+def none_left() -> Iterator[None]:
+    """Dismiss threads after each test, and see that they are gone."""
+    dismiss()
+    before = threading.active_count()
+    yield
+    dismiss()
+    assert threading.active_count() == before
+
+
+def count_in_new_process(**environment: str) -> int:
+    """What cores() says in a process of its own."""
+    line = [sys.executable, "-c", "from xpnet.backend import cores; print(cores())"]
+    there = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | environment
+    return int(subprocess.run(line, env=there, capture_output=True, text=True, check=True, timeout=60).stdout)
+
+
+def test_as_many_threads_compute_as_the_process_may_use_processors() -> None:
+    try:
+        allowed = len(os.sched_getaffinity(0))
+    except AttributeError:
+        allowed = os.cpu_count() or 1
+    assert 1 <= count_in_new_process() <= allowed
+
+
+def test_omp_num_threads_bounds_them_and_nonsense_in_it_does_not() -> None:
+    assert count_in_new_process(OMP_NUM_THREADS="1,2") == 1
+    free = count_in_new_process()
+    assert count_in_new_process(OMP_NUM_THREADS="many") == free
+    assert count_in_new_process(OMP_NUM_THREADS="100000") == free
+
+
+@pytest.mark.parametrize(
+    ("files", "want"),
+    [
+        pytest.param({"cpu.max": "150000 100000\n"}, 1.5, id="v2"),
+        pytest.param({"cpu.max": "max 100000\n"}, math.inf, id="v2 without a limit"),
+        pytest.param({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4.0, id="v1"),
+        pytest.param({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, math.inf, id="v1 without"),
+        pytest.param({"cpu.max": "no number"}, math.inf, id="unreadable"),
+        pytest.param({}, math.inf, id="none"),
+    ],
+)
+def test_the_quota_of_a_control_group_is_read(tmp_path: Path, files: dict[str, str], want: float) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert threads._quota(tmp_path) == want
+
+
+def test_use_cores_says_otherwise_within_a_block() -> None:
+    before = cores()
+    with use_cores(5):
+        assert cores() == 5
+        with use_cores(2):
+            assert cores() == 2
+        assert cores() == 5
+    assert cores() == before
+    with raises(ConfigError, "use_cores", "n 0"), use_cores(0):
+        pass
+
+
+def test_works_run_at_the_same_time_each_in_a_thread_of_its_own() -> None:
+    meeting = threading.Barrier(3, timeout=20)
+
+    def work() -> int:
+        meeting.wait()
+        return threading.get_ident()
+
+    found = together([work, work, work])
+    assert found[0] == threading.get_ident()
+    assert len(set(found)) == 3
+
+
+def test_results_come_in_the_order_of_works_not_of_their_ends() -> None:
+    def after(seconds: float) -> Any:
+        return lambda: time.sleep(seconds) or seconds
+
+    assert together([after(0.05), after(0.02), after(0.0)]) == [0.05, 0.02, 0.0]
+    assert together([]) == []
+
+
+def test_threads_are_used_again_and_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "IDLE", 0.05)
+    meeting = threading.Barrier(2, timeout=20)
+
+    def work() -> int:
+        meeting.wait()
+        return threading.get_ident()
+
+    before = threading.active_count()
+    assert {together([work, work])[1] for _ in range(20)} == {together([work, work])[1]}
+    assert threading.active_count() == before + 1
+    end = time.monotonic() + 20
+    while threading.active_count() > before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+
+
+def test_each_work_sees_the_context_it_was_given_in_and_changes_its_own_copy() -> None:
+    name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="none")
+    name.set("given")
+
+    def work() -> tuple[str, str, Any]:
+        seen = name.get()
+        name.set("changed")
+        return seen, current_precision(), np.geterr()["divide"]
+
+    with use_precision("tf32"), np.errstate(divide="raise"):
+        assert together([work, work]) == [("given", "tf32", "raise")] * 2
+    assert name.get() == "given"
+
+
+def test_the_first_error_in_order_is_raised_after_all_have_ended() -> None:
+    ended = []
+
+    def fail(after: float, message: str) -> Any:
+        def work() -> None:
+            time.sleep(after)
+            ended.append(message)
+            raise ShapeError("work", message)
+
+        return work
+
+    meeting = threading.Barrier(3, timeout=20)
+    with pytest.raises(ShapeError, match="slow"):
+        together(
+            [meeting.wait, lambda: (meeting.wait(), fail(0.05, "slow")()), lambda: (meeting.wait(), fail(0, "q")())]
+        )
+    assert sorted(ended) == ["q", "slow"]
+
+
+def test_an_error_is_not_held_in_a_circle_with_the_frame_that_raised_it() -> None:
+    import gc
+    import weakref
+
+    class Large:
+        pass
+
+    def fail() -> None:
+        held = Large()
+        seen.append(weakref.ref(held))
+        raise ShapeError("work", "no")
+
+    seen: list[Any] = []
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(ShapeError):
+            together([fail, fail])
+        dismiss()
+        assert seen
+        assert [ref() for ref in seen] == [None] * len(seen)
+    finally:
+        gc.enable()
+
+
+def test_ctrl_c_in_the_main_thread_waits_for_the_others_and_is_raised() -> None:
+    ended = threading.Event()
+    begun = threading.Event()
+
+    def press() -> None:
+        begun.wait(20)
+        signal.raise_signal(signal.SIGINT)
+
+    def go_on() -> None:
+        begun.set()
+        time.sleep(0.1)
+        ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        together([press, go_on])
+    assert ended.is_set()
+
+
+def test_ctrl_c_while_the_main_thread_waits_for_the_others_is_raised_after_they_end() -> None:
+    ended = threading.Event()
+    begun = threading.Event()
+
+    def press_from_afar() -> None:
+        begun.set()
+        time.sleep(0.05)  # the main thread waits by now
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        time.sleep(0.1)
+        ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        together([lambda: begun.wait(20), press_from_afar])
+    assert ended.is_set()
+
+
+def test_works_within_a_work_run_in_its_thread_one_after_the_other() -> None:
+    def inner() -> list[int]:
+        return together([threading.get_ident, threading.get_ident])
+
+    def stretches() -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = []
+        split(10, 1, lambda a, b: found.append((a, b)))
+        return found
+
+    with use_cores(4):
+        mine, others = together(
+            [
+                inner,
+                lambda: (
+                    inner(),
+                    stretches(),
+                    threading.get_ident(),
+                ),
+            ]
+        )
+        assert len(set(mine)) == 1
+        idents, found, ident = others
+        assert set(idents) == {ident}
+        assert found == [(0, 10)]
+
+
+@pytest.mark.parametrize(
+    ("n", "least", "count", "want"),
+    [
+        pytest.param(10, 1, 3, [(0, 3), (3, 6), (6, 10)], id="uneven"),
+        pytest.param(10, 5, 3, [(0, 5), (5, 10)], id="fewer than cores"),
+        pytest.param(9, 5, 3, [(0, 9)], id="too few"),
+        pytest.param(10, 1, 1, [(0, 10)], id="one core"),
+        pytest.param(0, 1, 3, [(0, 0)], id="nothing"),
+    ],
+)
+def test_split_covers_each_number_once_in_stretches_that_are_long_enough(
+    n: int, least: int, count: int, want: list[tuple[int, int]]
+) -> None:
+    found: list[tuple[int, int]] = []
+    with use_cores(count):
+        split(n, least, lambda start, stop: found.append((start, stop)))
+    assert sorted(found) == want
+
+
+class Library:
+    """A BLAS as threadpoolctl presents one."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.asked = count, []
+
+    def get_num_threads(self) -> int:
+        return self.count
+
+    def set_num_threads(self, n: int) -> None:
+        self.count = n
+        self.asked.append(n)
+
+
+def test_blas_computes_in_one_thread_meanwhile_and_in_as_many_as_before_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    several, one = Library(4), Library(1)
+    monkeypatch.setattr(threads, "_blas", lambda: (several, one))
+
+    def count() -> int:
+        together([lambda: None, lambda: None])
+        return several.count
+
+    assert together([count, count]) == [1, 1]
+    assert (several.asked, one.asked) == ([1, 4], [])
+    with pytest.raises(ShapeError, match="no"):
+        together([lambda: None, lambda: (_ for _ in ()).throw(ShapeError("work", "no"))])
+    assert several.count == 4
+
+
+def test_blas_stays_held_while_another_thread_still_shares_out_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library(4)
+    monkeypatch.setattr(threads, "_blas", lambda: (library,))
+    inside, go_on = threading.Event(), threading.Event()
+    other = threading.Thread(target=lambda: together([lambda: (inside.set(), go_on.wait(20)), lambda: None]))
+    other.start()
+    inside.wait(20)
+    together([lambda: None, lambda: None])
+    assert library.count == 1
+    go_on.set()
+    other.join()
+    assert library.count == 4
+
+
+def test_the_blas_of_numpy_is_found_where_threadpoolctl_knows_it() -> None:
+    import threadpoolctl
+
+    known = [b for b in threadpoolctl.threadpool_info() if b["user_api"] == "blas"]
+    if not known:
+        pytest.skip("this NumPy has a BLAS that threadpoolctl does not know")
+    assert blas_is_ours()
+    counts: list[list[int]] = []
+
+    def count() -> None:
+        counts.append([b["num_threads"] for b in threadpoolctl.threadpool_info() if b["user_api"] == "blas"])
+
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        together([count, lambda: None])
+        count()
+    assert counts == [[1] * len(known), [2] * len(known)]
+
+
+@pytest.mark.parametrize("why", ["no threadpoolctl", "no BLAS found", "a BLAS without a number", "Accelerate"])
+def test_without_a_blas_that_can_be_held_works_still_run_at_once(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threadpoolctl
+
+    found: list[Any] = [Library(4)]
+    if why == "no threadpoolctl":
+        monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    elif why == "no BLAS found":
+        found.clear()
+    elif why == "a BLAS without a number":
+        monkeypatch.setattr(found[0], "get_num_threads", lambda: None)
+    else:  # NumPy computes with Accelerate, and the library found is somebody else's
+        built = {"Build Dependencies": {"blas": {"name": "accelerate"}}}
+        monkeypatch.setattr(np, "show_config", lambda mode: built)
+    monkeypatch.setattr(
+        threadpoolctl.ThreadpoolController, "select", lambda self, user_api: SimpleNamespace(lib_controllers=found)
+    )
+    threads._blas.cache_clear()
+    try:
+        assert not blas_is_ours()
+        meeting = threading.Barrier(2, timeout=20)
+        assert sorted(together([meeting.wait, meeting.wait])) == [0, 1]
+    finally:
+        monkeypatch.undo()
+        threads._blas.cache_clear()
+
+
+def test_where_no_thread_can_be_started_works_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads._Worker, "start", refuse)
+    assert set(together([threading.get_ident] * 3)) == {threading.get_ident()}

@@ -1,0 +1,191 @@
+"""The optimizers' updates by compiled loops, against the rules themselves."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from tests.optim.parameters import Parameter, gradients, hosts, parameters
+from xpnet import kernels
+from xpnet.backend import get_backend, use_cores
+from xpnet.kernels.numba import update
+from xpnet.optim import OPTIMIZERS, SGD, Adam, LossScale, Optimizer, RMSprop
+from xpnet.optim.formula import Update
+
+NUMPY = get_backend("numpy")
+LARGE = {"a": (700, 600), "b": (3,), "c": (401, 299)}  # more than two threads' least
+
+TABLE: dict[str, tuple[Any, dict[str, Any]]] = {
+    **{name: (OPTIMIZERS[name], {"lr": 0.1}) for name in OPTIMIZERS},
+    "rmsprop with momentum": (RMSprop, {"lr": 0.1, "rho": 0.6, "eps": 0.1, "momentum": 0.7}),
+    "adam with small betas": (Adam, {"lr": 0.1, "beta1": 0.6, "beta2": 0.8, "eps": 0.1}),
+    "adam without a memory": (Adam, {"lr": 0.1, "beta1": 0.0, "beta2": 0.0, "eps": 0.1}),
+}
+OPTIONS: dict[str, dict[str, float]] = {
+    "plain": {},
+    "decay": {"weight_decay": 0.3},
+    "clip_norm that does not cut": {"clip_norm": 100.0},
+    "clip_value": {"clip_value": 0.4, "weight_decay": 0.3},
+}
+DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+
+
+def absent(step: int) -> tuple[str, ...]:
+    """One parameter never has a gradient, one only from the third step on."""
+    return ("scale", *(["fc1.weight"] if step < 2 else []))
+
+
+def run(row: str, dtype: Any, by_rule: bool, **options: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    make, constants = TABLE[row]
+    made = parameters(NUMPY, dtype)
+    optimizer = make(made, **{**constants, **options})
+    for step in range(6):
+        if by_rule:
+            with kernels.off():
+                optimizer.step(gradients(made, step, *absent(step)))
+        else:
+            optimizer.step(gradients(made, step, *absent(step)))
+    return hosts(made), optimizer.state_dict()[0]
+
+
+@pytest.fixture
+def loops(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which formulas compiled loops were found for, as they are asked for."""
+    asked: list[str] = []
+    find = update._loop
+
+    def seen(value: Any, work: Any) -> Any:
+        asked.append(work.formula)
+        return find(value, work)
+
+    monkeypatch.setattr(update, "_loop", seen)
+    return asked
+
+
+@DTYPES
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("row", TABLE)
+def test_six_updates_by_loops_are_those_of_the_rule_to_the_bit(
+    row: str, options: str, dtype: Any, loops: list[str]
+) -> None:
+    got, want = (run(row, dtype, by_rule, **OPTIONS[options]) for by_rule in (False, True))
+    assert len(loops) == 6
+    for ours, theirs in zip(got, want, strict=True):
+        assert ours.keys() == theirs.keys()
+        for path, x in theirs.items():
+            assert ours[path].dtype == dtype
+            np.testing.assert_array_equal(ours[path], x, err_msg=path)
+
+
+@DTYPES
+def test_an_update_whose_norm_is_cut_is_that_of_the_rule_to_rounding(dtype: Any) -> None:
+    got, want = (run("adamw", dtype, by_rule, clip_norm=0.5)[0] for by_rule in (False, True))
+    for path, x in want.items():
+        np.testing.assert_allclose(got[path], x, rtol=0, atol=64 * np.finfo(dtype).eps, err_msg=path)
+
+
+def large(seed: int) -> list[Parameter]:
+    draw = np.random.default_rng(seed)
+    return [Parameter(path, draw.normal(size=shape).astype(np.float32)) for path, shape in LARGE.items()]
+
+
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 1.0}], ids=["plain", "clip_norm"])
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+def test_any_number_of_cores_gives_the_same_bits(name: str, options: dict[str, float]) -> None:
+    ran = []
+    for cores in (1, 2, 3):
+        made, found = large(0), large(1)
+        with use_cores(cores):
+            OPTIMIZERS[name](made, **options).step({p: g.data for p, g in zip(made, found, strict=True)})
+        ran.append(hosts(made))
+    for other in ran[1:]:
+        for path, x in ran[0].items():
+            np.testing.assert_array_equal(other[path], x)
+
+
+def test_the_norm_of_many_numbers_is_that_of_a_wide_sum() -> None:
+    made, found = large(0), large(1)
+    before = hosts(made)
+    SGD(made, 1.0, clip_norm=1.0).step({p: g.data for p, g in zip(made, found, strict=True)})
+    norm = np.sqrt(sum(np.sum(g.data.astype(np.float64) ** 2) for g in found))
+    for p, g in zip(made, found, strict=True):
+        np.testing.assert_allclose(hosts(made)[p.path], before[p.path] - g.data / norm, rtol=1e-5, atol=1e-6)
+
+
+def layouts(g: np.ndarray) -> dict[str, np.ndarray]:
+    """One gradient, laid in memory in ways that loops do not take."""
+    wide = np.zeros((*g.shape[:-1], 2 * g.shape[-1]), g.dtype)
+    wide[..., ::2] = g
+    fixed = g.copy()
+    fixed.flags.writeable = False
+    shifted = np.zeros(g.nbytes + 1, np.uint8)[1:].view(g.dtype).reshape(g.shape)
+    shifted[...] = g
+    return {"strided": wide[..., ::2], "transposed": g.T.copy().T, "read-only": fixed, "misaligned": shifted}
+
+
+@pytest.mark.parametrize("layout", ["strided", "transposed", "read-only", "misaligned"])
+def test_gradients_may_lie_in_memory_as_they_like_and_are_not_written(layout: str) -> None:
+    g = np.random.default_rng(5).normal(size=(7, 5)).astype(np.float32)
+    given = layouts(g)[layout]
+    made = [Parameter("w", np.ones((7, 5), np.float32))]
+    SGD(made, 0.5, weight_decay=0.25, clip_value=1.0).step({made[0]: given})
+    np.testing.assert_array_equal(given, g)
+    want = 1 - np.float32(0.5) * (np.clip(g, -1, 1) + np.float32(0.25))
+    np.testing.assert_allclose(made[0].data, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 1.0}, {"clip_value": 1.0}], ids=str)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=str)
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+def test_a_gradient_that_is_not_finite_is_not_hidden(name: str, bad: float, options: dict[str, float]) -> None:
+    ran = []
+    for by_rule in (False, True):
+        made = [Parameter("w", np.ones(9, np.float32))]
+        g = np.arange(9, dtype=np.float32)
+        g[4] = bad
+        with kernels.off() if by_rule else nullcontext(), np.errstate(all="ignore"):
+            OPTIMIZERS[name](made, **options).step({made[0]: g})
+        ran.append(made[0].data)
+    np.testing.assert_array_equal(np.isnan(ran[0]), np.isnan(ran[1]))
+    np.testing.assert_allclose(ran[0], ran[1], rtol=1e-6)
+
+
+def test_rate_and_number_of_the_update_may_be_arrays(loops: list[str]) -> None:
+    made, other = parameters(NUMPY), parameters(NUMPY)
+    plain, recorded = (OPTIMIZERS["adam"](ps, lr=0.5) for ps in (made, other))
+    for step in range(4):
+        plain.step(gradients(made, step))
+        recorded.update(gradients(other, step), lr=np.asarray(0.5, np.float32), since=np.asarray(step))
+    assert len(loops) == 8
+    for path, x in hosts(made).items():
+        np.testing.assert_array_equal(hosts(other)[path], x)
+
+
+@pytest.mark.parametrize("why", ["an unknown formula", "half masters", "two dtypes", "a scaled loss"])
+def test_what_loops_do_not_do_is_left_to_the_rule(why: str) -> None:
+    dtype = np.float16 if why == "half masters" else np.float32
+    value = np.ones(3, dtype)
+    found = [np.ones(3, np.float64 if why == "two dtypes" else dtype)]
+    name, scaling = "newton" if why == "an unknown formula" else "sgd", None
+    if why == "a scaled loss":
+        scaling = LossScale(NUMPY)
+    work = Update(name, (0.0, 0.0), found, [(0, 3)], [0], (), 0.1, None, 0.0, False, None, None, scaling)
+    assert update.update(value, work) is NotImplemented
+    assert value.tolist() == [1, 1, 1]
+
+
+def test_a_rule_of_ones_own_is_not_replaced_by_that_of_its_base(loops: list[str]) -> None:
+    class Reversed(SGD):
+        def rule(self, p, g, state, lr, t):
+            return p + lr * g, state
+
+    made: list[Any] = [Parameter("w", np.ones(3, np.float32))]
+    optimizer: Optimizer = Reversed(made, 0.5)
+    optimizer.step({made[0]: np.full(3, 2, np.float32)})
+    assert made[0].data.tolist() == [2, 2, 2]
+    assert not loops

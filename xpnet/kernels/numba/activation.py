@@ -1,0 +1,205 @@
+"""Activations for NumPy arrays, compiled: the bias and ReLU after a product in one pass, their gradients in another.
+
+``bias_act`` and ``act_grad`` are what linear and conv2d put around their products. Activations with an exponential are
+left to NumPy, which computes several at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import split
+from xpnet.kernels import register
+from xpnet.kernels.numba.compiling import compiled, solid
+from xpnet.kernels.numpy import activation as plain
+from xpnet.kernels.numpy.activation import FUSED
+
+__all__ = ["FLOATS", "FUSED", "act_grad", "bias_act"]
+
+FLOATS = frozenset([np.dtype(np.float32), np.dtype(np.float64)])  # of which there are loops
+
+_CHUNK = 1 << 18  # numbers that a thread should have at least, and that are summed at a time
+_LANES = 256  # a row of fewer numbers is worked on together with the next
+
+
+def bias_act(z: Any, b: Any, activation: str | None) -> None:
+    """Add a bias to the rows of z and apply an activation, in place: see kernels.numpy.activation.bias_act."""
+    if z.dtype not in FLOATS or not z.flags.carray or (b is None and activation is None):
+        plain.bias_act(z, b, activation)
+        return
+    if b is None:
+        _each(_cut, (z, z))
+        return
+    b, cut = solid(b), int(activation == "relu")
+    columns = max(1, len(b))
+    if z.size < 2 * _CHUNK:
+        _add_bias(z.reshape(-1), b, cut)
+    else:
+        split(len(z), max(1, _CHUNK // columns), lambda first, last: _add_bias(z[first:last].reshape(-1), b, cut))
+
+
+def act_grad(dy: Any, y: Any, activation: str | None, db: Any) -> Any:
+    """Return the gradient before an activation, and its sums in db: see kernels.numpy.activation.act_grad.
+
+    Sums are of stretches of a fixed length, and of those in their order: the same bits on any number of cores.
+    """
+    if dy.dtype not in FLOATS or (db is None and activation is None):
+        return plain.act_grad(dy, y, activation, db)
+    rows, columns = dy.shape
+    flat, dz, out, kept = solid(dy).reshape(-1), dy, None, None
+    if activation is not None:
+        dz = np.empty(dy.shape, dy.dtype)
+        out, kept = dz.reshape(-1), solid(y).reshape(-1)
+    step = max(1, _CHUNK // max(1, columns))
+    if rows <= step:
+        _back(flat, kept, out, db)
+        return dz
+    count = -(-rows // step)
+    parts = None if db is None else np.empty((count, columns), dy.dtype)
+
+    def work(first: int, last: int) -> None:
+        for i in range(first, last):
+            run = slice(i * step * columns, (i + 1) * step * columns)
+            sums = None if parts is None else parts[i]
+            if out is None or kept is None:
+                _back(flat[run], None, None, sums)
+            else:
+                _back(flat[run], kept[run], out[run], sums)
+
+    split(count, 1, work)
+    if parts is not None:
+        np.add.reduce(parts, axis=0, out=db)
+    return dz
+
+
+def _back(dy: Any, y: Any, dz: Any, db: Any) -> None:
+    if y is None:
+        _sum(dy, db)
+    elif db is None:
+        _cut_back(dy, y, dz)
+    else:
+        _cut_back_and_sum(dy, y, dz, db)
+
+
+@register("relu", "numba")
+def relu(x: Any) -> tuple[Any, Any]:
+    """Keep what is positive, as ops.relu does."""
+    if x.dtype not in FLOATS:
+        return NotImplemented
+    y = np.empty(x.shape, x.dtype)
+    _each(_cut, (solid(x), y))
+
+    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        if not needs[0]:
+            return (None,)
+        dx = np.empty(dy.shape, dy.dtype)
+        _each(_cut_back, (solid(dy), y, dx))
+        return (dx,)
+
+    return y, vjp
+
+
+@register("leaky_relu", "numba")
+def leaky_relu(x: Any, slope: float) -> tuple[Any, Any]:
+    """Keep what is positive, and a little of what is not, as ops.leaky_relu does."""
+    if x.dtype not in FLOATS:
+        return NotImplemented
+    kept, y = solid(x), np.empty(x.shape, x.dtype)
+    slope = float(slope)
+    _each(_leak, (kept, kept, y), slope)
+
+    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        if not needs[0]:
+            return (None,)
+        dx = np.empty(dy.shape, dy.dtype)
+        _each(_leak, (solid(dy), kept, dx), slope)
+        return (dx,)
+
+    return y, vjp
+
+
+def _each(loop: Any, arrays: tuple[Any, ...], *numbers: float) -> None:
+    """Run an element-wise loop over arrays of one shape, on several cores where they are large."""
+    flat = [a.reshape(-1) for a in arrays]
+    size = flat[0].size
+    if size < 2 * _CHUNK:
+        loop(*flat, *numbers)
+    else:
+        split(size, _CHUNK, lambda first, last: loop(*(a[first:last] for a in flat), *numbers))
+
+
+# The loops. Each works on flat arrays; those with a number a column take rows in stretches of about LANES numbers, so
+# that short rows fill the processor's lanes too.
+
+
+@compiled("T1, T1, i")
+def _add_bias(z, b, cut):
+    zero, columns = z.dtype.type(0), max(1, len(b))
+    fold = max(1, min(_LANES // columns, len(z) // columns))
+    wide = np.empty(fold * columns, z.dtype)
+    for row in range(fold):
+        wide[row * columns : (row + 1) * columns] = b
+    for start in range(0, len(z), fold * columns):
+        part = z[start : start + fold * columns]
+        if cut:
+            for i in range(len(part)):
+                v = part[i] + wide[i]
+                part[i] = zero if v <= zero else v  # NaN stays
+        else:
+            for i in range(len(part)):
+                part[i] += wide[i]
+
+
+@compiled("T1, T1")
+def _cut(x, y):
+    zero = x.dtype.type(0)
+    for i in range(len(x)):
+        v = x[i]
+        y[i] = zero if v <= zero else v
+
+
+@compiled("T1, T1, T1")
+def _cut_back(dy, y, dz):
+    zero, one = dy.dtype.type(0), dy.dtype.type(1)
+    for i in range(len(dy)):
+        dz[i] = dy[i] * (one if y[i] > zero else zero)
+
+
+@compiled("T1, T1, T1, T1")
+def _cut_back_and_sum(dy, y, dz, db):
+    zero, one, columns = dy.dtype.type(0), dy.dtype.type(1), max(1, len(db))
+    fold = max(1, min(_LANES // columns, len(dy) // columns))
+    total = np.zeros(fold * columns, dy.dtype)
+    for start in range(0, len(dy), fold * columns):
+        stop = start + fold * columns
+        d, k, out = dy[start:stop], y[start:stop], dz[start:stop]
+        for i in range(len(d)):
+            v = d[i] * (one if k[i] > zero else zero)
+            out[i] = v
+            total[i] += v
+    db[:] = zero
+    for row in range(fold):
+        db += total[row * columns : (row + 1) * columns]
+
+
+@compiled("T1, T1")
+def _sum(x, out):
+    columns = max(1, len(out))
+    fold = max(1, min(_LANES // columns, len(x) // columns))
+    total = np.zeros(fold * columns, x.dtype)
+    for start in range(0, len(x), fold * columns):
+        part = x[start : start + fold * columns]
+        for i in range(len(part)):
+            total[i] += part[i]
+    out[:] = x.dtype.type(0)
+    for row in range(fold):
+        out += total[row * columns : (row + 1) * columns]
+
+
+@compiled("T1, T1, T1, d")
+def _leak(x, kept, y, slope):
+    zero, one, rate = x.dtype.type(0), x.dtype.type(1), x.dtype.type(slope)
+    for i in range(len(x)):
+        y[i] = x[i] * (one if kept[i] > zero else rate)

@@ -1,0 +1,205 @@
+"""batch_norm and moments for NumPy arrays, compiled: one pass over memory for sums, one for what is made of them.
+
+Sums are of stretches of a fixed length, and of those in their order: the same bits on any number of cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+from xpnet.backend import split
+from xpnet.kernels import register
+from xpnet.kernels.numba.activation import FLOATS
+from xpnet.kernels.numba.compiling import compiled, solid
+
+__all__ = ["batch_norm", "moments"]
+
+_STRETCH = 1 << 18  # numbers summed at a time, and that a thread should have at least
+_NEAR = 1 << 13  # numbers that stay in the L1 cache between a pass for their mean and one for their variance
+_LANES = 256  # a row of fewer numbers is worked on together with the next
+
+
+@register("moments", "numba")
+def moments(x: Any) -> Any:
+    """Measure as ops.moments does; one pass over memory."""
+    if x.dtype not in FLOATS or not x.size:
+        return NotImplemented
+    flat, columns = solid(x).reshape(-1), x.shape[-1]
+    count = _stretches(x)
+    means, squares = (np.empty((count, columns), x.dtype) for _ in range(2))
+    _in_stretches(x, lambda i, run: _moments(flat[run], means[i], squares[i]))
+    rows = x.size // columns
+    if count == 1:
+        squares /= rows
+        return means[0], squares[0]
+    step = max(1, _STRETCH // columns)
+    sizes = np.array([[min(step, rows - i * step)] for i in range(count)], np.float64)
+    mean = np.add.reduce(means * sizes, axis=0) / rows
+    var = np.add.reduce(squares + sizes * (means - mean) ** 2, axis=0) / rows
+    return mean.astype(x.dtype), var.astype(x.dtype)
+
+
+@register("batch_norm", "numba")
+def batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, eps: float, training: bool) -> Any:
+    """Normalize as ops.batch_norm does."""
+    if x.dtype not in FLOATS or mean.dtype != x.dtype or not x.size:
+        return NotImplemented
+    flat, columns = solid(x).reshape(-1), x.shape[-1]
+    mean = solid(mean)
+    inverse = 1.0 / np.sqrt(var + eps)
+    scale = gamma * inverse
+    shift = beta - mean * scale
+    y = np.empty(x.shape, x.dtype)
+    out = y.reshape(-1)
+    _in_stretches(x, lambda _, run: _affine(flat[run], scale, shift, out[run]))
+
+    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        given = solid(dy).reshape(-1)
+        dgamma = dbeta = dx = None
+        if needs[1] or needs[2] or training:
+            sums = np.empty((2, _stretches(x), columns), x.dtype)
+            _in_stretches(x, lambda i, run: _sums(flat[run], given[run], mean, inverse, sums[0, i], sums[1, i]))
+            dgamma, dbeta = np.add.reduce(sums, axis=1)
+        if needs[0]:
+            dx = np.empty(x.shape, x.dtype)
+            into = dx.reshape(-1)
+            if training:
+                rows = x.size // columns
+                level, slope = scale * (dbeta / rows), inverse * scale * (dgamma / rows)
+                _in_stretches(x, lambda _, run: _back(flat[run], given[run], mean, scale, level, slope, into[run]))
+            else:
+                none = np.zeros(columns, x.dtype)
+                _in_stretches(x, lambda _, run: _affine(given[run], scale, none, into[run]))
+        return dx, dgamma if needs[1] else None, dbeta if needs[2] else None, None, None
+
+    return y, vjp
+
+
+def _stretches(x: Any) -> int:
+    columns = x.shape[-1]
+    return -(-(x.size // columns) // max(1, _STRETCH // columns))
+
+
+def _in_stretches(x: Any, work: Callable[[int, slice], None]) -> None:
+    """Do work on each stretch of whole rows of x, (..., C): its number, and where it lies in flat arrays."""
+    long, count = max(1, _STRETCH // x.shape[-1]) * x.shape[-1], _stretches(x)
+
+    def some(first: int, last: int) -> None:
+        for i in range(first, last):
+            work(i, slice(i * long, (i + 1) * long))
+
+    if count == 1:
+        work(0, slice(None))
+    else:
+        split(count, 1, some)
+
+
+# The loops, over flat arrays of whole rows and vectors of a number a column.
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _fold(x, columns):
+    """How many rows are worked on together."""
+    return max(1, min(_LANES // columns, len(x) // columns))
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _repeat(v, fold):
+    wide = np.empty(fold * len(v), v.dtype)
+    for row in range(fold):
+        wide[row * len(v) : (row + 1) * len(v)] = v
+    return wide
+
+
+@compiled("T1, T1, T1")
+def _moments(x, mean, squares):
+    """Means, and sums of squares about them, put together from those of pieces, each by its own mean."""
+    columns, f = len(mean), x.dtype.type
+    fold = _fold(x, columns)
+    width = fold * columns
+    total, wide = np.empty(width, x.dtype), np.empty(width, x.dtype)
+    long, done = max(1, _NEAR // width) * width, 0.0
+    middle, spread = np.zeros(columns), np.zeros(columns)
+    for first in range(0, len(x), long):
+        piece = x[first : first + long]
+        n = len(piece) // columns
+        total[:] = f(0)
+        for start in range(0, len(piece), width):
+            few = piece[start : start + width]
+            for i in range(len(few)):
+                total[i] += few[i]
+        exact = _column_means(total, columns, n)
+        for row in range(fold):
+            for c in range(columns):
+                wide[row * columns + c] = exact[c]
+        total[:] = f(0)
+        for start in range(0, len(piece), width):
+            few = piece[start : start + width]
+            for i in range(len(few)):
+                d = few[i] - wide[i]
+                total[i] += d * d
+        for c in range(columns):
+            about = 0.0
+            for row in range(fold):
+                about += total[row * columns + c]
+            off = exact[c] - wide[c]
+            delta = exact[c] - middle[c]
+            middle[c] += delta * n / (done + n)
+            spread[c] += max(0.0, about - n * off * off) + delta * delta * done * n / (done + n)
+        done += n
+    for c in range(columns):
+        mean[c] = middle[c]
+        squares[c] = spread[c]
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _column_means(total, columns, n):
+    exact = np.zeros(columns)
+    for start in range(0, len(total), columns):
+        exact += total[start : start + columns]
+    return exact / n
+
+
+@compiled("T1, T1, T1, T1")
+def _affine(x, scale, shift, y):
+    fold = _fold(x, len(scale))
+    a, b = _repeat(scale, fold), _repeat(shift, fold)
+    for start in range(0, len(x), len(a)):
+        some, out = x[start : start + len(a)], y[start : start + len(a)]
+        for i in range(len(some)):
+            out[i] = some[i] * a[i] + b[i]
+
+
+@compiled("T1, T1, T1, T1, T1, T1")
+def _sums(x, dy, mean, inverse, dgamma, dbeta):
+    columns, zero = len(mean), x.dtype.type(0)
+    fold = _fold(x, columns)
+    centre, rate = _repeat(mean, fold), _repeat(inverse, fold)
+    width = fold * columns
+    with_normal, plain = np.zeros(width, x.dtype), np.zeros(width, x.dtype)
+    for start in range(0, len(x), width):
+        some, d = x[start : start + width], dy[start : start + width]
+        for i in range(len(some)):
+            with_normal[i] += d[i] * ((some[i] - centre[i]) * rate[i])
+        for i in range(len(d)):  # a loop of its own: with so many arrays LLVM would not vectorize the one above
+            plain[i] += d[i]
+    dgamma[:] = zero
+    dbeta[:] = zero
+    for row in range(fold):
+        dgamma += with_normal[row * columns : (row + 1) * columns]
+        dbeta += plain[row * columns : (row + 1) * columns]
+
+
+@compiled("T1, T1, T1, T1, T1, T1, T1")
+def _back(x, dy, mean, scale, level, slope, dx):
+    fold = _fold(x, len(mean))
+    centre, a, b, c = _repeat(mean, fold), _repeat(scale, fold), _repeat(level, fold), _repeat(slope, fold)
+    for start in range(0, len(x), len(a)):
+        stop = start + len(a)
+        some, d, out = x[start:stop], dy[start:stop], dx[start:stop]
+        for i in range(len(some)):
+            out[i] = d[i] * a[i] - (b[i] + (some[i] - centre[i]) * c[i])

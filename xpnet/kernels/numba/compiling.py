@@ -1,0 +1,99 @@
+"""Loops compiled for this processor: by numba, when they are first needed, and kept on disk from then on.
+
+    @compiled("T1, T1, i")
+    def add(x, y, n): ...
+
+A loop is compiled without fastmath, so NaN and infinity stay what they are, and without the interpreter's lock, so
+threads run loops side by side. Its arrays lie in one piece in memory and may be written: see ``solid``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+__all__ = ["compiled", "prepare", "solid"]
+
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+_SCALARS = {"i": numba.int64, "d": numba.float64}
+_ELEMENTS = {"T": None, "I": numba.int64, "B": numba.boolean, "U": numba.uint8}
+_log = logging.getLogger("xpnet")
+_loops: list[tuple[Any, str]] = []
+_preparing: threading.Thread | None = None
+
+
+def compiled(signature: str) -> Callable[[Callable[..., Any]], Any]:
+    """Compile the decorated loop when it is first called, once for float32 and once for float64.
+
+    Args:
+        signature: its arguments, for ``prepare``: T1, T2, ... an array of the element type and that rank, I1 of int64,
+            B1 of booleans, U1 of bytes, i an integer, d a float.
+    """
+
+    def wrap(function: Callable[..., Any]) -> Any:
+        try:
+            loop = numba.njit(cache=True, **_OPTIONS)(function)
+        except RuntimeError as error:  # no folder that numba can write to
+            if not _loops:
+                _log.warning("compiled loops cannot be kept for the next start: %s", str(error).partition("\n")[0])
+            loop = numba.njit(**_OPTIONS)(function)
+        _loops.append((loop, signature))
+        return loop
+
+    return wrap
+
+
+def solid(x: np.ndarray) -> np.ndarray:
+    """Return an array as loops take it: x itself, or a copy where it is strided, misaligned or read-only."""
+    return x if x.flags.carray else np.array(x, order="C")
+
+
+def prepare() -> None:
+    """Begin to compile every loop for float32, or to read it from disk, in a thread; calls do not wait for it."""
+    global _preparing
+    if _preparing is None:
+        _preparing = threading.Thread(target=_compile_all, name="xpnet-compiling")
+        _preparing.start()
+
+
+def _compile_all() -> None:
+    for loop, signature in list(_loops):
+        if not threading.main_thread().is_alive():  # the program has ended
+            return
+        if loop.signatures:
+            continue
+        try:
+            loop.compile(_types(signature))
+        except Exception as error:  # said again, and to the one it concerns, when it is called
+            _log.debug("%s was not compiled ahead: %s", loop.__name__, error)
+        if loop.stats.cache_misses:
+            _say_once(str(loop.stats.cache_path))
+        time.sleep(0.002)  # let in a thread that waits for a loop of its own
+
+
+_said: set[str] = set()
+
+
+def _say_once(folder: str) -> None:
+    if not _said:
+        _said.add(folder)
+        _log.warning(
+            "loops are compiled for this processor, which takes some seconds, once: they are kept in %s", folder
+        )
+
+
+def _types(signature: str) -> tuple[Any, ...]:
+    """The numba types of a signature, for float32."""
+    found = []
+    for word in signature.split(", "):
+        if word in _SCALARS:
+            found.append(_SCALARS[word])
+        else:
+            found.append(numba.types.Array(_ELEMENTS[word[0]] or numba.float32, int(word[1:]), "C"))
+    return tuple(found)

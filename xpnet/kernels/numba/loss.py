@@ -1,0 +1,72 @@
+"""softmax_cross_entropy for NumPy arrays, compiled, of integer labels and their mean: one pass each way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpnet.errors import DataError
+from xpnet.kernels import register
+from xpnet.kernels.numba.activation import FLOATS
+from xpnet.kernels.numba.compiling import compiled, solid
+
+__all__ = ["softmax_cross_entropy"]
+
+
+@register("softmax_cross_entropy", "numba")
+def softmax_cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
+    """Measure as ops.softmax_cross_entropy does, where it is given no weights or smoothing and takes the mean.
+
+    Raises:
+        DataError: a label is not a class.
+    """
+    if logits.dtype not in FLOATS or not logits.size:
+        return NotImplemented
+    n, classes = logits.shape
+    known = solid(labels if labels.dtype == np.int64 else labels.astype(np.int64))
+    share, total = np.empty((n, classes), logits.dtype), np.empty(n, logits.dtype)
+    bad, loss = _forward(solid(logits), known, share, total)
+    if bad:
+        found = f"{labels.min()} .. {labels.max()}"
+        raise DataError("softmax_cross_entropy", "labels lie in 0 .. K-1", K=classes, labels=found)
+
+    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        if not needs[0]:
+            return (None, None)
+        grad = np.empty((n, classes), logits.dtype)
+        _back(share, total, known, grad, float(dy) / n)
+        return (grad, None)
+
+    return logits.dtype.type(loss / n), vjp
+
+
+@compiled("T2, I1, T2, T1")
+def _forward(logits, labels, share, total):
+    """Write exponentials and their sums; return whether a label is out of range, and the sum of losses."""
+    classes, loss = logits.shape[1], 0.0
+    for n in range(len(labels)):
+        row, out = logits[n], share[n]
+        if labels[n] < 0 or labels[n] >= classes:
+            return True, 0.0
+        top, whole = row[0], logits.dtype.type(0)
+        for k in range(classes):
+            if row[k] > top:
+                top = row[k]
+        for k in range(classes):
+            out[k] = np.exp(row[k] - top)  # NaN where there is one, whatever top is
+            whole += out[k]
+        total[n] = whole
+        loss += np.log(whole) - (row[labels[n]] - top)
+    return False, loss
+
+
+@compiled("T2, T1, I1, T2, d")
+def _back(share, total, labels, grad, rate):
+    rate, one = grad.dtype.type(rate), grad.dtype.type(1)
+    for n in range(len(labels)):
+        row, out, whole = share[n], grad[n], total[n]
+        for k in range(len(row)):
+            out[k] = row[k] / whole * rate
+        right = labels[n]
+        out[right] = (row[right] / whole - one) * rate

@@ -1,0 +1,212 @@
+"""An optimizer's update for NumPy arrays, compiled: one pass over parameters, state and gradients where they lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+from xpnet.backend import split
+from xpnet.kernels import register
+from xpnet.kernels.numba.activation import FLOATS
+from xpnet.kernels.numba.compiling import compiled, solid
+
+__all__ = ["update"]
+
+_LEAST = 1 << 17  # numbers that a thread should have at least
+_SUMMED = 1 << 16  # numbers whose squares are summed at a time
+_LANES = 64
+
+
+@register("update", "numba")
+def update(value: Any, work: Any) -> Any:
+    """Update the flat array of the parameters and its states in place, as optim.Optimizer does by its rule.
+
+    Each number comes out as the rule's own arithmetic has it, bit for bit, on any number of cores; only the norm that
+    clip_norm asks for is summed in another order.
+
+    Args:
+        value: the parameters, (size,), float32 or float64.
+        work: an optim.formula.Update.
+    """
+    loop, flat = _loop(value, work), _read(value, work)
+    if loop is None or flat is None:
+        return NotImplemented
+    lr, decay, keep = float(work.lr), work.decay, 1.0
+    if work.decoupled:
+        decay, keep = 0.0, 1.0 - lr * work.decay
+    bound = math.inf if work.clip_value is None else work.clip_value
+    scale = 1.0 if work.clip_norm is None else _scale([g for g, *_ in flat], work.clip_norm)
+
+    def part(first: int, last: int) -> None:
+        for g, start, stop, t in flat:
+            low, high = max(start, first), min(stop, last)
+            if low < high:
+                loop((g, low, low - start, high - low, scale, bound, decay, keep), lr, t)
+
+    if value.size < 2 * _LEAST:
+        part(0, value.size)
+    else:
+        split(value.size, _LEAST, part)
+    return True
+
+
+def _read(value: Any, work: Any) -> list[tuple[Any, int, int, int]] | None:
+    """Gradients that are there, flat, with their bounds and the number of the update; None where there is no loop."""
+    if value.dtype not in FLOATS or work.scaling is not None:
+        return None
+    since, found = 1 if work.since is None else 1 + int(work.since), []
+    for g, (start, stop), age in zip(work.gradients, work.bounds, work.ages, strict=True):
+        if g is None:
+            continue
+        if g.dtype != value.dtype:
+            return None
+        found.append((solid(g).reshape(-1), start, stop, age + since))
+    return found
+
+
+def _loop(value: Any, work: Any) -> Callable[[tuple[Any, ...], float, int], None] | None:
+    """What runs a rule over one stretch: takes the gradient and what is to be done to it, the rate, and the age."""
+    c, states = work.constants, work.states
+    if work.formula == "sgd" and not c[0]:
+        return lambda run, lr, t: _sgd(value, *run, lr)
+    if work.formula == "sgd":
+        return lambda run, lr, t: _momentum(value, *run, lr, *states, c[0], int(c[1]))
+    if work.formula == "rmsprop":
+        square, velocity = states if len(states) == 2 else (*states, *states)
+        return lambda run, lr, t: _rmsprop(value, *run, lr, square, velocity, c[0], 1.0 - c[0], c[1], c[2])
+    if work.formula == "adagrad":
+        return lambda run, lr, t: _adagrad(value, *run, lr, *states, c[0])
+    if work.formula == "adam":
+        return lambda run, lr, t: _adam(
+            *(value, *run, lr / (1 - c[0] ** t), *states),
+            *(c[0], 1.0 - c[0], c[1], 1.0 - c[1], (1 - c[1] ** t) ** -0.5, c[2]),
+        )
+    return None
+
+
+def _scale(gradients: list[Any], limit: float) -> float:
+    """The factor that brings the norm of all gradients down to a limit, as optim.clipping.norm_scale has it."""
+    norm = math.sqrt(sum(map(_square_sum, gradients))) + 1e-6
+    return 1.0 if norm < limit else limit / norm  # NaN stays
+
+
+def _square_sum(g: Any) -> float:
+    """The sum of the squares of a gradient: of stretches of a fixed length, so the same on any number of cores."""
+    sums = np.empty(-(-g.size // _SUMMED), g.dtype)
+    split(len(sums), 4, lambda first, last: _squares(g, first, last, sums))
+    return float(np.add.reduce(sums, dtype=np.float64))
+
+
+# The loops. A gradient is scaled, bounded and decayed on its way: by 1, infinity and 0, which changes no number, where
+# that is not asked for.
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _seen(g, p, scale, bound, decay):
+    """A gradient as the rule is given it."""
+    g = g * scale
+    g = bound if g > bound else g
+    g = -bound if g < -bound else g
+    return g + decay * p if decay else g
+
+
+@compiled("T1, T1, i, i, i, d, d, d, d, d")
+def _sgd(value, gradient, start, first, n, scale, bound, decay, keep, lr):
+    p, g, f = value[start : start + n], gradient[first : first + n], value.dtype.type
+    scale, bound, decay, keep, lr = f(scale), f(bound), f(decay), f(keep), f(lr)
+    for i in range(n):
+        x = p[i] * keep
+        p[i] = x - lr * _seen(g[i], x, scale, bound, decay)
+
+
+@compiled("T1, T1, i, i, i, d, d, d, d, d, T1, d, i")
+def _momentum(value, gradient, start, first, n, scale, bound, decay, keep, lr, velocity, momentum, nesterov):
+    p, g, v, f = value[start : start + n], gradient[first : first + n], velocity[start : start + n], value.dtype.type
+    scale, bound, decay, keep, lr, momentum = f(scale), f(bound), f(decay), f(keep), f(lr), f(momentum)
+    for i in range(n):
+        x = p[i] * keep
+        d = _seen(g[i], x, scale, bound, decay)
+        new = v[i] * momentum + d
+        v[i] = new
+        p[i] = x - lr * (d + momentum * new if nesterov else new)
+
+
+@compiled("T1, T1, i, i, i, d, d, d, d, d, T1, T1, d, d, d, d")
+def _rmsprop(
+    value, gradient, start, first, n, scale, bound, decay, keep, lr, square, velocity, rho, rest, eps, momentum
+):
+    p, g, f = value[start : start + n], gradient[first : first + n], value.dtype.type
+    s, v = square[start : start + n], velocity[start : start + n]
+    scale, bound, decay, keep, lr = f(scale), f(bound), f(decay), f(keep), f(lr)
+    rho, rest, eps, momentum = f(rho), f(rest), f(eps), f(momentum)
+    for i in range(n):
+        x = p[i] * keep
+        d = _seen(g[i], x, scale, bound, decay)
+        mean = s[i] * rho + rest * d * d
+        s[i] = mean
+        u = d / (np.sqrt(mean) + eps)
+        if momentum:
+            u = v[i] * momentum + u
+            v[i] = u
+        p[i] = x - lr * u
+
+
+@compiled("T1, T1, i, i, i, d, d, d, d, d, T1, d")
+def _adagrad(value, gradient, start, first, n, scale, bound, decay, keep, lr, square, eps):
+    p, g, s, f = value[start : start + n], gradient[first : first + n], square[start : start + n], value.dtype.type
+    scale, bound, decay, keep, lr, eps = f(scale), f(bound), f(decay), f(keep), f(lr), f(eps)
+    for i in range(n):
+        x = p[i] * keep
+        d = _seen(g[i], x, scale, bound, decay)
+        total = s[i] + d * d
+        s[i] = total
+        p[i] = x - d / (np.sqrt(total) + eps) * lr
+
+
+@compiled("T1, T1, i, i, i, d, d, d, d, d, T1, T1, d, d, d, d, d, d")
+def _adam(
+    value,
+    gradient,
+    start,
+    first,
+    n,
+    scale,
+    bound,
+    decay,
+    keep,
+    lr,
+    mean,
+    square,
+    beta1,
+    rest1,
+    beta2,
+    rest2,
+    grown,
+    eps,
+):
+    p, g, f = value[start : start + n], gradient[first : first + n], value.dtype.type
+    m, s = mean[start : start + n], square[start : start + n]
+    scale, bound, decay, keep, lr = f(scale), f(bound), f(decay), f(keep), f(lr)
+    beta1, rest1, beta2, rest2, grown, eps = f(beta1), f(rest1), f(beta2), f(rest2), f(grown), f(eps)
+    for i in range(n):
+        x = p[i] * keep
+        d = _seen(g[i], x, scale, bound, decay)
+        new, power = m[i] * beta1 + rest1 * d, s[i] * beta2 + rest2 * d * d
+        m[i], s[i] = new, power
+        p[i] = x - new / (np.sqrt(power) * grown + eps) * lr
+
+
+@compiled("T1, i, i, T1")
+def _squares(x, first, last, out):
+    for run in range(first, last):
+        part = x[run * _SUMMED : (run + 1) * _SUMMED]
+        total = np.zeros(_LANES, x.dtype)
+        for start in range(0, len(part), _LANES):
+            few = part[start : start + _LANES]
+            for i in range(len(few)):
+                total[i] += few[i] * few[i]
+        out[run] = total.sum()

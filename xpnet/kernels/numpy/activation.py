@@ -1,0 +1,91 @@
+"""What linear and conv2d put around their products, for NumPy: bias and ReLU in place, their gradients in few passes.
+
+Activations as ops of their own are not here: in place and by blocks they take NumPy as long as the op's own code does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["FUSED", "act_grad", "bias_act", "column_sums", "long_rows"]
+
+FUSED = (None, "relu")  # what bias_act and act_grad apply
+
+_BLOCK = 1 << 15  # numbers worked on at a time
+_SHORT = 32  # numbers in a row that is better laid together with others, and rows for which that pays
+_WIDE = 1 << 12  # numbers in a row, at least, that a vector a channel is added to
+
+
+def bias_act(z: Any, b: Any, activation: str | None) -> None:
+    """Add a bias to the rows of z and apply an activation, in place.
+
+    Args:
+        z: (P, F), in row-major order and written.
+        b: (F,), or None.
+        activation: one of FUSED.
+    """
+    if b is not None:
+        if len(b) > _SHORT or len(z) < _SHORT:
+            z += b
+        else:
+            for (part,), (wide,) in long_rows([z], [b]):
+                part += wide
+    if activation == "relu":
+        np.maximum(z, 0.0, out=z)
+
+
+def act_grad(dy: Any, y: Any, activation: str | None, db: Any) -> Any:
+    """Return the gradient before an activation that gave y, and write its sums over the rows into db.
+
+    Args:
+        dy: (P, F), not written: where activation is None it is returned itself.
+        y: like dy; not looked at where activation is None.
+        activation: one of FUSED.
+        db: (F,), written, or None.
+    """
+    dz = dy
+    if activation == "relu":
+        dz = np.greater(y, 0.0).astype(dy.dtype)
+        dz *= dy  # a product: a choice by a mask is slow, and so is a product with booleans
+    if db is not None:
+        column_sums(dz, db)
+    return dz
+
+
+def long_rows(arrays: Sequence[Any], vectors: Sequence[Any]) -> Iterator[tuple[list[Any], list[Any]]]:
+    """Lay short rows together into long ones, and repeat what is a number a column as often: NumPy then does in one
+    stroke what it would do row by row. The pieces fit the cache.
+
+    Args:
+        arrays: (P, C) each, those that are to be written in row-major order.
+        vectors: (C,) each.
+    Yields:
+        Parts of the arrays, (n, K*C) each, and the vectors, (K*C,) each.
+    """
+    rows, columns = arrays[0].shape
+    fold = max(1, min(rows, _WIDE // max(1, columns)))
+    whole = rows // fold * fold
+    wide = [np.concatenate([v] * fold) for v in vectors] if fold > 1 else list(vectors)
+    step = max(1, _BLOCK // max(1, fold * columns)) * fold
+    for at in range(0, whole, step):
+        yield [a[at : min(whole, at + step)].reshape(-1, fold * columns) for a in arrays], wide
+    if whole < rows:
+        yield [a[whole:] for a in arrays], list(vectors)
+
+
+def column_sums(x: Any, out: Any) -> None:
+    """Write the sums over the rows of x, (P, C), into out, (C,), by products with ones."""
+    rows, columns = x.shape
+    fold = min(rows, 256 // max(1, columns))
+    if fold < 2 or not x.flags.c_contiguous:
+        np.matmul(np.ones(rows, dtype=x.dtype), x, out=out)
+        return
+    whole = rows // fold * fold
+    wide = x[:whole].reshape(-1, fold * columns)
+    sums = (np.ones(len(wide), dtype=x.dtype) @ wide).reshape(fold, columns)
+    np.add.reduce(sums, axis=0, out=out)
+    if whole < rows:
+        out += np.add.reduce(x[whole:], axis=0)

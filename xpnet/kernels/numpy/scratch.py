@@ -1,0 +1,36 @@
+"""Memory that a kernel needs for the length of one call: kept by each thread, and used again by the next call."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+
+__all__ = ["scratch"]
+
+
+class _Kept(threading.local):
+    def __init__(self) -> None:
+        self.blocks: dict[str, np.ndarray] = {}
+
+
+_kept = _Kept()
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return an array of this thread's own, with whatever it held before; the same memory for the same name.
+
+    Args:
+        name: what for; a kernel that needs two at a time gives them two names.
+        shape, dtype: as numpy.empty takes them.
+    Cost: fresh memory is handed out by the system in pages of zeros, which takes as long as a pass over it; memory kept
+        is warm. What is kept is the largest that was asked for by that name.
+    """
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    block = _kept.blocks.get(name)
+    if block is None or block.size < size:
+        _kept.blocks[name] = block = np.empty(size, np.uint8)
+    return block[:size].view(dtype).reshape(shape)
