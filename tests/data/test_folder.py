@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import warnings
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xpnet.backend import use_cores
 from xpnet.data import load, load_image
 from xpnet.errors import DataError
 
@@ -245,3 +247,93 @@ def test_load_image_says_what_it_cannot_read(tmp_path):
         load_image(picture(tmp_path / "deep.tif", 0.5, mode="F"), (4, 6, 1))
     with pytest.raises(DataError, match=r"the image can be read, got problem IsADirectoryError"):
         load_image(tmp_path, (4, 6, 1))
+
+
+# Threads.
+
+
+def test_as_many_threads_decode_as_there_are_cores(cats_and_dogs, monkeypatch):
+    found: set[int] = set()
+    meeting = threading.Barrier(3)
+
+    def decode(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
+        if threading.get_ident() not in found:
+            found.add(threading.get_ident())
+            if len(found) <= 3:
+                meeting.wait(timeout=30)
+        return np.zeros(shape, np.uint8)
+
+    monkeypatch.setattr("xpnet.data.folder._decode", decode)
+    with use_cores(3):
+        load(str(cats_and_dogs))
+    assert len(found) == 3
+    assert threading.get_ident() not in found
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_no_thread_is_left_when_an_image_is_damaged(cats_and_dogs, cores):
+    (cats_and_dogs / "cat" / "2.png").write_bytes((cats_and_dogs / "cat" / "1.png").read_bytes()[:-30])
+    before = threading.active_count()
+    with use_cores(cores), pytest.raises(DataError, match=r"2.png: the image can be read"):
+        load(str(cats_and_dogs))
+    assert threading.active_count() == before
+
+
+def test_no_thread_is_left_when_whoever_is_told_of_progress_gives_up(cats_and_dogs):
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with use_cores(3), pytest.raises(KeyboardInterrupt):
+        load(str(cats_and_dogs), progress=stop)
+    assert threading.active_count() == before
+
+
+# Photographs that are much larger than wanted.
+
+
+def photograph(path: Path, size: tuple[int, int], turned: int = 1) -> np.ndarray:
+    """Hills of colour under grain, saved as a camera does; returns its pixels, as they are to be seen."""
+    rng = np.random.default_rng(0)
+    hills = rng.integers(0, 256, (size[1] // 40, size[0] // 40, 3), dtype=np.uint8)
+    smooth = Image.fromarray(hills).resize(size, Image.Resampling.BICUBIC)
+    grain = rng.integers(-12, 13, (size[1], size[0], 3))
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    pixels = np.clip(np.asarray(smooth).astype(int) + grain, 0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(path, quality=90, exif=exif)
+    seen = np.asarray(Image.open(path).convert("RGB"))
+    return np.rot90(seen, -1) if turned == 6 else seen
+
+
+@pytest.mark.parametrize("turned", [1, 6], ids=["upright", "on its side"])
+@pytest.mark.parametrize("size", [(1200, 800), (640, 480)], ids=["large", "not so large"])
+def test_a_large_photograph_keeps_its_pixels_to_two_levels(tmp_path, size, turned):
+    whole = photograph(tmp_path / "photo.jpg", size, turned)
+    wide, high = (150, 100) if turned == 1 else (100, 150)
+    want = np.asarray(Image.fromarray(whole).resize((wide, high), Image.Resampling.BILINEAR)).astype(int)
+    off = np.abs(load_image(tmp_path / "photo.jpg", (high, wide, 3)) - want)
+    assert off.max() <= 2
+    assert off.mean() < 0.4
+
+
+def test_a_photograph_is_decoded_in_part_only_where_four_times_too_large(tmp_path, monkeypatch):
+    from PIL import JpegImagePlugin
+
+    sizes: list[tuple[int, int]] = []
+    real = JpegImagePlugin.JpegImageFile.load
+
+    def load(self):
+        sizes.append(self.size)
+        return real(self)
+
+    photograph(tmp_path / "photo.jpg", (1200, 800))
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", load)
+    for high, wide in ((800, 1200), (201, 301), (200, 300), (200, 150), (50, 75)):
+        sizes.clear()
+        load_image(tmp_path / "photo.jpg", (high, wide, 3))
+        assert sizes[0] == {800: (1200, 800), 201: (1200, 800), 200: (600, 400), 50: (150, 100)}[high]
+    photograph(tmp_path / "turned.jpg", (1200, 800), turned=6)
+    sizes.clear()
+    load_image(tmp_path / "turned.jpg", (300, 200, 3))
+    assert sizes[0] == (600, 400)
