@@ -156,6 +156,17 @@ def test_backward_of_a_leaf_is_its_own_gradient(backend):
     assert host(backend, backward(t)[t]).tolist() == [1.0]
 
 
+@pytest.mark.parametrize("loss", [2.0, -3.0, 0.0, np.inf, np.nan], ids=str)
+@pytest.mark.parametrize("shape", [(), (1,)], ids=str)
+def test_the_walk_begins_with_one_whatever_the_loss_is(backend, loss, shape):
+    t = leaf(backend, np.full(shape, loss))
+    g = backward(apply(backward_of(), t))[t]
+    assert host(backend, g).tolist() == np.ones(shape).tolist()
+    assert (tuple(g.shape), g.dtype) == (shape, t.dtype)
+    if not isinstance(g, np.generic):
+        assert backend_of(g) == backend
+
+
 def test_detach_keeps_the_array_and_drops_the_history(backend):
     t = leaf(backend, sample(3))
     d = (t * 2.0).detach()

@@ -35,10 +35,10 @@ class Node:
 
     __slots__ = ("needs", "order", "parents", "vjp")
 
-    def __init__(self, vjp: Any, parents: tuple[Node | Tensor | None, ...]) -> None:
+    def __init__(self, vjp: Any, parents: list[Node | Tensor | None], needs: tuple[bool, ...]) -> None:
         self.vjp = vjp
         self.parents = parents
-        self.needs = tuple(p is not None for p in parents)
+        self.needs = needs
         self.order = next(_order)
 
 
@@ -206,19 +206,20 @@ def apply(op: Callable[..., tuple[Array, Any]], *inputs: Any, **options: Any) ->
     Returns:
         y as a Tensor.
     """
-    arrays, parents = [], []
+    arrays, parents, needs = [], [], []
     for t in inputs:
+        parent = None
         if isinstance(t, Tensor):
-            arrays.append(t.data)
-            parents.append(t.node or (t if t.requires_grad else None))
-        else:
-            arrays.append(t)
-            parents.append(None)
+            parent = t.node or (t if t.requires_grad else None)
+            t = t.data
+        arrays.append(t)
+        parents.append(parent)
+        needs.append(parent is not None)
     y, vjp = op(*arrays, **options)
     out = Tensor.__new__(Tensor)
-    out.data, out.grad, out.node, out.requires_grad = y, None, None, False
-    if _recording.get() and any(p is not None for p in parents):
-        out.node, out.requires_grad = Node(vjp, tuple(parents)), True
+    out.data, out.grad = y, None
+    out.requires_grad = recorded = True in needs and _recording.get()
+    out.node = Node(vjp, parents, tuple(needs)) if recorded else None
     return out
 
 
@@ -248,11 +249,10 @@ def backward(y: Tensor, dy: Array | None = None, *, keep_tape: bool = False) -> 
         ConfigError: y was made without a tape, or its tape was used and freed.
     Cost: one vjp a node; iterative, so depth is bounded by memory alone.
     """
-    xp = namespace(y.data)
     if dy is None:
         if y.shape not in ((), (1,)):
             raise ShapeError("backward", "y is one number, or dy is given", y=y.shape)
-        dy = xp.ones(y.shape, dtype=y.dtype, device=y.data.device)
+        dy = y.data**0  # 1, of NaN too, in y's shape and dtype and where y is
     elif dy.shape != y.shape:
         raise ShapeError("backward", "dy is shaped like y", dy=dy.shape, y=y.shape)
     if y.node is None:
@@ -270,7 +270,7 @@ def backward(y: Tensor, dy: Array | None = None, *, keep_tape: bool = False) -> 
         gradients = vjp(pending.pop(node), node.needs)
         owned.discard(node)
         if not keep_tape:
-            node.vjp, node.parents = None, ()
+            node.vjp, node.parents = None, []
         del vjp
         for parent, g in zip(parents, gradients, strict=True):
             if parent is None or g is None:

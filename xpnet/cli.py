@@ -121,6 +121,9 @@ def train(
     precision: Annotated[
         str | None, typer.Option(metavar="fp32|tf32|fp16", help="Of the arithmetic; fp32 by default.")
     ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Of the CPU, that share out a step; by default one a core, where that is of use.")
+    ] = None,
     out: Annotated[str | None, typer.Option(help="Folder of the run; a new one in runs/ by default.")] = None,
     resume: Annotated[str | None, typer.Option(help="Folder of a run to go on with.")] = None,
     as_json: Json = False,
@@ -140,6 +143,7 @@ def train(
         "lr": lr,
         "seed": seed,
         "precision": precision,
+        "threads": threads,
     }
     asked = {name: value for name, value in asked.items() if value is not None}
     if resume and out:

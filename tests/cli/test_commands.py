@@ -69,7 +69,8 @@ def test_without_json_the_output_is_for_people_and_errors_are_elsewhere(xpnet):
 def test_every_option_of_train_reaches_the_run(xpnet, here, write_idx):
     pytest.importorskip("torch")
     options = {"data": "mnist", "data_dir": write_idx(), "backend": "torch", "device": "cpu", "epochs": 3}
-    options |= {"batch_size": 7, "optimizer": "adam", "lr": 0.25, "seed": 11, "precision": "fp16", "out": "deep/mine"}
+    options |= {"batch_size": 7, "optimizer": "adam", "lr": 0.25, "seed": 11, "precision": "fp16", "threads": 1}
+    options["out"] = "deep/mine"
     result = xpnet("train", "mlp", **options, json=True)
     assert result.code == 0
     keys = ("model", "data", "backend", "device", "precision", "epochs", "seed", "run")
@@ -80,7 +81,7 @@ def test_every_option_of_train_reaches_the_run(xpnet, here, write_idx):
     config = json.loads((here / "deep" / "mine" / "config.json").read_text())
     assert config == {
         "model": "mlp", "data": "mnist", "data_dir": str(write_idx()), "backend": "torch:cpu", "epochs": 3,
-        "batch_size": 7, "optimizer": "adam", "lr": 0.25, "seed": 11, "precision": "fp16",
+        "batch_size": 7, "optimizer": "adam", "lr": 0.25, "seed": 11, "precision": "fp16", "threads": 1,
     }  # fmt: skip
     assert "torch:cpu, fp16, batches of 7, adam with rate 0.25" in result.out
     meta = read_checkpoint(here / "deep" / "mine" / "checkpoint.safetensors").meta

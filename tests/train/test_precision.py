@@ -13,7 +13,7 @@ from tests.harness import few_on_jax, raises
 from tests.train.fitting import InterruptAt, Recorded, assert_same_state, digits, noisy_net, some_digits, trainer
 from xpnet import nn
 from xpnet.autograd import Tensor
-from xpnet.backend import Backend, current_precision, get_backend, use_backend
+from xpnet.backend import Backend, current_precision, get_backend, use_backend, use_precision
 from xpnet.backend.cuda import CuPy
 from xpnet.errors import ConfigError, DeviceError, DivergedError
 from xpnet.optim import SGD, LossScale
@@ -149,6 +149,16 @@ def test_the_steps_compute_in_the_precision_and_the_evaluation_in_fp32(precision
     assert probe.seen == [(dtype, dtype, precision)] * 2 + [("float32", "float32", "fp32")]
     assert all(a.dtype == np.float32 for a in fit.checkpoint().model.values())
     assert current_precision() == "fp32"
+
+
+def test_steps_in_fp32_are_in_fp32_where_somebody_asked_for_another_precision() -> None:
+    probe = Probe()
+    model = nn.Sequential(probe=probe, scores=nn.Linear(4, 2))
+    step = EagerStep(model, nn.softmax_cross_entropy, SGD(model.parameters(), 0.1))
+    with use_precision("tf32"):
+        step(np.ones((1, 4), np.float32), np.zeros(1, np.int64))
+        assert current_precision() == "tf32"
+    assert [precision for *_, precision in probe.seen] == ["fp32"]
 
 
 def test_parameters_that_are_not_trained_stand_in_too_and_stay(half_but_jax: Backend) -> None:

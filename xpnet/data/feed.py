@@ -238,6 +238,8 @@ class Feed:
             if order is None:
                 return self._finish(x[part, ...], owned=False), y[part]
             rows = order[part]
+            if self._on_host:  # the functions of the standard take longer than a batch of one
+                return self._finish(x.take(rows, axis=0), owned=True), y.take(rows)
         else:
             rows = first + xp.arange(size, dtype=xp.int64, device=self.backend.device)
             if order is not None:
@@ -246,7 +248,7 @@ class Feed:
 
     def _finish(self, x: Array, owned: bool) -> Array:
         if self._factors is None:
-            return self.backend.xp.astype(x, self._dtype, copy=False)
+            return x if x.dtype == self._dtype else self.backend.xp.astype(x, self._dtype)
         return apply_affine(self.backend.xp, x, self._dtype, *self._factors, owned=owned)
 
     def _load(self, order: np.ndarray | None, epoch: int, step: int, into: list[np.ndarray] | None = None) -> Any:

@@ -21,8 +21,10 @@ from xpnet.nn.initializers import (
 )
 from xpnet.nn.linear import Flatten, Linear
 from xpnet.nn.loss import (
+    averages_examples,
     binary_cross_entropy,
     hinge_loss,
+    is_average,
     mean_squared_error,
     perceptron_loss,
     softmax_cross_entropy,
@@ -63,6 +65,7 @@ __all__ = [
     "Stage",
     "State",
     "Tanh",
+    "averages_examples",
     "binary_cross_entropy",
     "collapse",
     "constant",
@@ -71,6 +74,7 @@ __all__ = [
     "he_normal",
     "he_uniform",
     "hinge_loss",
+    "is_average",
     "lecun_normal",
     "lecun_uniform",
     "mean_squared_error",

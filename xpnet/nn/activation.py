@@ -82,6 +82,11 @@ class _OverAxis(Activation):
             raise ConfigError(type(self).__name__, "axis is an integer", axis=axis)
         self.axis = axis
 
+    @property
+    def across_batch(self) -> bool:  # type: ignore[override]
+        """Whether the axis may be N, which the last one is not."""
+        return self.axis != -1
+
 
 class Softmax(_OverAxis):
     """Turn scores into probabilities along an axis: ops.softmax."""

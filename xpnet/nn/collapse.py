@@ -19,7 +19,7 @@ from xpnet.nn.normalization import BatchNorm, Dropout, LayerNorm
 from xpnet.nn.pool import GlobalAvgPool2d
 from xpnet.nn.state import State
 
-__all__ = ["collapse"]
+__all__ = ["Folding", "collapse"]
 
 
 def collapse(model: Module, *, only_smaller: bool = False) -> Module:
@@ -132,6 +132,39 @@ class _Collapse:
                 self.made[key] = fold(layers) if len(layers) > 1 else self._copy(layers[0])
             head = next((leaf for leaf in part if type(leaf.layer) is not BatchNorm), part[0])
             yield head._replace(layer=self.made[key])
+
+
+class Folding(_Collapse):
+    """The BatchNorms of a model folded into the layers beside them; every other module is the model's own, no copy.
+
+    Args:
+        model: whose arrays are made. A layer used in several places stays as it is.
+    """
+
+    def __init__(self, model: Module) -> None:
+        super().__init__(model, only_smaller=True)
+        self.states: list[State] = []  # those that were folded
+
+    def layers(self, model: Sequential) -> list[Module]:
+        """Return the layers of a Sequential and of those within it, in the order of calls, without Dropout."""
+        return [leaf.layer for leaf in self._sequence(model)]
+
+    def module(self, module: Module) -> Module:
+        return module
+
+    def _copy(self, module: Module) -> Module:
+        return module
+
+    def _folded(self, run: list[_Leaf]) -> Iterator[_Leaf]:
+        if not any(type(leaf.layer) is BatchNorm for leaf in run):
+            yield from run
+            return
+        self.states += [state for leaf in run for state in _states(leaf.layer)]
+        for leaf in super()._folded(run):
+            place = next(old.layer.path for old in run if old.place == leaf.place)
+            if not any(leaf.layer is old.layer for old in run):
+                object.__setattr__(leaf.layer, "path", place)
+            yield leaf
 
 
 def _states(module: Module) -> Iterator[State]:

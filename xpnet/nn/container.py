@@ -76,6 +76,10 @@ class Sequential(_Composite):
         object.__setattr__(self, "_plan", plan)
         return plan
 
+    def calls(self) -> list[tuple[Module, dict[str, Any]]]:
+        """Return what forward calls, in turn: a layer, with the activation that is fused into it as an option."""
+        return self._plan or self._planned()
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layers in turn."""
         if watching():

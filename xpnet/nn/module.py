@@ -33,6 +33,7 @@ __all__ = ["Module", "Stage", "watch", "watching"]
 Self = TypeVar("Self", bound="Module")
 
 _watched: contextvars.ContextVar[dict[str, Tensor] | None] = contextvars.ContextVar("xpnet_watched", default=None)
+_changes = 0
 
 
 class Stage(NamedTuple):
@@ -60,17 +61,29 @@ class Module:
 
     Configuration is set and checked in ``__init__``; ``forward`` names one op or a few. Calling the module runs
     forward, and an error within says which layer it came from.
+
+    ``across_batch`` says whether what it gives for one example depends on the others of the batch, as with BatchNorm;
+    only models without such modules are trained in several threads. Say False of a module of your own whose forward
+    treats each example alone; None, the default, is not known where forward is your own, and False where it is xpnet's.
     """
 
     training: bool = False
     path: str = ""
+    across_batch: bool | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+        if type(self).__module__.startswith("xpnet."):  # what a module of one's own notes, it reads itself
+            _note_change()
         for path, part in _parts(name, value):
+            _note_change()
             part.path = _join(self.path, path)
             if isinstance(part, Module):
                 part.states()
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        _note_change()
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute the output; every module defines its own."""
@@ -86,6 +99,30 @@ class Module:
         if seen is not None:
             seen[self.path] = y
         return y
+
+    def predict(self, x: Any, *, batch_size: int = 256) -> Any:
+        """Compute the output for examples as in inference, whatever mode the model is in, and without a tape.
+
+        Each BatchNorm is folded into the layer beside it where that gives the same. While the model is in inference
+        (eval), what was folded is kept until parameters or averages are replaced or an optimizer updates any. A write
+        of your own into the array of a folded layer is not seen then: give the layer a new array instead. Layers that
+        are not folded may be written to at any time.
+
+        Args:
+            x: (N, ...), real floating, on the same scale as the examples that the model was trained with: on the host,
+                then in any precision; or on the model's backend. Bytes are refused, since the scale is not known here;
+                Trainer.predict knows it.
+            batch_size: how many examples are computed at once, >= 1. On a CPU the threads share them.
+        Returns:
+            The model's scores, such as (N, K); on the host, as a NumPy array, where x was.
+        Raises:
+            ConfigError: batch_size. DTypeError: x holds bytes. Otherwise as the layers do.
+        Cost: the layers' multiply-adds; memory of the activations of one batch, layer by layer. The first prediction,
+            and the first after a change, folds the norms.
+        """
+        from xpnet.nn.predict import predict
+
+        return predict(self, x, batch_size)
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Work out output shape, multiply-adds and saved numbers for one example of a shape, computing nothing.
@@ -192,6 +229,8 @@ class Module:
 
     def train(self: Self, mode: bool = True) -> Self:
         """Switch this module and all within it to training: dropout drops, batch norm uses the batch."""
+        if mode:
+            _note_change()  # its values will
         for _, module in self.modules():
             object.__setattr__(module, "training", mode)
         return self
@@ -257,6 +296,16 @@ def watch() -> Iterator[dict[str, Tensor]]:
         yield seen
     finally:
         _watched.reset(token)
+
+
+def changes() -> int:
+    """How often modules of this process were given or lost parts or settings; what was made of them may be old then."""
+    return _changes
+
+
+def _note_change() -> None:
+    global _changes
+    _changes += 1
 
 
 def watching() -> bool:

@@ -35,6 +35,8 @@ class BatchNorm(Module):
     Source: Ioffe and Szegedy (2015).
     """
 
+    across_batch = True
+
     def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         if features < 1 or eps <= 0 or not 0 < momentum <= 1:
             raise ConfigError(

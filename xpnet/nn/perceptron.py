@@ -104,7 +104,7 @@ class Perceptron(Module):
             self.bias.data = b
         return wrong
 
-    def predict(self, x: Array) -> np.ndarray:
+    def predict(self, x: Array) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Say the class of each example.
 
         Args:

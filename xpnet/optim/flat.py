@@ -248,16 +248,16 @@ class FlatBuffer:
         Raises:
             ShapeError, DTypeError, DeviceError: one has not.
         """
-        dtypes = (self.dtype, *(getattr(self.xp, name, None) for name in others))
+        kind, dtype = type(self.value), self.dtype
         for p, g, shape in zip(self.parameters, gradients, self.shapes, strict=True):
-            if g is None:
+            if g is None or (type(g) is kind and g.dtype is dtype and g.shape == shape):
                 continue
-            if type(g) is not type(self.value):
+            if type(g) is not kind:
                 namespace(self.value, g)  # says which backends meet
             if g.shape != shape:
                 raise ShapeError(p.path, "a gradient has its parameter's shape", gradient=tuple(g.shape), shape=shape)
-            if g.dtype not in dtypes:
-                raise DTypeError(p.path, "a gradient has its parameter's dtype", gradient=g.dtype, dtype=self.dtype)
+            if g.dtype not in (dtype, *(getattr(self.xp, name, None) for name in others)):
+                raise DTypeError(p.path, "a gradient has its parameter's dtype", gradient=g.dtype, dtype=dtype)
 
     # To and from named arrays.
 

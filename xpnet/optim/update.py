@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class Optimizer:
 
     state_names: tuple[str, ...] = ()
     decoupled_decay = False
+    updates: ClassVar[int] = 0  # made by all optimizers of this process: what was made of parameters may be old then
 
     def __init__(
         self,
@@ -129,28 +130,31 @@ class Optimizer:
         """
         flat = self._flat
         self.follow()
-        found = [p.grad if gradients is None else gradients.get(p) for p in flat.parameters]
-        if all(g is None for g in found):
+        found = [p.grad for p in flat.parameters] if gradients is None else [*map(gradients.get, flat.parameters)]
+        had = tuple([g is not None for g in found])
+        if True not in had:
             where = f"{type(self).__name__}.step"
             raise ConfigError(where, "at least one parameter has a gradient", "call backward first", gradients=0)
         flat.check(found, *(["float16"] if self.scaling else []))
+        Optimizer.updates += 1
         rate = self.current_lr if lr is None else lr
         if not self._by_kernel(found, rate, since):
             self._by_rule(found, rate, since)
-        return tuple(g is not None for g in found)
+        return had
 
     def _by_kernel(self, found: list[Array | None], lr: Any, since: Array | None) -> bool:
         """Update by a kernel; False where there is none for this rule or these arrays."""
         known: Formula | None = getattr(type(self).rule, "formula", None)
-        if known is None or not self._flat.in_place or kernels.find("update", self._flat.value) is None:
+        kernel = kernels.find("update", self._flat.value)
+        if known is None or kernel is None or not self._flat.in_place:
             return False
         work = Update(
             known.name,
-            tuple(float(getattr(self, name)) for name in known.constants),
+            tuple([float(getattr(self, name)) for name in known.constants]),
             found,
             self._flat.bounds,
             self._ages,
-            tuple(self._state[name] for name in self.state_names),
+            tuple(self._state.values()),
             lr,
             since,
             self.weight_decay,
@@ -159,7 +163,7 @@ class Optimizer:
             self.clip_value,
             self.scaling,
         )
-        return kernels.attempt("update", self._flat.value, work) is not NotImplemented
+        return kernel(self._flat.value, work) is not NotImplemented
 
     def _by_rule(self, found: list[Array | None], lr: Any, since: Array | None) -> None:
         """Update by the rule, stretch by stretch."""
@@ -215,6 +219,7 @@ class Optimizer:
         """
         self._ages = [age + got for age, got in zip(self._ages, had, strict=True)]
         self.steps += 1
+        Optimizer.updates += 1  # a replayed update has none but this
 
     def standing_in(self, dtype: str) -> contextlib.AbstractContextManager[None]:
         """Let copies in another dtype stand in for the parameters' ``data`` within a with-block.

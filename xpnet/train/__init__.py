@@ -7,6 +7,7 @@ from xpnet.train.gradient_flow import GradientFlow
 from xpnet.train.metrics import LossMeter, accuracy, confusion_matrix, top_k_accuracy
 from xpnet.train.run import RunConfig, evaluate_run, open_run, predict_run, train_run
 from xpnet.train.runner import EagerRunner, Runner
+from xpnet.train.sharded import ShardedStep, choose_step
 from xpnet.train.step import EagerStep
 from xpnet.train.trainer import Trainer
 
@@ -25,8 +26,10 @@ __all__ = [
     "RunConfig",
     "Runner",
     "SaveCheckpoint",
+    "ShardedStep",
     "Trainer",
     "accuracy",
+    "choose_step",
     "confusion_matrix",
     "evaluate_run",
     "open_run",

@@ -115,8 +115,9 @@ class LossMeter:
 
     def _fetched(self, losses: list[Array | Slot]) -> list[float]:
         xp, to_numpy = self.backend.xp, self.backend.to_numpy
-        single = [xp.asarray(loss) for loss in losses if not isinstance(loss, Slot)]
-        singles = iter(to_numpy(xp.stack(single)).tolist() if single else ())
+        single = [loss for loss in losses if not isinstance(loss, Slot)]
+        join = np.asarray if xp is np else lambda each: xp.stack([xp.asarray(x) for x in each])  # np.stack is slow
+        singles = iter(to_numpy(join(single)).tolist() if single else ())
         buffers = {id(loss.buffer): loss.buffer for loss in losses if isinstance(loss, Slot)}
         read = {key: to_numpy(buffer).tolist() for key, buffer in buffers.items()}
         return [read[id(loss.buffer)][loss.place] if isinstance(loss, Slot) else next(singles) for loss in losses]

@@ -18,13 +18,15 @@ from collections.abc import Iterator
 
 from xpnet import ops
 from xpnet.autograd import Tensor, apply, backward
-from xpnet.backend import PRECISIONS, Array, Backend, namespace, use_precision
+from xpnet.backend import PRECISIONS, Array, Backend, current_precision, namespace, use_precision
 from xpnet.errors import ConfigError, nearest
 from xpnet.nn import Module
 from xpnet.ops.checks import is_floating
 from xpnet.optim import LossScale, Optimizer
 
 __all__ = ["Precision", "check_precision", "input_dtype"]
+
+_AS_IS = contextlib.nullcontext()
 
 _NEEDS = {
     "fp32": "a backend",
@@ -75,18 +77,22 @@ class Precision:
         self.optimizer = optimizer
         optimizer.scaling = (optimizer.scaling or LossScale(model.backend)) if self.half else None
 
-    @contextlib.contextmanager
-    def computing(self) -> Iterator[None]:
+    def computing(self) -> contextlib.AbstractContextManager[None]:
         """Compute in this precision within a with-block; the model's parameters are float16 there for fp16."""
+        if self.half:
+            return self._computing_in_half()
+        return _AS_IS if current_precision() == self.name else use_precision(self.name)
+
+    @contextlib.contextmanager
+    def _computing_in_half(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             stack.enter_context(use_precision(self.name))
-            if self.half:
-                stack.enter_context(self.optimizer.standing_in("float16"))
-                trained = set(self.optimizer.parameters)
-                for p in self.model.parameters():
-                    if p not in trained:
-                        stack.callback(setattr, p, "data", p.data)
-                        p.data = _lowered(p.data)
+            stack.enter_context(self.optimizer.standing_in("float16"))
+            trained = set(self.optimizer.parameters)
+            for p in self.model.parameters():
+                if p not in trained:
+                    stack.callback(setattr, p, "data", p.data)
+                    p.data = _lowered(p.data)
             yield
 
     def inputs(self, x: Array) -> Array:
@@ -97,10 +103,19 @@ class Precision:
         """Bring scores to the dtype that the loss is computed in."""
         return apply(ops.cast, scores, "float32") if self.half else scores
 
-    def backward(self, loss: Tensor) -> dict[Tensor, Array]:
-        """Walk back from a loss; its gradients come scaled for fp16, as the optimizer's update wants them."""
-        scaling = self.optimizer.scaling
-        return backward(loss, None if scaling is None else ops.reshape(scaling.value, tuple(loss.shape))[0])
+    def backward(self, loss: Tensor, share: float = 1.0) -> dict[Tensor, Array]:
+        """Walk back from a loss; its gradients come scaled for fp16, as the optimizer's update wants them.
+
+        Args:
+            loss: one number.
+            share: how much it weighs, where the batch's loss is a sum of several.
+        """
+        scaling, dy = self.optimizer.scaling, None
+        if scaling is not None:
+            dy = ops.reshape(scaling.value, tuple(loss.shape))[0] * share
+        elif share != 1.0:
+            dy = namespace(loss.data).full(loss.shape, share, dtype=loss.dtype, device=loss.data.device)
+        return backward(loss, dy)
 
     def plain(self, gradients: dict[Tensor, Array]) -> dict[Tensor, Array]:
         """Return gradients as whoever looks at them expects: of the loss itself, in float32."""

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import data as datasets
-from xpnet import models
+from xpnet import kernels, models
 from xpnet.backend import Backend, get_backend
 from xpnet.data import Dataset, load_image
 from xpnet.errors import CheckpointError, ConfigError, DeviceLostError
@@ -55,6 +55,7 @@ class RunConfig:
         optimizer: a name of optim.OPTIMIZERS, and lr its highest rate; None: what the model's recipe says.
         seed: 0 <= seed < 2**64.
         precision: "fp32", "tf32" or "fp16"; see train.precision.
+        threads: >= 1, in how many a step is computed on a CPU; None: as Trainer chooses.
     """
 
     model: str = "cnn"
@@ -67,11 +68,13 @@ class RunConfig:
     lr: float | None = None
     seed: int = 0
     precision: str = "fp32"
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         models.recipe(self.model)
         check_precision(self.precision)
-        for name, value, least in (("epochs", self.epochs, 0), ("batch_size", self.batch_size, 1)):
+        for name, least in (("epochs", 0), ("batch_size", 1), ("threads", 1)):
+            value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError("train", f"{name} >= {least}", **{name: value})
 
@@ -97,7 +100,7 @@ def resolve_backend(backend: str | None, device: str | None) -> str:
 
 
 def resumed_config(run: str | Path, asked: dict[str, Any]) -> RunConfig:
-    """Read a run's own configuration, with what may change on resuming (epochs, backend, data_dir) as asked.
+    """Read a run's own configuration, with what may change on resuming (epochs, backend, data_dir, threads) as asked.
 
     Raises:
         CheckpointError: there is no run. ConfigError: something else is asked for than the run was begun with.
@@ -110,7 +113,7 @@ def resumed_config(run: str | Path, asked: dict[str, Any]) -> RunConfig:
             str(path), "a run has a readable config.json", "give the folder of a run", error=error
         ) from error
     for name, value in asked.items():
-        if name not in ("epochs", "backend", "data_dir") and value != getattr(own, name):
+        if name not in ("epochs", "backend", "data_dir", "threads") and value != getattr(own, name):
             raise ConfigError(
                 "--resume", f"a run goes on with its own {name}", run=repr(getattr(own, name)), asked=repr(value)
             )
@@ -145,6 +148,7 @@ def train_run(
     """
     backend = get_backend(config.backend)
     check_precision(config.precision, backend)
+    kernels.prepare(backend.xp.empty(0, device=backend.device))  # while the data is loaded
     began_from = read_checkpoint(Path(resume) / "checkpoint.safetensors") if resume else None
     train, test = datasets.load(config.data, config.data_dir, progress=progress)
     config = config.completed(len(train))
@@ -217,7 +221,9 @@ def _trainer(config: RunConfig, backend: Backend, train: Dataset) -> tuple[Train
     )
     rate, steps = optimizer.current_lr, -(-len(train) // (config.batch_size or 1))
     optimizer.lr = warmup(inverse_decay(rate, _HALVED * steps), _WARM)
-    trainer = Trainer(model, optimizer, recipe.loss, seed=config.seed, precision=config.precision)
+    trainer = Trainer(
+        model, optimizer, recipe.loss, seed=config.seed, precision=config.precision, threads=config.threads
+    )
     return trainer, dataclasses.replace(config, lr=rate)
 
 

@@ -70,11 +70,18 @@ class EagerStep:
         Returns: the batch's loss, (), and for each parameter whether it had a gradient, which count takes.
         """
         with self.precision.computing():
-            scores = self.model(Tensor(self.precision.inputs(x)))
-            if scores.ndim == 2 and scores.shape[1] < self.classes and self.classes > 2:
-                raise ShapeError("fit", "the model gives a score a class", scores=scores.shape, K=self.classes)
-            value = self.loss(self.precision.scores(scores), y)
-            gradients = self.precision.backward(value)
+            loss, gradients = self.differentiate(self.precision.inputs(x), y)
         if self.look:
             self.look(self.precision.plain(gradients))
-        return value.data, self.optimizer.update(gradients, lr=lr, since=since)
+        return loss, self.optimizer.update(gradients, lr=lr, since=since)
+
+    def differentiate(self, x: Array, y: Array) -> tuple[Array, dict[Tensor, Array]]:
+        """Return a batch's loss, (), and its gradients; both as the precision has them."""
+        value = self.measure(self.model(Tensor(x)), y)
+        return value.data, self.precision.backward(value)
+
+    def measure(self, scores: Tensor, y: Array) -> Tensor:
+        """Compare scores with labels: the loss, of the batch or of a part of it."""
+        if scores.ndim == 2 and scores.shape[1] < self.classes and self.classes > 2:
+            raise ShapeError("fit", "the model gives a score a class", scores=scores.shape, K=self.classes)
+        return self.loss(self.precision.scores(scores), y)

@@ -21,13 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import nn
-from xpnet.autograd import Tensor, no_grad
-from xpnet.backend import Array, is_out_of_memory
+from xpnet import kernels, nn
+from xpnet.autograd import Tensor
+from xpnet.backend import Array, dismiss, is_out_of_memory
 from xpnet.data import Augment, Dataset, Feed, Normalize, from_arrays
 from xpnet.errors import CheckpointError, ConfigError, DeviceError, DivergedError, ShapeError
 from xpnet.nn import Module
 from xpnet.nn.module import watching
+from xpnet.nn.predict import predicting
 from xpnet.optim import SGD, Optimizer
 from xpnet.train import metrics
 from xpnet.train.callbacks import Callback
@@ -37,6 +38,7 @@ from xpnet.train.faults import advised, largest_batch, watching_the_device
 from xpnet.train.interrupt import Interrupt
 from xpnet.train.precision import check_precision, input_dtype
 from xpnet.train.runner import EagerRunner, Runner
+from xpnet.train.sharded import check_threads, choose_step
 from xpnet.train.step import EagerStep
 
 __all__ = ["Trainer"]
@@ -63,6 +65,11 @@ class Trainer:
             ever; settings of layers and of the optimizer that one of them changes count from the next epoch, a new
             learning rate from the next step.
         precision: "fp32", "tf32" or "fp16", of the training steps; see xpnet.train.precision.
+        threads: on a CPU, in how many threads a step is computed, each with a part of the batch, with the same result
+            to rounding; see xpnet.train.sharded. None: one a core, where the work is enough for that and the model and
+            the loss are known to allow it. 1: never in parts. More: so many, or an error where they do not allow it.
+    Raises:
+        ConfigError: threads is below 1.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class Trainer:
         normalize: Normalize | None = None,
         capture: bool | None = None,
         precision: str = "fp32",
+        threads: int | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer or SGD(model.parameters(), lr=0.05, momentum=0.9)
@@ -85,6 +93,7 @@ class Trainer:
         self.normalize = normalize
         self.capture = capture
         self.precision = precision
+        self.threads = check_threads(threads)
         self.history: list[dict[str, Any]] = []
         self.epoch = self.step = self.epochs = self.steps = 0
         self.interrupted = False
@@ -121,6 +130,7 @@ class Trainer:
             raise ConfigError("fit", "epochs >= 0", epochs=epochs)
         check_precision(self.precision, self.model.backend)
         train, backend = _dataset(train), self.model.backend
+        kernels.prepare(backend.xp.empty(0, device=backend.device))
         if self.normalize is None and train.x.dtype == np.uint8:
             self.normalize = Normalize.of(train)
         with backend.active(), watching_the_device("fit"):
@@ -158,7 +168,9 @@ class Trainer:
         self.epochs, self.steps = epochs, len(feed)
         self.interrupted = self._stopping = False
         classes = len(feed.dataset.classes)
-        step = EagerStep(self.model, self.loss, self.optimizer, classes, precision=self.precision)
+        step = choose_step(
+            self.model, self.loss, self.optimizer, classes, precision=self.precision, threads=self.threads
+        )
         runner = self._runner(step)
         with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that diverges is an error, once
             try:
@@ -173,6 +185,7 @@ class Trainer:
                         self.interrupted = True
                         break
             finally:
+                dismiss()
                 for callback in self.callbacks:
                     callback.on_end(self)
 
@@ -202,7 +215,8 @@ class Trainer:
             for examples, loss in steps:
                 self.step += 1
                 self.meter.add(self.step, examples, loss)
-                self._guarded(lambda: [c.on_step(self) for c in self.callbacks])
+                if self.callbacks:
+                    self._guarded(self._tell_of_step)
                 if interrupt.asked and self.step < self.steps:
                     self._guarded(self.meter.read)
                     self._resumed = self._progress()
@@ -228,6 +242,10 @@ class Trainer:
     def _show(self, gradients: dict[Tensor, Array]) -> None:
         for callback in self._lookers():
             callback.on_gradients(self, gradients)
+
+    def _tell_of_step(self) -> None:
+        for callback in self.callbacks:
+            callback.on_step(self)
 
     def _guarded(self, read: Callable[[], Any]) -> None:
         """Read the loss, and say in which epoch it was that it stopped being finite."""
@@ -303,7 +321,7 @@ class Trainer:
         return each / each.sum(axis=1, keepdims=True)
 
     def _scored(self, x: np.ndarray, batch_size: int) -> Iterator[tuple[slice, Tensor]]:
-        """Go over examples of the host in batches, and give the model's scores of each, without a tape.
+        """Go over examples of the host in batches, and give the model's scores of each, as nn.Module.predict does.
 
         A batch that there is no memory for is halved, and so are those after it.
         """
@@ -311,29 +329,25 @@ class Trainer:
             raise ConfigError("predict", "batch_size >= 1", batch_size=batch_size)
         if not len(x):
             raise ShapeError("predict", "x is (N, ...), N >= 1", x=x.shape)
-        was, start = self.model.training, 0
-        self.model.eval()
-        try:
-            with no_grad():
-                while start < len(x):
-                    part = slice(start, min(start + batch_size, len(x)))
-                    try:
-                        with advised("predict", batch_size):
-                            scores = self._scores(x[part])
-                    except DeviceError:
-                        if batch_size == 1:
-                            raise
-                        batch_size //= 2
-                        continue
-                    yield part, scores
-                    start = part.stop
-        finally:
-            self.model.train(was)
+        start = 0
+        with predicting(self.model) as score:
+            while start < len(x):
+                part = slice(start, min(start + batch_size, len(x)))
+                try:
+                    with advised("predict", batch_size):
+                        scores = score(self._scaled(x[part]))
+                except DeviceError:
+                    if batch_size == 1:
+                        raise
+                    batch_size //= 2
+                    continue
+                yield part, Tensor(scores)
+                start = part.stop
 
-    def _scores(self, x: np.ndarray) -> Tensor:
+    def _scaled(self, x: np.ndarray) -> Array:
         backend = self.model.backend
         scale = self.normalize or (lambda a: backend.xp.astype(a, backend.xp.float32))
-        return self.model(Tensor(scale(backend.from_numpy(x))))
+        return scale(backend.from_numpy(x))
 
     def _progress(self) -> dict[str, Any]:
         meter = self.meter if self.step else metrics.LossMeter(self.model.backend)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.autograd import Tensor, no_grad
+from xpnet.autograd import Tensor
 from xpnet.backend import backend_of
 from xpnet.data import Dataset, from_arrays
 from xpnet.errors import ConfigError, ShapeError
@@ -117,27 +117,15 @@ def _answers(predict: Any, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ask(predict: Any, places: np.ndarray) -> Any:
-    if isinstance(getattr(predict, "model", None), Module):  # a Trainer, whose batches would each be a transfer
+    scoring = isinstance(predict, Module) and type(predict).predict is Module.predict
+    if scoring or isinstance(getattr(predict, "model", None), Module):  # batches would each be a transfer
         return predict.predict(places, batch_size=len(places))
     if hasattr(predict, "predict"):
         return predict.predict(places)
-    if isinstance(predict, Module):
-        return _run(predict, places)
     if not callable(predict):
         rule = "predict is a Trainer, a Module or a function"
         raise ConfigError("decision_boundary", rule, predict=type(predict).__name__)
     return predict(places)
-
-
-def _run(model: Module, places: np.ndarray) -> Tensor:
-    """What a model gives in inference; it is left in the mode it was in."""
-    was, dtype = model.training, next((s.dtype_ for s in model.states().values()), "float32")
-    model.eval()
-    try:
-        with no_grad():
-            return model(Tensor(model.backend.from_numpy(places.astype(dtype))))
-    finally:
-        model.train(was)
 
 
 def _on_host(found: Any) -> np.ndarray:

@@ -1,0 +1,70 @@
+"""What a step costs beside its arithmetic, in calls of Python functions: exact on any machine, however busy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import xpnet
+from xpnet import nn
+from xpnet.data import from_arrays
+from xpnet.optim import SGD
+from xpnet.train import Trainer
+from xpnet.train.step import EagerStep
+
+ROOT = Path(xpnet.__file__).parent
+
+
+def calls(work: Callable[[], Any]) -> int:
+    """How many Python functions of xpnet a piece of work calls, those of kernels apart."""
+    found: list[str] = []
+
+    def note(frame: Any, event: str, argument: Any) -> None:
+        if event == "call":
+            found.append(frame.f_code.co_filename)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    own = [Path(name) for name in found if Path(name).is_relative_to(ROOT)]
+    return sum(path.parent.parent != ROOT / "kernels" for path in own)
+
+
+def chain(layers: int) -> tuple[EagerStep, np.ndarray, np.ndarray]:
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(layers))).train()
+    step = EagerStep(model, nn.softmax_cross_entropy, SGD(model.parameters(), lr=0.1, momentum=0.9), 4)
+    return step, np.ones((1, 4), np.float32), np.zeros(1, np.int64)
+
+
+def calls_of_a_step(layers: int) -> int:
+    step, x, y = chain(layers)
+    for _ in range(2):
+        step(x, y)  # arrays are made, plans are laid
+    return calls(lambda: step(x, y))
+
+
+def test_one_more_layer_costs_at_most_nine_calls() -> None:
+    # module, forward, apply, op, its check, the kernel sought and found, node; and one to spare
+    assert calls_of_a_step(5) - calls_of_a_step(4) <= 9
+
+
+def test_a_step_of_one_layer_costs_at_most_fifty_five_calls() -> None:
+    assert calls_of_a_step(1) <= 55
+
+
+def test_the_trainer_adds_at_most_ten_calls_to_a_step() -> None:
+    trainer = Trainer(nn.Sequential(nn.Linear(4, 2)))
+
+    def fit(n: int) -> int:
+        data = from_arrays(np.ones((n, 4), np.float32), np.arange(n) % 2)
+        trainer.fit(data, epochs=trainer.epoch + 1, batch_size=1)
+        return calls(lambda: trainer.fit(data, epochs=trainer.epoch + 1, batch_size=1))
+
+    assert (fit(120) - fit(40)) / 80 - calls_of_a_step(1) <= 10

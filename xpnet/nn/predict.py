@@ -1,0 +1,207 @@
+"""How a model predicts: without a tape, as in inference, norms folded away, and big batches shared out among threads.
+
+    scores = model.predict(images)                  # what most want
+    with predicting(model) as score:                # or batch by batch, on the model's backend
+        for x in batches:
+            y = score(x)
+
+What a model's layers are called with is worked out at its first prediction and kept with it. Layers that are used as
+they are read their parameters at each call, so only what was folded can be out of date. It is kept while the model is
+in inference, and folded anew when an array of it was replaced, or an optimizer has made an update since.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from xpnet.autograd import Tensor, no_grad
+from xpnet.backend import Array, Backend, blas_is_ours, cores, current_backend, together
+from xpnet.errors import ConfigError, DTypeError, XpnetError
+from xpnet.nn.activation import Activation
+from xpnet.nn.collapse import Folding
+from xpnet.nn.container import Residual, Sequential
+from xpnet.nn.module import Module, changes, watching
+from xpnet.nn.normalization import BatchNorm
+from xpnet.nn.state import State
+from xpnet.ops import checks
+from xpnet.optim import Optimizer
+
+__all__ = ["Plan", "predict", "predicting"]
+
+_SHARE = 1 << 23  # multiply-adds that are worth a thread: some 0.2 ms
+
+Step = tuple[Module, Callable[..., Tensor], dict[str, Any]]  # a layer, its forward, and what it is called with
+
+
+def predict(model: Module, x: Any, batch_size: int = 256) -> Any:
+    """Give a model's scores of examples; Module.predict says how."""
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ConfigError("predict", "batch_size >= 1", batch_size=batch_size)
+    x = x.data if isinstance(x, Tensor) else x
+    xp, on_host = checks.shared("predict", x), isinstance(x, np.ndarray)
+    if x.dtype == xp.uint8:
+        do = "bring it to the scale that the model was trained on, or use Trainer.predict, which does"
+        raise DTypeError("predict", "x is real floating, not bytes", do, dtype=x.dtype)
+    n = x.shape[0] if x.ndim else 0
+    with predicting(model) as score:
+        backend, parts = score.backend, []
+        for start in range(0, max(1, n), batch_size):
+            part = x if n <= batch_size else x[start : min(start + batch_size, n), ...]
+            parts.append(score(score.received(part, backend) if on_host else part))
+        y = parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
+        return backend.to_numpy(y) if on_host else y
+
+
+@contextlib.contextmanager
+def predicting(model: Module) -> Iterator[Plan]:
+    """Let a model predict within a with-block: in inference and without a tape; each layer's mode is put back after it.
+
+    Returns:
+        score(x) -> y, from a batch (N, ...) on the model's backend to the scores there.
+    """
+    plan: Plan | None = vars(model).get("_prediction")
+    if plan is None or not plan.holds():
+        plan = Plan(model)
+        object.__setattr__(model, "_prediction", plan)
+    training = [module for module in plan.modules() if module.training]
+    for module in training:
+        object.__setattr__(module, "training", False)
+    try:
+        with no_grad():
+            yield plan
+    finally:
+        for module in training:
+            object.__setattr__(module, "training", True)
+        if training and plan.folded:  # its values change under way
+            object.__setattr__(model, "_prediction", None)
+
+
+class Plan:
+    """What a model calls to predict, and whether that still holds."""
+
+    def __init__(self, model: Module) -> None:
+        self.model, self.updates = model, Optimizer.updates
+        every = [module for _, module in model.modules()]
+        self.known = [module for module in every if _is_xpnets(module)]
+        self.own = [module for module in every if not _is_xpnets(module)]  # they may hold others next time
+        self.alone = all(map(_each_alone, every))
+        states = model.states().values()
+        self.state = next(iter(states), None)
+        for state in states:
+            _ = state.data  # made before threads ask for it
+        folding = Folding(model)
+        self.steps = _steps(model, folding)
+        self.folded: list[tuple[State, Array]] = [(state, state.data) for state in folding.states]
+        self.work: dict[tuple[int, ...], int] = {}  # multiply-adds of an example of a shape
+        self.changes = changes()  # folding made layers too
+
+    def __deepcopy__(self, memo: Any) -> None:
+        """A copy of the model makes a plan of its own."""
+
+    def holds(self) -> bool:
+        """Whether nothing has changed since that this was made from."""
+        if self.changes != changes():
+            return False
+        if not self.folded:
+            return True
+        return self.updates == Optimizer.updates and all(state.data is data for state, data in self.folded)
+
+    def modules(self) -> list[Module]:
+        """All modules of the model."""
+        if not self.own:
+            return self.known
+        return [*self.known, *(within for module in self.own for _, within in module.modules())]
+
+    @property
+    def backend(self) -> Backend:
+        """The model's, found without a walk over it."""
+        return current_backend() if self.state is None else self.state.backend
+
+    def received(self, x: np.ndarray, backend: Backend) -> Array:
+        """Bring floating numbers of the host to the model, in its dtype."""
+        if self.state is not None and x.dtype.kind == "f":
+            x = x.astype(self.state.dtype_, copy=False)
+        return x if backend.xp is np else backend.from_numpy(x)
+
+    def __call__(self, x: Array) -> Array:
+        """Compute the scores of a batch, its examples shared out among threads where that pays."""
+        threads = self.threads(x)
+        if threads < 2:
+            return self.run(x)
+        n = x.shape[0]
+        cuts = [i * n // threads for i in range(threads + 1)]
+        parts = [x[start:stop, ...] for start, stop in itertools.pairwise(cuts)]
+        return self.backend.xp.concat(together([partial(self.run, part) for part in parts]), axis=0)
+
+    def threads(self, x: Array) -> int:
+        """How many threads a batch is worth."""
+        n, most = x.shape[0] if x.shape else 0, cores()
+        if n < 2 or most < 2 or not self.alone or watching() or not self.backend.splits or not blas_is_ours():
+            return 1
+        shape = tuple(x.shape[1:])
+        if shape not in self.work:
+            try:
+                self.work[shape] = self.model.cost(shape).macs
+            except (XpnetError, NotImplementedError):  # not known, or for the call to say
+                self.work[shape] = 0
+        return min(most, n, n * self.work[shape] // _SHARE)
+
+    def run(self, x: Array) -> Array:
+        """Compute the scores of a batch in this thread."""
+        y = self.model(Tensor(x)) if watching() else _run(self.steps, Tensor(x))
+        return y.data
+
+
+def _steps(module: Module, folding: Folding) -> list[Step]:
+    """What a module calls, in turn, with activations fused and norms folded; those of Sequentials within it are its."""
+    steps: list[Step] = []
+    for layer in folding.layers(module) if type(module) is Sequential else [module]:
+        fused = layer.fused if isinstance(layer, Activation) else None
+        if fused and steps and getattr(steps[-1][0], "fuses", False) and not steps[-1][2]:
+            steps[-1] = (*steps[-1][:2], {"activation": fused})
+        elif type(layer) is Residual:
+            body = _steps(layer.body, folding)
+            shortcut = [] if layer.shortcut is None else _steps(layer.shortcut, folding)
+            steps.append((layer, partial(_added, layer, body, shortcut), {}))
+        else:
+            steps.append((layer, layer.forward, {}))
+    return steps
+
+
+def _run(steps: list[Step], x: Tensor) -> Tensor:
+    """Call each step; an error says which layer it came from."""
+    at = ""
+    try:
+        for layer, forward, options in steps:
+            at = layer.path
+            x = forward(x, **options)
+    except XpnetError as error:
+        error.path = error.path or at
+        raise
+    return x
+
+
+def _added(layer: Residual, body: list[Step], shortcut: list[Step], x: Tensor) -> Tensor:
+    ahead, direct = _run(body, x), _run(shortcut, x)
+    if ahead.shape != direct.shape:
+        return layer.forward(x)  # which says so
+    return ahead + direct
+
+
+def _is_xpnets(module: Module) -> bool:
+    """Whether a module computes as xpnet wrote it."""
+    return type(module).forward.__module__.startswith("xpnet.")
+
+
+def _each_alone(module: Module) -> bool:
+    """Whether what a module gives for one example in inference depends on that example alone, as far as is known."""
+    if type(module) is BatchNorm:  # by its running averages
+        return True
+    across = module.across_batch
+    return not across if across is not None else _is_xpnets(module)
