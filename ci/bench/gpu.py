@@ -14,9 +14,10 @@ from typing import Any
 import floors
 import typer
 from gpu_report import ceilings_line, learned, markdown, result, title, verdicts
+from gpu_workloads import GPU_PEERS, GPU_TIMINGS, GPU_WORKLOADS, GPU_XPNET, Timing
 from report import write_facts
 from turns import REPLY_SECONDS, Worker, WorkerError, take_turns, worker_environment
-from workloads import GPU_PEERS, GPU_TIMINGS, GPU_WORKLOADS, GPU_XPNET, LEARNING_RATE, MOMENTUM, Timing
+from workloads import LEARNING_RATE, MOMENTUM
 
 from xpnet.backend import get_backend
 from xpnet.errors import ConfigError, DeviceError, nearest

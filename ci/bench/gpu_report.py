@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
+from gpu_workloads import GPU_TARGETS, MNIST_GOAL, Timing
 from report import compare
-from workloads import GPU_TARGETS, MNIST_GOAL, Timing
 
 _TITLES = {
     "torch": "PyTorch eager",

@@ -1,7 +1,4 @@
-"""What comes out of the benchmarks: tables for a reader, and the JSON object behind them.
-
-Of speed: a row for each workload, batch and peer. Of learning: a row for each network, with its runs' test errors.
-"""
+"""What the benchmarks share of their results: comparisons of times, the machine, files, what was learned of MNIST."""
 
 from __future__ import annotations
 
@@ -9,35 +6,10 @@ import json
 import os
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, median, quantiles
 from typing import Any
-
-from workloads import MEMORY_TARGETS, RATIO_TARGETS
-
-_TURNS = ("peer_layout", "xpnet_bursts_ms", "peer_bursts_ms")  # what results leaves out
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison; times are milliseconds a training step, peaks are MB of 2**20 bytes, None when not asked for.
-
-    The burst lists hold the time of each turn, so that ratio and spread can be worked out again.
-    """
-
-    name: str
-    batch: int
-    xpnet_ms: float
-    peer: str
-    peer_layout: str
-    peer_ms: float
-    ratio: float
-    spread: float
-    xpnet_peak_mb: float | None
-    peer_peak_mb: float | None
-    xpnet_bursts_ms: list[float]
-    peer_bursts_ms: list[float]
 
 
 def compare(xpnet_bursts: list[float], peer_bursts: list[float]) -> dict[str, float]:
@@ -57,51 +29,27 @@ def compare(xpnet_bursts: list[float], peer_bursts: list[float]) -> dict[str, fl
     }
 
 
-def verdict(row: Row) -> str:
-    """Say what the row's targets are and whether each is met; empty where none is set."""
-    key, said = (row.name, row.batch, row.peer), []
-    if key in RATIO_TARGETS:
-        least = RATIO_TARGETS[key]
-        said.append(f"{least:g}x {'met' if row.ratio >= least else 'MISSED'}")
-    if key in MEMORY_TARGETS and row.xpnet_peak_mb is not None and row.peer_peak_mb is not None:
-        said.append(f"memory {'met' if row.xpnet_peak_mb <= row.peer_peak_mb else 'MISSED'}")
-    return ", ".join(said)
+def about(load: float) -> dict[str, Any]:
+    """What results begin with: the machine, the versions, the cores and how many threads libraries were held to.
 
-
-def print_table(rows: list[Row], memory: bool) -> None:
-    """Print the rows to standard output, at least 160 columns wide so that no number is cut."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold")
-    headings = ["workload", "batch", "peer", "xpnet ms", "peer ms", "ratio", "spread"]
-    headings += ["xpnet MB", "peer MB"] if memory else []
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("workload", "peer") else "right", no_wrap=True)
-    table.add_column("target", no_wrap=True)
-    for row in rows:
-        peer = f"{row.peer}, {row.peer_layout}" if row.peer_layout else row.peer
-        cells = [row.name, str(row.batch), peer, f"{row.xpnet_ms:.3f}", f"{row.peer_ms:.3f}"]
-        cells += [f"{row.ratio:.2f}", f"{row.spread:.0%}"]
-        if memory:
-            cells += ["" if mb is None else f"{mb:.0f}" for mb in (row.xpnet_peak_mb, row.peer_peak_mb)]
-        table.add_row(*cells, verdict(row))
-    console = Console()
-    console.width = max(console.width, 160)
-    console.print(table)
-
-
-def write_json(path: Path, rows: list[Row], versions: dict[str, str], load: float) -> None:
-    """Write one JSON object, all of it or nothing: results, a row a comparison, and turns, the times behind each."""
-    facts: dict[str, Any] = {
+    Args:
+        load: how busy the machine was before.
+    """
+    return {
         "machine": {"cpu": cpu_name(), "system": f"{platform.system()} {platform.machine()}", "load_before": load},
-        "versions": {"python": platform.python_version(), **versions},
+        "versions": {"python": platform.python_version(), "numpy": version("numpy")},
         "precision": "float32",
         "cores": cores(),
-        "results": [{key: value for key, value in asdict(row).items() if key not in _TURNS} for row in rows],
-        "turns": [{key: asdict(row)[key] for key in ("name", "batch", "peer", *_TURNS)} for row in rows],
+        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
     }
-    write_facts(path, facts)
+
+
+def about_line(facts: dict[str, Any]) -> str:
+    """Say on what machine and with what versions results were made."""
+    machine = facts["machine"]
+    where = f"{machine['cpu']}, {facts['cores']} cores, {machine['system']}, {facts['precision']}"
+    held = "" if facts["threads"] == "default" else f"; OMP_NUM_THREADS {facts['threads']}"
+    return f"{where}{held}; {versions_line(facts['versions'])}."
 
 
 def write_facts(path: Path, facts: dict[str, Any]) -> None:
@@ -109,28 +57,6 @@ def write_facts(path: Path, facts: dict[str, Any]) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(facts, indent=1) + "\n")
     os.replace(part, path)
-
-
-_TITLES = {"torch": "PyTorch eager", "jax": "JAX jit", "sklearn": "scikit-learn"}
-
-
-def markdown(facts: dict[str, Any]) -> str:
-    """Make the README's table of a results file: a row a workload and batch, a column a peer."""
-    rows: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
-    for result in facts["results"]:
-        rows.setdefault((result["name"], result["batch"]), {})[result["peer"]] = result
-    heads = ["training step", "xpnet", *_TITLES.values(), "peak memory, xpnet / PyTorch"]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for (name, batch), peers in rows.items():
-        cells = [f"{name}, batch {batch}", f"{next(iter(peers.values()))['xpnet_ms']:.2f} ms"]
-        cells += [f"{r['peer_ms']:.2f} ms, {r['ratio']:.2f}x" if (r := peers.get(peer)) else "" for peer in _TITLES]
-        peaks = peers.get("torch", {})
-        both = peaks.get("xpnet_peak_mb"), peaks.get("peer_peak_mb")
-        cells.append("" if None in both else f"{both[0]:.0f} / {both[1]:.0f} MB")
-        lines.append("| " + " | ".join(cells) + " |")
-    machine, versions = facts["machine"], _versions(facts["versions"])
-    lines += ["", f"{machine['cpu']}, {facts['cores']} cores, {machine['system']}, {facts['precision']}; {versions}."]
-    return "\n".join(lines)
 
 
 def learned_markdown(facts: dict[str, Any]) -> str:
@@ -149,7 +75,7 @@ def learned_markdown(facts: dict[str, Any]) -> str:
         cells += [", ".join(f"{run['test_error']:.2f}" for run in runs) + " %", f"{mean_error(runs):.2f} %"]
         cells += [f"{network['published']} %, {network['published_row']}", network["ours"]]
         lines.append("| " + " | ".join(cells) + " |")
-    machines = sorted({f"{run['machine']}; " + _versions(run["versions"]) for run in facts["runs"]})
+    machines = sorted({f"{run['machine']}; " + versions_line(run["versions"]) for run in facts["runs"]})
     lines += ["", ". ".join([*machines, f"Published: {facts['source']}"]) + "."]
     return "\n".join(lines)
 
@@ -174,7 +100,8 @@ def mean_error(runs: list[dict[str, Any]]) -> float:
     return fmean(100 * run["wrong"] / run["test_images"] for run in runs)
 
 
-def _versions(versions: dict[str, str]) -> str:
+def versions_line(versions: dict[str, str]) -> str:
+    """Name each library with its version."""
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 

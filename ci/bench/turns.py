@@ -3,7 +3,7 @@
 One JSON object a line each way. Requests, and what answers them:
 
     {"do": "open", "layers": ..., "sample": ..., "classes": ..., "batch": ..., "layout": ..., "device": ..., "lr": ...,
-     "momentum": ...}                    -> {"version", "parameters", "loss"}
+     "momentum": ...}                    -> {"version", "parameters", "how", "loss"}
     {"do": "warm", "seconds": S}         -> {"ms", "loss"}      milliseconds a step, towards the end of S seconds
     {"do": "burst", "steps": n}          -> {"ms", "loss"}      milliseconds a step, over n steps
     {"do": "memory"}                     -> {"peak_mb"}
@@ -28,6 +28,8 @@ from typing import Any, Protocol
 REPLY_SECONDS = 300.0  # a first step may compile
 BURST_SECONDS = 0.075
 LEAST_BURSTS = 20
+ROUNDS_SECONDS = 45.0  # where steps are so slow that LEAST_BURSTS rounds take longer, there are fewer
+FEWEST_BURSTS = 8
 
 
 class WorkerError(Exception):
@@ -99,20 +101,26 @@ class Worker:
                 stream.close()
 
 
-def take_turns(workers: Mapping[str, Asked], seconds: float) -> dict[str, list[float]]:
+def take_turns(
+    workers: Mapping[str, Asked], seconds: float, fewest: int = FEWEST_BURSTS, within: float = ROUNDS_SECONDS
+) -> dict[str, list[float]]:
     """Warm every worker up, then let each run a burst in turn (A B C, A B C, ...).
 
     Args:
         workers: opened workers by name.
         seconds: what the bursts of one worker add up to, > 0.
+        fewest: the least rounds, however slow the steps.
+        within: seconds that LEAST_BURSTS rounds may take, before there are fewer.
     Returns:
-        For each worker milliseconds a step, one for each round: at least LEAST_BURSTS.
+        For each worker milliseconds a step, one for each round: at least LEAST_BURSTS, where those fit in the time.
     Raises:
         WorkerError: a worker fails, or its loss is not finite.
     """
     rounds = max(LEAST_BURSTS, round(seconds / BURST_SECONDS))
     length = seconds / rounds
     latest = {name: _turn(name, w, do="warm", seconds=min(0.5, seconds)) for name, w in workers.items()}
+    once = sum(ms / 1e3 + max(ms / 1e3, length) for ms in latest.values())  # an untimed step, then the burst
+    rounds = min(rounds, max(fewest, int(within / once)))
     times: dict[str, list[float]] = {name: [] for name in workers}
     for _ in range(rounds):
         for name, worker in workers.items():
@@ -129,8 +137,12 @@ def _turn(name: str, worker: Asked, **request: Any) -> float:
     return max(reply["ms"], 1e-6)
 
 
-def worker_environment(root: Path, device: str) -> dict[str, str]:
-    """This process's environment, with the repository importable and, for the CPU, no GPU in sight."""
+def worker_environment(root: Path, device: str, threads: int | None = None) -> dict[str, str]:
+    """This process's environment, with the repository importable and, for the CPU, no GPU in sight.
+
+    threads: how many a library may compute with; None: as many as it chooses.
+    """
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
     hidden = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"} if device == "cpu" else {}
-    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore", **hidden}
+    bound = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS") if threads}
+    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore", **hidden, **bound}

@@ -56,7 +56,7 @@ def command(bench: Any, *options: str) -> Any:
     ("name", "parameters", "macs"), [("alexnet", 60_965_224, 724_406_816), ("resnet18", 11_689_512, 1_814_073_344)]
 )
 def test_the_large_models_are_those_of_the_package(bench: Any, name: str, parameters: int, macs: int) -> None:
-    workload = bench("workloads").GPU_WORKLOADS[name]
+    workload = bench("gpu_workloads").GPU_WORKLOADS[name]
     model = bench("xpnet_steps").network(workload.layers)
     same = models.build(name)
     assert (model.parameter_count, model.cost(workload.sample).macs) == (parameters, macs)
@@ -67,7 +67,7 @@ def test_the_large_models_are_those_of_the_package(bench: Any, name: str, parame
 @pytest.mark.parametrize(("name", "side", "batch"), [("alexnet", 227, 1), ("resnet18", 37, 3)])
 def test_both_workers_build_the_same_network(bench: Any, name: str, side: int, batch: int) -> None:
     torch = pytest.importorskip("torch")
-    made = bench("workloads").alexnet(12, 5) if name == "alexnet" else bench("workloads").resnet18(4, 5)
+    made = bench("workloads").alexnet(12, 5) if name == "alexnet" else bench("gpu_workloads").resnet18(4, 5)
     theirs = torch.nn.Sequential(*[bench("torch_steps")._module(*layer) for layer in made]).eval()
     ours = bench("xpnet_steps").network(made).initialize(3).eval()
     for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
@@ -84,7 +84,7 @@ def test_both_workers_build_the_same_network(bench: Any, name: str, side: int, b
 
 
 def test_the_timings_are_those_of_the_targets(bench: Any) -> None:
-    found = bench("workloads")
+    found = bench("gpu_workloads")
     assert [t.label for t in found.GPU_TIMINGS] == [
         *["mlp-64-fp32", "mlp-512-fp32", "lenet5-128-fp32", "lenet5-1024-fp32", "cnn-128-fp32"],
         *["alexnet-128-tf32", "alexnet-128-fp16", "resnet18-64-tf32", "resnet18-64-fp16", "alexnet-128-tf32-im2col"],
@@ -156,7 +156,7 @@ def test_the_numbers_of_a_layer_are_each_array_once(bench: Any) -> None:
 
 
 def row(bench: Any, name: str = "alexnet", cudnn: bool = True, **ms: float) -> dict[str, Any]:
-    timing = bench("workloads").Timing(name, 128, "tf32", cudnn)
+    timing = bench("gpu_workloads").Timing(name, 128, "tf32", cudnn)
     bursts = {"xpnet": [10.0] * 20, **{peer.replace("_", "-"): [value] * 20 for peer, value in ms.items()}}
     return bench("gpu_report").result(timing, bursts, dict.fromkeys(bursts, 512.0))
 

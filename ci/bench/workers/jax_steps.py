@@ -1,4 +1,7 @@
-"""JAX's training step: the whole of it under one jit, parameters and momenta donated, float32, images channels last."""
+"""JAX's training step: the whole of it under one jit, parameters and momenta donated, float32, images channels last.
+
+A request may say task: "inference", which is the forward pass under one jit.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +21,27 @@ def build(request: dict[str, Any]) -> Job:
     x, y = jnp.asarray(images), jnp.asarray(labels.astype(np.int32))
     layers, lr, momentum = request["layers"], request["lr"], request["momentum"]
     parameters = _initial(layers)
-    velocity = jax.tree.map(jnp.zeros_like, parameters)
     count = sum(a.size for a in jax.tree.leaves(parameters))
+    if request.get("task") == "inference":
+        scores = jax.jit(lambda parameters, x: _forward(layers, parameters, x))
+        return Job(jax.__version__, count, lambda: scores(parameters, x).block_until_ready(), lambda y: float(y.mean()))
+    velocity = jax.tree.map(jnp.zeros_like, parameters)
+    key = jax.random.key(0) if any(kind == "dropout" for kind, *_ in layers) else None
 
-    def loss_of(parameters: list, x: jax.Array, y: jax.Array) -> jax.Array:
-        log_p = jax.nn.log_softmax(_forward(layers, parameters, x))
+    def loss_of(parameters: list, key: jax.Array | None, x: jax.Array, y: jax.Array) -> jax.Array:
+        log_p = jax.nn.log_softmax(_forward(layers, parameters, x, key))
         return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], axis=1))
 
-    @partial(jax.jit, donate_argnums=(0, 1))
-    def update(parameters: list, velocity: list, x: jax.Array, y: jax.Array) -> tuple[list, list, jax.Array]:
-        loss, gradient = jax.value_and_grad(loss_of)(parameters, x, y)
+    @partial(jax.jit, donate_argnums=(0, 1, 2))
+    def update(parameters: list, velocity: list, key: jax.Array | None, x: jax.Array, y: jax.Array) -> tuple:
+        key, now = (None, None) if key is None else jax.random.split(key)
+        loss, gradient = jax.value_and_grad(loss_of)(parameters, now, x, y)
         velocity = jax.tree.map(lambda v, g: momentum * v + g, velocity, gradient)
-        return jax.tree.map(lambda p, v: p - lr * v, parameters, velocity), velocity, loss
+        return jax.tree.map(lambda p, v: p - lr * v, parameters, velocity), velocity, key, loss
 
     def step() -> jax.Array:
-        nonlocal parameters, velocity
-        parameters, velocity, loss = update(parameters, velocity, x, y)
+        nonlocal parameters, velocity, key
+        parameters, velocity, key, loss = update(parameters, velocity, key, x, y)
         return loss
 
     def wait(loss: jax.Array) -> float:
@@ -50,7 +58,8 @@ def _initial(layers: list) -> list:
         if kind == "linear":
             shape, fan_in = (sizes[0], sizes[1]), sizes[0]
         elif kind == "conv":
-            channels, filters, kernel, _ = sizes
+            channels, filters, kernel, *_ = sizes
+            channels //= _conv_options(*sizes)[2]
             shape, fan_in = (kernel, kernel, channels, filters), kernel * kernel * channels
         else:
             continue
@@ -59,7 +68,14 @@ def _initial(layers: list) -> list:
     return parameters
 
 
-def _forward(layers: list, parameters: list, x: jax.Array) -> jax.Array:
+def _conv_options(*sizes: int) -> tuple[int, int, int]:
+    """Padding, stride and groups of a convolution."""
+    padding, stride, groups = (*sizes[3:6], *(1, 1)[len(sizes) - 4 :])
+    return padding, stride, groups
+
+
+def _forward(layers: list, parameters: list, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    """Compute the scores; without a key nothing is dropped."""
     pairs = iter(parameters)
     for kind, *sizes in layers:
         if kind == "linear":
@@ -67,13 +83,24 @@ def _forward(layers: list, parameters: list, x: jax.Array) -> jax.Array:
             x = x @ w + b
         elif kind == "conv":
             w, b = next(pairs)
-            pad = [(sizes[3], sizes[3])] * 2
-            x = lax.conv_general_dilated(x, w, (1, 1), pad, dimension_numbers=("NHWC", "HWIO", "NHWC")) + b
+            padding, stride, groups = _conv_options(*sizes)
+            form = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "feature_group_count": groups}
+            x = lax.conv_general_dilated(x, w, (stride, stride), [(padding, padding)] * 2, **form) + b
         elif kind == "relu":
             x = jax.nn.relu(x)
         elif kind == "pool":
-            window = (1, sizes[0], sizes[0], 1)
-            x = lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
+            size, stride, padding = (*sizes, *(sizes[0], 0)[len(sizes) - 1 :])
+            around = [(0, 0), (padding, padding), (padding, padding), (0, 0)]
+            x = lax.reduce_window(x, -jnp.inf, lax.max, (1, size, size, 1), (1, stride, stride, 1), around)
+        elif kind == "lrn":
+            size, alpha, beta, k = sizes
+            near = lax.reduce_window(x * x, 0.0, lax.add, (1, 1, 1, size), (1, 1, 1, 1), "SAME")
+            x = x * (k + alpha * near) ** -beta
+        elif kind == "dropout":
+            if key is not None:
+                key, now = jax.random.split(key)
+                kept = jax.random.bernoulli(now, 1 - sizes[0], x.shape)
+                x = jnp.where(kept, x / (1 - sizes[0]), 0.0)
         elif kind == "flatten":
             x = x.reshape(x.shape[0], -1)
         else:

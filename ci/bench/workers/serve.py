@@ -19,9 +19,11 @@ class Job(NamedTuple):
     Args:
         version: of the library.
         parameters: how many numbers the model learns.
-        step: run forward, loss, backward and update once; may return before the device is done.
-        loss: wait until the device is done, and read the loss that step returned.
+        step: run forward, loss, backward and update once, or for inference forward alone; may return before the
+            device is done.
+        loss: wait until the device is done, and read the loss that step returned; of inference the mean score.
         peak: the most memory that was in use, in MB; this process's by default, and the device's where that is a GPU.
+        how: what the library chose to run a step by, where it says so.
     """
 
     version: str
@@ -29,6 +31,7 @@ class Job(NamedTuple):
     step: Callable[[], Any]
     loss: Callable[[Any], float]
     peak: Callable[[], float] | None = None
+    how: str = ""
 
 
 def batch_of(request: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +64,8 @@ def serve(build: Callable[[dict[str, Any]], Job]) -> None:
         nonlocal job
         if request["do"] == "open":
             job = build(request)
-            return {"version": job.version, "parameters": job.parameters, "loss": job.loss(job.step())}
+            about = {"version": job.version, "parameters": job.parameters, "how": job.how}
+            return {**about, "loss": job.loss(job.step())}
         assert job is not None, "open comes first"
         said = _answer(job, request)
         wait_until_idle()
@@ -101,7 +105,7 @@ def _answer(job: Job, request: dict[str, Any]) -> dict[str, float]:
     if request["do"] == "burst":
         return _burst(job, request["steps"])
     end = perf_counter() + request["seconds"]  # "warm"
-    reply = _burst(job, 3)
+    reply = _burst(job, 1)
     while (left := end - perf_counter()) > 0:
         reply = _burst(job, max(1, round(0.2 * left * 1e3 / reply["ms"])))
     return reply

@@ -1,5 +1,7 @@
 """PyTorch's training step: eager, captured as one CUDA graph, or compiled; images channels first or channels last.
 
+A request may say task: "inference", which is model.eval() under inference_mode.
+
 Where a precision is asked for it is set outright, for PyTorch's defaults differ from layer to layer: fp32 allows TF32
 nowhere, tf32 allows it in products and in convolutions, fp16 is torch.autocast with a GradScaler.
 """
@@ -34,14 +36,22 @@ def build(request: dict[str, Any]) -> Job:
         form = torch.channels_last if request["layout"] == "channels last" else torch.contiguous_format
         x = x.permute(0, 3, 1, 2).contiguous(memory_format=form)  # (N, C, H, W), however it lies in memory
         model = model.to(memory_format=form)
-    step = _step(model, x, y, request["lr"], request["momentum"], mode, precision)
+    if request.get("task") == "inference":
+        step = _forward(model, x)
+    else:
+        step = _step(model, x, y, request["lr"], request["momentum"], mode, precision)
     if device.type == "cuda":
         step()  # cuDNN's trials hold memory that no later step does
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
     count = sum(p.numel() for p in model.parameters())
-    # item() waits for the loss's device.
-    return Job(torch.__version__, count, step, lambda loss: loss.item(), _peak if device.type == "cuda" else None)
+    # item() waits for the device; a loss is its own mean
+    return Job(torch.__version__, count, step, lambda y: y.mean().item(), _peak if device.type == "cuda" else None)
+
+
+def _forward(model: torch.nn.Module, x: torch.Tensor) -> Callable[[], torch.Tensor]:
+    model.eval()
+    return torch.inference_mode()(lambda: model(x))
 
 
 def _step(
