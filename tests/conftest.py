@@ -11,6 +11,7 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from functools import cache
@@ -117,6 +118,14 @@ def flags(name: str) -> contextlib.AbstractContextManager[Any]:
     import array_api_strict
 
     return array_api_strict.ArrayAPIStrictFlags(**row.flags)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interrupts_are_heard() -> Iterator[None]:
+    """Hear Ctrl-C, which some tests send: a shell starts what it runs in the background deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True, scope="session")
