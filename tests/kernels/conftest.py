@@ -13,6 +13,7 @@ from emulator.cudnn_frontend import CuDNN, DriverWithCuDNN
 
 from tests import harness
 from tests.conftest import door
+from xpnet import kernels
 from xpnet.backend import Backend, backend_of, get_backend
 from xpnet.errors import DeviceError
 from xpnet.kernels.cuda import driver
@@ -60,3 +61,14 @@ def log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, str]]]
     """The lines that xpnet logs, as (level, text)."""
     caplog.set_level(logging.INFO, "xpnet")
     return lambda: [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "xpnet"]
+
+
+@pytest.fixture(params=["numba", "numpy"])
+def folder(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each folder of kernels that serves NumPy's arrays, first in line."""
+    if request.param == "numba":
+        pytest.importorskip("numba")
+        yield "numba"
+    else:
+        with kernels.off("numba"):
+            yield "numpy"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import numpy as np
 import pytest
 
 from tests.harness import raises, sample
-from xpnet import kernels, ops
+from xpnet import ops
 from xpnet.backend import use_cores
 from xpnet.errors import ConfigError
 from xpnet.kernels.numpy import conv
@@ -21,15 +19,6 @@ CASES = {
     "strided groups": ((4, 3, 2, 2), {"stride": (2, 3), "padding": (1, 0), "groups": 2}),
     "padded past the image": ((2, 1, 1, 3), {"padding": 3}),
 }
-
-
-@pytest.fixture(params=["numba", "numpy"])
-def folder(request):
-    """With each of the two kernels in turn."""
-    if request.param == "numba":
-        pytest.importorskip("numba")
-    with kernels.off("numba") if request.param == "numpy" else contextlib.nullcontext():
-        yield request.param
 
 
 def _case(name, n=5, dtype=np.float32):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,7 @@ STRONG = {"alpha": 0.9, "k": 1.1}
 regions = pytest.mark.parametrize("region", ["across", "within"])
 
 
-@pytest.fixture(params=["numba", "numpy"], autouse=True)
-def folder(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each folder that serves NumPy's arrays, first in line."""
-    if request.param == "numba":
-        pytest.importorskip("numba")
-        yield "numba"
-    else:
-        with kernels.off("numba"):
-            yield "numpy"
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def responded(x: np.ndarray, dy: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray]:

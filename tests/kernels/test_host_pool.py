@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,15 +24,7 @@ WINDOWS: dict[str, dict[str, Any]] = {
 windows = pytest.mark.parametrize("case", WINDOWS)
 
 
-@pytest.fixture(params=["numba", "numpy"], autouse=True)
-def folder(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each folder that serves NumPy's arrays, first in line."""
-    if request.param == "numba":
-        pytest.importorskip("numba")
-        yield "numba"
-    else:
-        with kernels.off("numba"):
-            yield "numpy"
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def pooled(x: np.ndarray, dy: np.ndarray | None = None, **options: Any) -> tuple[np.ndarray, np.ndarray]:

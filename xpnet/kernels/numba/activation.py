@@ -12,13 +12,12 @@ import numpy as np
 
 from xpnet.backend import split
 from xpnet.kernels import register
-from xpnet.kernels.numba.compiling import compiled, solid
+from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
 from xpnet.kernels.numpy import activation as plain
 from xpnet.kernels.numpy.activation import FUSED
 
-__all__ = ["FLOATS", "FUSED", "act_grad", "bias_act"]
+__all__ = ["FUSED", "act_grad", "bias_act"]
 
-FLOATS = frozenset([np.dtype(np.float32), np.dtype(np.float64)])  # of which there are loops
 
 _CHUNK = 1 << 18  # numbers that a thread should have at least, and that are summed at a time
 _LANES = 256  # a row of fewer numbers is worked on together with the next

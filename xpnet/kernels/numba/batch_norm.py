@@ -13,8 +13,7 @@ import numpy as np
 
 from xpnet.backend import split
 from xpnet.kernels import register
-from xpnet.kernels.numba.activation import FLOATS
-from xpnet.kernels.numba.compiling import compiled, solid
+from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
 
 __all__ = ["batch_norm", "moments"]
 

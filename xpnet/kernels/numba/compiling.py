@@ -18,8 +18,9 @@ from typing import Any
 import numba
 import numpy as np
 
-__all__ = ["compiled", "prepare", "solid"]
+__all__ = ["FLOATS", "compiled", "prepare", "solid"]
 
+FLOATS = frozenset([np.dtype(np.float32), np.dtype(np.float64)])  # of which there are loops
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 _SCALARS = {"i": numba.int64, "d": numba.float64}
 _ELEMENTS = {"T": None, "I": numba.int64, "B": numba.boolean, "U": numba.uint8}

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from xpnet.kernels import register
 from xpnet.kernels.numba import unrolling
 from xpnet.kernels.numba.activation import act_grad, bias_act
-from xpnet.kernels.numba.compiling import solid
+from xpnet.kernels.numba.compiling import FLOATS, solid
 from xpnet.kernels.numpy.conv import Loops, convolve
 
 __all__ = ["conv2d"]
@@ -20,6 +18,6 @@ _COMPILED = Loops(unrolling.unroll, unrolling.fold, bias_act, act_grad)
 @register("conv2d", "numba")
 def conv2d(x: Any, *others: Any) -> tuple[Any, Any]:
     """Convolve as ops.conv2d does, in float32 and float64."""
-    if x.dtype not in (np.float32, np.float64):
+    if x.dtype not in FLOATS:
         return NotImplemented
     return convolve(_COMPILED, solid(x), *others)

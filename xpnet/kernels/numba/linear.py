@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.kernels import register
-from xpnet.kernels.numba.activation import FLOATS, act_grad, bias_act
-from xpnet.kernels.numba.compiling import compiled, solid
+from xpnet.kernels.numba.activation import act_grad, bias_act
+from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
 from xpnet.kernels.numpy.linear import linear_with
 
 __all__ = ["outer"]

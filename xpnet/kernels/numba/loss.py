@@ -8,8 +8,7 @@ import numpy as np
 
 from xpnet.errors import DataError
 from xpnet.kernels import register
-from xpnet.kernels.numba.activation import FLOATS
-from xpnet.kernels.numba.compiling import compiled, solid
+from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
 
 __all__ = ["softmax_cross_entropy"]
 

@@ -17,7 +17,7 @@ from numba import uintp as at  # a place in a flat array
 
 from xpnet.backend import split
 from xpnet.kernels import register
-from xpnet.kernels.numba.compiling import compiled, solid
+from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
 
 __all__ = ["local_response_norm"]
 
@@ -30,7 +30,7 @@ def local_response_norm(
     x: Any, size: int, alpha: float, beta: float, k: float, region: str, average: bool
 ) -> tuple[Any, Any]:
     """Divide as ops.local_response_norm does."""
-    if x.dtype not in (np.float32, np.float64) or not x.size:
+    if x.dtype not in FLOATS or not x.size:
         return NotImplemented
     n, h, w, c = x.shape
     before, after = size // 2, (size - 1) // 2

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from xpnet.backend import split
 from xpnet.kernels import register
-from xpnet.kernels.numba.compiling import compiled, solid
+from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
 
 __all__ = ["max_pool2d"]
 
@@ -27,7 +27,7 @@ _FEW = range(4, 16)  # channels that are moved by eights
 @register("max_pool2d", "numba")
 def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
     """Pool as ops.max_pool2d does; rows and cols are the windows laid by the op."""
-    if x.dtype not in (np.float32, np.float64) or not x.size:
+    if x.dtype not in FLOATS or not x.size:
         return NotImplemented
     n, h, w, c = x.shape
     in_pairs = c in _FEW and all(a.k == a.s == 2 and not a.p and 2 * a.out <= a.n for a in (rows, cols))
