@@ -14,13 +14,14 @@ import contextlib
 import contextvars
 import heapq
 import itertools
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from xpnet import ops, random
-from xpnet.backend import Array, Backend, backend_of, namespace
+from xpnet.backend import Array, Backend, again, backend_of, namespace, noting
 from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError
 from xpnet.ops.checks import is_floating
 
@@ -215,7 +216,8 @@ def apply(op: Callable[..., tuple[Array, Any]], *inputs: Any, **options: Any) ->
         arrays.append(t)
         parents.append(parent)
         needs.append(parent is not None)
-    y, vjp = op(*arrays, **options)
+    program = noting()
+    y, vjp = op(*arrays, **options) if program is None else program.apply(op, arrays, options)
     out = Tensor.__new__(Tensor)
     out.data, out.grad = y, None
     out.requires_grad = recorded = True in needs and _recording.get()
@@ -280,9 +282,9 @@ def backward(y: Tensor, dy: Array | None = None, *, keep_tape: bool = False) -> 
                 if type(parent) is Node:
                     heapq.heappush(heap, (-parent.order, parent))
             elif parent in owned:
-                pending[parent] += g
+                pending[parent] = again(operator.iadd, pending[parent], g)
             else:
-                pending[parent] = pending[parent] + g
+                pending[parent] = again(operator.add, pending[parent], g)
                 owned.add(parent)
     return pending
 

@@ -57,13 +57,13 @@ def run(row: str, dtype: Any, by_rule: bool, **options: Any) -> tuple[dict[str, 
 def loops(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which formulas compiled loops were found for, as they are asked for."""
     asked: list[str] = []
-    find = update._loop
+    find = update._rule
 
-    def seen(value: Any, work: Any) -> Any:
+    def seen(work: Any) -> Any:
         asked.append(work.formula)
-        return find(value, work)
+        return find(work)
 
-    monkeypatch.setattr(update, "_loop", seen)
+    monkeypatch.setattr(update, "_rule", seen)
     return asked
 
 

@@ -25,6 +25,7 @@ from xpnet.backend import Backend, blas_is_ours, dismiss, use_backend, use_cores
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.optim import SGD, LossScale
 from xpnet.train import Callback, EagerStep, RunConfig, Trainer, sharded, train_run
+from xpnet.train.planned import PlannedStep
 from xpnet.train.run import resumed_config
 from xpnet.train.sharded import Division, ShardedStep, choose_step, divide
 
@@ -332,7 +333,7 @@ def why(caplog: pytest.LogCaptureFixture, model: nn.Module, loss: Any = nn.softm
     """Why a step is whole, as the log says and, where threads are asked for, the error."""
     caplog.clear()
     with caplog.at_level(logging.INFO, "xpnet"):
-        assert type(chosen(model, loss, **how)) is EagerStep
+        assert type(chosen(model, loss, **how)) is PlannedStep
     said = caplog.messages[-1].removeprefix("steps are computed whole: ")
     if not how:
         with raises(ConfigError, "fit", said):
@@ -433,7 +434,7 @@ def test_one_core_or_a_blas_of_its_own_mind_does_too_unless_threads_are_asked_fo
     monkeypatch.setattr(sharded, "blas_is_ours", lambda: False)
     assert "cannot be held to one thread" in why(caplog, net(), count=2)
     assert type(chosen(net(), threads=2, count=1)) is ShardedStep
-    assert type(chosen(net(), threads=1)) is EagerStep
+    assert type(chosen(net(), threads=1)) is PlannedStep
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5])

@@ -11,6 +11,7 @@ register_backend adds a library that is not known here.
 from xpnet.backend.base import Array, Backend, Memory, Recorder
 from xpnet.backend.faults import is_device_lost, is_out_of_memory
 from xpnet.backend.precision import PRECISIONS, current_precision, use_precision
+from xpnet.backend.program import Program, again, empty, launch, noting
 from xpnet.backend.registry import (
     backend_of,
     current_backend,
@@ -30,9 +31,11 @@ __all__ = [
     "Backend",
     "BackendInfo",
     "Memory",
+    "Program",
     "Recorder",
     "Ring",
     "add_at",
+    "again",
     "backend_of",
     "blas_is_ours",
     "cores",
@@ -40,10 +43,13 @@ __all__ = [
     "current_precision",
     "describe_backends",
     "dismiss",
+    "empty",
     "get_backend",
     "is_device_lost",
     "is_out_of_memory",
+    "launch",
     "namespace",
+    "noting",
     "register_backend",
     "set_at",
     "split",

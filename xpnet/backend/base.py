@@ -97,6 +97,11 @@ class Backend:
         """Whether a thread computes what it asks for, and without Python's lock: then threads can share a step."""
         return False
 
+    @property
+    def replays(self) -> bool:
+        """Whether its arrays are the host's own, so that a Program can note work on them and do it again."""
+        return False
+
     def __repr__(self) -> str:
         return f"<xpnet backend {self.spec}>"
 

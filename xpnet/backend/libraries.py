@@ -16,6 +16,10 @@ class _NumPy(Backend):
     def splits(self) -> bool:
         return True
 
+    @property
+    def replays(self) -> bool:
+        return True
+
     def to_numpy(self, array: Array) -> np.ndarray:
         return np.array(array)
 

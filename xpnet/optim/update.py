@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xpnet import kernels
-from xpnet.backend import Array, backend_of
+from xpnet.backend import Array, backend_of, launch, noting
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.optim.clipping import clip_value as bound
 from xpnet.optim.clipping import norm_scale
@@ -87,6 +87,11 @@ class Optimizer:
         return self._flat
 
     @property
+    def state(self) -> State:
+        """The flat array of each state, by name."""
+        return self._state
+
+    @property
     def lr(self) -> float | Schedule:
         """The learning rate or its schedule; may be set between steps."""
         return self._lr
@@ -137,9 +142,8 @@ class Optimizer:
             raise ConfigError(where, "at least one parameter has a gradient", "call backward first", gradients=0)
         flat.check(found, *(["float16"] if self.scaling else []))
         Optimizer.updates += 1
-        rate = self.current_lr if lr is None else lr
-        if not self._by_kernel(found, rate, since):
-            self._by_rule(found, rate, since)
+        if not self._by_kernel(found, self.current_lr if lr is None else lr, since):
+            launch(self._by_rule, found, *((None, None) if noting() else (lr, since)))
         return had
 
     def _by_kernel(self, found: list[Array | None], lr: Any, since: Array | None) -> bool:
@@ -165,10 +169,11 @@ class Optimizer:
         )
         return kernel(self._flat.value, work) is not NotImplemented
 
-    def _by_rule(self, found: list[Array | None], lr: Any, since: Array | None) -> None:
-        """Update by the rule, stretch by stretch."""
+    def _by_rule(self, found: list[Array | None], lr: Array | None, since: Array | None) -> None:
+        """Update by the rule, stretch by stretch; at the rate and the ages of now, if no others are given."""
         flat, xp, scaling = self._flat, self._flat.xp, self.scaling
         later = None if since is None else xp.astype(since, flat.dtype)
+        rate: Any = self.current_lr if lr is None else lr
         finite = None
         if scaling:
             factor = xp.astype(1.0 / scaling.value, flat.dtype)
@@ -190,10 +195,10 @@ class Optimizer:
             if finite is not None:  # the old values may have to stay
                 p, state = xp.asarray(p, copy=True), {name: xp.asarray(x, copy=True) for name, x in old.items()}
             if decay and self.decoupled_decay:
-                p *= 1 - lr * decay
+                p *= 1 - rate * decay
             elif decay:
                 g = g + decay * p
-            p, new = self.rule(p, g, state, lr, age + 1 if later is None else later + (age + 1))
+            p, new = self.rule(p, g, state, rate, age + 1 if later is None else later + (age + 1))
             if finite is not None:
                 p, new = xp.where(finite, p, p_old), {name: xp.where(finite, new[name], old[name]) for name in names}
             if not flat.in_place:

@@ -54,6 +54,7 @@ def settings(model: Module, loss: Callable[..., Tensor]) -> dict[str, Any]:
     """
     found = {f"{path}.{name}".lstrip("."): v for path, module in model.modules() for name, v in _plain(module)}
     found |= {f"{path}.training".lstrip("."): module.training for path, module in model.modules()}
+    found |= {f"{path}.requires_grad": state.requires_grad for path, state in model.states().items()}
     return found | {f"loss.{name}": value for name, value in _plain(loss)}
 
 

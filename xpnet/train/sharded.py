@@ -27,6 +27,7 @@ from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn import Module, Sequential, is_average
 from xpnet.nn.module import watching
 from xpnet.optim import Optimizer
+from xpnet.train.planned import PlannedStep
 from xpnet.train.step import EagerStep
 
 __all__ = ["Division", "ShardedStep", "check_threads", "choose_step", "divide"]
@@ -49,6 +50,7 @@ def choose_step(
     *,
     precision: str = "fp32",
     threads: int | None = None,
+    plan: bool | None = None,
 ) -> EagerStep:
     """Choose how steps are computed, as the Trainer does: in parts where that can be done and may be of use.
 
@@ -56,19 +58,22 @@ def choose_step(
         model, loss, optimizer, classes, precision: as EagerStep takes them.
         threads: None: as many as there are cores, for batches with enough work for them. 1: never in parts. More:
             always in so many, or in one an example if there are fewer.
+        plan: as PlannedStep takes it, for steps that are whole.
     Returns:
-        A ShardedStep, or an EagerStep where each step would be whole.
+        A ShardedStep; a PlannedStep where each step would be whole; an EagerStep on a backend whose work is its own.
     Raises:
         ConfigError: threads is below 1; or more than 1, and the step cannot be computed in parts.
     """
     if check_threads(threads) != 1:
         reason = _objection(model, loss) or ("" if threads else _no_use(model))
         if not reason:
-            return ShardedStep(model, loss, optimizer, classes, precision=precision, threads=threads)
+            return ShardedStep(model, loss, optimizer, classes, precision=precision, threads=threads, plan=plan)
         if threads:
             raise ConfigError("fit", f"threads={threads} needs a step that has parts", "use threads=None", why=reason)
         if model.backend.splits:
             _log.info("steps are computed whole: %s", reason)
+    if model.backend.replays:
+        return PlannedStep(model, loss, optimizer, classes, precision=precision, plan=plan)
     return EagerStep(model, loss, optimizer, classes, precision=precision)
 
 
@@ -166,7 +171,7 @@ def _costs(layers: Sequence[Module], shape: tuple[int, ...]) -> list[_Cost]:
     return found
 
 
-class ShardedStep(EagerStep):
+class ShardedStep(PlannedStep):
     """Compute steps in parts, each in a thread of its own, where a batch has work enough for that.
 
     Args: as EagerStep's, and threads as choose_step takes it, which see; look sees the summed gradients.
@@ -191,6 +196,10 @@ class ShardedStep(EagerStep):
         model, body = self.model, division.body
         head = f", whole from {model.calls()[body][0].path} on" if isinstance(model, Sequential) and body else ""
         return f"in {division.parts} parts, a thread each{head}"
+
+    def _is_wanted(self, x: Array) -> bool:
+        """Whether steps of a shape are planned: those in parts are not."""
+        return self.division(tuple(x.shape)).parts < 2 and super()._is_wanted(x)
 
     def differentiate(self, x: Array, y: Array) -> tuple[Array, dict[Tensor, Array]]:
         """Return a batch's loss, (), and its gradients, summed over the parts."""

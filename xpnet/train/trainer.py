@@ -169,7 +169,13 @@ class Trainer:
         self.interrupted = self._stopping = False
         classes = len(feed.dataset.classes)
         step = choose_step(
-            self.model, self.loss, self.optimizer, classes, precision=self.precision, threads=self.threads
+            self.model,
+            self.loss,
+            self.optimizer,
+            classes,
+            precision=self.precision,
+            threads=self.threads,
+            plan=self.capture if self.model.backend.replays else False,
         )
         runner = self._runner(step)
         with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that diverges is an error, once
@@ -192,8 +198,8 @@ class Trainer:
     def _runner(self, step: EagerStep) -> Runner:
         """Choose how steps are run."""
         eager, backend = EagerRunner(step, self.seed), self.model.backend
-        if self.capture is False or (self.capture is None and backend.recorder() is None):
-            return eager
+        if self.capture is False or backend.replays or (self.capture is None and backend.recorder() is None):
+            return eager  # whose step sees to it itself on the host
         if backend.recorder() is None:
             raise ConfigError("fit", "capture=True needs a backend that records steps", backend=backend.spec)
         return CapturedRunner(eager, backend, self._objection, insist=self.capture is True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import split
+from xpnet.backend import empty, launch, split
 from xpnet.kernels import register
 from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
 from xpnet.kernels.numpy import activation as plain
@@ -34,9 +34,10 @@ def bias_act(z: Any, b: Any, activation: str | None) -> None:
     b, cut = solid(b), int(activation == "relu")
     columns = max(1, len(b))
     if z.size < 2 * _CHUNK:
-        _add_bias(z.reshape(-1), b, cut)
+        launch(_add_bias, z.reshape(-1), b, cut)
     else:
-        split(len(z), max(1, _CHUNK // columns), lambda first, last: _add_bias(z[first:last].reshape(-1), b, cut))
+        work = lambda first, last: _add_bias(z[first:last].reshape(-1), b, cut)  # noqa: E731
+        launch(split, len(z), max(1, _CHUNK // columns), work)
 
 
 def act_grad(dy: Any, y: Any, activation: str | None, db: Any) -> Any:
@@ -49,14 +50,14 @@ def act_grad(dy: Any, y: Any, activation: str | None, db: Any) -> Any:
     rows, columns = dy.shape
     flat, dz, out, kept = solid(dy).reshape(-1), dy, None, None
     if activation is not None:
-        dz = np.empty(dy.shape, dy.dtype)
+        dz = empty(dy.shape, dy.dtype)
         out, kept = dz.reshape(-1), solid(y).reshape(-1)
     step = max(1, _CHUNK // max(1, columns))
     if rows <= step:
         _back(flat, kept, out, db)
         return dz
     count = -(-rows // step)
-    parts = None if db is None else np.empty((count, columns), dy.dtype)
+    parts = None if db is None else empty((count, columns), dy.dtype)
 
     def work(first: int, last: int) -> None:
         for i in range(first, last):
@@ -67,19 +68,19 @@ def act_grad(dy: Any, y: Any, activation: str | None, db: Any) -> Any:
             else:
                 _back(flat[run], kept[run], out[run], sums)
 
-    split(count, 1, work)
+    launch(split, count, 1, work)
     if parts is not None:
-        np.add.reduce(parts, axis=0, out=db)
+        launch(np.add.reduce, parts, 0, None, db)
     return dz
 
 
 def _back(dy: Any, y: Any, dz: Any, db: Any) -> None:
     if y is None:
-        _sum(dy, db)
+        launch(_sum, dy, db)
     elif db is None:
-        _cut_back(dy, y, dz)
+        launch(_cut_back, dy, y, dz)
     else:
-        _cut_back_and_sum(dy, y, dz, db)
+        launch(_cut_back_and_sum, dy, y, dz, db)
 
 
 @register("relu", "numba")
@@ -87,13 +88,13 @@ def relu(x: Any) -> tuple[Any, Any]:
     """Keep what is positive, as ops.relu does."""
     if x.dtype not in FLOATS:
         return NotImplemented
-    y = np.empty(x.shape, x.dtype)
+    y = empty(x.shape, x.dtype)
     _each(_cut, (solid(x), y))
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not needs[0]:
             return (None,)
-        dx = np.empty(dy.shape, dy.dtype)
+        dx = empty(dy.shape, dy.dtype)
         _each(_cut_back, (solid(dy), y, dx))
         return (dx,)
 
@@ -105,14 +106,14 @@ def leaky_relu(x: Any, slope: float) -> tuple[Any, Any]:
     """Keep what is positive, and a little of what is not, as ops.leaky_relu does."""
     if x.dtype not in FLOATS:
         return NotImplemented
-    kept, y = solid(x), np.empty(x.shape, x.dtype)
+    kept, y = solid(x), empty(x.shape, x.dtype)
     slope = float(slope)
     _each(_leak, (kept, kept, y), slope)
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not needs[0]:
             return (None,)
-        dx = np.empty(dy.shape, dy.dtype)
+        dx = empty(dy.shape, dy.dtype)
         _each(_leak, (solid(dy), kept, dx), slope)
         return (dx,)
 
@@ -124,9 +125,9 @@ def _each(loop: Any, arrays: tuple[Any, ...], *numbers: float) -> None:
     flat = [a.reshape(-1) for a in arrays]
     size = flat[0].size
     if size < 2 * _CHUNK:
-        loop(*flat, *numbers)
+        launch(loop, *flat, *numbers)
     else:
-        split(size, _CHUNK, lambda first, last: loop(*(a[first:last] for a in flat), *numbers))
+        launch(split, size, _CHUNK, lambda first, last: loop(*(a[first:last] for a in flat), *numbers))
 
 
 # The loops. Each works on flat arrays; those with a number a column take rows in stretches of about LANES numbers, so

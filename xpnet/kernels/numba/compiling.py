@@ -18,6 +18,8 @@ from typing import Any
 import numba
 import numpy as np
 
+from xpnet.backend import empty, launch
+
 __all__ = ["FLOATS", "compiled", "prepare", "solid"]
 
 FLOATS = frozenset([np.dtype(np.float32), np.dtype(np.float64)])  # of which there are loops
@@ -52,7 +54,11 @@ def compiled(signature: str) -> Callable[[Callable[..., Any]], Any]:
 
 def solid(x: np.ndarray) -> np.ndarray:
     """Return an array as loops take it: x itself, or a copy where it is strided, misaligned or read-only."""
-    return x if x.flags.carray else np.array(x, order="C")
+    if x.flags.carray:
+        return x
+    copy = empty(x.shape, x.dtype)
+    launch(np.copyto, copy, x)
+    return copy
 
 
 def prepare() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.backend import empty, launch
 from xpnet.errors import DataError
 from xpnet.kernels import register
 from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
@@ -23,21 +24,34 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
     if logits.dtype not in FLOATS or not logits.size:
         return NotImplemented
     n, classes = logits.shape
-    known = solid(labels if labels.dtype == np.int64 else labels.astype(np.int64))
-    share, total = np.empty((n, classes), logits.dtype), np.empty(n, logits.dtype)
-    bad, loss = _forward(solid(logits), known, share, total)
-    if bad:
-        found = f"{labels.min()} .. {labels.max()}"
-        raise DataError("softmax_cross_entropy", "labels lie in 0 .. K-1", K=classes, labels=found)
+    known = labels
+    if labels.dtype != np.int64:
+        known = empty(labels.shape, np.int64)
+        launch(np.copyto, known, labels)
+    known = solid(known)
+    share, total, loss = empty((n, classes), logits.dtype), empty((n,), logits.dtype), empty((), logits.dtype)
+    launch(_measure, solid(logits), known, share, total, loss)
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not needs[0]:
             return (None, None)
-        grad = np.empty((n, classes), logits.dtype)
-        _back(share, total, known, grad, float(dy) / n)
+        grad = empty((n, classes), logits.dtype)
+        launch(_give, share, total, known, grad, dy)
         return (grad, None)
 
-    return logits.dtype.type(loss / n), vjp
+    return loss, vjp
+
+
+def _measure(logits: Any, labels: Any, share: Any, total: Any, loss: Any) -> None:
+    bad, whole = _forward(logits, labels, share, total)
+    if bad:
+        found = f"{labels.min()} .. {labels.max()}"
+        raise DataError("softmax_cross_entropy", "labels lie in 0 .. K-1", K=logits.shape[1], labels=found)
+    loss[...] = whole / len(labels)
+
+
+def _give(share: Any, total: Any, labels: Any, grad: Any, dy: Any) -> None:
+    _back(share, total, labels, grad, float(dy) / len(labels))
 
 
 @compiled("T2, I1, T2, T1")

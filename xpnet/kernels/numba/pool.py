@@ -14,7 +14,7 @@ import numpy as np
 from numba import uintp as at  # a place in a flat array
 from numba.extending import intrinsic
 
-from xpnet.backend import split
+from xpnet.backend import empty, launch, split
 from xpnet.kernels import register
 from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
 
@@ -32,7 +32,7 @@ def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
     n, h, w, c = x.shape
     in_pairs = c in _FEW and all(a.k == a.s == 2 and not a.p and 2 * a.out <= a.n for a in (rows, cols))
     laid = (h, w, c, rows.out, rows.k, rows.s, rows.p, cols.out, cols.k, cols.s, cols.p)
-    y = np.empty((n, rows.out, cols.out, c), dtype=x.dtype)
+    y = empty((n, rows.out, cols.out, c), x.dtype)
     flat, peaks = solid(x).reshape(-1), y.reshape(-1)
 
     def forward(start: int, stop: int) -> None:
@@ -41,12 +41,12 @@ def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
         else:
             _max_of_rows(flat, peaks, start, stop, *laid)
 
-    split(n * rows.out, -(-_EACH // (rows.s * w * c)), forward)
+    launch(split, n * rows.out, -(-_EACH // (rows.s * w * c)), forward)
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not needs[0]:
             return (None,)
-        dx = np.empty((n, h, w, c), dtype=y.dtype)
+        dx = empty((n, h, w, c), y.dtype)
         arrays = flat, peaks, solid(dy).reshape(-1), dx.reshape(-1)
 
         def backward(start: int, stop: int) -> None:
@@ -55,7 +55,7 @@ def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
             else:
                 _max_of_rows_back(*arrays, start, stop, *laid)
 
-        split(n, -(-_EACH // (h * w * c)), backward)
+        launch(split, n, -(-_EACH // (h * w * c)), backward)
         return (dx,)
 
     return y, vjp

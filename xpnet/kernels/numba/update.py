@@ -9,7 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from xpnet.backend import split
+from xpnet.backend import launch, split
 from xpnet.kernels import register
 from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
 
@@ -31,57 +31,65 @@ def update(value: Any, work: Any) -> Any:
         value: the parameters, (size,), float32 or float64.
         work: an optim.formula.Update.
     """
-    loop, flat = _loop(value, work), _read(value, work)
-    if loop is None or flat is None:
+    rule, flat = _rule(work), _read(value, work)
+    if rule is None or flat is None:
         return NotImplemented
-    lr, decay, keep = float(work.lr), work.decay, 1.0
-    if work.decoupled:
-        decay, keep = 0.0, 1.0 - lr * work.decay
+    loop, rest = rule
     bound = math.inf if work.clip_value is None else work.clip_value
-    scale = 1.0 if work.clip_norm is None else _scale([g for g, *_ in flat], work.clip_norm)
 
-    def part(first: int, last: int) -> None:
-        for g, start, stop, t in flat:
-            low, high = max(start, first), min(stop, last)
-            if low < high:
-                loop((g, low, low - start, high - low, scale, bound, decay, keep), lr, t)
+    def run() -> None:
+        lr, since = float(work.lr), 1 if work.since is None else 1 + int(work.since)
+        decay, keep = (0.0, 1.0 - lr * work.decay) if work.decoupled else (work.decay, 1.0)
+        scale = 1.0 if work.clip_norm is None else _scale([g for g, *_ in flat], work.clip_norm)
+        now = scale, bound, decay, keep
+        numbers = {age: rest(lr, age + since) for age in ages}
+        if value.size < 2 * _LEAST:
+            for g, start, n, age in flat:
+                loop(value, g, start, 0, n, *now, *numbers[age])
+            return
 
-    if value.size < 2 * _LEAST:
-        part(0, value.size)
-    else:
+        def part(first: int, last: int) -> None:
+            for g, start, n, age in flat:
+                low, high = max(start, first), min(start + n, last)
+                if low < high:
+                    loop(value, g, low, low - start, high - low, *now, *numbers[age])
+
         split(value.size, _LEAST, part)
+
+    ages = {age for *_, age in flat}
+    launch(run)
     return True
 
 
 def _read(value: Any, work: Any) -> list[tuple[Any, int, int, int]] | None:
-    """Gradients that are there, flat, with their bounds and the number of the update; None where there is no loop."""
+    """Gradients that are there, flat: each with its place, its length and its age; None where there is no loop."""
     if value.dtype not in FLOATS or work.scaling is not None:
         return None
-    since, found = 1 if work.since is None else 1 + int(work.since), []
+    found = []
     for g, (start, stop), age in zip(work.gradients, work.bounds, work.ages, strict=True):
         if g is None:
             continue
         if g.dtype != value.dtype:
             return None
-        found.append((solid(g).reshape(-1), start, stop, age + since))
+        found.append((solid(g).reshape(-1), start, stop - start, age))
     return found
 
 
-def _loop(value: Any, work: Any) -> Callable[[tuple[Any, ...], float, int], None] | None:
-    """What runs a rule over one stretch: takes the gradient and what is to be done to it, the rate, and the age."""
+def _rule(work: Any) -> tuple[Callable[..., None], Callable[[float, int], tuple[Any, ...]]] | None:
+    """The loop of a rule, and what it is given from the rate on: by the rate, and the number of the update."""
     c, states = work.constants, work.states
     if work.formula == "sgd" and not c[0]:
-        return lambda run, lr, t: _sgd(value, *run, lr)
+        return _sgd, lambda lr, t: (lr,)
     if work.formula == "sgd":
-        return lambda run, lr, t: _momentum(value, *run, lr, *states, c[0], int(c[1]))
+        return _momentum, lambda lr, t: (lr, *states, c[0], int(c[1]))
     if work.formula == "rmsprop":
         square, velocity = states if len(states) == 2 else (*states, *states)
-        return lambda run, lr, t: _rmsprop(value, *run, lr, square, velocity, c[0], 1.0 - c[0], c[1], c[2])
+        return _rmsprop, lambda lr, t: (lr, square, velocity, c[0], 1.0 - c[0], c[1], c[2])
     if work.formula == "adagrad":
-        return lambda run, lr, t: _adagrad(value, *run, lr, *states, c[0])
+        return _adagrad, lambda lr, t: (lr, *states, c[0])
     if work.formula == "adam":
-        return lambda run, lr, t: _adam(
-            *(value, *run, lr / (1 - c[0] ** t), *states),
+        return _adam, lambda lr, t: (
+            *(lr / (1 - c[0] ** t), *states),
             *(c[0], 1.0 - c[0], c[1], 1.0 - c[1], (1 - c[1] ** t) ** -0.5, c[2]),
         )
     return None

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FUSED", "act_grad", "bias_act", "column_sums", "long_rows"]
+from xpnet.backend import empty, launch
+
+__all__ = ["FUSED", "act_grad", "as_rows", "bias_act", "column_sums", "long_rows"]
 
 FUSED = (None, "relu")  # what bias_act and act_grad apply
 
@@ -29,12 +31,20 @@ def bias_act(z: Any, b: Any, activation: str | None) -> None:
     """
     if b is not None:
         if len(b) > _SHORT or len(z) < _SHORT:
-            z += b
+            launch(np.add, z, b, z)
         else:
-            for (part,), (wide,) in long_rows([z], [b]):
-                part += wide
+            launch(_add_to_long_rows, z, b)
     if activation == "relu":
-        np.maximum(z, 0.0, out=z)
+        launch(_cut, z)
+
+
+def _cut(z: Any) -> None:
+    np.maximum(z, 0.0, out=z)
+
+
+def _add_to_long_rows(z: Any, b: Any) -> None:
+    for (part,), (wide,) in long_rows([z], [b]):
+        part += wide
 
 
 def act_grad(dy: Any, y: Any, activation: str | None, db: Any) -> Any:
@@ -48,11 +58,27 @@ def act_grad(dy: Any, y: Any, activation: str | None, db: Any) -> Any:
     """
     dz = dy
     if activation == "relu":
-        dz = np.greater(y, 0.0).astype(dy.dtype)
-        dz *= dy  # a product: a choice by a mask is slow, and so is a product with booleans
+        dz = empty(dy.shape, dy.dtype)
+        launch(_cut_back, dy, y, dz)
     if db is not None:
-        column_sums(dz, db)
+        launch(column_sums, dz, db)
     return dz
+
+
+def _cut_back(dy: Any, y: Any, dz: Any) -> None:
+    np.copyto(dz, np.greater(y, 0.0))
+    np.multiply(dz, dy, dz)  # a product: a choice by a mask is slow, and so is a product with booleans
+
+
+def as_rows(x: Any, columns: int) -> Any:
+    """Return x, (..., C), as (P, C): a view, or a copy where it lies otherwise."""
+    if x.ndim == 2:
+        return x
+    if not x.flags.c_contiguous:
+        copy = empty(x.shape, x.dtype)
+        launch(np.copyto, copy, x)
+        x = copy
+    return x.reshape(-1, columns)
 
 
 def long_rows(arrays: Sequence[Any], vectors: Sequence[Any]) -> Iterator[tuple[list[Any], list[Any]]]:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import cores, together
+from xpnet.backend import cores, empty, launch, together
 from xpnet.errors import ConfigError
 from xpnet.kernels import register
 from xpnet.kernels.numpy import unrolling
@@ -85,30 +85,50 @@ def convolve(
     """Convolve with given loops; columns take at most the budget of bytes a thread."""
     if activation not in (None, "relu"):
         return NotImplemented
-    bank = w[:, ::-1, ::-1, :] if flip else w
-    job = _Convolution(loops, x, np.ascontiguousarray(bank).reshape(w.shape[0], -1), rows, cols, groups, budget)
-    y = np.empty((x.shape[0], rows.out, cols.out, w.shape[0]), dtype=x.dtype)
+    bank = w
+    if flip or not w.flags.c_contiguous:
+        bank = empty(w.shape, w.dtype)
+        launch(np.copyto, bank, w[:, ::-1, ::-1, :] if flip else w)
+    job = _Convolution(loops, x, bank.reshape(w.shape[0], -1), rows, cols, groups, budget)
+    y = empty((x.shape[0], rows.out, cols.out, w.shape[0]), x.dtype)
     flat = y.reshape(-1, w.shape[0])  # (N*OH*OW, F)
-    job.spread(lambda i, j: job.forward(flat, b, activation, i, j))
+    launch(job.spread, lambda i, j: job.forward(flat, b, activation, i, j))
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-        needs = (needs[0], needs[1], b is not None and needs[2])
-        dx = np.zeros(x.shape, dtype=x.dtype) if needs[0] else None
-        parts = job.spread(lambda i, j: job.backward(dy, flat, activation, dx, needs, i, j)) if any(needs) else []
-        dw, db = (_total([part[k] for part in parts]) if needs[k + 1] else None for k in (0, 1))
-        if dw is not None:
-            dw = dw.reshape(w.shape)
-            dw = np.ascontiguousarray(dw[:, ::-1, ::-1, :]) if flip else dw
-        return dx, dw, db
+        dx = empty(x.shape, x.dtype) if needs[0] else None
+        dw = empty(w.shape, w.dtype) if needs[1] else None
+        db = empty(b.shape, b.dtype) if b is not None and needs[2] else None
+
+        def backward() -> None:
+            if dx is not None:
+                dx.fill(0)
+            parts = job.spread(
+                lambda i, j: job.backward(dy, flat, activation, dx, (dw is not None, db is not None), i, j)
+            )
+            if dw is not None:
+                _total([part[0] for part in parts], dw.reshape(job.bank.shape))
+            if db is not None:
+                _total([part[1] for part in parts], db)
+
+        if any(needs):
+            launch(backward)
+        if dw is None or not flip:
+            return dx, dw, db
+        turned = empty(w.shape, w.dtype)
+        launch(np.copyto, turned, dw[:, ::-1, ::-1, :])
+        return dx, turned, db
 
     return y, vjp
 
 
-def _total(parts: list[Any]) -> Any:
-    """The sum of arrays, in their order, in place of the first."""
-    for part in parts[1:]:
-        parts[0] += part
-    return parts[0]
+def _total(parts: list[Any], out: Any) -> None:
+    """Write the sum of arrays, in their order."""
+    if len(parts) == 1:
+        out[...] = parts[0]
+    else:
+        np.add(parts[0], parts[1], out)
+    for part in parts[2:]:
+        out += part
 
 
 class _Convolution:
@@ -159,12 +179,12 @@ class _Convolution:
             self.loops.bias_act(out, b, activation)
 
     def backward(
-        self, dy: Any, y: Any, activation: str | None, dx: Any, needs: tuple[bool, ...], i: int, j: int
+        self, dy: Any, y: Any, activation: str | None, dx: Any, needs: tuple[bool, bool], i: int, j: int
     ) -> tuple[Any, Any]:
         """Add to dx, where given, of images i .. j; return their parts of the filters' and the bias's gradient."""
         flat = dy.reshape(y.shape)  # (N*OH*OW, F)
-        dbank = np.zeros(self.bank.shape, dtype=y.dtype) if needs[1] else None
-        db: Any = np.zeros(y.shape[1], dtype=y.dtype) if needs[2] else None
+        dbank = np.zeros(self.bank.shape, dtype=y.dtype) if needs[0] else None
+        db: Any = np.zeros(y.shape[1], dtype=y.dtype) if needs[1] else None
         sums: Any = None if db is None else np.empty_like(db)
         for tile, pixels in self.tiles(i, j):
             dz = self.loops.act_grad(flat[pixels], y[pixels], activation, sums)

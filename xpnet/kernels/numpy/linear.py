@@ -7,41 +7,49 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.backend import empty, launch
 from xpnet.kernels import register
-from xpnet.kernels.numpy.activation import FUSED, act_grad, bias_act
+from xpnet.kernels.numpy.activation import FUSED, act_grad, as_rows, bias_act
 
 __all__ = ["linear_with"]
 
 
 def linear_with(
-    bias_act: Callable[..., None], act_grad: Callable[..., Any], outer: Callable[[Any, Any], Any]
+    bias_act: Callable[..., None], act_grad: Callable[..., Any], outer: Callable[[Any, Any, Any], Any]
 ) -> Callable[..., Any]:
     """Make a kernel of linear, whose products are BLAS's, out of what surrounds them.
 
     Args:
         bias_act, act_grad: as those of kernels.numpy.activation.
-        outer: (M, 1) and (1, D) to their product, (M, D).
+        outer: writes the product of (M, 1) and (1, D) into (M, D).
     """
 
     def linear(x: Any, w: Any, b: Any, activation: str | None) -> tuple[Any, Any]:
         """Weigh, sum and activate as ops.linear does."""
         if activation not in FUSED or not x.size:
             return NotImplemented
-        features = x if x.ndim == 2 else x.reshape(-1, w.shape[1])  # (N, D)
+        features = as_rows(x, w.shape[1])  # (N, D)
         alone = len(features) == 1
-        y = w.dot(features[0])[None] if alone else features @ w.T  # (N, M)
+        y = empty((len(features), w.shape[0]), x.dtype)  # (N, M)
+        if alone:
+            launch(np.dot, w, features[0], y[0])
+        else:
+            launch(np.matmul, features, w.T, y)
         if b is not None or activation is not None:
             bias_act(y, b, activation)
 
         def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-            rows = dy if dy.ndim == 2 else dy.reshape(y.shape)
-            db = np.empty(b.shape, dtype=b.dtype) if b is not None and needs[2] else None
+            rows = as_rows(dy, w.shape[0])
+            db = empty(b.shape, b.dtype) if b is not None and needs[2] else None
             dz = rows if db is None and activation is None else act_grad(rows, y, activation, db)
             dx = dw = None
             if needs[1]:
-                dw = outer(dz.T, features) if alone else dz.T @ features
+                dw = empty(w.shape, x.dtype)
+                launch(outer if alone else np.matmul, dz.T, features, dw)
             if needs[0]:
-                dx = (dz @ w).reshape(x.shape)
+                dx = empty(features.shape, x.dtype)
+                launch(np.matmul, dz, w, dx)
+                dx = dx.reshape(x.shape)
             return dx, dw, db
 
         return (y if x.ndim == 2 else y.reshape(*x.shape[:-1], w.shape[0])), vjp

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.backend import empty, launch
 from xpnet.errors import DataError
 from xpnet.kernels import register
 
@@ -15,24 +16,37 @@ __all__ = ["softmax_cross_entropy"]
 @register("softmax_cross_entropy", "numpy")
 def softmax_cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
     """Measure as ops.softmax_cross_entropy does, where it is given no weights or smoothing and takes the mean."""
-    n = len(labels)
+    n, dtype = len(labels), logits.dtype
     rows = np.arange(n)
-    shifted = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
-    share = np.exp(shifted)
-    total = np.add.reduce(share, axis=1, keepdims=True)  # (N, 1)
-    try:
-        right = np.add.reduce(shifted[rows, labels])
-    except IndexError:
-        found = f"{labels.min()} .. {labels.max()}"
-        raise DataError("softmax_cross_entropy", "labels lie in 0 .. K-1", K=logits.shape[1], labels=found) from None
-    loss = (np.add.reduce(np.log(total), axis=None) - right) / n
+    shifted, share = empty(logits.shape, dtype), empty(logits.shape, dtype)
+    total, loss = empty((n, 1), dtype), empty((), dtype)
+
+    def measure() -> None:
+        np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), shifted)
+        np.exp(shifted, share)
+        np.add.reduce(share, axis=1, out=total, keepdims=True)
+        try:
+            right = np.add.reduce(shifted[rows, labels])
+        except IndexError:
+            found = f"{labels.min()} .. {labels.max()}"
+            raise DataError(
+                "softmax_cross_entropy", "labels lie in 0 .. K-1", K=logits.shape[1], labels=found
+            ) from None
+        loss[...] = (np.add.reduce(np.log(total), axis=None) - right) / n
+
+    launch(measure)
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not needs[0]:
             return (None, None)
-        grad = share / total
-        grad[rows, labels] -= 1.0
-        grad *= dy / n
+        grad = empty(logits.shape, dtype)
+
+        def give() -> None:
+            np.divide(share, total, grad)
+            grad[rows, labels] -= 1.0
+            np.multiply(grad, dy / n, grad)
+
+        launch(give)
         return (grad, None)
 
     return loss, vjp

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.backend import empty, launch
 from xpnet.kernels import register
 from xpnet.kernels.numpy.scratch import scratch
 
@@ -28,16 +29,24 @@ def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
     if not x.size or x.itemsize > 8:
         return NotImplemented
     n, h, w, c = x.shape
-    y = np.empty((n, rows.out, cols.out, c), dtype=x.dtype)
-    for i, j in _blocks(y):
-        _combine(np.maximum, _tile(x[i:j], rows, cols, -math.inf), rows, cols, y[i:j])
+    y = empty((n, rows.out, cols.out, c), x.dtype)
+
+    def forward() -> None:
+        for i, j in _blocks(y):
+            _combine(np.maximum, _tile(x[i:j], rows, cols, -math.inf), rows, cols, y[i:j])
+
+    launch(forward)
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not needs[0]:
             return (None,)
-        dx = np.empty((n, h, w, c), dtype=y.dtype)
-        for i, j in _blocks(y):
-            _give(dy[i:j], y[i:j], x[i:j], rows, cols, dx[i:j])
+        dx = empty((n, h, w, c), y.dtype)
+
+        def backward() -> None:
+            for i, j in _blocks(y):
+                _give(dy[i:j], y[i:j], x[i:j], rows, cols, dx[i:j])
+
+        launch(backward)
         return (dx,)
 
     return y, vjp

@@ -1,0 +1,173 @@
+"""Work on NumPy's arrays that is noted as it is done, to be done again without the Python that led to it.
+
+    program = Program()
+    with program.noting():
+        y = kernel(x)               # launches work that fills y
+    x[...] = more
+    program()                       # y is filled anew, in place
+
+It is to the host what a graph is to CUDA. Code that can be noted keeps its results in arrays from ``empty`` and works
+on them through ``launch``; views of arrays are made once. What is computed otherwise goes through ``again``, which
+computes it each time and copies it to where it was at first. Without a program all three cost next to nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Program", "again", "empty", "launch", "noting"]
+
+Work = Callable[..., Any]
+
+
+class _Now(threading.local):
+    program: Program | None = None
+
+
+_now = _Now()
+
+
+def noting() -> Program | None:
+    """Return the program that notes what this thread launches, or None."""
+    return _now.program
+
+
+def launch(work: Work, *arguments: Any) -> None:
+    """Do work that writes its results into arrays among its arguments, or that it knows; noted, it is done again."""
+    program = _now.program
+    if program is None:
+        work(*arguments)
+    else:
+        program.do(work, arguments)
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return an array of the host for launched work to fill: each time the same one, where the work is noted."""
+    program = _now.program
+    return np.empty(shape, dtype) if program is None else program.keep(np.empty(shape, dtype))
+
+
+def again(function: Work, *arguments: Any) -> Any:
+    """Return a function's arrays, one or a tuple of them; noted, it is called again, and results are copied.
+
+    A result that is one of the arguments was written in place, and stays.
+    """
+    program = _now.program
+    return function(*arguments) if program is None else program.value(function, arguments)
+
+
+class Program:
+    """A list of launched work, which a call does again.
+
+    What is noted may depend on shapes and settings, but not on the numbers in arrays. One thread's work is noted; what
+    that hands to other threads through launched work is done again by as many.
+
+    Cost: a launch is one call from Python. All arrays of the work are kept for as long as the program.
+    """
+
+    def __init__(self) -> None:
+        self._work: list[tuple[Work, tuple[Any, ...]]] = []
+        self._kept: dict[int, np.ndarray] = {}  # by id: arrays that launched work fills
+
+    def __call__(self) -> None:
+        """Do all that was noted, in its order."""
+        for work, arguments in self._work:
+            work(*arguments)
+
+    def __len__(self) -> int:
+        return len(self._work)
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note what this thread launches within a with-block, while it is done."""
+        before, _now.program = _now.program, self
+        try:
+            yield
+        finally:
+            _now.program = before
+
+    def do(self, work: Work, arguments: tuple[Any, ...]) -> None:
+        """Do work and note it; what it launches in turn is part of it."""
+        _now.program = None
+        try:
+            work(*arguments)
+        finally:
+            _now.program = self
+        self._work.append((work, arguments))
+
+    def keep(self, array: np.ndarray) -> np.ndarray:
+        """Hold an array that launched work fills, and return it."""
+        self._kept[id(array)] = array
+        return array
+
+    def value(self, function: Work, arguments: tuple[Any, ...]) -> Any:
+        """Call a function and note that; see ``again``."""
+        _now.program = None
+        try:
+            made = function(*arguments)
+        finally:
+            _now.program = self
+        each = made if isinstance(made, tuple) else (made,)
+        places = [a if any(a is x for x in arguments) else self.keep(np.array(a)) for a in each]
+
+        def call() -> None:
+            made = function(*arguments)
+            _fill(places, made if isinstance(made, tuple) else (made,))
+
+        self._work.append((call, ()))
+        return tuple(places) if isinstance(made, tuple) else places[0]
+
+    def apply(self, op: Work, inputs: list[Any], options: dict[str, Any]) -> tuple[Any, Any]:
+        """Apply an op, ``op(*inputs, **options) -> (y, vjp)``, and note it; what vjp does is noted when it is called.
+
+        An op that gives a view, or what it launched, needs nothing more. Another's results are copied.
+        """
+        mark = len(self._work)
+        y, vjp = op(*inputs, **options)
+        made, noted = [vjp], self._is_noted(y, inputs)
+        if not noted:
+            del self._work[mark:]
+            y = self.keep(np.array(y))
+
+            def call() -> None:
+                new, made[0] = op(*inputs, **options)
+                y[...] = new
+
+            self._work.append((call, ()))
+
+        def back(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+            mark = len(self._work)
+            gradients = made[0](dy, needs)
+            if noted and all(g is None or self._is_noted(g, [dy]) for g in gradients):
+                return gradients
+            del self._work[mark:]
+            places = [None if g is None else self.keep(np.array(g)) for g in gradients]
+            self._work.append((lambda: _fill(places, made[0](dy, needs)), ()))
+            return tuple(places)
+
+        return y, back
+
+    def _is_noted(self, result: Any, inputs: list[Any]) -> bool:
+        """Whether an array is filled by launched work, or is a view of one of some inputs."""
+        if not isinstance(result, np.ndarray):
+            return False
+        owner = _owner(result)
+        return id(owner) in self._kept or any(owner is _owner(x) for x in inputs if isinstance(x, np.ndarray))
+
+
+def _fill(places: list[Any], arrays: tuple[Any, ...]) -> None:
+    for place, a in zip(places, arrays, strict=True):
+        if place is not a:
+            place[...] = a
+
+
+def _owner(x: np.ndarray) -> np.ndarray:
+    """The array whose memory a view shows."""
+    while isinstance(x.base, np.ndarray):
+        x = x.base
+    return x
