@@ -22,7 +22,7 @@ from xpnet.backend.registry import (
 )
 from xpnet.backend.report import BackendInfo, describe_backends
 from xpnet.backend.ring import Ring
-from xpnet.backend.threads import blas_is_ours, cores, dismiss, split, together, use_cores
+from xpnet.backend.threads import blas_is_ours, cores, dismiss, free_cores, split, together, use_cores
 from xpnet.backend.writing import add_at, set_at
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "describe_backends",
     "dismiss",
     "empty",
+    "free_cores",
     "get_backend",
     "is_device_lost",
     "is_out_of_memory",

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,7 @@ class Program:
     def __init__(self) -> None:
         self._work: list[tuple[Work, tuple[Any, ...]]] = []
         self._kept: dict[int, np.ndarray] = {}  # by id: arrays that launched work fills
+        self.blocks: dict[str, np.ndarray] = {}  # memory that launched work needs for a moment, by what for
 
     def __call__(self) -> None:
         """Do all that was noted, in its order."""
@@ -122,6 +124,21 @@ class Program:
         self._work.append((call, ()))
         return tuple(places) if isinstance(made, tuple) else places[0]
 
+    def branch(self, together: Work, works: Sequence[Callable[[], Any]]) -> list[Any]:
+        """Do works at once, each noted as a program of its own, and note that those are done at once."""
+        programs = [Program() for _ in works]
+        _now.program = None
+        try:
+            results = together([partial(p._noted, work) for p, work in zip(programs, works, strict=True)])
+        finally:
+            _now.program = self
+        self._work.append((together, (programs,)))
+        return results
+
+    def _noted(self, work: Callable[[], Any]) -> Any:
+        with self.noting():
+            return work()
+
     def apply(self, op: Work, inputs: list[Any], options: dict[str, Any]) -> tuple[Any, Any]:
         """Apply an op, ``op(*inputs, **options) -> (y, vjp)``, and note it; what vjp does is noted when it is called.
 
@@ -141,16 +158,21 @@ class Program:
             self._work.append((call, ()))
 
         def back(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-            mark = len(self._work)
-            gradients = made[0](dy, needs)
-            if noted and all(g is None or self._is_noted(g, [dy]) for g in gradients):
-                return gradients
-            del self._work[mark:]
-            places = [None if g is None else self.keep(np.array(g)) for g in gradients]
-            self._work.append((lambda: _fill(places, made[0](dy, needs)), ()))
-            return tuple(places)
+            program = _now.program or self  # another's, where another thread goes back
+            return program._back(made, noted, dy, needs)
 
         return y, back
+
+    def _back(self, made: list[Work], noted: bool, dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        """Call the newest vjp and note what it launches, or that it was called."""
+        mark = len(self._work)
+        gradients = made[0](dy, needs)
+        if noted and all(g is None or self._is_noted(g, [dy]) for g in gradients):
+            return gradients
+        del self._work[mark:]
+        places = [None if g is None else self.keep(np.array(g)) for g in gradients]
+        self._work.append((lambda: _fill(places, made[0](dy, needs)), ()))
+        return tuple(places)
 
     def _is_noted(self, result: Any, inputs: list[Any]) -> bool:
         """Whether an array is filled by launched work, or is a view of one of some inputs."""

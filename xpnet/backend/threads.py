@@ -24,9 +24,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from xpnet.backend.program import noting
 from xpnet.errors import ConfigError
 
-__all__ = ["blas_is_ours", "cores", "dismiss", "split", "together", "use_cores"]
+__all__ = ["blas_is_ours", "cores", "dismiss", "free_cores", "split", "together", "use_cores"]
 
 T = TypeVar("T")
 
@@ -62,6 +63,11 @@ def use_cores(n: int) -> Iterator[None]:
         yield
     finally:
         _cores.reset(token)
+
+
+def free_cores() -> int:
+    """Return how many threads work may be shared out to from here: one, within ``together``; else cores()."""
+    return 1 if _within.get() else cores()
 
 
 @cache
@@ -102,10 +108,13 @@ def together(works: Sequence[Callable[[], T]]) -> list[T]:
         The first error in the order of works, after all have ended. KeyboardInterrupt, which comes to the main thread,
         waits for the others likewise.
     Cost: 40 to 140 us for two on two cores, nearly all of it the system's time to wake a thread. Threads wait for more
-        work, and end when none comes for a while, or by dismiss.
+        work, and end when none comes for a while, or by dismiss. Where it is noted, each work is a program of its own.
     """
     if len(works) < 2 or _within.get():
         return [work() for work in works]
+    program = noting()
+    if program is not None:
+        return program.branch(together, works)
     jobs = [_Job(work) for work in works]
     interrupt: BaseException | None = None
     with _single_threaded_blas():
@@ -143,7 +152,7 @@ def split(n: int, least: int, work: Callable[[int, int], Any]) -> None:
         work: safe to run beside itself on other stretches. What it returns is dropped.
     Raises: as together.
     """
-    parts = 1 if _within.get() else min(cores(), n // least)
+    parts = min(free_cores(), n // least)
     if parts < 2:
         work(0, n)
     else:

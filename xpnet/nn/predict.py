@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.autograd import Tensor, no_grad
-from xpnet.backend import Array, Backend, blas_is_ours, cores, current_backend, together
+from xpnet.backend import Array, Backend, Program, again, blas_is_ours, cores, current_backend, together
 from xpnet.errors import ConfigError, DTypeError, XpnetError
 from xpnet.nn.activation import Activation
 from xpnet.nn.collapse import Folding
@@ -35,6 +36,7 @@ from xpnet.optim import Optimizer
 __all__ = ["Plan", "predict", "predicting"]
 
 _SHARE = 1 << 23  # multiply-adds that are worth a thread: some 0.2 ms
+_NOTED = 200_000_000  # multiply-adds of a batch up to which launches are noted: beyond, Python is little of the time
 
 Step = tuple[Module, Callable[..., Tensor], dict[str, Any]]  # a layer, its forward, and what it is called with
 
@@ -93,12 +95,13 @@ class Plan:
         self.alone = all(map(_each_alone, every))
         states = model.states().values()
         self.state = next(iter(states), None)
-        for state in states:
-            _ = state.data  # made before threads ask for it
+        self.read = [(state, state.data) for state in states]  # made before threads ask for it
         folding = Folding(model)
         self.steps = _steps(model, folding)
         self.folded: list[tuple[State, Array]] = [(state, state.data) for state in folding.states]
         self.work: dict[tuple[int, ...], int] = {}  # multiply-adds of an example of a shape
+        self.noted: dict[Any, _Noted] = {}  # by shape, dtype and cores
+        self.busy = threading.Lock()  # held by the thread that uses what is noted
         self.changes = changes()  # folding made layers too
 
     def __deepcopy__(self, memo: Any) -> None:
@@ -130,32 +133,99 @@ class Plan:
         return x if backend.xp is np else backend.from_numpy(x)
 
     def __call__(self, x: Array) -> Array:
-        """Compute the scores of a batch, its examples shared out among threads where that pays."""
+        """Compute the scores of a batch: by what was noted of one of its shape, where there is such."""
+        if not self.notes(x) or not self.busy.acquire(blocking=False):
+            return self.compute(x)
+        try:
+            key = x.shape, x.dtype, cores()
+            noted = self.noted.get(key)
+            if noted is None:
+                noted = self.noted[key] = _Noted(self.compute)
+            return noted(x)
+        finally:
+            self.busy.release()
+
+    def compute(self, x: Array) -> Array:
+        """Call the layers; a batch's examples are shared out among threads where that pays."""
         threads = self.threads(x)
         if threads < 2:
             return self.run(x)
         n = x.shape[0]
         cuts = [i * n // threads for i in range(threads + 1)]
         parts = [x[start:stop, ...] for start, stop in itertools.pairwise(cuts)]
-        return self.backend.xp.concat(together([partial(self.run, part) for part in parts]), axis=0)
+        return again(self.backend.xp.concat, together([partial(self.run, part) for part in parts]))
 
     def threads(self, x: Array) -> int:
         """How many threads a batch is worth."""
         n, most = x.shape[0] if x.shape else 0, cores()
         if n < 2 or most < 2 or not self.alone or watching() or not self.backend.splits or not blas_is_ours():
             return 1
-        shape = tuple(x.shape[1:])
+        return min(most, n, n * self.macs(tuple(x.shape[1:])) // _SHARE)
+
+    def macs(self, shape: tuple[int, ...]) -> int:
+        """Multiply-adds of an example of a shape; 0 where they are not known."""
         if shape not in self.work:
             try:
                 self.work[shape] = self.model.cost(shape).macs
             except (XpnetError, NotImplementedError):  # not known, or for the call to say
                 self.work[shape] = 0
-        return min(most, n, n * self.work[shape] // _SHARE)
+        return self.work[shape]
+
+    def notes(self, x: Array) -> bool:
+        """Whether what a batch launches is noted, and done again without the layers for the next of its shape."""
+        if self.own or watching() or not x.shape or not self.backend.replays:
+            return False
+        for state, array in self.read:
+            if state.data is not array:
+                self.read = [(state, state.data) for state, _ in self.read]
+                self.noted.clear()
+                break
+        return x.shape[0] * self.macs(tuple(x.shape[1:])) < _NOTED
 
     def run(self, x: Array) -> Array:
         """Compute the scores of a batch in this thread."""
         y = self.model(Tensor(x)) if watching() else _run(self.steps, Tensor(x))
         return y.data
+
+
+class _Noted:
+    """What a function of one array launches: noted at its second call, compared at its third, done again from there."""
+
+    def __init__(self, function: Callable[[Array], Array]) -> None:
+        self.function = function
+        self.program = Program()
+        self.x: Any = None
+        self.y: Any = None
+        self.next = self.warm
+
+    def __call__(self, x: Array) -> Array:
+        return self.next(x)
+
+    def warm(self, x: Array) -> Array:
+        """Let what is made at a first call be made."""
+        y = self.function(x)
+        self.next = self.note
+        return y
+
+    def note(self, x: Array) -> Array:
+        """Call the function, and note what it launches."""
+        self.x = np.array(x)
+        with self.program.noting():
+            self.y = self.function(self.x)
+        self.next = self.prove
+        return np.array(self.y)
+
+    def prove(self, x: Array) -> Array:
+        """Do both; go on with what was noted if it comes to the same numbers, and without it if not."""
+        done, y = self.replay(x), self.function(x)
+        self.next = self.replay if np.array_equal(done, y, equal_nan=True) else self.function
+        return y
+
+    def replay(self, x: Array) -> Array:
+        """Do what was noted."""
+        self.x[...] = x
+        self.program()
+        return np.array(self.y)
 
 
 def _steps(module: Module, folding: Folding) -> list[Step]:

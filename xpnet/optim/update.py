@@ -143,7 +143,7 @@ class Optimizer:
         flat.check(found, *(["float16"] if self.scaling else []))
         Optimizer.updates += 1
         if not self._by_kernel(found, self.current_lr if lr is None else lr, since):
-            launch(self._by_rule, found, *((None, None) if noting() else (lr, since)))
+            launch(self._by_rule, found, *((lr, since) if noting() is None else (None, None)))
         return had
 
     def _by_kernel(self, found: list[Array | None], lr: Any, since: Array | None) -> bool:

@@ -29,7 +29,7 @@ from xpnet.train.step import EagerStep
 
 __all__ = ["PlannedStep"]
 
-WORK = 20_000_000  # multiply-adds of a step, forward, from which on it is not planned: Python is little of it then
+WORK = 600_000_000  # multiply-adds of a step, forward, from which on Python is little of it, and memory more
 _CHANCES = 4  # plans that may become useless before they paid, until no more are made
 
 _log = logging.getLogger("xpnet")

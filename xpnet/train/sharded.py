@@ -16,13 +16,14 @@ layers before those, its *body*, are computed in parts; the *head* is computed w
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from xpnet import random
 from xpnet.autograd import Tensor, backward
-from xpnet.backend import Array, blas_is_ours, cores, namespace, together
+from xpnet.backend import Array, again, blas_is_ours, cores, namespace, together
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn import Module, Sequential, is_average
 from xpnet.nn.module import watching
@@ -197,10 +198,6 @@ class ShardedStep(PlannedStep):
         head = f", whole from {model.calls()[body][0].path} on" if isinstance(model, Sequential) and body else ""
         return f"in {division.parts} parts, a thread each{head}"
 
-    def _is_wanted(self, x: Array) -> bool:
-        """Whether steps of a shape are planned: those in parts are not."""
-        return self.division(tuple(x.shape)).parts < 2 and super()._is_wanted(x)
-
     def differentiate(self, x: Array, y: Array) -> tuple[Array, dict[Tensor, Array]]:
         """Return a batch's loss, (), and its gradients, summed over the parts."""
         n = x.shape[0]
@@ -221,14 +218,14 @@ class ShardedStep(PlannedStep):
             """What a part adds to loss and gradients."""
             share = (stop - start) / n
             value = self.measure(forward(start, stop), y[start:stop, ...])
-            return value.data * share, self.precision.backward(value, share)
+            return again(operator.mul, value.data, share), self.precision.backward(value, share)
 
         if body is None:
             done = together([partial(whole_way, *part) for part in rows])
             return _add([loss for loss, _ in done]), _sum([gradients for _, gradients in done])
 
         features = together([partial(forward, *part) for part in rows])
-        joined = Tensor(namespace(x).concat([f.data for f in features]), any(f.requires_grad for f in features))
+        joined = Tensor(again(namespace(x).concat, [f.data for f in features]), any(f.requires_grad for f in features))
         with random.at(moment):
             value = self.measure(_call(self._calls(body), joined), y)
         gradients = self.precision.backward(value)
@@ -262,8 +259,5 @@ def _add(arrays: list[Array]) -> Array:
     """Add arrays in their order, into a new one: they may be views or shared."""
     total = arrays[0]
     for i, array in enumerate(arrays[1:]):
-        if i == 0:
-            total = total + array
-        else:
-            total += array
+        total = again(operator.iadd if i else operator.add, total, array)
     return total

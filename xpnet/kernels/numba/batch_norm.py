@@ -11,7 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from xpnet.backend import split
+from xpnet.backend import empty, launch, split
 from xpnet.kernels import register
 from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
 
@@ -49,23 +49,27 @@ def batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, eps: float, t
         return NotImplemented
     flat, columns = solid(x).reshape(-1), x.shape[-1]
     mean = solid(mean)
-    inverse = 1.0 / np.sqrt(var + eps)
-    scale = gamma * inverse
-    shift = beta - mean * scale
-    y = np.empty(x.shape, x.dtype)
+    inverse, scale, y = empty((columns,), x.dtype), empty((columns,), x.dtype), empty(x.shape, x.dtype)
     out = y.reshape(-1)
-    _in_stretches(x, lambda _, run: _affine(flat[run], scale, shift, out[run]))
+
+    def forward() -> None:
+        inverse[...] = 1.0 / np.sqrt(var + eps)
+        np.multiply(gamma, inverse, scale)
+        shift = beta - mean * scale
+        _in_stretches(x, lambda _, run: _affine(flat[run], scale, shift, out[run]))
+
+    launch(forward)
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-        given = solid(dy).reshape(-1)
-        dgamma = dbeta = dx = None
-        if needs[1] or needs[2] or training:
-            sums = np.empty((2, _stretches(x), columns), x.dtype)
-            _in_stretches(x, lambda i, run: _sums(flat[run], given[run], mean, inverse, sums[0, i], sums[1, i]))
-            dgamma, dbeta = np.add.reduce(sums, axis=1)
-        if needs[0]:
-            dx = np.empty(x.shape, x.dtype)
-            into = dx.reshape(-1)
+        given, sums = solid(dy).reshape(-1), empty((2, columns), x.dtype)
+        dgamma, dbeta = sums
+
+        def sum_up() -> None:
+            each = np.empty((2, _stretches(x), columns), x.dtype)
+            _in_stretches(x, lambda i, run: _sums(flat[run], given[run], mean, inverse, each[0, i], each[1, i]))
+            np.add.reduce(each, axis=1, out=sums)
+
+        def back() -> None:
             if training:
                 rows = x.size // columns
                 level, slope = scale * (dbeta / rows), inverse * scale * (dgamma / rows)
@@ -73,6 +77,14 @@ def batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, eps: float, t
             else:
                 none = np.zeros(columns, x.dtype)
                 _in_stretches(x, lambda _, run: _affine(given[run], scale, none, into[run]))
+
+        if needs[1] or needs[2] or training:
+            launch(sum_up)
+        dx = None
+        if needs[0]:
+            dx = empty(x.shape, x.dtype)
+            into = dx.reshape(-1)
+            launch(back)
         return dx, dgamma if needs[1] else None, dbeta if needs[2] else None, None, None
 
     return y, vjp

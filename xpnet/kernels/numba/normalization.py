@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numba import uintp as at  # a place in a flat array
 
-from xpnet.backend import split
+from xpnet.backend import empty, launch, split
 from xpnet.kernels import register
 from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
 
@@ -44,25 +44,25 @@ def local_response_norm(
     lead, lead_back = before * sum(steps), after * sum(steps)
     laid = run, stride, block, size, *steps
     power = float(rate), float(k), float(beta)
-    flat, y = solid(x).reshape(-1), np.empty(x.shape, dtype=x.dtype)
+    flat, y = solid(x).reshape(-1), empty(x.shape, x.dtype)
     flat_y, blocks = y.reshape(-1), -(-runs // block)
     least = -(-_EACH // (block * run))
 
     def forward(start: int, stop: int) -> None:
         _respond(flat, flat_y, start * block, min(stop * block, runs), *laid, lead, *power)
 
-    split(blocks, least, forward)
+    launch(split, blocks, least, forward)
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not needs[0]:
             return (None,)
-        dx = np.empty((n, h, w, c), dtype=y.dtype)
+        dx = empty((n, h, w, c), y.dtype)
         arrays = flat, solid(dy).reshape(-1), dx.reshape(-1)
 
         def backward(start: int, stop: int) -> None:
             _respond_back(*arrays, start * block, min(stop * block, runs), *laid, lead, lead_back, *power)
 
-        split(blocks, least, backward)
+        launch(split, blocks, least, backward)
         return (dx,)
 
     return y, vjp

@@ -10,6 +10,7 @@ from typing import Any
 import numba
 from numba import uint64
 
+from xpnet.backend import launch
 from xpnet.kernels.numba.compiling import compiled
 from xpnet.kernels.numpy.unrolling import Tile
 
@@ -20,15 +21,15 @@ def unroll(x: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, out
     """Lay the pixels under each window of a tile side by side, as kernels.numpy.unrolling does."""
     slides = (cols.out, rows.k, cols.k, rows.s, cols.s, rows.p, cols.p, rows.d, cols.d)
     if by_tap:
-        _unroll_by_tap(x, out, *tile, *slides)
+        launch(_unroll_by_tap, x, out, *tile, *slides)
     else:
-        _unroll(x, out, *tile, *slides, first, count)
+        launch(_unroll, x, out, *tile, *slides, first, count)
 
 
 def fold(columns: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, dx: Any) -> None:
     """Add the columns of a tile to the pixels that they were unrolled from, as kernels.numpy.unrolling does."""
     slides = (cols.out, rows.k, cols.k, rows.s, cols.s, rows.p, cols.p, rows.d, cols.d)
-    _fold(columns, dx, *tile, *slides, first, count)
+    launch(_fold, columns, dx, *tile, *slides, first, count)
 
 
 @numba.njit(inline="always")

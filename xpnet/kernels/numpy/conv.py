@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import cores, empty, launch, together
+from xpnet.backend import empty, free_cores, launch, together
 from xpnet.errors import ConfigError
 from xpnet.kernels import register
 from xpnet.kernels.numpy import unrolling
-from xpnet.kernels.numpy.activation import act_grad, bias_act
+from xpnet.kernels.numpy.activation import act_grad, as_rows, bias_act
 from xpnet.kernels.numpy.scratch import scratch
 
 __all__ = ["Loops", "conv2d", "convolve"]
@@ -92,26 +92,35 @@ def convolve(
     job = _Convolution(loops, x, bank.reshape(w.shape[0], -1), rows, cols, groups, budget)
     y = empty((x.shape[0], rows.out, cols.out, w.shape[0]), x.dtype)
     flat = y.reshape(-1, w.shape[0])  # (N*OH*OW, F)
-    launch(job.spread, lambda i, j: job.forward(flat, b, activation, i, j))
+    if len(job.parts) == 1:
+        job.forward(flat, b, activation, *job.parts[0])
+    else:
+        launch(together, [partial(job.forward, flat, b, activation, *part) for part in job.parts])
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         dx = empty(x.shape, x.dtype) if needs[0] else None
         dw = empty(w.shape, w.dtype) if needs[1] else None
         db = empty(b.shape, b.dtype) if b is not None and needs[2] else None
-
-        def backward() -> None:
-            if dx is not None:
-                dx.fill(0)
-            parts = job.spread(
-                lambda i, j: job.backward(dy, flat, activation, dx, (dw is not None, db is not None), i, j)
-            )
-            if dw is not None:
-                _total([part[0] for part in parts], dw.reshape(job.bank.shape))
-            if db is not None:
-                _total([part[1] for part in parts], db)
-
-        if any(needs):
-            launch(backward)
+        dbank = None if dw is None else dw.reshape(job.bank.shape)
+        for a in (dx, dbank, db):
+            if a is not None and (a is dx or not y.size):
+                launch(a.fill, 0)
+        rows = as_rows(dy, w.shape[0])
+        if len(job.parts) == 1:
+            job.backward(rows, flat, activation, dx, dbank, db, *job.parts[0])
+        else:
+            sums = [(dbank, db)] + [
+                tuple(None if a is None else empty(a.shape, a.dtype) for a in (dbank, db)) for _ in job.parts[1:]
+            ]
+            works = [
+                partial(job.backward, rows, flat, activation, dx, *mine, *part)
+                for mine, part in zip(sums, job.parts, strict=True)
+            ]
+            launch(together, works)
+            for others in sums[1:]:
+                for total, one in zip(sums[0], others, strict=True):
+                    if total is not None:
+                        launch(np.add, total, one, total)
         if dw is None or not flip:
             return dx, dw, db
         turned = empty(w.shape, w.dtype)
@@ -119,16 +128,6 @@ def convolve(
         return dx, turned, db
 
     return y, vjp
-
-
-def _total(parts: list[Any], out: Any) -> None:
-    """Write the sum of arrays, in their order."""
-    if len(parts) == 1:
-        out[...] = parts[0]
-    else:
-        np.add(parts[0], parts[1], out)
-    for part in parts[2:]:
-        out += part
 
 
 class _Convolution:
@@ -143,14 +142,9 @@ class _Convolution:
         fits = max(1, min(budget, max(_cache(), _PIXELS * self.k * x.itemsize)) // row_bytes)
         self.images = max(1, fits // max(1, rows.out))
         self.high = min(fits, rows.out)
-
-    def spread(self, work: Callable[[int, int], Any]) -> list[Any]:
-        """Do work on all images, some a core where that pays; return what the parts give, in order."""
-        n = self.x.shape[0]
-        macs = n * self.rows.out * self.cols.out * self.bank.size
-        parts = max(1, min(cores(), n, macs // _APART))
-        bounds = [n * i // parts for i in range(parts + 1)]
-        return together([lambda i=i, j=j: work(i, j) for i, j in pairwise(bounds)])
+        n, macs = x.shape[0], x.shape[0] * rows.out * cols.out * bank.size
+        parts = max(1, min(free_cores(), n, macs // _APART))
+        self.parts = list(pairwise(n * i // parts for i in range(parts + 1)))  # images of a thread each
 
     def tiles(self, i: int, j: int) -> Iterator[tuple[unrolling.Tile, slice]]:
         """The tiles of images i .. j, and which of the N*OH*OW output pixels are theirs."""
@@ -175,36 +169,41 @@ class _Convolution:
             out = y[pixels]
             for g in range(self.groups):
                 mine = slice(g * self.f, (g + 1) * self.f)
-                np.matmul(self.columns(tile, g), self.bank[mine].T, out=out[:, mine])
+                launch(np.matmul, self.columns(tile, g), self.bank[mine].T, out[:, mine])
             self.loops.bias_act(out, b, activation)
 
-    def backward(
-        self, dy: Any, y: Any, activation: str | None, dx: Any, needs: tuple[bool, bool], i: int, j: int
-    ) -> tuple[Any, Any]:
-        """Add to dx, where given, of images i .. j; return their parts of the filters' and the bias's gradient."""
-        flat = dy.reshape(y.shape)  # (N*OH*OW, F)
-        dbank = np.zeros(self.bank.shape, dtype=y.dtype) if needs[0] else None
-        db: Any = np.zeros(y.shape[1], dtype=y.dtype) if needs[1] else None
-        sums: Any = None if db is None else np.empty_like(db)
-        for tile, pixels in self.tiles(i, j):
-            dz = self.loops.act_grad(flat[pixels], y[pixels], activation, sums)
-            if db is not None:
-                db += sums
+    def backward(self, dy: Any, y: Any, activation: str | None, dx: Any, dbank: Any, db: Any, i: int, j: int) -> None:
+        """Of images i .. j: add to dx, write the filters' and the bias's gradients; each where it is given.
+
+        Args: dy and y (N*OH*OW, F), dx like x, dbank like bank, db (F,).
+        """
+        for count, (tile, pixels) in enumerate(self.tiles(i, j)):
+            sums = db if not count or db is None else scratch("sums", db.shape, db.dtype)
+            dz = self.loops.act_grad(dy[pixels], y[pixels], activation, sums)
+            if sums is not db:
+                launch(np.add, db, sums, db)
             for g in range(self.groups):
                 mine = slice(g * self.f, (g + 1) * self.f)
                 dout = dz[:, mine]  # (P, F/G)
                 if dbank is not None:
-                    self._add_product(dbank[mine], dout, self.columns(tile, g))
+                    self._product(dbank[mine], dout, self.columns(tile, g), bool(count))
                 if dx is not None:
                     out = scratch("columns", (len(dout), self.k), dout.dtype)
-                    np.matmul(dout, self.bank[mine], out=out)  # (P, KH*KW*C/G)
+                    launch(np.matmul, dout, self.bank[mine], out)  # (P, KH*KW*C/G)
                     self.loops.fold(out, tile, self.rows, self.cols, g * self.c, self.c, dx)
-        return dbank, db
 
-    def _add_product(self, dbank: Any, dout: Any, columns: Any) -> None:
-        """Add dout.T @ columns to dbank, (F/G, KH*KW*C/G)."""
+    def _product(self, dbank: Any, dout: Any, columns: Any, add: bool) -> None:
+        """Write dout.T @ columns into dbank, (F/G, KH*KW*C/G), or add it."""
+        if not add and not self.by_tap:
+            launch(np.matmul, dout.T, columns, dbank)
+            return
+        part = scratch("product", dbank.shape[::-1] if self.by_tap else dbank.shape, dbank.dtype)
         if self.by_tap:
-            part = scratch("product", dbank.shape[::-1], dbank.dtype)
-            dbank += np.matmul(columns.T, dout, out=part).T
+            launch(np.matmul, columns.T, dout, part)
+            part = part.T
         else:
-            dbank += np.matmul(dout.T, columns, out=scratch("product", dbank.shape, dbank.dtype))
+            launch(np.matmul, dout.T, columns, part)
+        if add:
+            launch(np.add, dbank, part, dbank)
+        else:
+            launch(np.copyto, dbank, part)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from xpnet.backend import launch
+
 __all__ = ["Tile", "fold", "unroll"]
 
 
@@ -30,6 +32,10 @@ def unroll(x: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, out
         first, count: channels.
         out: written, (P, KH*KW*count); by tap, of one channel, (KH*KW, P).
     """
+    launch(_unroll, x, tile, rows, cols, first, count, out, by_tap)
+
+
+def _unroll(x: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, out: Any, by_tap: bool) -> None:
     pixels = _padded(x[..., first : first + count], tile, rows, cols)
     n, high = tile.j - tile.i, tile.s - tile.r
     sn, sh, sw, sc = pixels.strides
@@ -46,6 +52,10 @@ def unroll(x: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, out
 
 def fold(columns: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, dx: Any) -> None:
     """Add the columns of a tile, (P, KH*KW*count), to the pixels of dx (N, H, W, C) that they were unrolled from."""
+    launch(_fold, columns, tile, rows, cols, first, count, dx)
+
+
+def _fold(columns: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, dx: Any) -> None:
     n, high, run = tile.j - tile.i, tile.s - tile.r, cols.k * count
     (top, bottom), (left, right) = rows.span(tile.r, tile.s), cols.span(0, cols.out)
     split = columns.reshape(n, high, cols.out, rows.k, run)
