@@ -11,12 +11,10 @@ Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import functools
 import hashlib
 import math
-from collections.abc import Iterator
 from typing import NamedTuple, SupportsInt
 
 import numpy as np
@@ -190,11 +188,16 @@ def now() -> Moment | None:
     return _NOW.get()
 
 
-@contextlib.contextmanager
-def at(moment: Moment) -> Iterator[None]:
-    """Make draws within a with-block belong to one step."""
-    token = _NOW.set(moment)
-    try:
-        yield
-    finally:
-        _NOW.reset(token)
+class at:
+    """Make draws within a with-block belong to one step; to none where it is None."""
+
+    __slots__ = ("moment", "token")
+
+    def __init__(self, moment: Moment | None) -> None:
+        self.moment = moment
+
+    def __enter__(self) -> None:
+        self.token = _NOW.set(self.moment)
+
+    def __exit__(self, *error: object) -> None:
+        _NOW.reset(self.token)

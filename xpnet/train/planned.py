@@ -217,7 +217,7 @@ class _Plan:
     def moment(self) -> Any:
         """Let draws of the noted work read their moment from arrays."""
         now = random.now()
-        return random.at(now and now._replace(epoch=self.epoch, step=self.step))  # type: ignore[arg-type]
+        return random.at(now and now._replace(epoch=self.epoch, step=self.step))
 
 
 def _is_xpnets(function: Callable[..., Any]) -> bool:

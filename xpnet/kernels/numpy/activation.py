@@ -94,7 +94,7 @@ def long_rows(arrays: Sequence[Any], vectors: Sequence[Any]) -> Iterator[tuple[l
     rows, columns = arrays[0].shape
     fold = max(1, min(rows, _WIDE // max(1, columns)))
     whole = rows // fold * fold
-    wide = [np.concatenate([v] * fold) for v in vectors] if fold > 1 else list(vectors)
+    wide = [np.broadcast_to(v, (fold, columns)).reshape(-1) for v in vectors] if fold > 1 else list(vectors)
     step = max(1, _BLOCK // max(1, fold * columns)) * fold
     for at in range(0, whole, step):
         yield [a[at : min(whole, at + step)].reshape(-1, fold * columns) for a in arrays], wide

@@ -45,7 +45,10 @@ def linear_with(
             dx = dw = None
             if needs[1]:
                 dw = empty(w.shape, x.dtype)
-                launch(outer if alone else np.matmul, dz.T, features, dw)
+                if alone:
+                    outer(dz.T, features, dw)
+                else:
+                    launch(np.matmul, dz.T, features, dw)
             if needs[0]:
                 dx = empty(features.shape, x.dtype)
                 launch(np.matmul, dz, w, dx)
@@ -57,4 +60,8 @@ def linear_with(
     return linear
 
 
-register("linear", "numpy")(linear_with(bias_act, act_grad, np.dot))
+def _outer(a: Any, b: Any, product: Any) -> None:
+    launch(np.dot, a, b, product)
+
+
+register("linear", "numpy")(linear_with(bias_act, act_grad, _outer))
