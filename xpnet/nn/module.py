@@ -229,9 +229,10 @@ class Module:
 
     def train(self: Self, mode: bool = True) -> Self:
         """Switch this module and all within it to training: dropout drops, batch norm uses the batch."""
-        if mode:
-            _note_change()  # its values will
-        for _, module in self.modules():
+        modules = [module for _, module in self.modules()]
+        if mode or any(module.training for module in modules):
+            _note_change()  # its values will, or what it computes did
+        for module in modules:
             object.__setattr__(module, "training", mode)
         return self
 

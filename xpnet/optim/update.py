@@ -62,8 +62,10 @@ class Optimizer:
                 type(self).__name__, "one of clip_norm and clip_value", clip_norm=clip_norm, clip_value=clip_value
             )
         self.steps = 0  # updates made
+        self.turns = 0  # how often an update was of other parameters than the last one: ages then grew apart
         self._flat = FlatBuffer(parameters)
         self._ages = [0] * len(self._flat.parameters)  # updates made of each: one without a gradient is passed over
+        self._had: tuple[bool, ...] | None = None  # which were updated last
         self._state: State = {name: self._flat.zeros() for name in self.state_names}
         self.scaling: LossScale | None = None  # of a loss that is scaled: gradients are, and may be float16
 
@@ -222,6 +224,9 @@ class Optimizer:
         Args:
             had: what ``update`` returned.
         """
+        had = tuple(had)
+        if had != self._had:
+            self.turns, self._had = self.turns + (self._had is not None), had
         self._ages = [age + got for age, got in zip(self._ages, had, strict=True)]
         self.steps += 1
         Optimizer.updates += 1  # a replayed update has none but this
@@ -298,13 +303,13 @@ class Optimizer:
             else:
                 self._state[name] = new
         self._ages = [int(ages.get(path, steps)) for path in places]
-        self.steps = steps
+        self.steps, self.turns = steps, self.turns + 1
 
     def _number(self, name: str, value: object, low: float = 0, high: float = np.inf, *, above: bool = False) -> float:
         return number(type(self).__name__, name, value, low, high, above=above)
 
     def __repr__(self) -> str:
-        numbers = {k: v for k, v in vars(self).items() if isinstance(v, float | int) and k != "steps"}
+        numbers = {k: v for k, v in vars(self).items() if isinstance(v, float | int) and k not in ("steps", "turns")}
         shown = {k: v for k, v in numbers.items() if v and not k.startswith("_")}
         return f"{type(self).__name__}(" + ", ".join(f"{k}={v}" for k, v in {"lr": self.lr, **shown}.items()) + ")"
 

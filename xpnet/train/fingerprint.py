@@ -22,8 +22,8 @@ class Fingerprint:
         model, optimizer, loss: the step's.
         others: objects that it reads besides, such as the feed and the precision.
 
-    Two are equal when every object is the same one and every setting has the same value: the arrays of parameters and
-    buffers (but not the numbers in them), every layer's public settings, training or inference, the
+    Two are equal when every object is the same one and every setting has the same value: the layers, the arrays of
+    parameters and buffers (but not the numbers in them), every layer's public settings, training or inference, the
     loss's and the optimizer's. Objects are kept alive, so that no other can take the place of one in memory.
     """
 
@@ -32,7 +32,8 @@ class Fingerprint:
     ) -> None:
         arrays = [state.data for state in model.states().values()]
         trained = [p.data for p in optimizer.parameters]
-        self._same = [model, optimizer, loss, *others, *arrays, *trained, optimizer.flat.value]
+        modules = [module for _, module in model.modules()]
+        self._same = [optimizer, loss, *others, *modules, *arrays, *trained, optimizer.flat.value]
         found = {
             **settings(model, loss),
             **{f"optimizer.{name}": v for name, v in _plain(optimizer) if name != "steps"},

@@ -22,6 +22,7 @@ from xpnet import random
 from xpnet.autograd import Tensor
 from xpnet.backend import Array, Program, launch
 from xpnet.errors import ConfigError, XpnetError
+from xpnet.nn import Parameter
 from xpnet.nn.module import changes, watching
 from xpnet.optim import Optimizer
 from xpnet.train.fingerprint import Fingerprint, settings
@@ -55,6 +56,8 @@ class PlannedStep(EagerStep):
         named = [name for name in vars(self.optimizer) if not name.startswith("_") and name != "steps"]
         self._options = attrgetter(*named)
         self._set: Any = None
+        self._measured: Any = None  # the loss
+        self._kept: list[Array] = []  # what a step changes before its update: running averages
         self._chances = _CHANCES
         self._refused: str | None = None if plan is not False else "plan=False"
 
@@ -66,6 +69,8 @@ class PlannedStep(EagerStep):
             return super().__call__(x, y)
         if not self._same():
             self._begin_again()
+            if self._refused:
+                return super().__call__(x, y)
         now = random.now()
         key = x.shape, x.dtype, y.shape, y.dtype, None if now is None else (now.seed, now.row)
         plan = self._plans.get(key)
@@ -92,6 +97,8 @@ class PlannedStep(EagerStep):
             reason = f"{own[0]} is a module of your own"
         elif self.plan is None and not _is_xpnets(self.loss):
             reason = "the loss is a function of your own"
+        elif self.plan is None and not _is_xpnets(type(self.optimizer).update):
+            reason = "the optimizer updates in a way of your own"
         return self._refuse(reason) if reason else ""
 
     def _refuse(self, reason: str) -> str:
@@ -114,7 +121,7 @@ class PlannedStep(EagerStep):
     # Is what was planned still the step?
 
     def _same(self) -> bool:
-        if self._changes != changes() or self._options(self.optimizer) != self._set:
+        if self._changes != changes() or self._measured is not self.loss or self._options(self.optimizer) != self._set:
             return False
         for state, array, needed in self._states:
             if state.data is not array or state.requires_grad is not needed:
@@ -131,8 +138,10 @@ class PlannedStep(EagerStep):
             self._plans.clear()
             self._made_for = now
             self._states = [(s, s.data, s.requires_grad) for s in self.model.states().values()]
-            self._set = self._options(self.optimizer)
-            if self._chances <= 0:
+            self._kept = [s.data for s in self.model.states().values() if not isinstance(s, Parameter)]
+            self._set, self._measured = self._options(self.optimizer), self.loss
+            self._refused = self._objection()
+            if self._chances <= 0 and not self._refused:
                 self._refuse("something changes from step to step")
         self._changes = changes()
 
@@ -142,12 +151,16 @@ class PlannedStep(EagerStep):
         """Run a step and note it, unless it changes what the next would be."""
         before = settings(self.model, self.loss)
         plan.take(x, y, self.optimizer)
-        with plan.program.noting(), plan.moment():
-            plan.loss, plan.had = self.compute(plan.x, plan.y, lr=plan.rate, since=plan.since)
-            for state, array, _ in self._states:
-                if state.data is not array:
-                    launch(partial(np.copyto, array), state.data)
-                    state.data = array
+        try:
+            with plan.program.noting(), plan.moment():
+                plan.loss, plan.had = self.compute(plan.x, plan.y, lr=plan.rate, since=plan.since)
+                for state, array, _ in self._states:
+                    if state.data is not array:
+                        launch(partial(np.copyto, array), state.data)
+                        state.data = array
+        except BaseException:
+            self._plans.clear()  # half a step is noted
+            raise
         self.optimizer.count(plan.had)
         after = settings(self.model, self.loss)
         if changed := sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)):
@@ -156,7 +169,8 @@ class PlannedStep(EagerStep):
 
     def _prove(self, plan: _Plan, x: Array, y: Array) -> Array:
         """Run a step both ways, each from the same numbers: they must come to the same."""
-        arrays = [array for _, array, _ in self._states] + list(self.optimizer.state.values())
+        arrays = [array for _, array, _ in self._states]
+        arrays += [self.optimizer.flat.value, *self.optimizer.state.values()]
         before, came_to = [np.array(a) for a in arrays], None
         plan.take(x, y, self.optimizer)
         try:
@@ -177,9 +191,12 @@ class PlannedStep(EagerStep):
 
     def _replay(self, plan: _Plan, x: Array, y: Array) -> Array:
         plan.take(x, y, self.optimizer)
+        before = [np.array(a) for a in self._kept]
         try:
             plan.program()
-        except XpnetError:  # before anything was updated: the layers say it better
+        except XpnetError:  # before the update: the layers say it better
+            for array, value in zip(self._kept, before, strict=True):
+                array[...] = value
             return super().__call__(x, y)
         plan.replays += 1
         self.optimizer.count(plan.had)

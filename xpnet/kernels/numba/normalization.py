@@ -13,11 +13,11 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import uintp as at  # a place in a flat array
 
 from xpnet.backend import empty, launch, split
 from xpnet.kernels import register
 from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
+from xpnet.kernels.numba.runs import at
 
 __all__ = ["local_response_norm"]
 

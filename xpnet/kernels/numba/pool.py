@@ -11,12 +11,12 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import uintp as at  # a place in a flat array
 from numba.extending import intrinsic
 
 from xpnet.backend import empty, launch, split
 from xpnet.kernels import register
 from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
+from xpnet.kernels.numba.runs import at, eight
 
 __all__ = ["max_pool2d"]
 
@@ -149,21 +149,11 @@ def _max_of_rows_back(x, y, dy, dx, start, stop, h, w, c, oh, kh, sh, ph, ow, kw
 
 
 @numba.njit
-def _eight(x, a, y, b):
-    """Copy eight numbers of x from a on into y from b on: one load and one store."""
-    a, b, one = at(a), at(b), at(1)
-    v0, v1, v2, v3 = x[a], x[a + one], x[a + at(2)], x[a + at(3)]
-    v4, v5, v6, v7 = x[a + at(4)], x[a + at(5)], x[a + at(6)], x[a + at(7)]
-    y[b], y[b + one], y[b + at(2)], y[b + at(3)] = v0, v1, v2, v3
-    y[b + at(4)], y[b + at(5)], y[b + at(6)], y[b + at(7)] = v4, v5, v6, v7
-
-
-@numba.njit
 def _deal(x, a, x_step, y, b, y_step, n, c):
     """Copy n runs of c numbers, the steps apart; beyond each run but the last up to eight numbers more are copied."""
     for j in range(n - at(1)):
         for k in range(at(0), c, at(8)):
-            _eight(x, a + j * x_step + k, y, b + j * y_step + k)
+            eight(x, a + j * x_step + k, y, b + j * y_step + k)
     last = n - at(1)
     for k in range(c):
         y[b + last * y_step + k] = x[a + last * x_step + k]
@@ -205,7 +195,7 @@ def _max_of_pairs_back(x, y, dy, dx, start, stop, h, w, c):
             for j in range(last):  # pixel by pixel, so that what is copied too much is overwritten
                 for s in range(two):
                     for k in range(at(0), each, at(8)):
-                        _eight(gains, s * run + j * each + k, dx, a + (two * j + s) * each + k)
+                        eight(gains, s * run + j * each + k, dx, a + (two * j + s) * each + k)
             for s in range(two):
                 for k in range(each):
                     dx[a + (two * last + s) * each + k] = gains[s * run + last * each + k]

@@ -1,17 +1,14 @@
-"""im2col and its adjoint, compiled: runs of pixels are copied straight from the images, and added straight back.
-
-Places in flat arrays are unsigned: the compiler then knows that none counts from the end, and moves several at once.
-"""
+"""im2col and its adjoint, compiled: runs of pixels are copied straight from the images, and added straight back."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numba
-from numba import uint64
 
 from xpnet.backend import launch
 from xpnet.kernels.numba.compiling import compiled
+from xpnet.kernels.numba.runs import at, clear, copy
 from xpnet.kernels.numpy.unrolling import Tile
 
 __all__ = ["fold", "unroll"]
@@ -33,21 +30,10 @@ def fold(columns: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int,
 
 
 @numba.njit(inline="always")
-def _copy(to: Any, at: Any, source: Any, start: Any, run: Any) -> None:
+def _add(y, b, x, a, run):
+    """Add a run of x from a on to y from b on."""
     for t in range(run):
-        to[at + t] = source[start + t]
-
-
-@numba.njit(inline="always")
-def _clear(to: Any, at: Any, run: Any) -> None:
-    for t in range(run):
-        to[at + t] = 0
-
-
-@numba.njit(inline="always")
-def _add(to: Any, at: Any, source: Any, start: Any, run: Any) -> None:
-    for t in range(run):
-        to[at + t] += source[start + t]
+        y[b + t] += x[a + t]
 
 
 @compiled("T4, T2, i, i, i, i, i, i, i, i, i, i, i, i, i, i, i")
@@ -56,7 +42,7 @@ def _unroll(x, out, i, j, r, s, ow, kh, kw, sh, sw, ph, pw, dh, dw, first, count
     _, h, w, c = x.shape
     pixels, columns = x.reshape(-1), out.reshape(-1)
     side_by_side = dw == 1 and count == c  # the taps of a row of the filter
-    run, channels, at = uint64(kw * count), uint64(count), uint64(0)
+    run, channels, place = at(kw * count), at(count), at(0)
     for n in range(i, j):
         for q in range(r, s):
             for o in range(ow):
@@ -65,19 +51,19 @@ def _unroll(x, out, i, j, r, s, ow, kh, kw, sh, sw, ph, pw, dh, dw, first, count
                 for u in range(kh):
                     row = q * sh - ph + u * dh
                     if row < 0 or row >= h:
-                        _clear(columns, at, run)
-                        at += run
+                        clear(columns, place, run)
+                        place += run
                     elif whole:
-                        _copy(columns, at, pixels, uint64(((n * h + row) * w + left) * c), run)
-                        at += run
+                        copy(columns, place, pixels, at(((n * h + row) * w + left) * c), run)
+                        place += run
                     else:
                         for v in range(kw):
                             col = left + v * dw
                             if col < 0 or col >= w:
-                                _clear(columns, at, channels)
+                                clear(columns, place, channels)
                             else:
-                                _copy(columns, at, pixels, uint64(((n * h + row) * w + col) * c + first), channels)
-                            at += channels
+                                copy(columns, place, pixels, at(((n * h + row) * w + col) * c + first), channels)
+                            place += channels
 
 
 @compiled("T4, T2, i, i, i, i, i, i, i, i, i, i, i, i, i")
@@ -85,7 +71,7 @@ def _unroll_by_tap(x, out, i, j, r, s, ow, kh, kw, sh, sw, ph, pw, dh, dw):
     """A tap a row, (KH*KW, P), of one channel; along a row of windows the pixels are sw = 1 apart."""
     _, h, w, _ = x.shape
     pixels, columns = x.reshape(-1), out.reshape(-1)
-    at = 0
+    place = 0
     for u in range(kh):
         for v in range(kw):
             left = v * dw - pw
@@ -95,13 +81,13 @@ def _unroll_by_tap(x, out, i, j, r, s, ow, kh, kw, sh, sw, ph, pw, dh, dw):
                 for q in range(r, s):
                     row = q * sh - ph + u * dh
                     if row < 0 or row >= h:
-                        _clear(columns, uint64(at), uint64(ow))
+                        clear(columns, at(place), at(ow))
                     else:
-                        _clear(columns, uint64(at), uint64(begin))
+                        clear(columns, at(place), at(begin))
                         start = (n * h + row) * w + begin + left
-                        _copy(columns, uint64(at + begin), pixels, uint64(start), uint64(end - begin))
-                        _clear(columns, uint64(at + end), uint64(ow - end))
-                    at += ow
+                        copy(columns, at(place + begin), pixels, at(start), at(end - begin))
+                        clear(columns, at(place + end), at(ow - end))
+                    place += ow
 
 
 @compiled("T2, T4, i, i, i, i, i, i, i, i, i, i, i, i, i, i, i")
@@ -110,7 +96,7 @@ def _fold(columns, dx, i, j, r, s, ow, kh, kw, sh, sw, ph, pw, dh, dw, first, co
     _, h, w, c = dx.shape
     pixels, source = dx.reshape(-1), columns.reshape(-1)
     side_by_side = dw == 1 and count == c
-    run, channels, at = uint64(kw * count), uint64(count), uint64(0)
+    run, channels, place = at(kw * count), at(count), at(0)
     for n in range(i, j):
         for q in range(r, s):
             for o in range(ow):
@@ -120,11 +106,11 @@ def _fold(columns, dx, i, j, r, s, ow, kh, kw, sh, sw, ph, pw, dh, dw, first, co
                     row = q * sh - ph + u * dh
                     if row >= 0 and row < h:
                         if whole:
-                            _add(pixels, uint64(((n * h + row) * w + left) * c), source, at, run)
+                            _add(pixels, at(((n * h + row) * w + left) * c), source, place, run)
                         else:
                             for v in range(kw):
                                 col = left + v * dw
                                 if col >= 0 and col < w:
-                                    here = uint64(((n * h + row) * w + col) * c + first)
-                                    _add(pixels, here, source, at + uint64(v) * channels, channels)
-                    at += run
+                                    here = at(((n * h + row) * w + col) * c + first)
+                                    _add(pixels, here, source, place + at(v) * channels, channels)
+                    place += run
