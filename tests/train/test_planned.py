@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import threading
 import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
@@ -92,11 +93,29 @@ def everything() -> nn.Sequential:
     )
 
 
+def the_rest() -> nn.Sequential:
+    """A net of the layers that everything lacks, one of them used twice."""
+    twice = nn.Linear(6, 6, bias="augmented")
+    return nn.Sequential(
+        conv=nn.Conv2d(1, 4, 3, padding=1, flip=True, dilation=2, bias=False),
+        leak=nn.LeakyReLU(0.2),
+        block=nn.Residual(nn.Conv2d(4, 6, 3, padding=1, groups=2), nn.PadChannels(1, 1)),
+        pool=nn.AvgPool2d(3, stride=2, padding=1),
+        gap=nn.GlobalAvgPool2d(),
+        first=twice,
+        soft=nn.Softmax(),
+        second=twice,
+        scores=nn.Linear(6, CLASSES, bias=False),
+        log=nn.LogSoftmax(),
+    )
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "softmax": built("softmax"),
     **{f"mlp of {act.__name__}": partial(mlp, act) for act in (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU)},
     "lenet5": built("lenet5"),
     "everything": everything,
+    "the rest": the_rest,
 }
 RULES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in OPTIMIZERS},
@@ -223,8 +242,16 @@ def test_labels_of_another_kind_are_planned_apart(counts: Counts) -> None:
     assert counts.all == (2, 2, 4)
 
 
-def test_losses_made_of_xpnets_own_are_planned(counts: Counts) -> None:
-    loss = partial(nn.softmax_cross_entropy, label_smoothing=0.1)
+LOSSES = [
+    partial(nn.softmax_cross_entropy, label_smoothing=0.1),
+    partial(nn.softmax_cross_entropy, class_weights=np.linspace(1, 2, CLASSES, dtype=np.float32)),
+    nn.hinge_loss,
+    nn.perceptron_loss,
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=["smoothed", "weighted", "hinge", "perceptron"])
+def test_losses_made_of_xpnets_own_are_planned(loss: Any, counts: Counts) -> None:
     go(pair(loss=loss, plan=True), range(6))
     assert counts.replayed == 3
 
@@ -237,6 +264,28 @@ def test_a_parameter_that_is_not_trained_stays(counts: Counts) -> None:
     assert counts.replayed == 4
 
 
+def test_two_threads_that_train_at_once_do_not_see_each_other() -> None:
+    ran = [pair(everything, rule={"lr": lr}) for lr in (0.01, 0.02)]
+    meet = threading.Barrier(2, timeout=60)
+
+    def train(runner: Runner) -> None:
+        for i in range(8):
+            meet.wait()
+            with random.at(random.Moment(7, 0, i)):
+                runner.losses.append(runner.step(*batch(i)))
+
+    threads = [threading.Thread(target=train, args=(runners[0],)) for runners in ran]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for ours, theirs in ran:
+        for i in range(8):
+            with random.at(random.Moment(7, 0, i)):
+                theirs.losses.append(theirs.step(*batch(i)))
+        assert_alike([ours, theirs])
+
+
 # By the Trainer.
 
 
@@ -247,7 +296,9 @@ def fitted(capture: bool | None, model: Any, callbacks: Any = (), **options: Any
 
 
 @pytest.mark.parametrize("model", ["softmax", noisy_net, everything], ids=["softmax", "noisy", "everything"])
-def test_a_fit_is_the_eager_one_bit_for_bit_with_an_uneven_batch_and_figures_between(model: Any, counts: Counts) -> None:
+def test_a_fit_is_the_eager_one_bit_for_bit_with_an_uneven_batch_and_figures_between(
+    model: Any, counts: Counts
+) -> None:
     eager = fitted(False, model)
     assert counts.all == (0, 0, 0)
     assert_same_state(fitted(None, model).checkpoint(), eager.checkpoint())
@@ -288,9 +339,7 @@ class Halve(Callback):
 
 
 def test_what_callbacks_change_counts_from_the_next_step(counts: Counts) -> None:
-    assert_same_state(
-        fitted(None, noisy_net, [Halve()]).checkpoint(), fitted(False, noisy_net, [Halve()]).checkpoint()
-    )
+    assert_same_state(fitted(None, noisy_net, [Halve()]).checkpoint(), fitted(False, noisy_net, [Halve()]).checkpoint())
     assert counts.replayed
 
 
@@ -380,7 +429,7 @@ def test_a_change_drops_the_plan_and_the_next_one_is_of_what_is_there_then(name:
     for runner in runners:
         change(runner)
     go(runners, range(5, 11), moments=True)
-    assert counts.all == (2, 2, 2 + 3)
+    assert counts.all == (2, 2, 2 + 3 - (change is freeze))  # that is seen once more, by the optimizer
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
@@ -467,7 +516,7 @@ def test_while_somebody_looks_or_watches_steps_are_eager_and_planned_again_after
     for runner in runners:
         runner.step.look = None
     with nn.watch() as seen:
-        go(runners[:1] * 2, range(0, 0))
+        go(runners[:1] * 2, range(0))
         runners[0].losses.append(runners[0].step(*batch(7)))
     with nn.watch():
         runners[1].losses.append(runners[1].step(*batch(7)))
@@ -610,9 +659,14 @@ def test_dropout_outside_of_a_trainer_counts_its_calls_and_is_not_planned(counts
     assert counts.proven == 0
 
 
-def test_a_setting_that_changes_at_every_step_ends_planning(
-    counts: Counts, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_dropout_outside_of_a_trainer_is_the_error_where_a_plan_is_asked_for() -> None:
+    runner = Runner(PlannedStep, noisy_net(), plan=True)
+    with raises(ConfigError, "fit", "capture=True needs a step that can be planned", "from step to step"):
+        for i in range(9):
+            runner.step(*batch(i))
+
+
+def test_a_setting_that_changes_at_every_step_ends_planning(counts: Counts, caplog: pytest.LogCaptureFixture) -> None:
     runners = pair()
     with caplog.at_level(logging.INFO, "xpnet"):
         for i in range(12):
@@ -661,6 +715,28 @@ def test_the_trainer_trains_such_a_module_eagerly_and_with_capture_it_is_the_err
     assert_same_state(fitted(None, net).checkpoint(), fitted(False, net).checkpoint())
     with raises(ConfigError, "fit", "capture=True"):
         fitted(True, net)
+
+
+class Scaled:
+    """A loss with something to learn of its own."""
+
+    def __init__(self) -> None:
+        self.scale = nn.Parameter((), nn.ones)
+        self.scale.path = "scale"
+
+    def __call__(self, scores: Tensor, labels: Any) -> Tensor:
+        return nn.softmax_cross_entropy(scores * self.scale, labels)
+
+
+def test_a_loss_that_learns_is_followed_where_a_plan_is_asked_for(counts: Counts) -> None:
+    losses, runners = [Scaled(), Scaled()], []
+    for kind, loss, how in zip((PlannedStep, EagerStep), losses, ({"plan": True}, {}), strict=True):
+        make = partial(lambda scale, ps: SGD([*ps, scale], 0.1, momentum=0.9), loss.scale)
+        runners.append(Runner(kind, mlp(), loss=loss, optimizer=make, **how))
+    for i in range(7):
+        go(runners, range(i, i + 1))
+        assert float(losses[0].scale.data) == float(losses[1].scale.data)
+    assert counts.replayed == 4
 
 
 # Errors, and what is given and taken.

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["attempt", "find", "lend", "off", "prepare", "register"]
+__all__ = ["attempt", "find", "hidden", "lend", "off", "prepare", "register"]
 
 Kernel = Callable[..., Any]
 
@@ -105,6 +105,11 @@ def _load(folder: str) -> bool:
     else:
         return True
     return False
+
+
+def hidden() -> frozenset[str] | None:
+    """Return the folders that ``off`` leaves out for now, None for all: what was made of other kernels is old then."""
+    return _hidden
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import kernels
 from xpnet.autograd import Tensor, no_grad
 from xpnet.backend import Array, Backend, Program, again, blas_is_ours, cores, current_backend, together
 from xpnet.errors import ConfigError, DTypeError, XpnetError
@@ -100,7 +101,7 @@ class Plan:
         self.steps = _steps(model, folding)
         self.folded: list[tuple[State, Array]] = [(state, state.data) for state in folding.states]
         self.work: dict[tuple[int, ...], int] = {}  # multiply-adds of an example of a shape
-        self.noted: dict[Any, _Noted] = {}  # by shape, dtype and cores
+        self.noted: dict[Any, _Noted] = {}  # by shape, dtype, cores and kernels
         self.busy = threading.Lock()  # held by the thread that uses what is noted
         self.changes = changes()  # folding made layers too
 
@@ -137,7 +138,7 @@ class Plan:
         if not self.notes(x) or not self.busy.acquire(blocking=False):
             return self.compute(x)
         try:
-            key = x.shape, x.dtype, cores()
+            key = x.shape, x.dtype, cores(), kernels.hidden()
             noted = self.noted.get(key)
             if noted is None:
                 noted = self.noted[key] = _Noted(self.compute)
