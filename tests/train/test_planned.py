@@ -216,6 +216,16 @@ def test_batches_of_two_sizes_in_turn_have_a_plan_each(name: str, counts: Counts
     assert counts.all == (2, 2, 6)
 
 
+def test_images_of_two_sizes_in_batches_of_one_size_have_a_plan_each(counts: Counts) -> None:
+    runners = pair(the_rest)
+    for i in range(10):
+        for runner in runners:
+            x, y = batch(i)
+            runner.losses.append(runner.step(x[:, i % 2 :, : 8 - i % 2], y))
+        assert_alike(runners)
+    assert counts.all == (2, 2, 4)
+
+
 @pytest.mark.parametrize("cores", [1, 3])
 def test_steps_that_cores_share_are_planned_too(cores: int, monkeypatch: pytest.MonkeyPatch, counts: Counts) -> None:
     monkeypatch.setattr("xpnet.kernels.numpy.conv._APART", 1)

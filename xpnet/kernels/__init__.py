@@ -3,6 +3,9 @@
 A kernel is an op's drop-in for one kind of arrays: same arguments (already checked by the op), same ``(y, vjp)``. It
 may return NotImplemented for a case it leaves to the next. NumPy's arrays are served by ``kernels/numba/`` where numba
 is installed, then by ``kernels/numpy/``; CuPy's by ``kernels/cuda/``; last of all comes the op's own standard code.
+
+Those of NumPy's arrays take memory from ``backend.empty`` and work on it through ``backend.launch``, so that a step can
+be noted and done again; one that does not is called again instead, and its results are copied.
 """
 
 from __future__ import annotations
