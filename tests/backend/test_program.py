@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.backend import Program, again, empty, launch, noting
+from xpnet.backend import Program, again, dismiss, empty, launch, noting, together
 from xpnet.errors import ShapeError
 
 Op = Callable[..., tuple[Any, Any]]
@@ -65,7 +65,7 @@ def test_noted_work_is_done_while_it_is_noted_and_by_each_call_in_its_order() ->
         launch(done.append, "first")
         launch(done.append, "second")
     assert done == ["first", "second"]
-    assert len(program) == 2
+    assert program.launches == 2
     program()
     program()
     assert done == ["first", "second"] * 3
@@ -103,7 +103,7 @@ def test_work_launched_within_launched_work_is_noted_once() -> None:
 
     with noted(program):
         launch(outer)
-    assert len(program) == 1
+    assert program.launches == 1
     program()
     assert done == ["inner", "inner"]
 
@@ -115,7 +115,7 @@ def test_within_a_program_a_second_one_notes_for_itself() -> None:
         with inner.noting():
             launch(done.append, 2)
         launch(done.append, 3)
-    assert (len(outer), len(inner)) == (2, 1)
+    assert (outer.launches, inner.launches) == (2, 1)
     outer()
     assert done == [1, 2, 3, 1, 3]
 
@@ -223,7 +223,7 @@ def test_what_a_function_launches_is_part_of_it() -> None:
 
     with noted(program):
         y = again(twice, x)
-    assert len(program) == 1
+    assert program.launches == 1
     x[...] = 8
     program()
     assert y[0] == 16
@@ -305,12 +305,12 @@ def test_the_first_results_are_not_memory_that_the_op_goes_on_with(op: Op) -> No
 
 def test_an_op_of_launches_notes_those_and_copies_nothing() -> None:
     program, *_ = run(by_launches)
-    assert len(program) == 3
+    assert program.launches == 3
 
 
 def test_an_op_of_plain_code_notes_one_call_each_way() -> None:
     program, *_ = run(by_code_that_launches_a_part)
-    assert len(program) == 2
+    assert program.launches == 2
 
 
 def test_an_op_that_gives_a_view_notes_nothing_and_follows_its_input() -> None:
@@ -318,7 +318,7 @@ def test_an_op_that_gives_a_view_notes_nothing_and_follows_its_input() -> None:
         return x[::-1], lambda dy, needs: (dy[::-1],)
 
     program, x, dy, y, dx = run(reverse)
-    assert len(program) == 0
+    assert program.launches == 0
     assert np.shares_memory(y, x)
     renew(program, x, dy)
     assert (y.tolist(), dx.tolist()) == ([5, 3], [20, 2])
@@ -387,7 +387,33 @@ def test_options_are_given_to_the_op_each_time() -> None:
     assert y.tolist() == [5, 10]
 
 
+@pytest.mark.parametrize("op", SQUARES, ids=lambda op: op.__name__)
+def test_what_a_vjp_does_is_noted_by_the_program_that_notes_then(op: Op) -> None:
+    there, back, x, dy = Program(), Program(), numbers(1, 2), numbers(1, 10)
+    with noted(there):
+        _, vjp = there.apply(op, [x], {})
+    size = there.launches
+    with noted(back):
+        (dx,) = vjp(dy, (True,))
+    assert (there.launches, back.launches) == (size, 1)
+    x[...], dy[...] = (3, 5), (2, 20)
+    there()
+    back()
+    assert dx.tolist() == [12, 200]
+
+
 # Threads, and memory.
+
+
+def test_works_done_at_once_are_each_noted_and_done_at_once_again() -> None:
+    program, x = Program(), numbers(1, 2)
+    with noted(program):
+        a, b = together([lambda: _launched(np.add, x, 1.0), lambda: again(np.square, x)])
+    assert program.launches == 1
+    x[...] = 3, 5
+    program()
+    dismiss()
+    assert (a.tolist(), b.tolist()) == ([4, 6], [9, 25])
 
 
 def test_two_threads_that_note_at_once_do_not_see_each_other() -> None:
@@ -400,7 +426,7 @@ def test_two_threads_that_note_at_once_do_not_see_each_other() -> None:
             for _ in range(50):
                 launch(found.setdefault(name, []).append, name)
             meet.wait()
-        found[name + " launches"] = len(program)
+        found[name + " launches"] = program.launches
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
     for thread in threads:
@@ -423,7 +449,7 @@ def test_a_thread_that_notes_nothing_works_for_itself_beside_one_that_does() -> 
         thread.start()
         thread.join()
     assert seen == [None, "done"]
-    assert len(program) == 0
+    assert program.launches == 0
 
 
 def test_a_program_keeps_its_arrays_and_lets_them_go_with_itself() -> None:

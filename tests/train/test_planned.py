@@ -235,11 +235,14 @@ def test_steps_that_cores_share_are_planned_too(cores: int, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["all of it", "a body"])
-def test_steps_in_parts_are_those_that_are_not_planned(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_in_parts_are_those_that_are_not_planned(
+    large: bool, monkeypatch: pytest.MonkeyPatch, counts: Counts
+) -> None:
     if large:
         monkeypatch.setattr(sharded, "LARGE", 1)
     runners = [Runner(ShardedStep, models.build("lenet5", IMAGE, CLASSES), threads=2, plan=p) for p in (None, False)]
     go(runners, range(7), sizes=(5, 1), moments=True)
+    assert counts.all == (2, 2, 1)
 
 
 def test_labels_of_another_kind_are_planned_apart(counts: Counts) -> None:

@@ -81,7 +81,9 @@ class Program:
         for work, arguments in self._work:
             work(*arguments)
 
-    def __len__(self) -> int:
+    @property
+    def launches(self) -> int:
+        """How many were noted, those of branches as one."""
         return len(self._work)
 
     @contextlib.contextmanager
@@ -158,7 +160,7 @@ class Program:
             self._work.append((call, ()))
 
         def back(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-            program = _now.program or self  # another's, where another thread goes back
+            program = self if _now.program is None else _now.program  # another's, where another thread goes back
             return program._back(made, noted, dy, needs)
 
         return y, back
