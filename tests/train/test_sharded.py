@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,12 +29,6 @@ from xpnet.train.run import resumed_config
 from xpnet.train.sharded import Division, ShardedStep, choose_step, divide
 
 ONE = (6, 5, 2)  # an image
-
-
-@pytest.fixture(autouse=True)
-def none_left() -> Iterator[None]:
-    yield
-    dismiss()
 
 
 def net(rate: float = 0.3) -> nn.Sequential:
