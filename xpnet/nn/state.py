@@ -40,7 +40,7 @@ class State(Tensor):
         if name != "data":
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         first = self.initializer(Key(self.seed, "init/" + self.path), self.shape_)
-        self.data = self.backend_.from_numpy(np.asarray(first).astype(self.dtype_))
+        self.data = self.backend_.from_numpy(np.asarray(first).astype(self.dtype_, copy=False))
         return self.data
 
     @property
