@@ -58,13 +58,10 @@ class Trainer:
         seed: of shuffles, augmentation and dropout, 0 <= seed < 2**64.
         callbacks: what else happens; see xpnet.train.callbacks.
         normalize: how data is brought to a common scale; by default measured on the first training set of bytes.
-        capture: record a step and replay it, where the backend can: on CUDA one launch a step instead of one a kernel,
-            with NumPy small steps without modules and tape (see PlannedStep). None: where it can be done, with NumPy of
-            models and losses that are xpnet's own; what cannot is run op by op, and the log says why, once. True: or
-            raise an error. False: never. A replay does what the recorded step did: Python code of the model and the
-            loss is not run again, so what it changes from step to step must not matter. Callbacks are called as ever;
-            settings of layers and of the optimizer that one of them changes count from the next epoch on CUDA, a new
-            learning rate, and with NumPy every setting, from the next step.
+        capture: record a step and replay it: on CUDA as a graph, with NumPy as a plan (see PlannedStep). None: where it
+            can be done, and with NumPy only of what is xpnet's own; the log says once why not. True: or raise an error.
+            False: never. Python code of the model and the loss is not run again, so what it changes from step to step
+            must not matter. What callbacks change counts from the next step, but settings on CUDA from the next epoch.
         precision: "fp32", "tf32" or "fp16", of the training steps; see xpnet.train.precision.
         threads: on a CPU, in how many threads a step is computed, each with a part of the batch, with the same result
             to rounding; see xpnet.train.sharded. None: one a core, where the work is enough for that and the model and
