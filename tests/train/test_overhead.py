@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import xpnet
 from xpnet import nn
@@ -57,10 +58,12 @@ def test_one_more_layer_costs_at_most_twenty_calls() -> None:
 
 
 def test_a_step_of_one_layer_costs_at_most_seventy_calls() -> None:
+    pytest.importorskip("numba", reason="without its loops the optimizer's rule is called, which is counted too")
     assert calls_of_a_step(1) <= 70
 
 
 def test_one_more_layer_of_a_planned_step_costs_none() -> None:
+    pytest.importorskip("numba", reason="without its loops the optimizer's rule is called, which is counted too")
     assert calls_of_a_step(5, PlannedStep) == calls_of_a_step(1, PlannedStep) <= 20
 
 
