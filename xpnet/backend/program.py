@@ -97,12 +97,15 @@ class Program:
 
     def do(self, work: Work, arguments: tuple[Any, ...]) -> None:
         """Do work and note it; what it launches in turn is part of it."""
+        self._unnoted(work, *arguments)
+        self._work.append((work, arguments))
+
+    def _unnoted(self, work: Work, *arguments: Any) -> Any:
         _now.program = None
         try:
-            work(*arguments)
+            return work(*arguments)
         finally:
             _now.program = self
-        self._work.append((work, arguments))
 
     def keep(self, array: np.ndarray) -> np.ndarray:
         """Hold an array that launched work fills, and return it."""
@@ -111,11 +114,7 @@ class Program:
 
     def value(self, function: Work, arguments: tuple[Any, ...]) -> Any:
         """Call a function and note that; see ``again``."""
-        _now.program = None
-        try:
-            made = function(*arguments)
-        finally:
-            _now.program = self
+        made = self._unnoted(function, *arguments)
         each = made if isinstance(made, tuple) else (made,)
         places = [a if any(a is x for x in arguments) else self.keep(np.array(a)) for a in each]
 
@@ -129,11 +128,7 @@ class Program:
     def branch(self, together: Work, works: Sequence[Callable[[], Any]]) -> list[Any]:
         """Do works at once, each noted as a program of its own, and note that those are done at once."""
         programs = [Program() for _ in works]
-        _now.program = None
-        try:
-            results = together([partial(p._noted, work) for p, work in zip(programs, works, strict=True)])
-        finally:
-            _now.program = self
+        results = self._unnoted(together, [partial(p._noted, work) for p, work in zip(programs, works, strict=True)])
         self._work.append((together, (programs,)))
         return results
 

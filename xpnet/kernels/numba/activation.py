@@ -36,8 +36,11 @@ def bias_act(z: Any, b: Any, activation: str | None) -> None:
     if z.size < 2 * _CHUNK:
         launch(_add_bias, z.reshape(-1), b, cut)
     else:
-        work = lambda first, last: _add_bias(z[first:last].reshape(-1), b, cut)  # noqa: E731
-        launch(split, len(z), max(1, _CHUNK // columns), work)
+
+        def part(first: int, last: int) -> None:
+            _add_bias(z[first:last].reshape(-1), b, cut)
+
+        launch(split, len(z), max(1, _CHUNK // columns), part)
 
 
 def act_grad(dy: Any, y: Any, activation: str | None, db: Any) -> Any:
