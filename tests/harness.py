@@ -158,11 +158,11 @@ def check_op(
     _check_all(case, backend)
     name, probe = getattr(op, "__name__", ""), put(backend, np.zeros(1), np.float32)
     if kernel := kernels.find(name, probe):
-        with kernels.off("numba"):  # by the kernel that serves where numba is not installed
+        with kernels.disable("numba"):  # by the kernel that serves where numba is not installed
             plain = kernels.find(name, probe)
             if plain not in (None, kernel):
                 _check_all(case, backend)
-        with kernels.off():  # by the op's own code
+        with kernels.disable():  # by the op's own code
             _check_all(case, backend)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.harness import raises
 from xpnet.errors import ConfigError
-from xpnet.random import Key, keep_mask, normal, permutation, uniform, words
+from xpnet.random import Key, keep_mask, normal, permutation, random_bits, uniform
 
 LIMIT = 1 << 64
 
@@ -79,7 +79,7 @@ LARGE = st.one_of(st.integers(0, 100), st.integers(0, LIMIT - 1), st.just(LIMIT 
 @hypothesis.given(LARGE, st.text(max_size=20), LARGE, LARGE, st.integers(0, 20), st.one_of(st.integers(0, 20), LARGE))
 def test_words_are_philox_of_the_key_wherever_they_start(seed, purpose, epoch, step, n, start):
     key = Key(seed, purpose, epoch, step)
-    got = words(key, n, start)
+    got = random_bits(key, n, start)
     assert got.dtype == np.uint64
     assert got.tolist() == expected(key, n, start)
 
@@ -99,7 +99,7 @@ def test_draws_do_not_depend_on_what_was_drawn_before():
 
 def test_each_part_of_a_key_gives_other_draws():
     keys = [Key(1, "a"), Key(2, "a"), Key(1, "b"), Key(1, "a", 1), Key(1, "a", 0, 1)]
-    everything = np.concatenate([words(k, 1000) for k in keys])
+    everything = np.concatenate([random_bits(k, 1000) for k in keys])
     assert len(np.unique(everything)) == len(everything)
 
 
@@ -190,4 +190,4 @@ def test_a_draw_reaches_every_backend_bit_for_bit(backend):
 @pytest.mark.parametrize("name", ["seed", "epoch", "step"])
 def test_a_key_outside_64_bits_is_an_error(name, value):
     with raises(ConfigError, "random", name, value):
-        words(Key(0, "a")._replace(**{name: value}), 1)
+        random_bits(Key(0, "a")._replace(**{name: value}), 1)

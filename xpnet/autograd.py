@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import ops, random
-from xpnet.backend import Array, Backend, again, backend_of, namespace, noting
+from xpnet.backend import Array, Backend, backend_of, current_program, namespace, record_call
 from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError
 from xpnet.ops.checks import is_floating
 
@@ -216,7 +216,7 @@ def apply(op: Callable[..., tuple[Array, Any]], *inputs: Any, **options: Any) ->
         arrays.append(t)
         parents.append(parent)
         needs.append(parent is not None)
-    program = noting()
+    program = current_program()
     y, vjp = op(*arrays, **options) if program is None else program.apply(op, arrays, options)
     out = Tensor.__new__(Tensor)
     out.data, out.grad = y, None
@@ -282,9 +282,9 @@ def backward(y: Tensor, dy: Array | None = None, *, keep_tape: bool = False) -> 
                 if type(parent) is Node:
                     heapq.heappush(heap, (-parent.order, parent))
             elif parent in owned:
-                pending[parent] = again(operator.iadd, pending[parent], g)
+                pending[parent] = record_call(operator.iadd, pending[parent], g)
             else:
-                pending[parent] = again(operator.add, pending[parent], g)
+                pending[parent] = record_call(operator.add, pending[parent], g)
                 owned.add(parent)
     return pending
 

@@ -1,4 +1,4 @@
-"""The errors xpnet raises, all of one form.
+"""The errors xpnet raises, all of two forms.
 
     XpnetError
     +-- ShapeError       (ValueError)    sizes or ranks that do not fit together
@@ -10,13 +10,15 @@
     |   +-- DivergedError                a loss that became NaN or infinite
     +-- CheckpointError  (ValueError)    checkpoints that cannot be written or read
 
-Every message reads ``<op or layer path>: <the rule>, got <each value by name>[; <what to do>]``.
+A rule that was broken reads  ``<where>: expected <rule>, got <name> <value>[, ...][; <what to do>]``.
+An event reads                ``<where>: <what happened>[: <name> <value>, ...][; <what to do>]``.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any, Self
 
 __all__ = [
     "CheckpointError",
@@ -33,25 +35,54 @@ __all__ = [
 
 
 class XpnetError(Exception):
-    """An error with a place, a rule, the values that broke it, and what to do.
+    """A rule that was broken; ``XpnetError.event`` makes an error of something that happened.
 
     Args:
-        where: the op, layer path, option or file the rule belongs to.
-        rule: what must hold, in the letters of the documentation (N, H, W, C, F, ...).
+        where: the op, layer path, argument or file the error belongs to.
+        rule: what was expected, in the letters of the documentation: "x of shape (N, H, W, C)".
         do: what to do about it; empty when the rule says it already.
         got: each offending value, by name.
     """
+
+    is_event = False
 
     def __init__(self, where: str, rule: str, do: str = "", /, **got: object) -> None:
         super().__init__(where, rule, do)
         self.where, self.rule, self.do, self.got = where, rule, do, got
         self.path = ""
 
+    @classmethod
+    def event(cls, where: str, what: str, do: str = "", /, **values: object) -> Self:
+        """Return an error of something that happened, such as "out of memory": no rule was broken.
+
+        Args:
+            where: the op, layer path, argument or file the error belongs to.
+            what: what happened.
+            do: what to do about it, or "".
+            values: what belongs to it, by name.
+        """
+        error = cls(where, what, do, **values)
+        error.is_event = True
+        return error
+
     def __str__(self) -> str:
         place = f"{self.path} ({self.where})" if self.path else self.where
         got = {n: tuple(v) if isinstance(v, tuple) else v for n, v in self.got.items()}  # torch's sizes are tuples too
         values = ", ".join(f"{name} {value}" for name, value in got.items())
-        return f"{place}: {self.rule}" + (f", got {values}" if values else "") + (f"; {self.do}" if self.do else "")
+        if self.is_event:
+            text = self.rule + (f": {values}" if values else "")
+        else:
+            text = f"expected {self.rule}" + (f", got {values}" if values else "")
+        return f"{place}: {text}" + (f"; {self.do}" if self.do else "")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(kind: type[XpnetError], arguments: tuple[str, ...], attributes: dict[str, Any]) -> XpnetError:
+    error = kind(*arguments)
+    error.__dict__.update(attributes)
+    return error
 
 
 class ShapeError(XpnetError, ValueError):

@@ -24,17 +24,17 @@ from xpnet.errors import ConfigError
 
 __all__ = [
     "Key",
-    "Moment",
-    "at",
+    "StepContext",
     "bounded",
     "cipher_key",
+    "current",
     "drop_threshold",
     "keep_mask",
     "normal",
-    "now",
     "permutation",
+    "random_bits",
     "uniform",
-    "words",
+    "use",
 ]
 
 _WORD = 1 << 64
@@ -61,7 +61,7 @@ class Key(NamedTuple):
     step: int = 0
 
 
-def words(key: Key, n: int, start: int = 0) -> NDArray[np.uint64]:
+def random_bits(key: Key, n: int, start: int = 0) -> NDArray[np.uint64]:
     """Return words start, ..., start + n - 1 of a key's stream of 64-bit words.
 
     Args:
@@ -109,7 +109,7 @@ def bounded(name: str, value: SupportsInt) -> int:
 def _halves(key: Key, n: int, start: int = 0) -> NDArray[np.uint32]:
     """32-bit halves start .. start + n - 1 of the stream, the low half of each word first."""
     first, skip = divmod(start, 2)
-    whole = words(key, (n + skip + 1) // 2, first)
+    whole = random_bits(key, (n + skip + 1) // 2, first)
     return whole.astype("<u8", copy=False).view("<u4")[skip : skip + n]
 
 
@@ -133,7 +133,7 @@ def normal(key: Key, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0
     z = np.empty(math.prod(shape), dtype=np.float32)
     for start in range(0, len(z), _BLOCK):
         part = z[start : start + _BLOCK]
-        pairs = words(key, 2 * ((len(part) + 1) // 2), start).reshape(-1, 2)
+        pairs = random_bits(key, 2 * ((len(part) + 1) // 2), start).reshape(-1, 2)
         unit = (pairs >> np.uint64(11)).astype(np.float64) * 2.0**-53  # [0, 1)
         radius = np.sqrt(-2.0 * np.log(1.0 - unit[:, 0]))
         angle = 2.0 * np.pi * unit[:, 1]
@@ -144,7 +144,7 @@ def normal(key: Key, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0
 
 def permutation(key: Key, n: int) -> NDArray[np.int64]:
     """Draw an order of 0 .. n-1, each of the n! equally likely (ties of 64-bit sort keys keep their order)."""
-    return np.argsort(words(key, n), kind="stable")
+    return np.argsort(random_bits(key, n), kind="stable")
 
 
 def keep_mask(key: Key, shape: tuple[int, ...], rate: float, start: int = 0) -> NDArray[np.bool_]:
@@ -166,7 +166,7 @@ def drop_threshold(rate: float) -> int:
     return min(round(rate * 2.0**32), 2**32 - 1)
 
 
-class Moment(NamedTuple):
+class StepContext(NamedTuple):
     """Which step of which run is being computed, for draws made within it.
 
     Args:
@@ -180,20 +180,20 @@ class Moment(NamedTuple):
     row: int = 0
 
 
-_NOW: contextvars.ContextVar[Moment | None] = contextvars.ContextVar("xpnet_moment", default=None)
+_NOW: contextvars.ContextVar[StepContext | None] = contextvars.ContextVar("xpnet_moment", default=None)
 
 
-def now() -> Moment | None:
+def current() -> StepContext | None:
     """Return the step being computed, or None outside of a Trainer's step."""
     return _NOW.get()
 
 
-class at:
+class use:
     """Make draws within a with-block belong to one step; to none where it is None."""
 
     __slots__ = ("moment", "token")
 
-    def __init__(self, moment: Moment | None) -> None:
+    def __init__(self, moment: StepContext | None) -> None:
         self.moment = moment
 
     def __enter__(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.backend import Program, again, dismiss, empty, launch, noting, together
+from xpnet.backend import Program, current_program, empty, launch, record_call, run_parallel, shut_down_workers
 from xpnet.errors import ShapeError
 
 Op = Callable[..., tuple[Any, Any]]
@@ -20,10 +20,10 @@ Op = Callable[..., tuple[Any, Any]]
 
 @contextlib.contextmanager
 def noted(program: Program) -> Iterator[None]:
-    with program.noting():
-        assert noting() is program
+    with program.recording():
+        assert current_program() is program
         yield
-    assert noting() is None
+    assert current_program() is None
 
 
 def numbers(*values: float) -> np.ndarray:
@@ -41,7 +41,7 @@ def test_without_a_program_launched_work_is_done_once() -> None:
     done: list[int] = []
     launch(done.append, 3)
     assert done == [3]
-    assert noting() is None
+    assert current_program() is None
 
 
 def test_without_a_program_each_array_is_another() -> None:
@@ -52,8 +52,8 @@ def test_without_a_program_each_array_is_another() -> None:
 
 def test_without_a_program_results_are_the_functions_own() -> None:
     made = numbers(1, 2)
-    assert again(lambda: made) is made
-    assert again(lambda: (made, made))[1] is made
+    assert record_call(lambda: made) is made
+    assert record_call(lambda: (made, made))[1] is made
 
 
 # Launched work.
@@ -97,7 +97,7 @@ def test_work_launched_within_launched_work_is_noted_once() -> None:
     program, done = Program(), []
 
     def outer() -> None:
-        assert noting() is None
+        assert current_program() is None
         launch(done.append, "inner")
         empty((3,), np.float32)
 
@@ -112,7 +112,7 @@ def test_within_a_program_a_second_one_notes_for_itself() -> None:
     outer, inner, done = Program(), Program(), []
     with noted(outer):
         launch(done.append, 1)
-        with inner.noting():
+        with inner.recording():
             launch(done.append, 2)
         launch(done.append, 3)
     assert (outer.launches, inner.launches) == (2, 1)
@@ -124,27 +124,27 @@ def fail(*_: Any) -> None:
     raise ShapeError("here", "it never fits", n=1)
 
 
-@pytest.mark.parametrize("way", ["launch", "again", "apply"])
+@pytest.mark.parametrize("way", ["launch", "record_call", "apply"])
 def test_work_that_fails_is_not_noted_and_noting_goes_on(way: str) -> None:
     program, done = Program(), []
     ways: dict[str, Callable[[], Any]] = {
         "launch": lambda: launch(fail),
-        "again": lambda: again(fail),
+        "record_call": lambda: record_call(fail),
         "apply": lambda: program.apply(fail, [], {}),
     }
     with noted(program):
         with pytest.raises(ShapeError, match="never fits"):
             ways[way]()
-        assert noting() is program
+        assert current_program() is program
         launch(done.append, "after")
     program()
     assert done == ["after", "after"]
 
 
 def test_an_error_ends_noting_with_its_block() -> None:
-    with pytest.raises(ShapeError), Program().noting():
+    with pytest.raises(ShapeError), Program().recording():
         launch(fail)
-    assert noting() is None
+    assert current_program() is None
 
 
 def test_an_error_in_a_call_comes_out_and_what_was_before_it_is_done() -> None:
@@ -170,7 +170,7 @@ def test_an_error_in_a_call_comes_out_and_what_was_before_it_is_done() -> None:
 def test_a_function_is_called_again_and_its_result_copied_to_where_it_was() -> None:
     program, x = Program(), numbers(1, 2)
     with noted(program):
-        y = again(np.square, x)
+        y = record_call(np.square, x)
     x[...] = 3, 4
     program()
     assert y.tolist() == [9, 16]
@@ -179,7 +179,7 @@ def test_a_function_is_called_again_and_its_result_copied_to_where_it_was() -> N
 def test_each_of_several_results_is_copied() -> None:
     program, x = Program(), numbers(1, 4)
     with noted(program):
-        low, high = again(lambda a: (np.min(a), np.max(a)), x)
+        low, high = record_call(lambda a: (np.min(a), np.max(a)), x)
     x[...] = -3, 8
     program()
     assert (float(low), float(high)) == (-3, 8)
@@ -193,7 +193,7 @@ def test_a_result_that_is_an_argument_stays_it() -> None:
         return into, into * 2
 
     with noted(program):
-        same, twice = again(add, total, x)
+        same, twice = record_call(add, total, x)
     assert same is total
     program()
     assert total.tolist() == [2, 4]
@@ -208,7 +208,7 @@ def test_a_result_that_shares_memory_with_what_the_function_keeps_is_a_copy() ->
         return kept
 
     with noted(program):
-        y = again(put, x)
+        y = record_call(put, x)
     kept[...] = 99
     assert y[0] == 1
 
@@ -222,7 +222,7 @@ def test_what_a_function_launches_is_part_of_it() -> None:
         return out
 
     with noted(program):
-        y = again(twice, x)
+        y = record_call(twice, x)
     assert program.launches == 1
     x[...] = 8
     program()
@@ -408,11 +408,11 @@ def test_what_a_vjp_does_is_noted_by_the_program_that_notes_then(op: Op) -> None
 def test_works_done_at_once_are_each_noted_and_done_at_once_again() -> None:
     program, x = Program(), numbers(1, 2)
     with noted(program):
-        a, b = together([lambda: _launched(np.add, x, 1.0), lambda: again(np.square, x)])
+        a, b = run_parallel([lambda: _launched(np.add, x, 1.0), lambda: record_call(np.square, x)])
     assert program.launches == 1
     x[...] = 3, 5
     program()
-    dismiss()
+    shut_down_workers()
     assert (a.tolist(), b.tolist()) == ([4, 6], [9, 25])
 
 
@@ -421,7 +421,7 @@ def test_two_threads_that_note_at_once_do_not_see_each_other() -> None:
 
     def work(name: str) -> None:
         program = Program()
-        with program.noting():
+        with program.recording():
             meet.wait()
             for _ in range(50):
                 launch(found.setdefault(name, []).append, name)
@@ -431,7 +431,7 @@ def test_two_threads_that_note_at_once_do_not_see_each_other() -> None:
     threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
     for thread in threads:
         thread.start()
-    assert noting() is None
+    assert current_program() is None
     for thread in threads:
         thread.join()
     assert found == {"a": ["a"] * 50, "b": ["b"] * 50, "a launches": 50, "b launches": 50}
@@ -441,7 +441,7 @@ def test_a_thread_that_notes_nothing_works_for_itself_beside_one_that_does() -> 
     program, seen = Program(), []
 
     def beside() -> None:
-        seen.append(noting())
+        seen.append(current_program())
         launch(seen.append, "done")
 
     with noted(program):
@@ -455,7 +455,7 @@ def test_a_thread_that_notes_nothing_works_for_itself_beside_one_that_does() -> 
 def test_a_program_keeps_its_arrays_and_lets_them_go_with_itself() -> None:
     program, x = Program(), numbers(1, 2)
     with noted(program):
-        arrays = [_launched(np.add, x, 1.0), again(np.square, x), program.apply(by_plain_code, [x], {})[0]]
+        arrays = [_launched(np.add, x, 1.0), record_call(np.square, x), program.apply(by_plain_code, [x], {})[0]]
         arrays.append(empty((2,), np.float64))  # which no work is given
     held = [weakref.ref(a) for a in (x, *arrays)]
     del arrays, x

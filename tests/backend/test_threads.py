@@ -21,13 +21,13 @@ import pytest
 
 from tests.harness import raises
 from xpnet.backend import (
-    blas_is_ours,
+    can_limit_blas,
     cores,
     current_precision,
-    dismiss,
+    run_parallel,
+    shut_down_workers,
     split,
     threads,
-    together,
     use_cores,
     use_precision,
 )
@@ -37,10 +37,10 @@ from xpnet.errors import ConfigError, ShapeError
 @pytest.fixture(autouse=True)
 def none_left() -> Iterator[None]:
     """Dismiss threads after each test, and see that they are gone."""
-    dismiss()
+    shut_down_workers()
     before = threading.active_count()
     yield
-    dismiss()
+    shut_down_workers()
     assert threading.active_count() == before
 
 
@@ -103,7 +103,7 @@ def test_works_run_at_the_same_time_each_in_a_thread_of_its_own() -> None:
         meeting.wait()
         return threading.get_ident()
 
-    found = together([work, work, work])
+    found = run_parallel([work, work, work])
     assert found[0] == threading.get_ident()
     assert len(set(found)) == 3
 
@@ -112,8 +112,8 @@ def test_results_come_in_the_order_of_works_not_of_their_ends() -> None:
     def after(seconds: float) -> Any:
         return lambda: time.sleep(seconds) or seconds
 
-    assert together([after(0.05), after(0.02), after(0.0)]) == [0.05, 0.02, 0.0]
-    assert together([]) == []
+    assert run_parallel([after(0.05), after(0.02), after(0.0)]) == [0.05, 0.02, 0.0]
+    assert run_parallel([]) == []
 
 
 def test_threads_are_used_again_and_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_threads_are_used_again_and_end_by_themselves(monkeypatch: pytest.Monkey
         return threading.get_ident()
 
     before = threading.active_count()
-    assert {together([work, work])[1] for _ in range(20)} == {together([work, work])[1]}
+    assert {run_parallel([work, work])[1] for _ in range(20)} == {run_parallel([work, work])[1]}
     assert threading.active_count() == before + 1
     end = time.monotonic() + 20
     while threading.active_count() > before and time.monotonic() < end:
@@ -143,7 +143,7 @@ def test_each_work_sees_the_context_it_was_given_in_and_changes_its_own_copy() -
         return seen, current_precision(), np.geterr()["divide"]
 
     with use_precision("tf32"), np.errstate(divide="raise"):
-        assert together([work, work]) == [("given", "tf32", "raise")] * 2
+        assert run_parallel([work, work]) == [("given", "tf32", "raise")] * 2
     assert name.get() == "given"
 
 
@@ -160,7 +160,7 @@ def test_the_first_error_in_order_is_raised_after_all_have_ended() -> None:
 
     meeting = threading.Barrier(3, timeout=20)
     with pytest.raises(ShapeError, match="slow"):
-        together(
+        run_parallel(
             [meeting.wait, lambda: (meeting.wait(), fail(0.05, "slow")()), lambda: (meeting.wait(), fail(0, "q")())]
         )
     assert sorted(ended) == ["q", "slow"]
@@ -183,8 +183,8 @@ def test_an_error_is_not_held_in_a_circle_with_the_frame_that_raised_it() -> Non
     gc.disable()
     try:
         with contextlib.suppress(ShapeError):
-            together([fail, fail])
-        dismiss()
+            run_parallel([fail, fail])
+        shut_down_workers()
         assert seen
         assert [ref() for ref in seen] == [None] * len(seen)
     finally:
@@ -205,7 +205,7 @@ def test_ctrl_c_in_the_main_thread_waits_for_the_others_and_is_raised() -> None:
         ended.set()
 
     with pytest.raises(KeyboardInterrupt):
-        together([press, go_on])
+        run_parallel([press, go_on])
     assert ended.is_set()
 
 
@@ -221,13 +221,13 @@ def test_ctrl_c_while_the_main_thread_waits_for_the_others_is_raised_after_they_
         ended.set()
 
     with pytest.raises(KeyboardInterrupt):
-        together([lambda: begun.wait(20), press_from_afar])
+        run_parallel([lambda: begun.wait(20), press_from_afar])
     assert ended.is_set()
 
 
 def test_works_within_a_work_run_in_its_thread_one_after_the_other() -> None:
     def inner() -> list[int]:
-        return together([threading.get_ident, threading.get_ident])
+        return run_parallel([threading.get_ident, threading.get_ident])
 
     def stretches() -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = []
@@ -235,7 +235,7 @@ def test_works_within_a_work_run_in_its_thread_one_after_the_other() -> None:
         return found
 
     with use_cores(4):
-        mine, others = together(
+        mine, others = run_parallel(
             [
                 inner,
                 lambda: (
@@ -291,13 +291,13 @@ def test_blas_computes_in_one_thread_meanwhile_and_in_as_many_as_before_afterwar
     monkeypatch.setattr(threads, "_blas", lambda: (several, one))
 
     def count() -> int:
-        together([lambda: None, lambda: None])
+        run_parallel([lambda: None, lambda: None])
         return several.count
 
-    assert together([count, count]) == [1, 1]
+    assert run_parallel([count, count]) == [1, 1]
     assert (several.asked, one.asked) == ([1, 4], [])
     with pytest.raises(ShapeError, match="no"):
-        together([lambda: None, lambda: (_ for _ in ()).throw(ShapeError("work", "no"))])
+        run_parallel([lambda: None, lambda: (_ for _ in ()).throw(ShapeError("work", "no"))])
     assert several.count == 4
 
 
@@ -305,10 +305,10 @@ def test_blas_stays_held_while_another_thread_still_shares_out_work(monkeypatch:
     library = Library(4)
     monkeypatch.setattr(threads, "_blas", lambda: (library,))
     inside, go_on = threading.Event(), threading.Event()
-    other = threading.Thread(target=lambda: together([lambda: (inside.set(), go_on.wait(20)), lambda: None]))
+    other = threading.Thread(target=lambda: run_parallel([lambda: (inside.set(), go_on.wait(20)), lambda: None]))
     other.start()
     inside.wait(20)
-    together([lambda: None, lambda: None])
+    run_parallel([lambda: None, lambda: None])
     assert library.count == 1
     go_on.set()
     other.join()
@@ -321,14 +321,14 @@ def test_the_blas_of_numpy_is_found_where_threadpoolctl_knows_it() -> None:
     known = [b for b in threadpoolctl.threadpool_info() if b["user_api"] == "blas"]
     if not known:
         pytest.skip("this NumPy has a BLAS that threadpoolctl does not know")
-    assert blas_is_ours()
+    assert can_limit_blas()
     counts: list[list[int]] = []
 
     def count() -> None:
         counts.append([b["num_threads"] for b in threadpoolctl.threadpool_info() if b["user_api"] == "blas"])
 
     with threadpoolctl.threadpool_limits(2, "blas"):
-        together([count, lambda: None])
+        run_parallel([count, lambda: None])
         count()
     assert counts == [[1] * len(known), [2] * len(known)]
 
@@ -352,9 +352,9 @@ def test_without_a_blas_that_can_be_held_works_still_run_at_once(why: str, monke
     )
     threads._blas.cache_clear()
     try:
-        assert not blas_is_ours()
+        assert not can_limit_blas()
         meeting = threading.Barrier(2, timeout=20)
-        assert sorted(together([meeting.wait, meeting.wait])) == [0, 1]
+        assert sorted(run_parallel([meeting.wait, meeting.wait])) == [0, 1]
     finally:
         monkeypatch.undo()
         threads._blas.cache_clear()
@@ -365,4 +365,4 @@ def test_where_no_thread_can_be_started_works_run_one_after_the_other(monkeypatc
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threads._Worker, "start", refuse)
-    assert set(together([threading.get_ident] * 3)) == {threading.get_ident()}
+    assert set(run_parallel([threading.get_ident] * 3)) == {threading.get_ident()}

@@ -10,7 +10,7 @@ import pytest
 from xpnet.data import Augment, Normalize, from_arrays
 from xpnet.data.distortion import Affine, elastic
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.random import Key, words
+from xpnet.random import Key, random_bits
 
 RNG = np.random.default_rng(5)
 IMAGES = RNG.integers(0, 200, (40, 5, 7, 3), dtype=np.uint8) + np.array([0, 20, 50], dtype=np.uint8)
@@ -277,7 +277,7 @@ BENDS = {"rotate": 40.0, "scale": 0.5, "squeeze": 0.6, "shear": 0.7}
 def forward_maps(key: Key, n: int, rotate: float, scale: float, squeeze: float, shear: float) -> list[np.ndarray]:
     """The maps that Affine's docstring promises, from the words of the key: turn @ shear @ stretch."""
     maps = []
-    for word in words(key, 4 * n).reshape(n, 4).tolist():
+    for word in random_bits(key, 4 * n).reshape(n, 4).tolist():
         t, u, v, w = (2 * (w >> 11) / 2**53 - 1 for w in word)
         a, k = math.radians(rotate * t), shear * w
         turn = np.array([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]])

@@ -191,5 +191,5 @@ def open_emulator(device: str | None) -> Backend:
     if place not in ("emulated:0", "emulated:1"):
         raise DeviceError("get_backend", "the device is emulated:0 or emulated:1", device=device)
     driver.put(EmulatedDriver())
-    kernels.lend(Array, "cuda")
+    kernels.register_array_type(Array, "cuda")
     return _Emulator("emulator", NAMESPACE, place)

@@ -70,5 +70,5 @@ def folder(request: pytest.FixtureRequest) -> Iterator[str]:
         pytest.importorskip("numba")
         yield "numba"
     else:
-        with kernels.off("numba"):
+        with kernels.disable("numba"):
             yield "numpy"

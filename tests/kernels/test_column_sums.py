@@ -298,7 +298,7 @@ def test_response_norm_with_neighbours_too_far_for_a_tile_is_left_to_the_op(devi
     x = device.from_numpy(drawn(1, 2, 2, 50).astype(FLOAT))
     (y, _), names = launched(lambda: ops.local_response_norm(x, size=40, alpha=0.9, k=1.1))
     assert not names
-    with kernels.off():
+    with kernels.disable():
         np.testing.assert_array_equal(y.get(), ops.local_response_norm(x, size=40, alpha=0.9, k=1.1)[0].get())
     few = device.from_numpy(drawn(1, 2, 2, 6).astype(FLOAT))
     assert launched(lambda: ops.local_response_norm(few, size=40))[1] == ["lrn.lrn_across"]  # none is farther than 5

@@ -13,7 +13,7 @@ from xpnet.autograd import Tensor
 from xpnet.backend import get_backend
 from xpnet.errors import ConfigError
 from xpnet.kernels.cuda import driver
-from xpnet.random import Key, Moment, keep_mask, words
+from xpnet.random import Key, StepContext, keep_mask, random_bits
 
 EMULATED = pytest.mark.skipif(not emulator.available(), reason="the emulator compiles kernels with g++")
 BIG = (1 << 64) - 3
@@ -51,7 +51,7 @@ def test_every_rate_keeps_the_same_elements(device, rate):
 def test_a_draw_that_is_the_rate_itself_is_kept(device):
     key = KEYS["small"]
     for i in range(8):  # in each of the places of a thread
-        half = int(words(key, 4).view(np.uint32)[i])
+        half = int(random_bits(key, 4).view(np.uint32)[i])
         assert kept(device, put(device, np.ones(8), "float32"), key=key, rate=half / 2**32)[i]
         assert not kept(device, put(device, np.ones(8), "float32"), key=key, rate=(half + 1) / 2**32)[i]
 
@@ -61,7 +61,7 @@ def test_the_numbers_are_those_of_the_ops_own_code(device, dtype):
     x = put(device, np.random.default_rng(3).normal(size=(9, 77)), dtype)
     options = {"key": KEYS["small"], "rate": 0.3, "start": 5}
     found = device.to_numpy(ops.random_dropout(x, **options)[0])
-    with kernels.off():
+    with kernels.disable():
         want = device.to_numpy(ops.random_dropout(x, **options)[0])
     eps = {"float32": 0, "float64": 0, "float16": 2 * 2.0**-11}[dtype]  # there 1 / (1 - rate) is rounded to 11 bits
     np.testing.assert_allclose(found.astype(float), want.astype(float), rtol=eps, atol=0)
@@ -110,7 +110,7 @@ def test_each_replay_of_a_captured_layer_draws_the_mask_of_its_step(device):
     assert recorder is not None
 
     def work():
-        with random.at(Moment(5, epoch, step)):  # type: ignore[arg-type]
+        with random.use(StepContext(5, epoch, step)):  # type: ignore[arg-type]
             y = layer(Tensor(x)).data
         step[...] = step + 1
         return y
@@ -130,7 +130,7 @@ def test_to_draw_on_the_host_by_a_step_on_the_device_is_an_error_while_it_is_cap
     step, x = on_device(device, 3), put(device, np.ones(8), "float32")
     recorder = device.recorder()
     assert recorder is not None
-    with kernels.off(), pytest.raises(CaptureError):
+    with kernels.disable(), pytest.raises(CaptureError):
         recorder.record(lambda: ops.random_dropout(x, key=Key(0, "a", 0, step), rate=0.5))  # type: ignore[arg-type]
 
 

@@ -31,7 +31,7 @@ def draw(*shape: int, dtype: Any = np.float32, seed: int = 0) -> np.ndarray:
 
 def only(folder: str) -> Any:
     """Kernels of one folder alone."""
-    return kernels.off(*({"numba", "numpy"} - {folder}))
+    return kernels.disable(*({"numba", "numpy"} - {folder}))
 
 
 @folders
@@ -108,7 +108,7 @@ def test_a_compiled_activation_is_that_of_the_op(name, n) -> None:
     op = getattr(ops, name)
     with np.errstate(invalid="ignore"):
         got, got_vjp = op(x)
-        with kernels.off():
+        with kernels.disable():
             want, want_vjp = op(x)
             (dwant,) = want_vjp(dy, (True,))
         finite = slice(3, None) if name == "leaky_relu" else slice(None)  # of inf the op's own code makes NaN

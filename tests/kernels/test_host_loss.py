@@ -17,7 +17,7 @@ folders = pytest.mark.parametrize("folder", FOLDERS)
 
 def only(folder):
     """Kernels of one folder alone."""
-    return kernels.off(*({"numba", "numpy"} - {folder}))
+    return kernels.disable(*({"numba", "numpy"} - {folder}))
 
 
 def draw(n, classes, dtype=np.float32):

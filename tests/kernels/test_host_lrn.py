@@ -129,7 +129,7 @@ def test_read_only_and_strided_images_are_taken(region):
 
 
 def test_each_folder_has_a_kernel_for_response_norm(folder):
-    with kernels.off(*{"numba", "numpy"} - {folder}):
+    with kernels.disable(*{"numba", "numpy"} - {folder}):
         kernel = kernels.find("local_response_norm", np.zeros((1, 2, 2, 1), FLOAT))
     assert kernel is not None
     assert kernel.__module__ == f"xpnet.kernels.{folder}.normalization"

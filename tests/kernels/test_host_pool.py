@@ -151,7 +151,7 @@ def test_a_result_is_not_touched_by_the_next_call(case):
 
 def test_each_folder_has_a_kernel_for_max_pooling(folder):
     x = np.zeros((1, 2, 2, 1), FLOAT)
-    with kernels.off(*{"numba", "numpy"} - {folder}):
+    with kernels.disable(*{"numba", "numpy"} - {folder}):
         kernel = kernels.find("max_pool2d", x)
     assert kernel is not None
     assert kernel.__module__ == f"xpnet.kernels.{folder}.pool"

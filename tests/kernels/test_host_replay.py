@@ -15,7 +15,7 @@ from tests.ops.test_conv import CASES as CONVOLUTIONS
 from tests.optim.parameters import gradients, hosts, parameters
 from xpnet import kernels, ops, random
 from xpnet.autograd import Tensor, apply, backward
-from xpnet.backend import Program, again, get_backend, use_cores
+from xpnet.backend import Program, get_backend, record_call, use_cores
 from xpnet.errors import DataError
 from xpnet.kernels.numpy import conv
 from xpnet.optim import OPTIMIZERS, make_optimizer
@@ -227,7 +227,7 @@ def assert_replays(case: Case, dtype: Any = np.float32, lay: Lay = plain, needs:
     (dy,), (dy_base,) = laid([gradient(like[0], 0)], lay)
     leaves = [Tensor(a, need) if isinstance(a, np.ndarray) else a for a, need in zip(arrays, needs, strict=True)]
     program = Program()
-    with program.noting():
+    with program.recording():
         y = apply(case.op, *leaves, **case.options)
         found = backward(y, dy) if any(needs) else {}
     got = [y.data, *(found.get(leaf) if isinstance(leaf, Tensor) else None for leaf in leaves)]
@@ -267,7 +267,7 @@ def test_an_op_with_a_kernel_done_again_gives_the_bits_of_a_fresh_call(name: str
 @DTYPES
 @pytest.mark.parametrize("name", CASES)
 def test_an_op_without_one_does_so_too(name: str, dtype: Any) -> None:
-    with kernels.off():
+    with kernels.disable():
         assert_replays(CASES[name], dtype)
 
 
@@ -361,7 +361,7 @@ def test_gradients_that_meet_are_added_again() -> None:
     def loss(x: Tensor) -> Tensor:
         return (x * x + x.exp() * x + abs(x)).sum()
 
-    with program.noting():
+    with program.recording():
         y = loss(x)
         dx = backward(y)[x]
     for seed in (1, 2):
@@ -380,9 +380,9 @@ def test_running_averages_are_renewed_again_in_place(dtype: Any) -> None:
     x, mean, var = sample(30, 4).astype(dtype), np.zeros(4, dtype), np.ones(4, dtype)
     want = mean.copy(), var.copy()
     program = Program()
-    with program.noting():
-        new = again(ops.moments, x)
-        kept = again(renew, mean, var, *new)
+    with program.recording():
+        new = record_call(ops.moments, x)
+        kept = record_call(renew, mean, var, *new)
     want = renew(*want, *ops.moments(x))
     for seed in (1, 2):
         x[...] = sample(30, 4, seed=seed)
@@ -398,7 +398,7 @@ def test_dropout_draws_the_mask_of_the_step_that_its_arrays_name() -> None:
     x, step = sample(9, 11).astype(np.float32), np.zeros((), np.int64)
     leaf, program = Tensor(x, requires_grad=True), Program()
     options = {"rate": 0.4, "start": 3}
-    with program.noting():
+    with program.recording():
         y = apply(ops.random_dropout, leaf, key=random.Key(7, "drop", 2, step), **options)  # type: ignore[arg-type]
         (dx,) = backward(y, x).values()
     seen = set()
@@ -416,7 +416,7 @@ def test_dropout_draws_the_mask_of_the_step_that_its_arrays_name() -> None:
 def test_a_label_that_is_no_class_is_found_again() -> None:
     z, known = sample(5, 4).astype(np.float32), integers(5, high=4)
     program = Program()
-    with program.noting():
+    with program.recording():
         loss = apply(ops.softmax_cross_entropy, Tensor(z, True), known)
         backward(loss)
     known[3] = 9
@@ -437,7 +437,7 @@ def test_an_update_is_made_again_at_the_rate_and_the_number_of_now(name: str, op
         theirs.step(gradients(other, step, absent))
     rate, since, program = np.asarray(0.5), np.zeros((), np.int64), Program()
     given = {p: strided(g)[0] if g.ndim else g for p, g in gradients(made, 2, absent).items()}
-    with program.noting():
+    with program.recording():
         had = ours.update(given, lr=rate, since=since)
     for step in range(2, 6):
         if step > 2:

@@ -46,7 +46,7 @@ def run(row: str, dtype: Any, by_rule: bool, **options: Any) -> tuple[dict[str, 
     optimizer = make(made, **{**constants, **options})
     for step in range(6):
         if by_rule:
-            with kernels.off():
+            with kernels.disable():
                 optimizer.step(gradients(made, step, *absent(step)))
         else:
             optimizer.step(gradients(made, step, *absent(step)))
@@ -148,7 +148,7 @@ def test_a_gradient_that_is_not_finite_is_not_hidden(name: str, bad: float, opti
         made = [Parameter("w", np.ones(9, np.float32))]
         g = np.arange(9, dtype=np.float32)
         g[4] = bad
-        with kernels.off() if by_rule else nullcontext(), np.errstate(all="ignore"):
+        with kernels.disable() if by_rule else nullcontext(), np.errstate(all="ignore"):
             OPTIMIZERS[name](made, **options).step({made[0]: g})
         ran.append(made[0].data)
     np.testing.assert_array_equal(np.isnan(ran[0]), np.isnan(ran[1]))

@@ -94,13 +94,13 @@ def test_a_case_goes_to_the_first_folder_that_takes_it(lent):
 
 
 def test_folders_can_be_left_out_one_by_one(lent):
-    with kernels.off("first"):
+    with kernels.disable("first"):
         assert kernels.attempt("sign", lent, 1) == "second"
-        with kernels.off("second"):
+        with kernels.disable("second"):
             assert kernels.find("sign", lent) is None
         assert kernels.attempt("sign", lent, 1) == "second"
-    with kernels.off():
+    with kernels.disable():
         assert kernels.find("only", lent) is None
-        with kernels.off("first"):
+        with kernels.disable("first"):
             assert kernels.find("only", lent) is None
     assert kernels.attempt("sign", lent, 1) == "first"

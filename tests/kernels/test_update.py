@@ -74,7 +74,7 @@ def test_eight_updates_by_a_kernel_are_those_of_the_rule(row: str, options: str,
         emulator.TAPE.launches.clear()
         for step in range(8):
             if manner == "rule":
-                with kernels.off():
+                with kernels.disable():
                     optimizer.step(gradients(made, step, *absent(step)))
             else:
                 optimizer.step(gradients(made, step, *absent(step)))
@@ -190,7 +190,7 @@ def test_what_is_not_finite_goes_the_way_it_goes_by_the_rule(name: str, options:
             found = gradients(made, step)
             if step == 1:
                 found[made[0]][1, 2] = bad
-            with kernels.off() if manner == "rule" else driver.use(driver.current()):
+            with kernels.disable() if manner == "rule" else driver.use(driver.current()):
                 optimizer.step(found)
         ran.append(hosts(made))
     for path, x in ran[1].items():
@@ -210,7 +210,7 @@ def test_gradients_may_be_views_of_any_layout() -> None:
         ]
         g = xp.reshape(xp.arange(12.0, dtype=xp.float32), (4, 3))
         found = {made[0]: g.T, made[1]: xp.broadcast_to(xp.asarray(7.0, dtype=xp.float32), (2, 2))}
-        with kernels.off() if manner == "rule" else driver.use(driver.current()):
+        with kernels.disable() if manner == "rule" else driver.use(driver.current()):
             SGD(made, 1.0).step(found)
         ran.append(hosts(made))
     assert np.array_equal(ran[0]["w"], -np.arange(12.0).reshape(4, 3).T)
@@ -259,7 +259,7 @@ def test_an_update_with_an_overflow_is_left_out(name: str, bad: float, manner: s
     made, optimizer = scaled(device(), name, 256.0, weight_decay=0.1)
     plain = parameters(NUMPY)
     other = make_optimizer(name, plain, 0.1, weight_decay=0.1)
-    with kernels.off() if manner == "rule" else driver.use(driver.current()):
+    with kernels.disable() if manner == "rule" else driver.use(driver.current()):
         for step in range(5):
             scale = optimizer.scaling.state()["value"]  # type: ignore[union-attr]
             assert scale == (256.0 if step < 3 else 128.0)
@@ -298,7 +298,7 @@ def test_the_scale_finds_its_size(manner: str, before: Any, overflow: bool, afte
     found = scaled_gradients(made, 0, np.float16, 1.0)
     if overflow:
         found[made[0]][2, 3] = np.inf
-    with kernels.off() if manner == "rule" else driver.use(driver.current()):
+    with kernels.disable() if manner == "rule" else driver.use(driver.current()):
         optimizer.step(found)
     assert tuple(optimizer.scaling.state().values()) == after  # type: ignore[union-attr]
 

@@ -46,7 +46,7 @@ LAYERS = {
 
 
 def run(layer, shape, n=BATCH):
-    with kernels.off():
+    with kernels.disable():
         return layer(Tensor(sample(n, *shape, seed=1).astype(np.float32), requires_grad=True))
 
 

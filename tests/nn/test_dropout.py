@@ -8,16 +8,16 @@ import pytest
 from tests.harness import put, sample
 from xpnet import nn, random
 from xpnet.autograd import Tensor, backward
-from xpnet.random import Moment
+from xpnet.random import StepContext
 
-MOMENT = Moment(seed=5, epoch=2, step=7)
+MOMENT = StepContext(seed=5, epoch=2, step=7)
 SHAPE = (8, 3, 5)
 
 
 def kept(layer, backend=None, rows=slice(None), moment=MOMENT, shape=SHAPE):
     """Which elements of rows a layer keeps at a moment."""
     x = np.ones(shape, np.float32)[rows]
-    with random.at(moment):
+    with random.use(moment):
         y = layer(Tensor(x if backend is None else put(backend, x, np.float32)))
     return y.numpy() != 0
 
@@ -32,7 +32,7 @@ def test_inference_and_rate_zero_pass_everything_on():
 def test_what_is_kept_is_scaled_and_the_gradient_takes_the_same_way(backend):
     layer, x = nn.Dropout(0.75).train(), sample(*SHAPE, seed=1)
     t = Tensor(put(backend, x, np.float32), requires_grad=True)
-    with random.at(MOMENT):
+    with random.use(MOMENT):
         y = layer(t)
     mask = kept(layer, backend)
     assert 0 < mask.sum() < mask.size
@@ -45,7 +45,7 @@ def test_what_is_kept_is_scaled_and_the_gradient_takes_the_same_way(backend):
 def test_the_share_kept_and_the_expectation_are_the_rates(rate):
     n = 200_000
     layer = nn.Dropout(rate).train()
-    with random.at(MOMENT):
+    with random.use(MOMENT):
         y = layer(Tensor(np.ones((n, 1), np.float32))).numpy()
     error = 5 * (rate * (1 - rate) / n) ** 0.5  # five standard deviations of a share
     assert abs((y != 0).mean() - (1 - rate)) < error

@@ -62,7 +62,7 @@ def ways(model: nn.Module) -> list[str]:
 @pytest.mark.parametrize("folders", [None, ("numba",), ()], ids=["all kernels", "without numba", "no kernel"])
 @pytest.mark.parametrize("n", [1, 5])
 def test_each_prediction_has_the_bits_of_the_layers(plain: Any, n: int, folders: tuple[str, ...] | None) -> None:
-    with kernels.off(*folders) if folders is not None else use_cores(1):
+    with kernels.disable(*folders) if folders is not None else use_cores(1):
         model, xs = network(), [images(n, seed) for seed in range(MANY)]
         wanted = [plain(model, x) for x in xs]
         for x, want in zip(xs, wanted, strict=True):
@@ -120,12 +120,12 @@ def test_an_array_in_the_place_of_another_is_seen(plain: Any) -> None:
 
 def test_kernels_that_are_off_are_not_used() -> None:
     model, x = network(), images(2, 0)
-    with kernels.off():
+    with kernels.disable():
         want = network().predict(x)
     for _ in range(MANY):
         by_kernels = model.predict(x)
     assert not np.array_equal(by_kernels, want)
-    with kernels.off():
+    with kernels.disable():
         assert np.array_equal(model.predict(x), want)
 
 

@@ -142,7 +142,7 @@ def test_conv2d_agrees_with_its_definition_for_any_geometry(data):
 @pytest.fixture(params=["kernel", "own code"])
 def implementation(request):
     """With NumPy's kernel, then by the op's own code."""
-    with contextlib.nullcontext() if request.param == "kernel" else kernels.off():
+    with contextlib.nullcontext() if request.param == "kernel" else kernels.disable():
         yield
 
 

@@ -6,7 +6,7 @@ import pytest
 from tests.harness import check_op, few_on_jax, put, raises, sample
 from xpnet import ops
 from xpnet.errors import ConfigError, DTypeError
-from xpnet.random import Key, words
+from xpnet.random import Key, random_bits
 
 KEY = Key(3, "dropout/here", 2, 5)
 X = sample(2, 5, 7)
@@ -16,7 +16,7 @@ def drop(x, *, key, rate, start=0):
     """Element by element: the 32-bit halves of the draw's words, the low one first, against the rate."""
     y = np.zeros(x.size)
     for i, value in enumerate(x.ravel()):
-        word = int(words(key, 1, (start + i) // 2)[0])
+        word = int(random_bits(key, 1, (start + i) // 2)[0])
         half = word >> 32 if (start + i) % 2 else word & 0xFFFFFFFF
         if half / 2**32 >= rate:
             y[i] = value / (1 - rate)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.train.planning import Counts
-from xpnet.backend import dismiss
+from xpnet.backend import shut_down_workers
 from xpnet.train.planned import PlannedStep
 
 
@@ -22,7 +22,7 @@ def no_data_dir(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 def none_left() -> Iterator[None]:
     """Let threads that computed together end with each test."""
     yield
-    dismiss()
+    shut_down_workers()
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def go(runners: list[Runner], steps: range, sizes: tuple[int, ...] = (5,), momen
         for runner in runners:
             given = batch(i, sizes[i % len(sizes)])
             if moments:
-                with random.at(random.Moment(7, i // 4, i % 4)):
+                with random.use(random.StepContext(7, i // 4, i % 4)):
                     runner.losses.append(runner.step(*given))
             else:
                 runner.losses.append(runner.step(*given))

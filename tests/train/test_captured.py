@@ -157,14 +157,14 @@ def test_a_captured_training_is_the_eager_one_bit_for_bit_from_every_feed(feed, 
 
 
 def test_a_captured_training_without_kernels_is_the_eager_one_bit_for_bit(counts):
-    with kernels.off():
+    with kernels.disable():
         captured = go(fresh("a residual block")).checkpoint()
         assert (counts.recorded, counts.replayed) == (2, REPLAYED)
         assert_same_state(captured, go(fresh("a residual block", capture=False)).checkpoint())
 
 
 def test_without_kernels_adam_counts_its_updates_on_the_device_in_single_precision():
-    with kernels.off():
+    with kernels.disable():
         captured, eager = (go(fresh("mlp", "adam", capture=c)).checkpoint() for c in (None, False))
     for path, want in eager.model.items():
         np.testing.assert_allclose(captured.model[path], want, rtol=0, atol=1e-5)

@@ -32,7 +32,7 @@ def test_a_tick_notes_the_loss_and_lays_out_the_next_step(backend, dtype, kernel
     clock.begin(7, 1, [0.5, 0.25, 0.125])
     since = backend.xp.zeros((), dtype=backend.xp.int64, device=backend.device)
     seen = []
-    with kernels.off() if not kernel else pytest.MonkeyPatch.context():
+    with kernels.disable() if not kernel else pytest.MonkeyPatch.context():
         for loss in (1.5, 2.5, 3.5):
             seen.append(shown(clock))
             clock.tick(backend.from_numpy(np.asarray(loss, dtype)), since)

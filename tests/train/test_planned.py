@@ -47,7 +47,7 @@ def test_steps_are_the_eager_ones_bit_for_bit_for_every_model(name: str, counts:
 @pytest.mark.parametrize("off", [("numba",), ()], ids=["by NumPy's kernels", "by no kernels"])
 @pytest.mark.parametrize("name", MODELS)
 def test_so_they_are_with_fewer_kernels(name: str, off: tuple[str, ...], counts: Counts) -> None:
-    with kernels.off(*off):
+    with kernels.disable(*off):
         go(pair(MODELS[name]), range(7), moments=True)
     assert counts.all == (1, 1, 4)
 
@@ -58,7 +58,7 @@ def test_steps_are_the_eager_ones_bit_for_bit_for_every_optimizer(
     name: str, off: tuple[str, ...] | None, counts: Counts
 ) -> None:
     optimizer, rule = RULES[name]
-    with kernels.off(*off) if off else kernels.off("cuda"):
+    with kernels.disable(*off) if off else kernels.disable("cuda"):
         go(pair(optimizer=optimizer, rule=rule), range(10))
     assert counts.all == (1, 1, 7)
 
@@ -137,7 +137,7 @@ def test_two_threads_that_train_at_once_do_not_see_each_other() -> None:
     def train(runner: Runner) -> None:
         for i in range(8):
             meet.wait()
-            with random.at(random.Moment(7, 0, i)):
+            with random.use(random.StepContext(7, 0, i)):
                 runner.losses.append(runner.step(*batch(i)))
 
     threads = [threading.Thread(target=train, args=(runners[0],)) for runners in ran]
@@ -147,7 +147,7 @@ def test_two_threads_that_train_at_once_do_not_see_each_other() -> None:
         thread.join()
     for ours, theirs in ran:
         for i in range(8):
-            with random.at(random.Moment(7, 0, i)):
+            with random.use(random.StepContext(7, 0, i)):
                 theirs.losses.append(theirs.step(*batch(i)))
         assert_alike([ours, theirs])
 
@@ -225,14 +225,14 @@ def test_a_callback_that_looks_at_gradients_sees_those_of_each_step(counts: Coun
 def test_a_plan_that_is_dropped_lets_its_arrays_go() -> None:
     runner = Runner(PlannedStep, everything())
     for i in range(5):
-        with random.at(random.Moment(1, 0, i)):
+        with random.use(random.StepContext(1, 0, i)):
             runner.step(*batch(i))
     (plan,) = runner.step._plans.values()  # type: ignore[attr-defined]
     held = [weakref.ref(a) for a in (plan.x, plan.y, *plan.program._kept.values())]
     assert len(held) > 20
     del plan
     runner.model.lrn.alpha = 0.9
-    with random.at(random.Moment(1, 0, 5)):
+    with random.use(random.StepContext(1, 0, 5)):
         runner.step(*batch(5))
     assert [ref() for ref in held if ref() is not None] == []
 

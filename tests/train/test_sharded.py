@@ -20,7 +20,7 @@ from tests.harness import few_on_jax, raises
 from tests.train.fitting import InterruptAt, assert_same_state, noisy_net, some_digits, trainer
 from xpnet import models, nn, random
 from xpnet.autograd import Tensor
-from xpnet.backend import Backend, blas_is_ours, dismiss, use_backend, use_cores
+from xpnet.backend import Backend, can_limit_blas, shut_down_workers, use_backend, use_cores
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.optim import SGD, LossScale
 from xpnet.train import Callback, EagerStep, RunConfig, Trainer, sharded, train_run
@@ -68,7 +68,7 @@ def train(kind: type[EagerStep], backend: Backend, dtype: str, n: int, loss: Any
     losses = []
     for i in range(3):
         x, y = batch(n, seed=i)
-        with random.at(random.Moment(7, 0, i)):
+        with random.use(random.StepContext(7, 0, i)):
             given = backend.from_numpy(x.astype(dtype)), backend.from_numpy(y)
             losses.append(float(backend.to_numpy(step(*given))))
     return np.asarray(losses), shown[0], model.state_dict()
@@ -164,7 +164,7 @@ def test_each_part_draws_the_rows_of_the_batchs_mask() -> None:
     model = nn.Sequential(nn.Linear(4, 30, bias=False), nn.Dropout(0.5), Note(), nn.Linear(30, 2)).train()
     step = ShardedStep(model, nn.softmax_cross_entropy, SGD(model.parameters(), 0.0), threads=2)
     ones, labels = np.ones((5, 4), np.float32), np.zeros(5, np.int64)
-    with random.at(random.Moment(3, 1, 4)):
+    with random.use(random.StepContext(3, 1, 4)):
         step(ones, labels)
         EagerStep(model, nn.softmax_cross_entropy, SGD(model.parameters(), 0.0))(ones, labels)
     assert np.unique(seen[5] == 0).size == 2
@@ -270,7 +270,7 @@ def interrupt_the_main_thread() -> None:
 def test_a_fault_leaves_model_and_optimizer_as_they_were_and_no_thread(
     do: Any, error: type[BaseException], row: int, split_at: str
 ) -> None:
-    dismiss()
+    shut_down_workers()
     threads = threading.active_count()
     model = stumbling(do)
     optimizer = SGD(model.parameters(), 0.1, momentum=0.9)
@@ -290,7 +290,7 @@ def test_a_fault_leaves_model_and_optimizer_as_they_were_and_no_thread(
     for name, want in before[1][0].items():
         np.testing.assert_array_equal(after[1][0][name], want, err_msg=name)
     assert after[1][1] == before[1][1]
-    dismiss()
+    shut_down_workers()
     assert threading.active_count() == threads
 
 
@@ -424,7 +424,7 @@ def test_one_core_or_a_blas_of_its_own_mind_does_too_unless_threads_are_asked_fo
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert why(caplog, net(), count=1) == "one thread computes here"
-    monkeypatch.setattr(sharded, "blas_is_ours", lambda: False)
+    monkeypatch.setattr(sharded, "can_limit_blas", lambda: False)
     assert "cannot be held to one thread" in why(caplog, net(), count=2)
     assert type(chosen(net(), threads=2, count=1)) is ShardedStep
     assert type(chosen(net(), threads=1)) is PlannedStep
@@ -503,7 +503,7 @@ def test_a_watch_sees_whole_batches() -> None:
 def test_a_trainer_says_once_how_each_size_of_batch_is_computed(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not blas_is_ours():
+    if not can_limit_blas():
         pytest.skip("no BLAS that can be held")
     monkeypatch.setattr(sharded, "WORTH", 100_000)
     monkeypatch.setattr(sharded, "LARGE", 1)
@@ -524,7 +524,7 @@ def test_half_precision_in_parts_is_half_precision_whole_to_its_rounding(
         model = net().initialize(5).train()
         step = kind(model, nn.softmax_cross_entropy, SGD(model.parameters(), 1.0), precision="fp16", **options)
         x, y = batch(7)
-        with random.at(random.Moment(7, 0, 0)), np.errstate(all="ignore"):
+        with random.use(random.StepContext(7, 0, 0)), np.errstate(all="ignore"):
             loss = step(x.astype(np.float32), y)
         return float(loss), model.state_dict()
 

@@ -230,7 +230,7 @@ def test_a_label_that_is_no_class_is_the_eager_error_and_nothing_is_updated(at: 
     for runner in runners:
         x, y = batch(50)
         y[2] = 77
-        with random.at(random.Moment(7, 5, 5)), pytest.raises(DataError) as caught:
+        with random.use(random.StepContext(7, 5, 5)), pytest.raises(DataError) as caught:
             runner.step(x, y)
         said.append(str(caught.value))
     assert said[0] == said[1]

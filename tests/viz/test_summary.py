@@ -68,7 +68,7 @@ def test_flops_forward_and_backward_are_those_of_the_products_executed(name):
 
     model, shape = SMALL[name]()
     backend = get_backend("torch")
-    with kernels.off():
+    with kernels.disable():
         with FlopCounterMode(display=False) as forward:
             y = model.to(backend).train()(Tensor(backend.from_numpy(np.ones((2, *shape), np.float32))))
         with FlopCounterMode(display=False) as backward:
@@ -112,7 +112,7 @@ def pixels_seen(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
     x = np.ones((height * width, *shape))
     for i in range(height * width):
         x[i, i // width, i % width] = np.nan
-    with kernels.off(), np.errstate(invalid="ignore"):
+    with kernels.disable(), np.errstate(invalid="ignore"):
         y = model.to("numpy", dtype="float64").eval()(Tensor(x)).numpy()
     marked = np.isnan(y).reshape(height, width, -1)  # pixel by pixel of the image, number by number of the output
     return widest(marked.any(axis=1)), widest(marked.any(axis=0))

@@ -11,7 +11,7 @@ register_backend adds a library that is not known here.
 from xpnet.backend.base import Array, Backend, Memory, Recorder
 from xpnet.backend.faults import is_device_lost, is_out_of_memory
 from xpnet.backend.precision import PRECISIONS, current_precision, use_precision
-from xpnet.backend.program import Program, again, empty, launch, noting
+from xpnet.backend.program import Program, current_program, empty, launch, record_call
 from xpnet.backend.registry import (
     backend_of,
     current_backend,
@@ -22,7 +22,15 @@ from xpnet.backend.registry import (
 )
 from xpnet.backend.report import BackendInfo, describe_backends
 from xpnet.backend.ring import Ring
-from xpnet.backend.threads import blas_is_ours, cores, dismiss, free_cores, split, together, use_cores
+from xpnet.backend.threads import (
+    available_cores,
+    can_limit_blas,
+    cores,
+    run_parallel,
+    shut_down_workers,
+    split,
+    use_cores,
+)
 from xpnet.backend.writing import add_at, set_at
 
 __all__ = [
@@ -35,26 +43,26 @@ __all__ = [
     "Recorder",
     "Ring",
     "add_at",
-    "again",
+    "available_cores",
     "backend_of",
-    "blas_is_ours",
+    "can_limit_blas",
     "cores",
     "current_backend",
     "current_precision",
+    "current_program",
     "describe_backends",
-    "dismiss",
     "empty",
-    "free_cores",
     "get_backend",
     "is_device_lost",
     "is_out_of_memory",
     "launch",
     "namespace",
-    "noting",
+    "record_call",
     "register_backend",
+    "run_parallel",
     "set_at",
+    "shut_down_workers",
     "split",
-    "together",
     "use_backend",
     "use_cores",
     "use_precision",

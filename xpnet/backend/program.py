@@ -1,13 +1,13 @@
 """Work on NumPy's arrays that is noted as it is done, to be done again without the Python that led to it.
 
     program = Program()
-    with program.noting():
+    with program.recording():
         y = kernel(x)               # launches work that fills y
     x[...] = more
     program()                       # y is filled anew, in place
 
 It is to the host what a graph is to CUDA. Code that can be noted keeps its results in arrays from ``empty`` and works
-on them through ``launch``; views of arrays are made once. What is computed otherwise goes through ``again``, which
+on them through ``launch``; views of arrays are made once. Other code goes through ``record_call``, which
 computes it each time and copies it to where it was at first. Without a program all three cost next to nothing.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Program", "again", "empty", "launch", "noting"]
+__all__ = ["Program", "current_program", "empty", "launch", "record_call"]
 
 Work = Callable[..., Any]
 
@@ -33,7 +33,7 @@ class _Now(threading.local):
 _now = _Now()
 
 
-def noting() -> Program | None:
+def current_program() -> Program | None:
     """Return the program that notes what this thread launches, or None."""
     return _now.program
 
@@ -53,7 +53,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return np.empty(shape, dtype) if program is None else program.keep(np.empty(shape, dtype))
 
 
-def again(function: Work, *arguments: Any) -> Any:
+def record_call(function: Work, *arguments: Any) -> Any:
     """Return a function's arrays, one or a tuple of them; noted, it is called again, and results are copied.
 
     A result that is one of the arguments was written in place, and stays.
@@ -87,7 +87,7 @@ class Program:
         return len(self._work)
 
     @contextlib.contextmanager
-    def noting(self) -> Iterator[None]:
+    def recording(self) -> Iterator[None]:
         """Note what this thread launches within a with-block, while it is done."""
         before, _now.program = _now.program, self
         try:
@@ -113,7 +113,7 @@ class Program:
         return array
 
     def value(self, function: Work, arguments: tuple[Any, ...]) -> Any:
-        """Call a function and note that; see ``again``."""
+        """Call a function and note that; see ``record_call``."""
         made = self._unnoted(function, *arguments)
         each = made if isinstance(made, tuple) else (made,)
         places = [a if any(a is x for x in arguments) else self.keep(np.array(a)) for a in each]
@@ -125,15 +125,17 @@ class Program:
         self._work.append((call, ()))
         return tuple(places) if isinstance(made, tuple) else places[0]
 
-    def branch(self, together: Work, works: Sequence[Callable[[], Any]]) -> list[Any]:
+    def branch(self, run_parallel: Work, works: Sequence[Callable[[], Any]]) -> list[Any]:
         """Do works at once, each noted as a program of its own, and note that those are done at once."""
         programs = [Program() for _ in works]
-        results = self._unnoted(together, [partial(p._noted, work) for p, work in zip(programs, works, strict=True)])
-        self._work.append((together, (programs,)))
+        results = self._unnoted(
+            run_parallel, [partial(p._noted, work) for p, work in zip(programs, works, strict=True)]
+        )
+        self._work.append((run_parallel, (programs,)))
         return results
 
     def _noted(self, work: Callable[[], Any]) -> Any:
-        with self.noting():
+        with self.recording():
             return work()
 
     def apply(self, op: Work, inputs: list[Any], options: dict[str, Any]) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@
     together([first, second])               # or different works, whose results come back in order
 
 NumPy, BLAS and nogil kernels let go of Python's lock while they compute, so threads of Python keep the cores busy. BLAS
-would start threads of its own for each product; within ``together`` it is held to the thread that asks.
+would start threads of its own for each product; within ``run_parallel`` it is held to the thread that asks.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from xpnet.backend.program import noting
+from xpnet.backend.program import current_program
 from xpnet.errors import ConfigError
 
-__all__ = ["blas_is_ours", "cores", "dismiss", "free_cores", "split", "together", "use_cores"]
+__all__ = ["available_cores", "can_limit_blas", "cores", "run_parallel", "shut_down_workers", "split", "use_cores"]
 
 T = TypeVar("T")
 
@@ -65,8 +65,8 @@ def use_cores(n: int) -> Iterator[None]:
         _cores.reset(token)
 
 
-def free_cores() -> int:
-    """Return how many threads work may be shared out to from here: one, within ``together``; else cores()."""
+def available_cores() -> int:
+    """Return how many threads work may be shared out to from here: one, within ``run_parallel``; else cores()."""
     return 1 if _within.get() else cores()
 
 
@@ -93,7 +93,7 @@ def _quota(root: Path = Path("/sys/fs/cgroup")) -> float:
 # At once.
 
 
-def together(works: Sequence[Callable[[], T]]) -> list[T]:
+def run_parallel(works: Sequence[Callable[[], T]]) -> list[T]:
     """Do several works at once, the first in this thread and each other in a thread of its own; wait for all.
 
     In each, BLAS computes in that thread alone, and context variables (precision, moment, no_grad, errstate, ...) are
@@ -112,9 +112,9 @@ def together(works: Sequence[Callable[[], T]]) -> list[T]:
     """
     if len(works) < 2 or _within.get():
         return [work() for work in works]
-    program = noting()
+    program = current_program()
     if program is not None:
-        return program.branch(together, works)
+        return program.branch(run_parallel, works)
     jobs = [_Job(work) for work in works]
     interrupt: BaseException | None = None
     with _single_threaded_blas():
@@ -152,11 +152,11 @@ def split(n: int, least: int, work: Callable[[int, int], Any]) -> None:
         work: safe to run beside itself on other stretches. What it returns is dropped.
     Raises: as together.
     """
-    parts = min(free_cores(), n // least)
+    parts = min(available_cores(), n // least)
     if parts < 2:
         work(0, n)
     else:
-        together([partial(work, i * n // parts, (i + 1) * n // parts) for i in range(parts)])
+        run_parallel([partial(work, i * n // parts, (i + 1) * n // parts) for i in range(parts)])
 
 
 class _Job:
@@ -243,8 +243,8 @@ def _hand_on(job: _Job) -> None:
         worker.wake.release()
 
 
-def dismiss() -> None:
-    """End the threads that ``together`` started, and wait for that; its next call starts others."""
+def shut_down_workers() -> None:
+    """End the threads that ``run_parallel`` started, and wait for that; its next call starts others."""
     for worker in _workers.copy():
         worker.leaving = True
         with contextlib.suppress(RuntimeError):  # it is awake already
@@ -255,7 +255,7 @@ def dismiss() -> None:
 # BLAS.
 
 
-def blas_is_ours() -> bool:
+def can_limit_blas() -> bool:
     """Tell whether NumPy's BLAS can be held to one thread, as work shared out among threads wants it."""
     return bool(_blas())
 

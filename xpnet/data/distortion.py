@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpnet.random import Key, normal, words
+from xpnet.random import Key, normal, random_bits
 
 __all__ = ["Affine", "elastic", "resample"]
 
@@ -43,7 +43,7 @@ class Affine(NamedTuple):
             n: how many, >= 0.
         Returns: float64, (n, 2, 2), each to be multiplied by (x, y) from the centre.
         """
-        draws = (words(key, 4 * n).reshape(n, 4) >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0  # [-1, 1)
+        draws = (random_bits(key, 4 * n).reshape(n, 4) >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0  # [-1, 1)
         angle = draws[:, 0] * math.radians(self.rotate)
         size, ratio = (1.0 + self.scale) ** draws[:, 1], (1.0 + self.squeeze) ** draws[:, 2]
         slope = draws[:, 3] * self.shear

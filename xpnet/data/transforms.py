@@ -13,7 +13,7 @@ from xpnet.backend import Array, namespace
 from xpnet.data.dataset import Dataset, chunks
 from xpnet.data.distortion import Affine, elastic, resample
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.random import Key, words
+from xpnet.random import Key, random_bits
 
 __all__ = ["Augment", "Normalize"]
 
@@ -227,7 +227,7 @@ class Augment:
         if images.ndim != 4:
             raise ShapeError("Augment", "images are (N, H, W, C)", shape=images.shape)
         n = len(images)
-        draws = words(key, 5 * n).reshape(n, 5)
+        draws = random_bits(key, 5 * n).reshape(n, 5)
         pad = self.shift + self.crop
         down = _below(draws[:, 0], 2 * self.shift + 1) + _below(draws[:, 1], 2 * self.crop + 1)
         right = _below(draws[:, 2], 2 * self.shift + 1) + _below(draws[:, 3], 2 * self.crop + 1)

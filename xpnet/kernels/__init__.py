@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["attempt", "find", "hidden", "lend", "off", "prepare", "register"]
+__all__ = ["attempt", "disable", "disabled", "find", "prepare", "register", "register_array_type"]
 
 Kernel = Callable[..., Any]
 
@@ -38,7 +38,7 @@ def register(op: str, folder: str) -> Callable[[Kernel], Kernel]:
     return keep
 
 
-def lend(array_type: type, *folders: str) -> None:
+def register_array_type(array_type: type, *folders: str) -> None:
     """Serve arrays of one more type by the kernels of folders, such as a stand-in for CuPy's by those of "cuda"."""
     _LENT[array_type] = tuple(folder for folder in folders if _load(folder))
     _serving.pop(array_type, None)
@@ -71,7 +71,7 @@ def _serve(kind: type) -> None:
     """Work out which kernels serve a type of array."""
     global _serving
     if kind not in _LENT:
-        lend(kind, *_LIBRARIES.get(kind.__module__.partition(".")[0], ()))
+        register_array_type(kind, *_LIBRARIES.get(kind.__module__.partition(".")[0], ()))
     table: dict[str, list[Kernel]] = {}
     for folder in _LENT[kind]:
         if _hidden is not None and folder not in _hidden:
@@ -110,13 +110,13 @@ def _load(folder: str) -> bool:
     return False
 
 
-def hidden() -> frozenset[str] | None:
-    """Return the folders that ``off`` leaves out for now, None for all: what was made of other kernels is old then."""
+def disabled() -> frozenset[str] | None:
+    """Return the folders that ``disable`` leaves out, None for all: what was recorded with others is out of date."""
     return _hidden
 
 
 @contextlib.contextmanager
-def off(*folders: str) -> Iterator[None]:
+def disable(*folders: str) -> Iterator[None]:
     """Do without the kernels of some folders within a with-block, in every thread; tests compare the two.
 
     Args:

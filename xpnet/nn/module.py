@@ -26,7 +26,7 @@ from xpnet.backend import Array, Backend, backend_of, current_backend, get_backe
 from xpnet.errors import CheckpointError, ConfigError, XpnetError, nearest
 from xpnet.nn.cost import Cost
 from xpnet.nn.state import Parameter, State
-from xpnet.random import Key, words
+from xpnet.random import Key, random_bits
 
 __all__ = ["Module", "Stage", "watch", "watching"]
 
@@ -201,7 +201,7 @@ class Module:
         Raises:
             ConfigError: the seed is out of range.
         """
-        words(Key(seed, "init"), 0)
+        random_bits(Key(seed, "init"), 0)
         for state in self.states().values():
             state.forget(seed)
         return self

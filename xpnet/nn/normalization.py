@@ -7,7 +7,7 @@ from functools import partial
 
 from xpnet import ops, random
 from xpnet.autograd import Tensor, apply
-from xpnet.backend import again
+from xpnet.backend import record_call
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn.cost import Cost, rank
 from xpnet.nn.initializers import ones, zeros
@@ -61,10 +61,10 @@ class BatchNorm(Module):
         x = x if isinstance(x, Tensor) else Tensor(x)
         if not self.training:
             return apply(ops.batch_norm, x, self.gamma, self.beta, self.mean, self.var, eps=self.eps)
-        mean, var = again(ops.moments, x.data)
+        mean, var = record_call(ops.moments, x.data)
         y = apply(ops.batch_norm, x, self.gamma, self.beta, mean, var, eps=self.eps, training=True)
         renew = partial(ops.running_moments, count=math.prod(x.shape[:-1]), momentum=self.momentum)
-        self.mean.data, self.var.data = again(renew, self.mean.data, self.var.data, mean, var)
+        self.mean.data, self.var.data = record_call(renew, self.mean.data, self.var.data, mean, var)
         return y
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
@@ -171,9 +171,9 @@ class Dropout(Module):
         x = x if isinstance(x, Tensor) else Tensor(x)
         if not self.training or not self.rate:
             return x
-        moment = random.now()
+        moment = random.current()
         if moment is None:
-            moment = random.Moment(0, 0, self.calls)
+            moment = random.StepContext(0, 0, self.calls)
             self.calls += 1
         key = random.Key(moment.seed, "dropout/" + self.path, moment.epoch, moment.step)
         start = moment.row * math.prod(x.shape[1:])

@@ -23,7 +23,7 @@ import numpy as np
 
 from xpnet import kernels
 from xpnet.autograd import Tensor, no_grad
-from xpnet.backend import Array, Backend, Program, again, blas_is_ours, cores, current_backend, together
+from xpnet.backend import Array, Backend, Program, can_limit_blas, cores, current_backend, record_call, run_parallel
 from xpnet.errors import ConfigError, DTypeError, XpnetError
 from xpnet.nn.activation import Activation
 from xpnet.nn.collapse import Folding
@@ -138,7 +138,7 @@ class Plan:
         if not self.notes(x) or not self.busy.acquire(blocking=False):
             return self.compute(x)
         try:
-            key = x.shape, x.dtype, cores(), kernels.hidden()
+            key = x.shape, x.dtype, cores(), kernels.disabled()
             noted = self.noted.get(key)
             if noted is None:
                 noted = self.noted[key] = _Noted(self.compute)
@@ -154,12 +154,12 @@ class Plan:
         n = x.shape[0]
         cuts = [i * n // threads for i in range(threads + 1)]
         parts = [x[start:stop, ...] for start, stop in itertools.pairwise(cuts)]
-        return again(self.backend.xp.concat, together([partial(self.run, part) for part in parts]))
+        return record_call(self.backend.xp.concat, run_parallel([partial(self.run, part) for part in parts]))
 
     def threads(self, x: Array) -> int:
         """How many threads a batch is worth."""
         n, most = x.shape[0] if x.shape else 0, cores()
-        if n < 2 or most < 2 or not self.alone or watching() or not self.backend.splits or not blas_is_ours():
+        if n < 2 or most < 2 or not self.alone or watching() or not self.backend.splits or not can_limit_blas():
             return 1
         return min(most, n, n * self.macs(tuple(x.shape[1:])) // _SHARE)
 
@@ -211,7 +211,7 @@ class _Noted:
     def note(self, x: Array) -> Array:
         """Call the function, and note what it launches."""
         self.x = np.array(x)
-        with self.program.noting():
+        with self.program.recording():
             self.y = self.function(self.x)
         self.next = self.prove
         return np.array(self.y)

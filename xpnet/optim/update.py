@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xpnet import kernels
-from xpnet.backend import Array, backend_of, launch, noting
+from xpnet.backend import Array, backend_of, current_program, launch
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.optim.clipping import clip_value as bound
 from xpnet.optim.clipping import norm_scale
@@ -145,7 +145,7 @@ class Optimizer:
         flat.check(found, *(["float16"] if self.scaling else []))
         Optimizer.updates += 1
         if not self._by_kernel(found, self.current_lr if lr is None else lr, since):
-            launch(self._by_rule, found, *((lr, since) if noting() is None else (None, None)))
+            launch(self._by_rule, found, *((lr, since) if current_program() is None else (None, None)))
         return had
 
     def _by_kernel(self, found: list[Array | None], lr: Any, since: Array | None) -> bool:

@@ -170,7 +170,7 @@ class CapturedRunner:
         clock = self._clock
         assert clock is not None
         states = [(state, state.data) for state in self.step.model.states().values()]
-        with random.at(random.Moment(self.eager.seed, clock.epoch, clock.step)):
+        with random.use(random.StepContext(self.eager.seed, clock.epoch, clock.step)):
             x, y = recording.batch(feed, clock)
             loss, had = self.step.compute(x, y, lr=clock.rate, since=recording.since)
         for state, array in states:  # a layer that put a new array in the place of its running mean, say

@@ -69,8 +69,8 @@ class PlannedStep(EagerStep):
             self._begin_again()
             if self._refused:
                 return super().__call__(x, y)
-        now = random.now()
-        key = x.shape, x.dtype, y.shape, y.dtype, now and (now.seed, now.row), kernels.hidden()
+        now = random.current()
+        key = x.shape, x.dtype, y.shape, y.dtype, now and (now.seed, now.row), kernels.disabled()
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans[key] = _Plan()
@@ -150,7 +150,7 @@ class PlannedStep(EagerStep):
         before = settings(self.model, self.loss)
         plan.take(x, y, self.optimizer)
         try:
-            with plan.program.noting(), plan.moment():
+            with plan.program.recording(), plan.moment():
                 plan.loss, plan.had = self.compute(plan.x, plan.y, lr=plan.rate, since=plan.since)
                 for state, array, _ in self._states:
                     if state.data is not array:
@@ -225,14 +225,14 @@ class _Plan:
         self.y[...] = y
         self.rate[...] = optimizer.current_lr
         self.since[...] = optimizer.steps - self.updates
-        now = random.now()
+        now = random.current()
         if now is not None:
             self.epoch[...], self.step[...] = now.epoch, now.step
 
     def moment(self) -> Any:
         """Let draws of the noted work read their moment from arrays."""
-        now = random.now()
-        return random.at(now and now._replace(epoch=self.epoch, step=self.step))
+        now = random.current()
+        return random.use(now and now._replace(epoch=self.epoch, step=self.step))
 
 
 def _is_xpnets(function: Callable[..., Any]) -> bool:

@@ -49,6 +49,6 @@ class EagerRunner:
             batches = feed.epoch(epoch, start)
             stack.callback(getattr(batches, "close", lambda: None))
             for step, (x, y) in enumerate(batches, start):
-                with random.at(random.Moment(self.seed, epoch, step)):
+                with random.use(random.StepContext(self.seed, epoch, step)):
                     loss = self.step(x, y)
                 yield x.shape[0], loss

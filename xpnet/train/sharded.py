@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from xpnet import random
 from xpnet.autograd import Tensor, backward
-from xpnet.backend import Array, again, blas_is_ours, cores, namespace, together
+from xpnet.backend import Array, can_limit_blas, cores, namespace, record_call, run_parallel
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn import Module, Sequential, is_average
 from xpnet.nn.module import watching
@@ -105,7 +105,7 @@ def _no_use(model: Module) -> str:
     """Why parts would be of no use; "" if they may be."""
     if cores() < 2:
         return "one thread computes here"
-    if not blas_is_ours():
+    if not can_limit_blas():
         return "the BLAS of NumPy cannot be held to one thread (threadpoolctl finds none that can)"
     return ""
 
@@ -206,11 +206,11 @@ class ShardedStep(PlannedStep):
             return super().differentiate(x, y)
         rows = [(i * n // parts, (i + 1) * n // parts) for i in range(parts)]
         # outside of a Trainer the updates made name the draws: layers that count their calls would count parts
-        moment = random.now() or random.Moment(0, 0, self.optimizer.steps)
+        moment = random.current() or random.StepContext(0, 0, self.optimizer.steps)
 
         def forward(start: int, stop: int) -> Tensor:
             """A part's scores; or its features, where there is a head."""
-            with random.at(moment._replace(row=moment.row + start)):
+            with random.use(moment._replace(row=moment.row + start)):
                 part = Tensor(x[start:stop, ...])
                 return self.model(part) if body is None else _call(self._calls(stop=body), part)
 
@@ -218,22 +218,24 @@ class ShardedStep(PlannedStep):
             """What a part adds to loss and gradients."""
             share = (stop - start) / n
             value = self.measure(forward(start, stop), y[start:stop, ...])
-            return again(operator.mul, value.data, share), self.precision.backward(value, share)
+            return record_call(operator.mul, value.data, share), self.precision.backward(value, share)
 
         if body is None:
-            done = together([partial(whole_way, *part) for part in rows])
+            done = run_parallel([partial(whole_way, *part) for part in rows])
             return _add([loss for loss, _ in done]), _sum([gradients for _, gradients in done])
 
-        features = together([partial(forward, *part) for part in rows])
-        joined = Tensor(again(namespace(x).concat, [f.data for f in features]), any(f.requires_grad for f in features))
-        with random.at(moment):
+        features = run_parallel([partial(forward, *part) for part in rows])
+        joined = Tensor(
+            record_call(namespace(x).concat, [f.data for f in features]), any(f.requires_grad for f in features)
+        )
+        with random.use(moment):
             value = self.measure(_call(self._calls(body), joined), y)
         gradients = self.precision.backward(value)
         dy = gradients.pop(joined, None)
         if dy is None:  # the body has nothing to learn
             return value.data, gradients
         back = [partial(backward, f, dy[a:b, ...]) for f, (a, b) in zip(features, rows, strict=True)]
-        return value.data, _sum([*together(back), gradients])
+        return value.data, _sum([*run_parallel(back), gradients])
 
     def _calls(self, start: int = 0, stop: int | None = None) -> list[tuple[Module, dict[str, Any]]]:
         assert isinstance(self.model, Sequential)
@@ -259,5 +261,5 @@ def _add(arrays: list[Array]) -> Array:
     """Add arrays in their order, into a new one: they may be views or shared."""
     total = arrays[0]
     for i, array in enumerate(arrays[1:]):
-        total = again(operator.iadd if i else operator.add, total, array)
+        total = record_call(operator.iadd if i else operator.add, total, array)
     return total

@@ -23,7 +23,7 @@ import numpy as np
 
 from xpnet import kernels, nn
 from xpnet.autograd import Tensor
-from xpnet.backend import Array, dismiss, is_out_of_memory
+from xpnet.backend import Array, is_out_of_memory, shut_down_workers
 from xpnet.data import Augment, Dataset, Feed, Normalize, from_arrays
 from xpnet.errors import CheckpointError, ConfigError, DeviceError, DivergedError, ShapeError
 from xpnet.nn import Module
@@ -189,7 +189,7 @@ class Trainer:
                         self.interrupted = True
                         break
             finally:
-                dismiss()
+                shut_down_workers()
                 for callback in self.callbacks:
                     callback.on_end(self)
 

@@ -40,7 +40,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     x, y = (backend.from_numpy(a) for a in batch_of(request))
     ops: dict[Any, dict[str, Any]] = {}
     layers, found = dict(model.modules()), False  # whether a layer before has weights, so that somebody wants dx
-    with random.at(random.Moment(0, 0, 0)), step.precision.computing():
+    with random.use(random.StepContext(0, 0, 0)), step.precision.computing():
         for row in summarize(model, tuple(request["sample"]), batch).layers:
             layer = layers.get(row.name)
             if layer is None or isinstance(layer, nn.Residual | nn.Flatten):  # a sum or another shape

@@ -105,7 +105,7 @@ def recorded(backend: Backend, eager: EagerStep, x: Any, y: Any) -> Callable[[],
 
     def work() -> Any:
         nonlocal at
-        with random.at(random.Moment(0, epoch, at)):
+        with random.use(random.StepContext(0, epoch, at)):
             loss, _ = eager.compute(x, y, lr=rate, since=at)
         at += 1
         return loss

@@ -12,7 +12,7 @@ import numpy as np
 
 from xpnet.backend import empty, launch, split
 from xpnet.kernels import register
-from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
+from xpnet.kernels.numba.compiling import FLOATS, as_contiguous, compiled
 from xpnet.kernels.numpy import activation as plain
 from xpnet.kernels.numpy.activation import FUSED
 
@@ -31,7 +31,7 @@ def bias_act(z: Any, b: Any, activation: str | None) -> None:
     if b is None:
         _each(_cut, (z, z))
         return
-    b, cut = solid(b), int(activation == "relu")
+    b, cut = as_contiguous(b), int(activation == "relu")
     columns = max(1, len(b))
     if z.size < 2 * _CHUNK:
         launch(_add_bias, z.reshape(-1), b, cut)
@@ -51,10 +51,10 @@ def act_grad(dy: Any, y: Any, activation: str | None, db: Any) -> Any:
     if dy.dtype not in FLOATS or (db is None and activation is None):
         return plain.act_grad(dy, y, activation, db)
     rows, columns = dy.shape
-    flat, dz, out, kept = solid(dy).reshape(-1), dy, None, None
+    flat, dz, out, kept = as_contiguous(dy).reshape(-1), dy, None, None
     if activation is not None:
         dz = empty(dy.shape, dy.dtype)
-        out, kept = dz.reshape(-1), solid(y).reshape(-1)
+        out, kept = dz.reshape(-1), as_contiguous(y).reshape(-1)
     step = max(1, _CHUNK // max(1, columns))
     if rows <= step:
         _back(flat, kept, out, db)
@@ -92,13 +92,13 @@ def relu(x: Any) -> tuple[Any, Any]:
     if x.dtype not in FLOATS:
         return NotImplemented
     y = empty(x.shape, x.dtype)
-    _each(_cut, (solid(x), y))
+    _each(_cut, (as_contiguous(x), y))
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not needs[0]:
             return (None,)
         dx = empty(dy.shape, dy.dtype)
-        _each(_cut_back, (solid(dy), y, dx))
+        _each(_cut_back, (as_contiguous(dy), y, dx))
         return (dx,)
 
     return y, vjp
@@ -109,7 +109,7 @@ def leaky_relu(x: Any, slope: float) -> tuple[Any, Any]:
     """Keep what is positive, and a little of what is not, as ops.leaky_relu does."""
     if x.dtype not in FLOATS:
         return NotImplemented
-    kept, y = solid(x), empty(x.shape, x.dtype)
+    kept, y = as_contiguous(x), empty(x.shape, x.dtype)
     slope = float(slope)
     _each(_leak, (kept, kept, y), slope)
 
@@ -117,7 +117,7 @@ def leaky_relu(x: Any, slope: float) -> tuple[Any, Any]:
         if not needs[0]:
             return (None,)
         dx = empty(dy.shape, dy.dtype)
-        _each(_leak, (solid(dy), kept, dx), slope)
+        _each(_leak, (as_contiguous(dy), kept, dx), slope)
         return (dx,)
 
     return y, vjp

@@ -13,7 +13,7 @@ import numpy as np
 
 from xpnet.backend import empty, launch, split
 from xpnet.kernels import register
-from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
+from xpnet.kernels.numba.compiling import FLOATS, as_contiguous, compiled
 
 __all__ = ["batch_norm", "moments"]
 
@@ -27,7 +27,7 @@ def moments(x: Any) -> Any:
     """Measure as ops.moments does; one pass over memory."""
     if x.dtype not in FLOATS or not x.size:
         return NotImplemented
-    flat, columns = solid(x).reshape(-1), x.shape[-1]
+    flat, columns = as_contiguous(x).reshape(-1), x.shape[-1]
     count = _stretches(x)
     means, squares = (np.empty((count, columns), x.dtype) for _ in range(2))
     _in_stretches(x, lambda i, run: _moments(flat[run], means[i], squares[i]))
@@ -47,8 +47,8 @@ def batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, eps: float, t
     """Normalize as ops.batch_norm does."""
     if x.dtype not in FLOATS or mean.dtype != x.dtype or not x.size:
         return NotImplemented
-    flat, columns = solid(x).reshape(-1), x.shape[-1]
-    mean = solid(mean)
+    flat, columns = as_contiguous(x).reshape(-1), x.shape[-1]
+    mean = as_contiguous(mean)
     inverse, scale, y = empty((columns,), x.dtype), empty((columns,), x.dtype), empty(x.shape, x.dtype)
     out = y.reshape(-1)
 
@@ -61,7 +61,7 @@ def batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, eps: float, t
     launch(forward)
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-        given, sums = solid(dy).reshape(-1), empty((2, columns), x.dtype)
+        given, sums = as_contiguous(dy).reshape(-1), empty((2, columns), x.dtype)
         dgamma, dbeta = sums
 
         def sum_up() -> None:

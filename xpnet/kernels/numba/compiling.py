@@ -4,7 +4,7 @@
     def add(x, y, n): ...
 
 A loop is compiled without fastmath, so NaN and infinity stay what they are, and without the interpreter's lock, so
-threads run loops side by side. Its arrays lie in one piece in memory and may be written: see ``solid``.
+threads run loops side by side. Its arrays lie in one piece in memory and may be written: see ``as_contiguous``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from xpnet.backend import empty, launch
 
-__all__ = ["FLOATS", "compiled", "prepare", "solid"]
+__all__ = ["FLOATS", "as_contiguous", "compiled", "prepare"]
 
 FLOATS = frozenset([np.dtype(np.float32), np.dtype(np.float64)])  # of which there are loops
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
@@ -52,7 +52,7 @@ def compiled(signature: str) -> Callable[[Callable[..., Any]], Any]:
     return wrap
 
 
-def solid(x: np.ndarray) -> np.ndarray:
+def as_contiguous(x: np.ndarray) -> np.ndarray:
     """Return an array as loops take it: x itself, or a copy where it is strided, misaligned or read-only."""
     if x.flags.carray:
         return x

@@ -7,7 +7,7 @@ from typing import Any
 from xpnet.kernels import register
 from xpnet.kernels.numba import unrolling
 from xpnet.kernels.numba.activation import act_grad, bias_act
-from xpnet.kernels.numba.compiling import FLOATS, solid
+from xpnet.kernels.numba.compiling import FLOATS, as_contiguous
 from xpnet.kernels.numpy.conv import Loops, convolve
 
 __all__ = ["conv2d"]
@@ -20,4 +20,4 @@ def conv2d(x: Any, *others: Any) -> tuple[Any, Any]:
     """Convolve as ops.conv2d does, in float32 and float64."""
     if x.dtype not in FLOATS:
         return NotImplemented
-    return convolve(_COMPILED, solid(x), *others)
+    return convolve(_COMPILED, as_contiguous(x), *others)

@@ -9,7 +9,7 @@ import numpy as np
 from xpnet.backend import empty, launch
 from xpnet.errors import DataError
 from xpnet.kernels import register
-from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
+from xpnet.kernels.numba.compiling import FLOATS, as_contiguous, compiled
 
 __all__ = ["softmax_cross_entropy"]
 
@@ -28,9 +28,9 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
     if labels.dtype != np.int64:
         known = empty(labels.shape, np.int64)
         launch(np.copyto, known, labels)
-    known = solid(known)
+    known = as_contiguous(known)
     share, total, loss = empty((n, classes), logits.dtype), empty((n,), logits.dtype), empty((), logits.dtype)
-    launch(_measure, solid(logits), known, share, total, loss)
+    launch(_measure, as_contiguous(logits), known, share, total, loss)
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not needs[0]:

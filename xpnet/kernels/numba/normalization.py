@@ -16,7 +16,7 @@ import numpy as np
 
 from xpnet.backend import empty, launch, split
 from xpnet.kernels import register
-from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
+from xpnet.kernels.numba.compiling import FLOATS, as_contiguous, compiled
 from xpnet.kernels.numba.runs import at
 
 __all__ = ["local_response_norm"]
@@ -44,7 +44,7 @@ def local_response_norm(
     lead, lead_back = before * sum(steps), after * sum(steps)
     laid = run, stride, block, size, *steps
     power = float(rate), float(k), float(beta)
-    flat, y = solid(x).reshape(-1), empty(x.shape, x.dtype)
+    flat, y = as_contiguous(x).reshape(-1), empty(x.shape, x.dtype)
     flat_y, blocks = y.reshape(-1), -(-runs // block)
     least = -(-_EACH // (block * run))
 
@@ -57,7 +57,7 @@ def local_response_norm(
         if not needs[0]:
             return (None,)
         dx = empty((n, h, w, c), y.dtype)
-        arrays = flat, solid(dy).reshape(-1), dx.reshape(-1)
+        arrays = flat, as_contiguous(dy).reshape(-1), dx.reshape(-1)
 
         def backward(start: int, stop: int) -> None:
             _respond_back(*arrays, start * block, min(stop * block, runs), *laid, lead, lead_back, *power)

@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from xpnet.backend import empty, launch, split
 from xpnet.kernels import register
-from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
+from xpnet.kernels.numba.compiling import FLOATS, as_contiguous, compiled
 from xpnet.kernels.numba.runs import at, eight
 
 __all__ = ["max_pool2d"]
@@ -33,7 +33,7 @@ def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
     in_pairs = c in _FEW and all(a.k == a.s == 2 and not a.p and 2 * a.out <= a.n for a in (rows, cols))
     laid = (h, w, c, rows.out, rows.k, rows.s, rows.p, cols.out, cols.k, cols.s, cols.p)
     y = empty((n, rows.out, cols.out, c), x.dtype)
-    flat, peaks = solid(x).reshape(-1), y.reshape(-1)
+    flat, peaks = as_contiguous(x).reshape(-1), y.reshape(-1)
 
     def forward(start: int, stop: int) -> None:
         if in_pairs:
@@ -47,7 +47,7 @@ def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
         if not needs[0]:
             return (None,)
         dx = empty((n, h, w, c), y.dtype)
-        arrays = flat, peaks, solid(dy).reshape(-1), dx.reshape(-1)
+        arrays = flat, peaks, as_contiguous(dy).reshape(-1), dx.reshape(-1)
 
         def backward(start: int, stop: int) -> None:
             if in_pairs:

@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet.backend import launch, split
 from xpnet.kernels import register
-from xpnet.kernels.numba.compiling import FLOATS, compiled, solid
+from xpnet.kernels.numba.compiling import FLOATS, as_contiguous, compiled
 
 __all__ = ["update"]
 
@@ -71,7 +71,7 @@ def _read(value: Any, work: Any) -> list[tuple[Any, int, int, int]] | None:
             continue
         if g.dtype != value.dtype:
             return None
-        found.append((solid(g).reshape(-1), start, stop - start, age))
+        found.append((as_contiguous(g).reshape(-1), start, stop - start, age))
     return found
 
 

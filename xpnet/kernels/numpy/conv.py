@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import empty, free_cores, launch, together
+from xpnet.backend import available_cores, empty, launch, run_parallel
 from xpnet.errors import ConfigError
 from xpnet.kernels import register
 from xpnet.kernels.numpy import unrolling
@@ -95,7 +95,7 @@ def convolve(
     if len(job.parts) == 1:
         job.forward(flat, b, activation, *job.parts[0])
     else:
-        launch(together, [partial(job.forward, flat, b, activation, *part) for part in job.parts])
+        launch(run_parallel, [partial(job.forward, flat, b, activation, *part) for part in job.parts])
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         dx = empty(x.shape, x.dtype) if needs[0] else None
@@ -116,7 +116,7 @@ def convolve(
                 partial(job.backward, rows, flat, activation, dx, *mine, *part)
                 for mine, part in zip(sums, job.parts, strict=True)
             ]
-            launch(together, works)
+            launch(run_parallel, works)
             for others in sums[1:]:
                 for total, one in zip(sums[0], others, strict=True):
                     if total is not None:
@@ -143,7 +143,7 @@ class _Convolution:
         self.images = max(1, fits // max(1, rows.out))
         self.high = min(fits, rows.out)
         n, macs = x.shape[0], x.shape[0] * rows.out * cols.out * bank.size
-        parts = max(1, min(free_cores(), n, macs // _APART))
+        parts = max(1, min(available_cores(), n, macs // _APART))
         self.parts = list(pairwise(n * i // parts for i in range(parts + 1)))  # images of a thread each
 
     def tiles(self, i: int, j: int) -> Iterator[tuple[unrolling.Tile, slice]]:

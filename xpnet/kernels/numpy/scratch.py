@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import noting
+from xpnet.backend import current_program
 
 __all__ = ["scratch"]
 
@@ -32,7 +32,7 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     Cost: fresh memory is handed out by the system in pages of zeros, which takes as long as a pass over it; memory kept
         is warm. What is kept is the largest that was asked for by that name.
     """
-    dtype, program = np.dtype(dtype), noting()
+    dtype, program = np.dtype(dtype), current_program()
     blocks = _kept.blocks if program is None else program.blocks
     size = math.prod(shape) * dtype.itemsize
     block = blocks.get(name)
