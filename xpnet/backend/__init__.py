@@ -11,7 +11,7 @@ register_backend adds a library that is not known here.
 from xpnet.backend.base import Array, Backend, Memory, Recorder
 from xpnet.backend.faults import is_device_lost, is_out_of_memory
 from xpnet.backend.precision import PRECISIONS, current_precision, use_precision
-from xpnet.backend.program import Program, current_program, empty, launch, record_call
+from xpnet.backend.recording import Program, Unsupported, current_program, empty, launch, record_call
 from xpnet.backend.registry import (
     backend_of,
     current_backend,
@@ -42,6 +42,7 @@ __all__ = [
     "Program",
     "Recorder",
     "Ring",
+    "Unsupported",
     "add_at",
     "available_cores",
     "backend_of",

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from xpnet.backend.program import current_program
+from xpnet.backend.recording import current_program
 from xpnet.errors import ConfigError
 
 __all__ = ["available_cores", "can_limit_blas", "cores", "run_parallel", "shut_down_workers", "split", "use_cores"]

@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.backend import Program, current_program, empty, launch, record_call, run_parallel, shut_down_workers
+from xpnet.backend import (
+    Program,
+    Unsupported,
+    current_program,
+    empty,
+    launch,
+    record_call,
+    run_parallel,
+    shut_down_workers,
+)
 from xpnet.errors import ShapeError
 
 Op = Callable[..., tuple[Any, Any]]
@@ -465,3 +474,10 @@ def test_a_program_keeps_its_arrays_and_lets_them_go_with_itself() -> None:
     assert held[1]().tolist() == [2, 3]  # type: ignore[union-attr]
     del program
     assert [ref() for ref in held] == [None] * 5  # by counting references alone
+
+
+def test_an_op_that_cannot_be_recorded_stops_the_recording_and_is_named() -> None:
+    program = Program()
+    with pytest.raises(Unsupported, match=r"^gelu$"), program.recording():
+        program.unsupported("gelu")
+    assert current_program() is None

@@ -1,4 +1,4 @@
-"""Work on NumPy's arrays that is noted as it is done, to be done again without the Python that led to it.
+"""Work on NumPy arrays, recorded while it runs, to be replayed without the Python code that led to it.
 
     program = Program()
     with program.recording():
@@ -17,13 +17,17 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-__all__ = ["Program", "current_program", "empty", "launch", "record_call"]
+__all__ = ["Program", "Unsupported", "current_program", "empty", "launch", "record_call"]
 
 Work = Callable[..., Any]
+
+
+class Unsupported(Exception):
+    """An op that cannot be recorded on the host was called while a program records; its name is the message."""
 
 
 class _Now(threading.local):
@@ -106,6 +110,16 @@ class Program:
             return work(*arguments)
         finally:
             _now.program = self
+
+    def unsupported(self, op: str) -> NoReturn:
+        """Stop the recording: an op's result is not made by launched work, so a replay would not renew it.
+
+        Args:
+            op: the op's name, for the log.
+        Raises:
+            Unsupported: always.
+        """
+        raise Unsupported(op)
 
     def keep(self, array: np.ndarray) -> np.ndarray:
         """Hold an array that launched work fills, and return it."""
