@@ -105,9 +105,9 @@ def _cupys_driver() -> driver.Driver:
     return driver.CuPyDriver()
 
 
-def door(opened: Backend) -> contextlib.AbstractContextManager[Any]:
-    """Put CuPy's driver behind the door for a test on CuPy: the emulator, if it was opened, left its own there."""
-    return driver.use(_cupys_driver()) if opened.name == "cupy" else contextlib.nullcontext()
+def own_driver(opened: Backend) -> contextlib.AbstractContextManager[Any]:
+    """Set CuPy's driver for a test on CuPy: the emulator, if it was opened, set its own."""
+    return driver.use_driver(_cupys_driver()) if opened.name == "cupy" else contextlib.nullcontext()
 
 
 def flags(name: str) -> contextlib.AbstractContextManager[Any]:
@@ -144,7 +144,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     if why:
         pytest.skip(why)
     found = get_backend(MATRIX[request.param].spec)
-    with flags(request.param), door(found):
+    with flags(request.param), own_driver(found):
         yield found
 
 

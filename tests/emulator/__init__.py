@@ -1,6 +1,6 @@
 """A CUDA device without CUDA: the kernels' own .cu text on a host, behind arrays that behave as CuPy's.
 
-It stands behind the door of xpnet.kernels.cuda.driver and is a row of the test matrix, so that every test of the ops,
+It is a driver of xpnet.kernels.cuda.driver and a row of the test matrix, so that every test of the ops,
 the layers and the training runs the kernels' arithmetic, their launch geometry, and the capture of a step. It says
 nothing of speed, and nothing of races but those that show when threads run in another order.
 """

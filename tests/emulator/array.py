@@ -104,10 +104,13 @@ class Array:
         target, index, value = self._a, bare(index), bare(value)
         TAPE.do(lambda: operator.setitem(target, index, value))
 
-    def set(self, host: np.ndarray) -> None:
-        """Copy from the host."""
+    def set(self, host: np.ndarray, stream: Any = None) -> None:
+        """Copy from the host, on a stream of copies where one is given."""
         target = self._a
-        TAPE.do(lambda: np.copyto(target, host))
+        if stream is not None:
+            stream.copy(target, host)
+        else:
+            TAPE.do(lambda: np.copyto(target, host))
 
 
 def _binary(function: Callable[..., Any], swapped: bool) -> Callable[[Array, Any], Any]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from emulator import blas, compiler
 from emulator.array import FIRST, NAMESPACE, Array, current_device, on_device
-from emulator.ring import DelayedCopier, PoisonedRing
+from emulator.staging import DelayedStaging, SpoiledBuffers
 from emulator.tape import TAPE
 from xpnet import kernels
 from xpnet.backend import PRECISIONS, Backend
@@ -159,8 +159,8 @@ class _Emulator(Backend):
     def recorder(self) -> _Recorder:
         return _Recorder()
 
-    def ring(self, parts: Any, slots: int = 3) -> PoisonedRing:
-        return PoisonedRing(DelayedCopier(self.device), parts, slots)
+    def staging_buffers(self, parts: Any, slots: int = 3) -> SpoiledBuffers:
+        return SpoiledBuffers(DelayedStaging(self.device), parts, slots)
 
 
 class _Recorder:
@@ -184,12 +184,12 @@ class _Recorder:
 
 
 def open_emulator(device: str | None) -> Backend:
-    """Open the emulated device, and put its driver behind the door."""
+    """Open the emulated device, and set its driver."""
     if not compiler.available():
         raise DeviceError("get_backend", "the emulator compiles kernels with g++", "apt install g++", device=device)
     place = device or FIRST
     if place not in ("emulated:0", "emulated:1"):
         raise DeviceError("get_backend", "the device is emulated:0 or emulated:1", device=device)
-    driver.put(EmulatedDriver())
+    driver.set_driver(EmulatedDriver())
     kernels.register_array_type(Array, "cuda")
     return _Emulator("emulator", NAMESPACE, place)

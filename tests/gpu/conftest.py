@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import door
+from tests.conftest import own_driver
 from xpnet.backend import Backend, get_backend, use_backend
 from xpnet.errors import DeviceError
 
@@ -21,7 +21,7 @@ def device() -> Iterator[Backend]:
         found = get_backend(os.environ.get("XPNET_GPU", "cuda"))
     except (DeviceError, ImportError) as error:
         pytest.skip(str(error))
-    with use_backend(found), door(found):
+    with use_backend(found), own_driver(found):
         yield found
 
 

@@ -1,6 +1,6 @@
-"""A training whose batches come through the ring of pinned buffers, on two streams: what compute-sanitizer watches.
+"""A training whose batches come through staging buffers, on two streams, for compute-sanitizer.
 
-Prints "the same" where the ring's batches are those of the host, bit for bit, in two epochs and after an early end.
+Prints "the same" where the staged batches are those of the host in two epochs and after an early end.
 """
 
 from __future__ import annotations

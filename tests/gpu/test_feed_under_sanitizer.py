@@ -1,4 +1,4 @@
-"""The ring of two streams, alone and under compute-sanitizer, which sees accesses out of bounds and races."""
+"""The feed through staging buffers, alone and under compute-sanitizer, which sees accesses out of bounds and races."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(*before: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
-def test_the_rings_batches_are_the_hosts(cuda: Backend) -> None:
+def test_staged_batches_are_the_hosts(cuda: Backend) -> None:
     done = run()
     assert (done.returncode, done.stdout) == (0, "the same\n"), done.stderr
 

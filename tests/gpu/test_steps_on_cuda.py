@@ -151,7 +151,7 @@ class Held(Callback):
 
 
 @pytest.mark.parametrize("capture", [None, False], ids=["captured", "eager"])
-@pytest.mark.parametrize("augment", [None, Augment(rotate=5.0)], ids=["resident", "ring"])
+@pytest.mark.parametrize("augment", [None, Augment(rotate=5.0)], ids=["resident", "staged"])
 def test_memory_is_flat_over_a_thousand_steps(cuda: Backend, capture: bool | None, augment: Augment | None) -> None:
     held = Held(first=100)
     run = trainer(noisy_net(), cuda, "adam", 1e-3, [held], capture=capture)

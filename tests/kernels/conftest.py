@@ -12,7 +12,7 @@ import pytest
 from emulator.cudnn_frontend import CuDNN, DriverWithCuDNN
 
 from tests import harness
-from tests.conftest import door
+from tests.conftest import own_driver
 from xpnet import kernels
 from xpnet.backend import Backend, backend_of, get_backend
 from xpnet.errors import DeviceError
@@ -28,12 +28,12 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["emulator", "cupy"])
 def device(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    """Each backend whose kernels are CUDA's, with its own driver behind the door."""
+    """Each backend whose kernels are CUDA's, with its own driver."""
     try:
         found = get_backend(request.param)
     except DeviceError as error:
         pytest.skip(str(error))
-    with door(found):
+    with own_driver(found):
         yield found
 
 
@@ -50,9 +50,9 @@ def emulated(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Backend:
 
 @pytest.fixture
 def cudnn(emulated: Backend) -> Iterator[CuDNN]:
-    """The stand-in, behind the door."""
+    """The stand-in, as cuDNN of the driver in use."""
     fake = CuDNN()
-    with driver.use(DriverWithCuDNN(fake)):
+    with driver.use_driver(DriverWithCuDNN(fake)):
         yield fake
 
 

@@ -31,6 +31,6 @@ def step(emulated, x=X, w=W, b=B, dtype=np.float32, **options):
 def again(emulated, **options):
     """The stand-in of a second process, after one step."""
     fake = CuDNN(**options)
-    with driver.use(DriverWithCuDNN(fake)):
+    with driver.use_driver(DriverWithCuDNN(fake)):
         step(emulated)
     return fake

@@ -172,7 +172,7 @@ def test_a_batch_is_one_launch(device):
 @pytest.mark.parametrize("descending", [False, True])
 def test_no_image_reaches_into_the_next(descending):
     data = a_set("odd")
-    with driver.use(emulator.EmulatedDriver(descending)):
+    with driver.use_driver(emulator.EmulatedDriver(descending)):
         feed = Feed(data, 8, get_backend("emulator"), shuffle=True, seed=4)
         for epoch in range(4):  # some images that are not of four numbers each begin at 16 bytes
             for step, found in enumerate(feed.epoch(epoch)):
@@ -184,7 +184,7 @@ def test_no_image_reaches_into_the_next(descending):
 @pytest.mark.parametrize("augment", [None, WAYS["all"]], ids=["as stored", "varied"])
 def test_the_order_in_which_threads_run_changes_nothing(name, augment):
     data = a_set(name)
-    with driver.use(emulator.EmulatedDriver(descending=True)):
+    with driver.use_driver(emulator.EmulatedDriver(descending=True)):
         feed = Feed(data, 8, get_backend("emulator"), shuffle=True, seed=4, augment=augment)
         for step, found in enumerate(feed.epoch(1)):
             same(feed.backend, found, by_numpy(data, None, "float32", augment, 4, 1, step, 8))

@@ -66,7 +66,7 @@ def test_sums_over_the_rows_are_those_of_float64(backend, size, dtype):
 def test_the_same_bits_come_of_any_order_of_threads(backend, size):
     dy, y = (put(backend, sample(*size, seed=i), np.float32) for i in (0, 1))
     once = [backend.to_numpy(a) for a in pass_back(dy, y, "relu", True)]
-    with driver.use(emulator.EmulatedDriver(descending=True)):
+    with driver.use_driver(emulator.EmulatedDriver(descending=True)):
         again = [backend.to_numpy(a) for a in pass_back(dy, y, "relu", True)]
     assert all(np.array_equal(a, b) for a, b in zip(once, again, strict=True))
 

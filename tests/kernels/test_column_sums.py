@@ -224,7 +224,7 @@ def _everything(device: Backend, dtype: Any) -> list[Any]:
 def test_the_order_of_threads_changes_no_bit(device, dtype):
     found = []
     for descending in (False, True):
-        with driver.use(emulator.EmulatedDriver(descending=descending)):
+        with driver.use_driver(emulator.EmulatedDriver(descending=descending)):
             found.append(_everything(device, dtype))
     assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
     assert all(np.isfinite(a).all() for a in found[0])

@@ -47,7 +47,7 @@ def test_a_shape_that_fails_leaves_the_others_to_cudnn(emulated, cudnn):
 def test_a_gradient_that_fails_is_unrolled_alone(emulated, cudnn, log, work, stage):
     want = step(emulated)
     before = len(cudnn.executed)
-    with driver.use(
+    with driver.use_driver(
         DriverWithCuDNN(CuDNN(lambda at, graph: "no" if (at, graph.operations[0]) == (stage, work) else None))
     ):
         for _ in range(2):
@@ -94,7 +94,7 @@ def test_no_images_at_all_are_not_cudnns(emulated, cudnn):
 
 
 def test_without_the_extra_convolutions_are_unrolled_and_nobody_is_warned(emulated, log):
-    with driver.use(emulator.EmulatedDriver()):
+    with driver.use_driver(emulator.EmulatedDriver()):
         step(emulated)
         step(emulated)
         assert not by_cudnn.available()
@@ -108,7 +108,7 @@ def test_a_frontend_without_its_library_is_said_once(emulated, log):
         def backend_version(self):
             raise RuntimeError("Unable to find symbol cudnnGetVersion")
 
-    with driver.use(DriverWithCuDNN(Without())):
+    with driver.use_driver(DriverWithCuDNN(Without())):
         step(emulated)
         step(emulated)
     ((level, text),) = log()
@@ -117,7 +117,7 @@ def test_a_frontend_without_its_library_is_said_once(emulated, log):
 
 
 def test_a_library_that_is_too_old_is_said_once(emulated, log):
-    with driver.use(DriverWithCuDNN(CuDNN(version=8907))):
+    with driver.use_driver(DriverWithCuDNN(CuDNN(version=8907))):
         step(emulated)
         step(emulated)
     ((level, text),) = log()
@@ -173,7 +173,7 @@ def test_a_plan_from_disk_that_does_not_run_is_built_again(emulated, log):
     again(emulated)
     fake = CuDNN()
     fake.refuses = lambda at, graph: "no" if at == "execute" and graph in fake.read else None
-    with driver.use(DriverWithCuDNN(fake)):
+    with driver.use_driver(DriverWithCuDNN(fake)):
         y = step(emulated)[0]
     agree(y, oracles.conv2d(X, W, B), np.float32, W[0].size, "after the second build")
     assert (len(fake.read), len(fake.built), len(fake.executed)) == (3, 3, 3)

@@ -14,7 +14,9 @@ from xpnet.kernels.cuda.driver import CuPyDriver
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> CuPyDriver:
     # cupy.ascontiguousarray gives an array of at least one axis, as NumPy's does
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(ascontiguousarray=np.ascontiguousarray))
+    monkeypatch.setitem(
+        sys.modules, "cupy", SimpleNamespace(ascontiguousarray=np.ascontiguousarray, empty=np.empty, zeros=np.zeros)
+    )
     return CuPyDriver()
 
 

@@ -137,7 +137,7 @@ def test_to_draw_on_the_host_by_a_step_on_the_device_is_an_error_while_it_is_cap
 @EMULATED
 def test_the_order_in_which_threads_run_changes_nothing():
     x = put(get_backend("emulator"), np.ones(777), "float32")
-    with driver.use(emulator.EmulatedDriver(descending=True)):
+    with driver.use_driver(emulator.EmulatedDriver(descending=True)):
         found = kept(get_backend("emulator"), x, key=KEYS["small"], rate=0.5, start=3)
     assert np.array_equal(found, keep_mask(KEYS["small"], (777,), 0.5, 3))
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not emulator.available(), reason="the emulator c
 @pytest.fixture(params=[False, True], ids=["ascending", "descending"])
 def device(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The emulated device, in both orders of threads."""
-    with driver.use(emulator.EmulatedDriver(descending=request.param)) as found:
+    with driver.use_driver(emulator.EmulatedDriver(descending=request.param)) as found:
         yield found
 
 
@@ -89,7 +89,7 @@ def test_the_order_of_a_block_sum_does_not_depend_on_the_order_of_threads() -> N
     x = np.random.default_rng(0).standard_normal(1024).astype(FLOAT)
     found = []
     for descending in (False, True):
-        with driver.use(emulator.EmulatedDriver(descending)):
+        with driver.use_driver(emulator.EmulatedDriver(descending)):
             y = driver.empty(x.shape, FLOAT)
             run("sums", xp.asarray(x), y, threads=1024)
             found.append(y.get())
@@ -105,7 +105,7 @@ def test_threads_that_wait_see_what_the_others_wrote(device: Any) -> None:
 def test_a_missing_barrier_shows_in_both_orders_of_threads() -> None:
     missed = []
     for descending in (False, True):
-        with driver.use(emulator.EmulatedDriver(descending)):
+        with driver.use_driver(emulator.EmulatedDriver(descending)):
             y = driver.empty((96,), FLOAT)
             run("neighbours_in_haste", put(range(96)), y, threads=96)
             missed.append(np.isnan(y.get()))  # shared memory that was read before it was written

@@ -51,7 +51,7 @@ def door(backend):
             self.made.append(array.nbytes)
             return array
 
-    with driver.use(Counting()) as counting:
+    with driver.use_driver(Counting()) as counting:
         yield counting
 
 

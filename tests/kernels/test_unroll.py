@@ -55,7 +55,7 @@ def made(backend):
             shapes.append(tuple(shape))
             return super().empty(shape, dtype)
 
-    with driver.use(Counting()):
+    with driver.use_driver(Counting()):
         yield shapes
 
 
@@ -223,7 +223,7 @@ def test_a_convolution_gives_the_same_bits_whatever_the_order_of_its_threads(bac
             return [backend.to_numpy(a) for a in (y, *vjp(dy, (True, True, True)))]
 
     once = run()
-    with driver.use(emulator.EmulatedDriver(descending=True)):
+    with driver.use_driver(emulator.EmulatedDriver(descending=True)):
         again = run()
     for a, b in zip(once, again, strict=True):
         assert np.array_equal(a, b)

@@ -169,7 +169,7 @@ def test_an_update_in_the_other_order_of_threads_is_the_same() -> None:
     ran = []
     for descending in (False, True):
         backend = device()
-        with driver.use(emulator.EmulatedDriver(descending=descending)):
+        with driver.use_driver(emulator.EmulatedDriver(descending=descending)):
             made, found = many(30, backend, 0), many(30, backend, 1)
             optimizer = Adam(made, 0.1, clip_norm=3.0)
             optimizer.step(dict(zip(made, (g.data for g in found), strict=True)))
@@ -190,7 +190,7 @@ def test_what_is_not_finite_goes_the_way_it_goes_by_the_rule(name: str, options:
             found = gradients(made, step)
             if step == 1:
                 found[made[0]][1, 2] = bad
-            with kernels.disable() if manner == "rule" else driver.use(driver.current()):
+            with kernels.disable() if manner == "rule" else driver.use_driver(driver.current()):
                 optimizer.step(found)
         ran.append(hosts(made))
     for path, x in ran[1].items():
@@ -210,7 +210,7 @@ def test_gradients_may_be_views_of_any_layout() -> None:
         ]
         g = xp.reshape(xp.arange(12.0, dtype=xp.float32), (4, 3))
         found = {made[0]: g.T, made[1]: xp.broadcast_to(xp.asarray(7.0, dtype=xp.float32), (2, 2))}
-        with kernels.disable() if manner == "rule" else driver.use(driver.current()):
+        with kernels.disable() if manner == "rule" else driver.use_driver(driver.current()):
             SGD(made, 1.0).step(found)
         ran.append(hosts(made))
     assert np.array_equal(ran[0]["w"], -np.arange(12.0).reshape(4, 3).T)
@@ -259,7 +259,7 @@ def test_an_update_with_an_overflow_is_left_out(name: str, bad: float, manner: s
     made, optimizer = scaled(device(), name, 256.0, weight_decay=0.1)
     plain = parameters(NUMPY)
     other = make_optimizer(name, plain, 0.1, weight_decay=0.1)
-    with kernels.disable() if manner == "rule" else driver.use(driver.current()):
+    with kernels.disable() if manner == "rule" else driver.use_driver(driver.current()):
         for step in range(5):
             scale = optimizer.scaling.state()["value"]  # type: ignore[union-attr]
             assert scale == (256.0 if step < 3 else 128.0)
@@ -298,7 +298,7 @@ def test_the_scale_finds_its_size(manner: str, before: Any, overflow: bool, afte
     found = scaled_gradients(made, 0, np.float16, 1.0)
     if overflow:
         found[made[0]][2, 3] = np.inf
-    with kernels.disable() if manner == "rule" else driver.use(driver.current()):
+    with kernels.disable() if manner == "rule" else driver.use_driver(driver.current()):
         optimizer.step(found)
     assert tuple(optimizer.scaling.state().values()) == after  # type: ignore[union-attr]
 

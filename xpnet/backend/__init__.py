@@ -21,7 +21,7 @@ from xpnet.backend.registry import (
     use_backend,
 )
 from xpnet.backend.report import BackendInfo, describe_backends
-from xpnet.backend.ring import Ring
+from xpnet.backend.staging import StagingBuffers
 from xpnet.backend.threads import (
     available_cores,
     can_limit_blas,
@@ -41,7 +41,7 @@ __all__ = [
     "Memory",
     "Program",
     "Recorder",
-    "Ring",
+    "StagingBuffers",
     "Unsupported",
     "add_at",
     "available_cores",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 if TYPE_CHECKING:
-    from xpnet.backend.ring import Ring
+    from xpnet.backend.staging import StagingBuffers
 
 __all__ = ["Array", "Backend", "Memory", "Recorder", "device_label", "host_memory"]
 
@@ -135,8 +135,8 @@ class Backend:
         """Return what records a step on this device, or None where work cannot be recorded."""
         return None
 
-    def ring(self, parts: Sequence[tuple[tuple[int, ...], Any]], slots: int = 3) -> Ring | None:
-        """Return slots that carry arrays to this device beside its work, or None where from_numpy is all there is.
+    def staging_buffers(self, parts: Sequence[tuple[tuple[int, ...], Any]], slots: int = 3) -> StagingBuffers | None:
+        """Return buffers that copy arrays to this device while it works, or None where only from_numpy does.
 
         Args:
             parts: shape and dtype of each array of a slot, (B, ...).

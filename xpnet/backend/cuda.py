@@ -9,14 +9,17 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from xpnet.backend.base import Array, Backend, Memory, Recorder
 from xpnet.backend.faults import is_out_of_memory
-from xpnet.backend.ring import CuPyCopier, Ring
+from xpnet.backend.staging import CuPyStaging, StagingBuffers
 from xpnet.errors import DeviceError
+
+if TYPE_CHECKING:
+    import cupy
 
 __all__ = ["CuPy", "open_cupy"]
 
@@ -24,12 +27,14 @@ T = TypeVar("T")
 
 _recording: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_recording_cuda", default=False)
 _recorders: weakref.WeakSet[CuPyRecorder] = weakref.WeakSet()
-_local = threading.local()  # the streams for recording
-_most_held: dict[int, int] = {}  # bytes of device memory, by device
+_local = threading.local()  # the streams for recording, by device
+_peak_bytes: dict[int, int] = {}  # of device memory held by all pools, by device
 
 
 class CuPy(Backend):
     """CuPy on one GPU."""
+
+    device: cupy.cuda.Device
 
     @property
     def device_name(self) -> str:
@@ -45,8 +50,8 @@ class CuPy(Backend):
         return hash((self.name, self.device.id))  # CuPy's devices have no hash
 
     def from_numpy(self, array: np.ndarray) -> Array:
-        if _recording.get():  # the copy would be repeated from memory that holds something else by then
-            raise DeviceError("from_numpy", "a step that is recorded copies nothing from the host", shape=array.shape)
+        if _recording.get():  # a replay would copy from memory that holds something else by then
+            raise DeviceError("from_numpy", "no copy from the host while work is recorded", shape=array.shape)
         with self.device:
             return self.xp.asarray(array)
 
@@ -60,44 +65,43 @@ class CuPy(Backend):
         return self.device
 
     def memory(self) -> Memory:
-        """Report what CuPy's pool and the recorders' own pools hold of the device.
+        """Report the bytes that CuPy's pool and the recorders' pools hold of the device.
 
-        A pool keeps what it was given, so ``peak`` is an upper bound of the peak of use: what is free within the pools
-        counts. ``used`` counts a recorder's pool whole, as its replays use all of it. ``total`` leaves out what other
-        processes have.
+        ``used`` counts a recorder's pool whole, because its replays use all of it. ``peak`` is an upper bound, because
+        it counts what is free within the pools. ``total`` leaves out the memory of other processes.
         """
         import cupy
 
         with self.device:
-            pool, own = cupy.get_default_memory_pool(), _recorded_bytes(self.device.id)
-            held = _note_held(self.device.id)
-            return Memory(pool.used_bytes() + own, _most_held[self.device.id], self.device.mem_info[0] + held)
+            pool, recorded = cupy.get_default_memory_pool(), _recorded_bytes(self.device.id)
+            held = _held_bytes(self.device.id)
+            return Memory(pool.used_bytes() + recorded, _peak_bytes[self.device.id], self.device.mem_info[0] + held)
 
     def recorder(self) -> Recorder:
         return CuPyRecorder(self.device)
 
-    def ring(self, parts: Sequence[tuple[tuple[int, ...], Any]], slots: int = 3) -> Ring:
-        return Ring(CuPyCopier(self.device), parts, slots)
+    def staging_buffers(self, parts: Sequence[tuple[tuple[int, ...], Any]], slots: int = 3) -> StagingBuffers:
+        return StagingBuffers(CuPyStaging(self.device), parts, slots)
 
 
 class CuPyRecorder:
-    """Records the work of one CUDA graph, which lives in a memory pool of its own; see Recorder.
+    """Records work as one CUDA graph, with a memory pool for that graph alone; see Recorder.
 
-    The graph writes to the pool's memory whenever it is replayed, also to what Python has given back by then, so
-    nothing else may ever be given memory from this pool.
+    A replay writes to any of the pool's memory, also to what Python freed after the recording, so no other work may
+    allocate from this pool.
     """
 
-    def __init__(self, device: Any) -> None:
+    def __init__(self, device: cupy.cuda.Device) -> None:
         import cupy
 
         self._cuda, self._device = cupy.cuda, device
         self._pinned = cupy.get_default_pinned_memory_pool()
-        self._source = _Source(cupy.cuda)
-        self.pool = cupy.cuda.MemoryPool(self._source)
+        self._allocator = _Allocator(cupy.cuda)
+        self.pool = cupy.cuda.MemoryPool(self._allocator)
         self.device_id: int = device.id
-        self._stream = _own_stream(cupy.cuda, device)
+        self._stream = _recording_stream(cupy.cuda, device)
         _recorders.add(self)
-        weakref.finalize(self, _give_back, self.pool, device).atexit = False
+        weakref.finalize(self, _free_blocks, self.pool, device).atexit = False
 
     @contextlib.contextmanager
     def warm(self) -> Iterator[None]:
@@ -113,18 +117,18 @@ class CuPyRecorder:
                 outside.wait_event(self._stream.record(cuda.Event(disable_timing=True)))
 
     def record(self, work: Callable[[], T]) -> tuple[T, Callable[[], None]]:
-        """Record work as a graph; a replay launches it on the current stream, where it keeps its place in the queue."""
-        with self.warm(), self._strict():
+        """Record work as a graph; a replay launches it on the current stream, in the order of that stream."""
+        with self.warm(), self._restricted():
             self._stream.begin_capture()
             try:
                 result = work()
             except BaseException:
-                with contextlib.suppress(Exception):  # the capture is over either way
+                with contextlib.suppress(Exception):  # the capture ends even where this raises
                     self._stream.end_capture()
                 raise
             graph = self._stream.end_capture()
-        _note_held(self.device_id)
-        kept = (self, result)  # the graph's memory; the result's is given back first
+        _held_bytes(self.device_id)
+        kept = (self, result)  # the pool, and what lies in it; the result is freed before the pool is
 
         def replay() -> None:
             graph.launch()
@@ -133,35 +137,35 @@ class CuPyRecorder:
         return result, replay
 
     @contextlib.contextmanager
-    def _strict(self) -> Iterator[None]:
-        """No collection of cycles, whose finalizers may free memory and events; no copies from the host."""
+    def _restricted(self) -> Iterator[None]:
+        """No garbage collection, whose finalizers may free memory and events; no copies from the host."""
         collecting, token = gc.isenabled(), _recording.set(True)
         gc.disable()
-        self._source.recording = True
+        self._allocator.recording = True
         pinned = self._pinned.malloc
-        self._cuda.set_pinned_memory_allocator(lambda size: _on_the_way(size) or pinned(size))
+        self._cuda.set_pinned_memory_allocator(lambda size: _refuse_pinned(size) or pinned(size))
         try:
             yield
         finally:
             self._cuda.set_pinned_memory_allocator(pinned)
-            self._source.recording = False
+            self._allocator.recording = False
             _recording.reset(token)
             if collecting:
                 gc.enable()
 
 
-class _Source:
-    """Where a recorder's pool gets its memory.
+class _Allocator:
+    """Allocates device memory for a recorder's pool.
 
-    When there is no more, a pool gives back what is free in it and tries again. What is free while work is recorded
-    belongs to the graph nevertheless, so then it is told nothing that it could try again after.
+    When CUDA is out of memory, a pool frees its unused blocks and tries again. While work is recorded those blocks
+    belong to the graph, so then a MemoryError is raised instead, after which CuPy's pool does not try again.
     """
 
     def __init__(self, cuda: Any) -> None:
         self._cuda = cuda
         self.recording = False
 
-    def __call__(self, size: int) -> Any:
+    def __call__(self, size: int) -> cupy.cuda.MemoryPointer:
         try:
             return self._cuda.MemoryPointer(self._cuda.Memory(size), 0)
         except Exception as error:
@@ -170,14 +174,14 @@ class _Source:
             raise
 
 
-def _give_back(pool: Any, device: Any) -> None:
-    """Give the memory of a pool that nothing works in any more back to the device; CuPy's, when dropped, do not."""
+def _free_blocks(pool: cupy.cuda.MemoryPool, device: cupy.cuda.Device) -> None:
+    """Return the memory of a pool to the device; CuPy does not when the pool is dropped."""
     with device:
         pool.free_all_blocks()
 
 
-def _own_stream(cuda: Any, device: Any) -> Any:
-    """This thread's stream for recording on a device: one for all recorders, as libraries keep a workspace a stream."""
+def _recording_stream(cuda: Any, device: cupy.cuda.Device) -> cupy.cuda.Stream:
+    """This thread's stream for recording on a device; recorders share it, as libraries keep a workspace a stream."""
     streams = _local.__dict__.setdefault("streams", {})
     if device.id not in streams:
         with device:
@@ -185,30 +189,30 @@ def _own_stream(cuda: Any, device: Any) -> Any:
     return streams[device.id]
 
 
-def _on_the_way(size: int) -> None:
-    """Refuse pinned memory to the thread that records, through which CuPy copies from the host, often unasked.
+def _refuse_pinned(size: int) -> None:
+    """Refuse pinned memory to the thread that records: CuPy copies from the host through it, often implicitly.
 
-    Joining more than eight arrays does so, for one. A replay would copy what lies in that memory by then.
+    Joining more than eight arrays does so, for example. A replay would copy whatever lies in that memory by then.
     """
     if _recording.get():
-        raise DeviceError("recorder", "a step that is recorded copies nothing from the host", bytes=size)
+        raise DeviceError("recorder", "no copy from the host while work is recorded", bytes=size)
 
 
 def _recorded_bytes(device: int) -> int:
     return sum(r.pool.total_bytes() for r in list(_recorders) if r.device_id == device)
 
 
-def _note_held(device: int) -> int:
-    """Return the bytes that all pools hold of the current device, and remember the most there ever was."""
+def _held_bytes(device: int) -> int:
+    """Return the bytes that all pools hold of the current device, and keep the peak."""
     import cupy
 
     held = cupy.get_default_memory_pool().total_bytes() + _recorded_bytes(device)
-    _most_held[device] = max(held, _most_held.get(device, 0))
+    _peak_bytes[device] = max(held, _peak_bytes.get(device, 0))
     return held
 
 
 def open_cupy(device: str | None) -> Backend:
-    """Open CuPy on "cuda" or "cuda:N"; DeviceError without a GPU, and where a part of CUDA is missing."""
+    """Open CuPy on "cuda" or "cuda:N"; DeviceError without a GPU, and where a library of CUDA is missing."""
     import array_api_compat.cupy as xp
     import cupy
 
@@ -217,15 +221,15 @@ def open_cupy(device: str | None) -> Backend:
     count = cupy.cuda.runtime.getDeviceCount()
     index = (device or "0").removeprefix("cuda").removeprefix(":") or "0"
     if not index.isdecimal() or int(index) >= count:
-        places = ", ".join(f"cuda:{i}" for i in range(count))
-        raise DeviceError("get_backend", f"the device is one of {places}", device=device)
-    place = cupy.cuda.Device(int(index))
-    _try_out(xp, place)
-    return CuPy("cupy", xp, place)
+        choices = ", ".join(f"cuda:{i}" for i in range(count))
+        raise DeviceError("get_backend", f"a device of {choices}", device=device)
+    opened = cupy.cuda.Device(int(index))
+    _check_libraries(xp, opened)
+    return CuPy("cupy", xp, opened)
 
 
 def _unavailable(runtime: Any, device: str | None) -> DeviceError:
-    """Say why CuPy finds no GPU: a driver older than its CUDA, or none at all."""
+    """Say why CuPy finds no GPU: the driver is older than its CUDA, or there is none."""
     reason = "no GPU"
     try:
         runtime.getDeviceCount()
@@ -236,22 +240,16 @@ def _unavailable(runtime: Any, device: str | None) -> DeviceError:
             older = driver.startswith("12.") and not needed.startswith("12.")
             return DeviceError(
                 "get_backend",
-                "the NVIDIA driver knows the CUDA that cupy was built for",
+                f"an NVIDIA driver for CUDA {needed}, which cupy was built for",
                 "update the driver" + (", or pip install 'xpnet[cuda12]' in place of cuda13" if older else ""),
                 driver=f"for CUDA {driver}",
-                cupy=f"for CUDA {needed}",
             )
-    return DeviceError(
-        "get_backend",
-        "cupy needs a CUDA GPU and its driver, and finds none",
-        "see whether nvidia-smi lists one, or use --device cpu",
-        device=device or "cuda",
-        reason=reason,
-    )
+    do = "see whether nvidia-smi lists one, or use --device cpu"
+    return DeviceError("get_backend", "a CUDA GPU and its driver", do, device=device or "cuda", reason=reason)
 
 
 def _version(ask: Callable[[], int]) -> str:
-    """A version of CUDA, such as 13.0, which it gives as 13000."""
+    """A version of CUDA, such as 13.0, which CUDA gives as 13000."""
     try:
         number = ask()
     except Exception:
@@ -259,25 +257,18 @@ def _version(ask: Callable[[], int]) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def _try_out(xp: Any, place: Any) -> None:
-    """Compile a kernel and multiply two matrices: a missing part of CUDA is missed here, not in mid-training."""
+def _check_libraries(xp: Any, device: cupy.cuda.Device) -> None:
+    """Compile a kernel and multiply two matrices, so that a missing library of CUDA is found before training starts."""
     try:
-        with place:
+        with device:
             x = xp.ones((2, 2), dtype=xp.float32)
             ((x + x) @ x).get()
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        name = f"cuda:{device.id}"
         if is_out_of_memory(error):
-            raise DeviceError(
-                "get_backend",
-                "the GPU has free memory",
-                "see with nvidia-smi what else runs on it, or use another with --device cuda:N",
-                device=f"cuda:{place.id}",
-            ) from error
-        raise DeviceError(
-            "get_backend",
-            "cupy finds all parts of CUDA and can use the GPU",
-            "pip install 'xpnet[cuda13]' (or cuda12, to match the driver)",
-            device=f"cuda:{place.id}",
-            reason=reason,
-        ) from error
+            do = "see with nvidia-smi what else runs on it, or use another with --device cuda:N"
+            raise DeviceError.event("get_backend", "the GPU has no free memory", do, device=name) from error
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        do = "pip install 'xpnet[cuda13]' (or cuda12, to match the driver)"
+        what = "cupy finds the GPU but not all libraries of CUDA"
+        raise DeviceError.event("get_backend", what, do, device=name, reason=reason) from error

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import kernels
-from xpnet.backend import Array, Backend, Ring, set_at
+from xpnet.backend import Array, Backend, StagingBuffers, set_at
 from xpnet.data.dataset import Dataset
 from xpnet.data.prefetch import ahead, through
 from xpnet.data.transforms import Augment, Normalize, apply_affine
@@ -98,7 +98,7 @@ class Feed:
             resident = on_device and (self._on_host or _fits(dataset, backend))
         self.resident = resident
         self._current: Array | None = None  # the order of the epoch begun
-        self._rings: list[Ring] = []  # those at rest
+        self._buffers: list[StagingBuffers] = []  # those that no epoch uses
         if resident and not self._on_host:
             self._x = backend.from_numpy(np.ascontiguousarray(dataset.x))
             self._y = backend.from_numpy(np.ascontiguousarray(dataset.y))
@@ -183,7 +183,7 @@ class Feed:
         self._in_range("Feed.raw", epoch, start)
         if self.resident:
             raise ConfigError("Feed.raw", "the set is not resident", "use batch_at", resident=True)
-        return self._from_thread(epoch, start, self._ring())
+        return self._from_thread(epoch, start, self._staging())
 
     def finish(self, x: Array) -> Array:
         """Convert and normalize a batch on the device.
@@ -268,8 +268,10 @@ class Feed:
                 np.copyto(out, value)
         return x, y
 
-    def _from_thread(self, epoch: int, start: int, ring: Ring | None) -> Generator[tuple[Array, Array], None, None]:
-        """Batches as raw gives them; through a ring, they are good until the next."""
+    def _from_thread(
+        self, epoch: int, start: int, buffers: StagingBuffers | None
+    ) -> Generator[tuple[Array, Array], None, None]:
+        """Batches as raw gives them; through staging buffers, each is valid until the next."""
         order, steps = self._order(epoch), range(start, len(self))
 
         def fill(step: int, arrays: list[np.ndarray]) -> int:
@@ -279,30 +281,30 @@ class Feed:
             x, y = self._load(order, epoch, step)
             return (x, y) if self._on_host else (self.backend.from_numpy(x), self.backend.from_numpy(y))
 
-        if ring is None:
+        if buffers is None:
             yield from ahead(batch, steps)
             return
         try:
-            yield from through(ring, fill, steps)
+            yield from through(buffers, fill, steps)
         finally:
-            self._rings.append(ring)
+            self._buffers.append(buffers)
 
     def _finished(self, epoch: int, start: int) -> Iterator[tuple[Array, Array]]:
-        ring, xp = self._ring(), self.backend.xp
+        buffers, xp = self._staging(), self.backend.xp
         owned = self.shuffle or self.augment is not None or not self._on_host
-        with contextlib.closing(self._from_thread(epoch, start, ring)) as batches:
+        with contextlib.closing(self._from_thread(epoch, start, buffers)) as batches:
             for x, y in batches:
-                if ring is None:
+                if buffers is None:
                     yield self._finish(x, owned), y
                 else:
                     yield self.finish(x), xp.asarray(y, copy=True)
 
-    def _ring(self) -> Ring | None:
-        """A ring that no other epoch under way uses, if the backend has such a thing."""
-        if self._rings:
-            return self._rings.pop()
+    def _staging(self) -> StagingBuffers | None:
+        """Staging buffers that no other epoch uses, where the backend has them."""
+        if self._buffers:
+            return self._buffers.pop()
         size = min(self.batch_size, len(self.dataset))
-        return self.backend.ring([((size, *a.shape[1:]), a.dtype) for a in (self._x, self._y)])
+        return self.backend.staging_buffers([((size, *a.shape[1:]), a.dtype) for a in (self._x, self._y)])
 
 
 def _fits(dataset: Dataset, backend: Backend) -> bool:

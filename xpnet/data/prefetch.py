@@ -1,4 +1,4 @@
-"""Work done ahead of time, by a thread: batches that wait in memory, or in the slots of a ring to the device."""
+"""Work done ahead of time, by a thread: batches that wait in memory, or in staging buffers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Ring
+from xpnet.backend import StagingBuffers
 
 __all__ = ["ahead", "through"]
 
@@ -51,36 +51,38 @@ def ahead(work: Callable[[int], Any], steps: range) -> Generator[Any, None, None
             thread.join()
 
 
-def through(ring: Ring, load: Callable[[int, list[np.ndarray]], int], steps: range) -> Generator[Any, None, None]:
-    """Yield the batch of each step on the device; a thread loads them into the slots of a ring and sends them.
+def through(
+    buffers: StagingBuffers, load: Callable[[int, list[np.ndarray]], int], steps: range
+) -> Generator[Any, None, None]:
+    """Yield the batch of each step on the device; a thread loads them into slots of staging buffers and sends them.
 
     Args:
-        ring: used by nobody else meanwhile.
+        buffers: used by nothing else meanwhile.
         load: (step, arrays) -> rows: fills the first rows of a slot's arrays on the host.
         steps: which.
     Returns:
-        A generator of tuples of the ring's arrays, good until the next are asked for.
+        A generator of tuples of arrays on the device, valid until the next are asked for.
     """
     free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-    for slot in range(ring.slots):
+    for slot in range(buffers.slots):
         free.put(slot)
 
     def send(step: int) -> int:
         slot = free.get()
         if slot is None:
-            raise RuntimeError("nobody wants more batches")  # nor hears of it
-        ring.send(slot, load(step, ring.host(slot)))
+            raise RuntimeError("no more batches are wanted")  # raised in the thread that ends
+        buffers.send(slot, load(step, buffers.host(slot)))
         return slot
 
     try:
         with contextlib.closing(ahead(send, steps)) as sent:
             try:
                 for slot in sent:
-                    yield tuple(ring.take(slot))
-                    ring.give_back(slot)
+                    yield tuple(buffers.take(slot))
+                    buffers.release(slot)
                     free.put(slot)
             finally:
                 free.put(None)  # the thread may be waiting for a slot
     finally:
         if not sys.is_finalizing():
-            ring.rest()
+            buffers.drain()

@@ -1,6 +1,6 @@
-"""The one door from these kernels to a device: memory, compilation, launches.
+"""What these kernels need of a device: memory, compilation, launches.
 
-A kernel's file names no other. CuPy is behind the door; the tests put a stand-in there that runs the same .cu files,
+A kernel's file reaches CuPy through this one alone. The tests set another driver, which runs the same .cu files,
 compiled for the host, on NumPy's memory.
 
     y = driver.empty(x.shape, x.dtype)
@@ -21,6 +21,7 @@ import numpy as np
 
 __all__ = [
     "CuPyDriver",
+    "DeviceArray",
     "Driver",
     "blocks",
     "contiguous",
@@ -28,63 +29,65 @@ __all__ = [
     "empty",
     "flags",
     "launch",
-    "put",
+    "pointer",
+    "set_driver",
     "source",
     "supports",
-    "use",
+    "use_driver",
     "zeros",
 ]
 
-_KINDS = {"float32": "XPNET_FLOAT", "float64": "XPNET_DOUBLE", "float16": "XPNET_HALF"}
-_DRAWING = ("batches", "dropout")  # families that draw at random
-_WIDE = 2**30  # elements: from there on arrays are counted in 64 bits, for a counter must not pass 2^31 by a grid
+DeviceArray = Any  # a cupy.ndarray, or the emulator's array in tests
+Launch = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]  # (grid, block, arguments)
+
+_MACROS = {"float32": "XPNET_FLOAT", "float64": "XPNET_DOUBLE", "float16": "XPNET_HALF"}
+_RANDOM = ("batches", "dropout")  # families that draw random numbers
+_WIDE = 2**30  # elements from which on kernels count in 64 bits: a counter goes past the end by up to a grid
 _THREADS = 256  # in a block
 _MOST_BLOCKS = 1 << 20  # of a grid whose threads take several elements each
-
-Launch = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]
 
 
 class Driver(Protocol):
     """What a device must be able to do; arguments of a launch are arrays, np.int64 and np.float64."""
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """An array of undefined values."""
         ...
 
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """An array of zeros."""
         ...
 
-    def contiguous(self, x: Any) -> Any:
+    def contiguous(self, x: DeviceArray) -> DeviceArray:
         """x itself where its elements lie in row-major order without gaps, else a copy that does."""
         ...
 
-    def pointer(self, x: Any) -> int:
+    def pointer(self, x: DeviceArray) -> int:
         """The address of an array's first element."""
         ...
 
     def function(self, family: str, name: str, flags: tuple[str, ...]) -> Launch:
-        """A kernel of a family, compiled with some macros defined: (grid, block, arguments) queues it."""
+        """A kernel of a family, compiled with some macros defined; calling it queues it."""
         ...
 
     def stream(self) -> int:
-        """The handle of the stream that work goes to."""
+        """The handle of the current stream."""
         ...
 
     def device(self) -> int:
-        """The number of the device that work goes to."""
+        """The number of the current device."""
         ...
 
     def capturing(self) -> bool:
-        """Whether work is being written down for a graph: then the host may not wait for the device."""
+        """Whether the current stream is captured as a graph: then the host may not wait for the device."""
         ...
 
-    def library(self, name: str) -> Any:
+    def library(self, name: str) -> ctypes.CDLL:
         """A library of NVIDIA's, such as "cublasLt", loaded; OSError where there is none."""
         ...
 
     def model(self) -> str:
-        """What the device is, so that a plan made for it is not taken for one of another kind."""
+        """What the device is: plans that were made for another kind are not used."""
         ...
 
     def cudnn(self) -> Any:
@@ -93,23 +96,18 @@ class Driver(Protocol):
 
 
 class CuPyDriver(Driver):
-    """CuPy's devices: NVRTC compiles, and CuPy keeps what it compiled on disk."""
+    """CuPy's devices: NVRTC compiles, and CuPy caches the machine code on disk."""
 
     def __init__(self) -> None:
         import cupy
 
         self._cupy = cupy
+        self.empty, self.zeros = cupy.empty, cupy.zeros
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        return self._cupy.empty(shape, dtype)
-
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        return self._cupy.zeros(shape, dtype)
-
-    def contiguous(self, x: Any) -> Any:
+    def contiguous(self, x: DeviceArray) -> DeviceArray:
         return x if x.flags.c_contiguous else self._cupy.ascontiguousarray(x)  # which makes (1,) of ()
 
-    def pointer(self, x: Any) -> int:
+    def pointer(self, x: DeviceArray) -> int:
         return x.data.ptr
 
     def function(self, family: str, name: str, flags: tuple[str, ...]) -> Launch:
@@ -125,7 +123,7 @@ class CuPyDriver(Driver):
     def capturing(self) -> bool:
         return self._cupy.cuda.get_current_stream().is_capturing()
 
-    def library(self, name: str) -> Any:
+    def library(self, name: str) -> ctypes.CDLL:
         try:
             pathfinder = importlib.import_module("cuda.pathfinder")  # by which CuPy finds its own
             return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib(name).abs_path)
@@ -133,8 +131,8 @@ class CuPyDriver(Driver):
             return ctypes.CDLL(f"lib{name}.so.{self._cupy.cuda.runtime.runtimeGetVersion() // 1000}")
 
     def model(self) -> str:
-        is_ = self._cupy.cuda.runtime.getDeviceProperties(self.device())
-        return f"{is_['name'].decode()}, {is_['major']}.{is_['minor']}, {is_['multiProcessorCount']} multiprocessors"
+        gpu = self._cupy.cuda.runtime.getDeviceProperties(self.device())
+        return f"{gpu['name'].decode()}, {gpu['major']}.{gpu['minor']}, {gpu['multiProcessorCount']} multiprocessors"
 
     def cudnn(self) -> Any:
         return importlib.import_module("cudnn")
@@ -144,60 +142,65 @@ _driver: Driver | None = None
 
 
 def current() -> Driver:
-    """Return the driver in use; CuPy's unless a test has put another in its place."""
+    """Return the driver in use: CuPy's unless another was set."""
     global _driver
     if _driver is None:
         _driver = CuPyDriver()
     return _driver
 
 
-def put(driver: Driver | None) -> None:
-    """Put another driver behind the door, for every thread; None: CuPy's, when it is next asked for."""
+def set_driver(driver: Driver | None) -> None:
+    """Set the driver of every thread; None: CuPy's, once it is needed."""
     global _driver
     _driver = driver
     _function.cache_clear()
 
 
 @contextlib.contextmanager
-def use(driver: Driver) -> Iterator[Driver]:
-    """Put another driver behind the door within a with-block, for every thread."""
-    before = _driver  # which may be none yet, and CuPy not here
-    put(driver)
+def use_driver(driver: Driver) -> Iterator[Driver]:
+    """Set the driver of every thread within a with-block."""
+    before = _driver  # may be None, where CuPy is not installed
+    set_driver(driver)
     try:
         yield driver
     finally:
-        put(before)
+        set_driver(before)
 
 
 def source(family: str) -> str:
-    """Return the whole text of a family: what all share, then its own."""
-    files = ["common.cuh", *(["philox.cuh"] if family in _DRAWING else []), f"{family}.cu"]
+    """Return the whole text of a family: what all families share, then its own."""
+    files = ["common.cuh", *(["philox.cuh"] if family in _RANDOM else []), f"{family}.cu"]
     return "\n".join(f'#line 1 "{file}"\n{(Path(__file__).parent / file).read_text()}' for file in files)
 
 
 def flags(dtype: Any, wide: bool = False) -> tuple[str, ...]:
     """Return the macros that make a family compute with a dtype, and count in 64 bits where wide."""
-    return (_KINDS[np.dtype(dtype).name], *(["XPNET_WIDE"] if wide else []))
+    return (_MACROS[np.dtype(dtype).name], *(["XPNET_WIDE"] if wide else []))
 
 
-def supports(*arrays: Any) -> bool:
-    """Whether the kernels compute with these arrays' dtypes; None is passed over."""
-    return all(x is None or np.dtype(x.dtype).name in _KINDS for x in arrays)
+def supports(*arrays: DeviceArray | None) -> bool:
+    """Whether the kernels compute with the dtypes of some arrays, of which some may be None."""
+    return all(x is None or np.dtype(x.dtype).name in _MACROS for x in arrays)
 
 
-def empty(shape: tuple[int, ...], dtype: Any) -> Any:
+def empty(shape: tuple[int, ...], dtype: Any) -> DeviceArray:
     """Return an array of undefined values, in row-major order, on the current device."""
     return current().empty(shape, dtype)
 
 
-def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
+def zeros(shape: tuple[int, ...], dtype: Any) -> DeviceArray:
     """Return an array of zeros, in row-major order, on the current device."""
     return current().zeros(shape, dtype)
 
 
-def contiguous(x: Any) -> Any:
+def contiguous(x: DeviceArray) -> DeviceArray:
     """Return x itself where its elements lie in row-major order without gaps, else a copy that does."""
     return current().contiguous(x)
+
+
+def pointer(x: DeviceArray) -> int:
+    """Return the address of an array's first element."""
+    return current().pointer(x)
 
 
 def launch(family: str, name: str, dtype: Any, n: int, *arguments: Any, threads: int = _THREADS) -> None:
@@ -208,31 +211,27 @@ def launch(family: str, name: str, dtype: Any, n: int, *arguments: Any, threads:
         name: the kernel in it.
         dtype: of T.
         n: elements to go over, a thread each up to 2^20 blocks.
-        arguments: arrays, which must be contiguous, whole numbers, numbers and truth values, in the kernel's order.
+        arguments: arrays, which must be contiguous, ints, floats and bools, in the kernel's order.
         threads: in a block.
     """
-    if n:
-        grid = min(-(-n // threads), _MOST_BLOCKS)
-        _queue(family, name, dtype, n, grid, threads, arguments)
+    _queue(family, name, dtype, n, min(-(-n // threads), _MOST_BLOCKS), threads, arguments)
 
 
 def blocks(family: str, name: str, dtype: Any, n: int, *arguments: Any, threads: int = _THREADS) -> None:
     """Queue a kernel that works in whole blocks, n of them of some threads each; nothing is queued where n is 0."""
-    if n:
-        _queue(family, name, dtype, n, n, threads, arguments)
+    _queue(family, name, dtype, n, n, threads, arguments)
 
 
 def _queue(family: str, name: str, dtype: Any, n: int, grid: int, threads: int, arguments: tuple[Any, ...]) -> None:
-    wide = n >= _WIDE or any(getattr(a, "size", 0) >= _WIDE for a in arguments)
-    _function(family, name, flags(dtype, wide))((grid,), (threads,), tuple(map(_packed, arguments)))
+    if n:
+        wide = n >= _WIDE or any(getattr(a, "size", 0) >= _WIDE for a in arguments)
+        _function(family, name, flags(dtype, wide))((grid,), (threads,), tuple(map(_scalar, arguments)))
 
 
-def _packed(argument: Any) -> Any:
+def _scalar(argument: Any) -> Any:
     if isinstance(argument, float):
         return np.float64(argument)
-    if isinstance(argument, int):
-        return np.int64(argument)
-    return argument
+    return np.int64(argument) if isinstance(argument, int) else argument
 
 
 @cache

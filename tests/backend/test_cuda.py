@@ -1,4 +1,4 @@
-"""CuPy's backend against a stand-in for CuPy that writes down what is asked of it: no GPU is needed, nor CuPy."""
+"""CuPy's backend against a stand-in for CuPy that logs the calls it receives: no GPU is needed, nor CuPy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Stream:
 
     def record(self, event):
         event.of = self.name
-        self.cupy.log.append(f"{self.name} marks")
+        self.cupy.log.append(f"{self.name} records")
         return event
 
     def wait_event(self, event):
@@ -184,7 +184,7 @@ def cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", fake)
     monkeypatch.setitem(sys.modules, "array_api_compat", compat)
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", fake.xp)
-    monkeypatch.setattr(cuda, "_most_held", {})
+    monkeypatch.setattr(cuda, "_peak_bytes", {})
     monkeypatch.setattr(cuda, "_local", threading.local())
     monkeypatch.setattr(cuda, "_recorders", weakref.WeakSet())
     for name in ("_OPENED", "_NAMESPACE", "_FAMILY"):
@@ -203,7 +203,8 @@ def test_recorded_work_comes_after_what_was_queued_before_and_before_what_is_que
     result, replay = recorder.record(lambda: cupy.log.append(f"work on {cupy.streams[-1].name}") or "result")
     assert result == "result"
     assert cupy.log == [
-        "default marks", "own waits for default", "begin", "work on own", "end", "own marks", "default waits for own",
+        "default records", "own waits for default", "begin", "work on own", "end", "own records",
+        "default waits for own",
     ]  # fmt: skip
     cupy.log.clear()
     replay()
@@ -217,7 +218,7 @@ def test_warm_work_is_queued_on_the_recorders_stream_from_its_own_pool(cupy):
         assert cupy.streams[-1].name == "own"
         assert cupy.allocators == [recorder.pool.malloc]
     assert (len(cupy.streams), cupy.allocators) == (1, [])
-    assert cupy.log == ["default marks", "own waits for default", "own marks", "default waits for own"]
+    assert cupy.log == ["default records", "own waits for default", "own records", "default waits for own"]
 
 
 def test_recorders_of_a_thread_share_a_stream_and_not_a_pool(cupy):
@@ -238,7 +239,7 @@ def test_work_that_cannot_be_recorded_ends_the_capture_and_its_error_is_raised(c
     recorder._stream.on_end = end
     with pytest.raises(ZeroDivisionError):
         recorder.record(lambda: 1 / 0)
-    assert cupy.log[-3:] == ["end", "own marks", "default waits for own"]
+    assert cupy.log[-3:] == ["end", "own records", "default waits for own"]
     assert not recorder._stream.capturing
     assert gc.isenabled()
     get_backend("cuda").from_numpy(np.zeros(3))
@@ -264,7 +265,7 @@ def test_nothing_is_collected_and_nothing_comes_from_the_host_while_work_is_reco
     assert gc.isenabled()
 
 
-def test_a_copy_from_the_host_that_cupy_makes_unasked_is_refused_while_work_is_recorded(cupy):
+def test_an_implicit_copy_from_the_host_is_refused_while_work_is_recorded(cupy):
     recorder = get_backend("cuda").recorder()
     elsewhere = []
 
@@ -386,13 +387,13 @@ def test_without_a_gpu_the_error_says_what_the_driver_said(cupy):
 def test_without_any_driver_there_is_nothing_to_update(cupy, monkeypatch):
     cupy.error = CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
     monkeypatch.setattr(cupy.cuda.runtime, "driverGetVersion", lambda: 0)
-    with raises(DeviceError, "get_backend", "finds none", "cudaErrorInsufficientDriver", "--device cpu"):
+    with raises(DeviceError, "get_backend", "a CUDA GPU and its driver", "cudaErrorInsufficientDriver", "--device cpu"):
         get_backend("cuda")
 
 
 def test_a_driver_older_than_cupy_is_an_error_that_names_both_and_what_to_install(cupy):
     cupy.error = CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
-    with raises(DeviceError, "get_backend", "CUDA 12.4", "CUDA 13.0", "xpnet[cuda12]"):
+    with raises(DeviceError, "get_backend", "CUDA 13.0", "CUDA 12.4", "xpnet[cuda12]"):
         get_backend("cuda")
 
 
@@ -404,7 +405,7 @@ def test_a_driver_older_than_cupy_is_an_error_that_names_both_and_what_to_instal
     ],
     ids=["cublas", "nvrtc"],
 )
-def test_a_part_of_cuda_that_is_missing_is_missed_when_the_backend_is_opened(cupy, fault):
+def test_a_missing_library_of_cuda_is_reported_when_the_backend_is_opened(cupy, fault):
     cupy.xp.fault = fault
     with raises(DeviceError, "get_backend", "cuda:0", str(fault).split(":")[0], "pip install 'xpnet[cuda13]'"):
         get_backend("cuda")
