@@ -1,4 +1,4 @@
-"""Threads of the CPU: how many, work done at once in them, and BLAS held to the thread that asks."""
+"""Threads of the CPU: how many, and work done at once in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ import pytest
 
 from tests.harness import raises
 from xpnet.backend import (
-    can_limit_blas,
     cores,
     current_precision,
     run_parallel,
@@ -268,96 +266,6 @@ def test_split_covers_each_number_once_in_stretches_that_are_long_enough(
     with use_cores(count):
         split(n, least, lambda start, stop: found.append((start, stop)))
     assert sorted(found) == want
-
-
-class Library:
-    """A BLAS as threadpoolctl presents one."""
-
-    def __init__(self, count: int) -> None:
-        self.count, self.asked = count, []
-
-    def get_num_threads(self) -> int:
-        return self.count
-
-    def set_num_threads(self, n: int) -> None:
-        self.count = n
-        self.asked.append(n)
-
-
-def test_blas_computes_in_one_thread_meanwhile_and_in_as_many_as_before_afterwards(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    several, one = Library(4), Library(1)
-    monkeypatch.setattr(threads, "_blas", lambda: (several, one))
-
-    def count() -> int:
-        run_parallel([lambda: None, lambda: None])
-        return several.count
-
-    assert run_parallel([count, count]) == [1, 1]
-    assert (several.asked, one.asked) == ([1, 4], [])
-    with pytest.raises(ShapeError, match="no"):
-        run_parallel([lambda: None, lambda: (_ for _ in ()).throw(ShapeError("work", "no"))])
-    assert several.count == 4
-
-
-def test_blas_stays_held_while_another_thread_still_shares_out_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = Library(4)
-    monkeypatch.setattr(threads, "_blas", lambda: (library,))
-    inside, go_on = threading.Event(), threading.Event()
-    other = threading.Thread(target=lambda: run_parallel([lambda: (inside.set(), go_on.wait(20)), lambda: None]))
-    other.start()
-    inside.wait(20)
-    run_parallel([lambda: None, lambda: None])
-    assert library.count == 1
-    go_on.set()
-    other.join()
-    assert library.count == 4
-
-
-def test_the_blas_of_numpy_is_found_where_threadpoolctl_knows_it() -> None:
-    import threadpoolctl
-
-    known = [b for b in threadpoolctl.threadpool_info() if b["user_api"] == "blas"]
-    if not known:
-        pytest.skip("this NumPy has a BLAS that threadpoolctl does not know")
-    assert can_limit_blas()
-    counts: list[list[int]] = []
-
-    def count() -> None:
-        counts.append([b["num_threads"] for b in threadpoolctl.threadpool_info() if b["user_api"] == "blas"])
-
-    with threadpoolctl.threadpool_limits(2, "blas"):
-        run_parallel([count, lambda: None])
-        count()
-    assert counts == [[1] * len(known), [2] * len(known)]
-
-
-@pytest.mark.parametrize("why", ["no threadpoolctl", "no BLAS found", "a BLAS without a number", "Accelerate"])
-def test_without_a_blas_that_can_be_held_works_still_run_at_once(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import threadpoolctl
-
-    found: list[Any] = [Library(4)]
-    if why == "no threadpoolctl":
-        monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    elif why == "no BLAS found":
-        found.clear()
-    elif why == "a BLAS without a number":
-        monkeypatch.setattr(found[0], "get_num_threads", lambda: None)
-    else:  # NumPy computes with Accelerate, and the library found is somebody else's
-        built = {"Build Dependencies": {"blas": {"name": "accelerate"}}}
-        monkeypatch.setattr(np, "show_config", lambda mode: built)
-    monkeypatch.setattr(
-        threadpoolctl.ThreadpoolController, "select", lambda self, user_api: SimpleNamespace(lib_controllers=found)
-    )
-    threads._blas.cache_clear()
-    try:
-        assert not can_limit_blas()
-        meeting = threading.Barrier(2, timeout=20)
-        assert sorted(run_parallel([meeting.wait, meeting.wait])) == [0, 1]
-    finally:
-        monkeypatch.undo()
-        threads._blas.cache_clear()
 
 
 def test_where_no_thread_can_be_started_works_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:

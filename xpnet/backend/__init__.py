@@ -9,6 +9,7 @@ register_backend adds a library that is not known here.
 """
 
 from xpnet.backend.base import Array, Backend, Memory, Recorder
+from xpnet.backend.blas import can_limit_blas, limit_threads
 from xpnet.backend.faults import is_device_lost, is_out_of_memory
 from xpnet.backend.precision import PRECISIONS, current_precision, use_precision
 from xpnet.backend.recording import Program, Unsupported, current_program, empty, launch, record_call
@@ -24,7 +25,6 @@ from xpnet.backend.report import BackendInfo, describe_backends
 from xpnet.backend.staging import StagingBuffers
 from xpnet.backend.threads import (
     available_cores,
-    can_limit_blas,
     cores,
     run_parallel,
     shut_down_workers,
@@ -57,6 +57,7 @@ __all__ = [
     "is_device_lost",
     "is_out_of_memory",
     "launch",
+    "limit_threads",
     "namespace",
     "record_call",
     "register_backend",

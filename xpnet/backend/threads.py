@@ -22,12 +22,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
+from xpnet.backend.blas import single_threaded
 from xpnet.backend.recording import current_program
 from xpnet.errors import ConfigError
 
-__all__ = ["available_cores", "can_limit_blas", "cores", "run_parallel", "shut_down_workers", "split", "use_cores"]
+__all__ = ["available_cores", "cores", "run_parallel", "shut_down_workers", "split", "use_cores"]
 
 T = TypeVar("T")
 
@@ -117,7 +116,7 @@ def run_parallel(works: Sequence[Callable[[], T]]) -> list[T]:
         return program.branch(run_parallel, works)
     jobs = [_Job(work) for work in works]
     interrupt: BaseException | None = None
-    with _single_threaded_blas():
+    with single_threaded():
         try:
             for job in jobs[1:]:
                 _hand_on(job)
@@ -250,50 +249,3 @@ def shut_down_workers() -> None:
         with contextlib.suppress(RuntimeError):  # it is awake already
             worker.wake.release()
         worker.join()
-
-
-# BLAS.
-
-
-def can_limit_blas() -> bool:
-    """Tell whether NumPy's BLAS can be held to one thread, as work shared out among threads wants it."""
-    return bool(_blas())
-
-
-@cache
-def _blas() -> tuple[Any, ...]:
-    """The loaded BLAS libraries whose threads can be set; none where NumPy's own is not among them."""
-    try:
-        from threadpoolctl import ThreadpoolController
-
-        found = ThreadpoolController().select(user_api="blas").lib_controllers
-        built_on = np.show_config("dicts")["Build Dependencies"]["blas"]["name"]  # type: ignore[index]
-    except Exception:  # absent, or a library that it cannot read: then BLAS does as it likes
-        return ()
-    return () if "accelerate" in built_on.lower() else tuple(b for b in found if b.get_num_threads() is not None)
-
-
-_holding = 0  # how many calls of together hold BLAS to one thread now
-_before: list[tuple[Any, int]] = []
-_blas_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def _single_threaded_blas() -> Iterator[None]:
-    global _holding
-    with _blas_lock:
-        if not _holding:
-            _before[:] = [(library, library.get_num_threads()) for library in _blas()]
-            for library, threads in _before:
-                if threads > 1:
-                    library.set_num_threads(1)
-        _holding += 1
-    try:
-        yield
-    finally:
-        with _blas_lock:
-            _holding -= 1
-            if not _holding:
-                for library, threads in _before:
-                    if threads > 1:
-                        library.set_num_threads(threads)

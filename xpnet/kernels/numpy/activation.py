@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import empty, launch
+from xpnet.backend import empty, launch, limit_threads
 
 __all__ = ["FUSED", "act_grad", "as_rows", "bias_act", "column_sums", "long_rows"]
 
@@ -107,11 +107,12 @@ def column_sums(x: Any, out: Any) -> None:
     rows, columns = x.shape
     fold = min(rows, 256 // max(1, columns))
     if fold < 2 or not x.flags.c_contiguous:
-        np.matmul(np.ones(rows, dtype=x.dtype), x, out=out)
+        limit_threads(np.matmul, 1, rows, columns)(np.ones(rows, dtype=x.dtype), x, out)
         return
     whole = rows // fold * fold
     wide = x[:whole].reshape(-1, fold * columns)
-    sums = (np.ones(len(wide), dtype=x.dtype) @ wide).reshape(fold, columns)
-    np.add.reduce(sums, axis=0, out=out)
+    sums = np.empty(fold * columns, x.dtype)
+    limit_threads(np.matmul, 1, *wide.shape)(np.ones(len(wide), dtype=x.dtype), wide, sums)
+    np.add.reduce(sums.reshape(fold, columns), axis=0, out=out)
     if whole < rows:
         out += np.add.reduce(x[whole:], axis=0)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import available_cores, empty, launch, run_parallel
+from xpnet.backend import available_cores, empty, launch, limit_threads, run_parallel
 from xpnet.errors import ConfigError
 from xpnet.kernels import register
 from xpnet.kernels.numpy import unrolling
@@ -169,7 +169,7 @@ class _Convolution:
             out = y[pixels]
             for g in range(self.groups):
                 mine = slice(g * self.f, (g + 1) * self.f)
-                launch(np.matmul, self.columns(tile, g), self.bank[mine].T, out[:, mine])
+                launch(self._gemm(len(out)), self.columns(tile, g), self.bank[mine].T, out[:, mine])
             self.loops.bias_act(out, b, activation)
 
     def backward(self, dy: Any, y: Any, activation: str | None, dx: Any, dbank: Any, db: Any, i: int, j: int) -> None:
@@ -189,20 +189,24 @@ class _Convolution:
                     self._product(dbank[mine], dout, self.columns(tile, g), bool(count))
                 if dx is not None:
                     out = scratch("columns", (len(dout), self.k), dout.dtype)
-                    launch(np.matmul, dout, self.bank[mine], out)  # (P, KH*KW*C/G)
+                    launch(self._gemm(len(dout)), dout, self.bank[mine], out)  # (P, KH*KW*C/G)
                     self.loops.fold(out, tile, self.rows, self.cols, g * self.c, self.c, dx)
+
+    def _gemm(self, pixels: int) -> Any:
+        """The function that multiplies the columns of so many pixels by a group's filters."""
+        return limit_threads(np.matmul, pixels, self.k, self.f)
 
     def _product(self, dbank: Any, dout: Any, columns: Any, add: bool) -> None:
         """Write dout.T @ columns into dbank, (F/G, KH*KW*C/G), or add it."""
         if not add and not self.by_tap:
-            launch(np.matmul, dout.T, columns, dbank)
+            launch(self._gemm(len(dout)), dout.T, columns, dbank)
             return
         part = scratch("product", dbank.shape[::-1] if self.by_tap else dbank.shape, dbank.dtype)
         if self.by_tap:
-            launch(np.matmul, columns.T, dout, part)
+            launch(self._gemm(len(dout)), columns.T, dout, part)
             part = part.T
         else:
-            launch(np.matmul, dout.T, columns, part)
+            launch(self._gemm(len(dout)), dout.T, columns, part)
         if add:
             launch(np.add, dbank, part, dbank)
         else:

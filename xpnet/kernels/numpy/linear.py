@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import empty, launch
+from xpnet.backend import empty, launch, limit_threads
 from xpnet.kernels import register
 from xpnet.kernels.numpy.activation import FUSED, act_grad, as_rows, bias_act
 
@@ -29,12 +29,13 @@ def linear_with(
         if activation not in FUSED or not x.size:
             return NotImplemented
         features = as_rows(x, w.shape[1])  # (N, D)
-        alone = len(features) == 1
-        y = empty((len(features), w.shape[0]), x.dtype)  # (N, M)
+        n, (m, d) = len(features), w.shape
+        alone = n == 1
+        y = empty((n, m), x.dtype)  # (N, M)
         if alone:
-            launch(np.dot, w, features[0], y[0])
+            launch(limit_threads(np.dot, 1, d, m), w, features[0], y[0])
         else:
-            launch(np.matmul, features, w.T, y)
+            launch(limit_threads(np.matmul, n, d, m), features, w.T, y)
         if b is not None or activation is not None:
             bias_act(y, b, activation)
 
@@ -48,10 +49,10 @@ def linear_with(
                 if alone:
                     outer(dz.T, features, dw)
                 else:
-                    launch(np.matmul, dz.T, features, dw)
+                    launch(limit_threads(np.matmul, m, n, d), dz.T, features, dw)
             if needs[0]:
                 dx = empty(features.shape, x.dtype)
-                launch(np.matmul, dz, w, dx)
+                launch(limit_threads(np.matmul, n, m, d), dz, w, dx)
                 dx = dx.reshape(x.shape)
             return dx, dw, db
 
