@@ -157,12 +157,9 @@ def check_op(
     )
     _check_all(case, backend)
     name, probe = getattr(op, "__name__", ""), put(backend, np.zeros(1), np.float32)
-    if kernel := kernels.find(name, probe):
-        with kernels.disable("numba"):  # by the kernel that serves where numba is not installed
-            plain = kernels.find(name, probe)
-            if plain not in (None, kernel):
-                _check_all(case, backend)
-        with kernels.disable():  # by the op's own code
+    folders = [kernel.folder for kernel in kernels.table(probe).get(name, ())]
+    for i in range(len(folders)):  # by the next kernel, and last by the op's own code
+        with kernels.disable(*folders[: i + 1]):
             _check_all(case, backend)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from xpnet import kernels
-from xpnet.kernels import register
+from xpnet.backend import Program, Unsupported
 
 STEP = """
 import logging
@@ -71,36 +71,84 @@ def test_prepare_compiles_every_loop_in_a_thread_for_the_types_it_is_called_with
 
 
 class _Array(np.ndarray):
-    """A type of array with kernels of its own."""
+    """A type of array with other kernels."""
 
 
 @pytest.fixture
-def lent(monkeypatch):
-    """Two folders, "first" and "second", that serve _Array; the first leaves negative numbers to the second."""
-    monkeypatch.setattr(kernels, "_FOLDERS", {})
-    monkeypatch.setattr(kernels, "_serving", {})
-    monkeypatch.setattr(kernels, "_LENT", {_Array: ("first", "second")})
-    register("sign", "first")(lambda x, n: NotImplemented if n < 0 else "first")
-    register("sign", "second")(lambda x, n: "second" if n > -2 else NotImplemented)
-    register("only", "second")(lambda x: "second")
-    return np.zeros(1).view(_Array)
+def served(monkeypatch):
+    """An array, and the op "sign" that "first" and "second" serve: the first leaves negative numbers to the second."""
+    for name in ("_kernels", "_references", "_serving"):
+        monkeypatch.setattr(kernels, name, {})
+    monkeypatch.setattr(kernels, "_folders", {_Array: ("first", "second")})
+    kernels.register("sign", "first", recordable=True)(lambda x, n: NotImplemented if n < 0 else "first")
+    kernels.register("sign", "second")(lambda x, n: "second" if n > -2 else NotImplemented)
+    kernels.register("only", "second")(lambda x: "second")
+    return np.zeros(1).view(_Array), kernels.op("sign")(lambda x, n: "reference")
 
 
-def test_a_case_goes_to_the_first_folder_that_takes_it(lent):
-    assert [kernels.attempt("sign", lent, n) for n in (1, -1)] == ["first", "second"]
-    assert kernels.attempt("sign", lent, -2) is NotImplemented
-    assert kernels.attempt("only", lent) == "second"
-    assert kernels.attempt("other", lent) is NotImplemented
+def test_a_case_goes_to_the_first_kernel_that_takes_it_and_last_to_the_reference(served):
+    x, sign = served
+    assert [sign(x, n) for n in (1, -1, -2)] == ["first", "second", "reference"]
+    assert sign(np.zeros(1), 1) == "reference"
+    assert sign(x, n=1) == sign(x=x, n=1) == "first"
 
 
-def test_folders_can_be_left_out_one_by_one(lent):
+def test_folders_can_be_disabled_one_by_one(served):
+    x, sign = served
     with kernels.disable("first"):
-        assert kernels.attempt("sign", lent, 1) == "second"
+        assert sign(x, 1) == "second"
         with kernels.disable("second"):
-            assert kernels.find("sign", lent) is None
-        assert kernels.attempt("sign", lent, 1) == "second"
+            assert sign(x, 1) == "reference"
+        assert sign(x, 1) == "second"
     with kernels.disable():
-        assert kernels.find("only", lent) is None
+        assert sign(x, 1) == "reference"
+        assert kernels.find("only", x) is None
         with kernels.disable("first"):
-            assert kernels.find("only", lent) is None
-    assert kernels.attempt("sign", lent, 1) == "first"
+            assert sign(x, 1) == "reference"
+    assert sign(x, 1) == "first"
+
+
+def test_the_table_lists_the_kernels_of_each_op_and_service_in_their_order(served):
+    x, _ = served
+    rows = {name: [(k.folder, k.recordable) for k in row] for name, row in kernels.table(x).items()}
+    assert rows == {"only": [("second", False)], "sign": [("first", True), ("second", False)]}
+    assert kernels.table(_Array) == kernels.table(x)
+    with kernels.disable("first"):
+        assert [k.folder for k in kernels.table(x)["sign"]] == ["second"]
+    assert kernels.table(np.zeros(1)) == {"sign": []}
+
+
+def test_a_kernel_that_does_not_launch_its_work_stops_a_recording_where_it_takes_the_case(served):
+    x, sign = served
+    with Program().recording():
+        assert sign(x, 1) == "first"
+        with pytest.raises(Unsupported, match="sign"):
+            sign(x, -1)
+
+
+def test_a_reference_is_replayed_by_calling_it_anew(served):
+    x, program = np.arange(3.0), Program()
+    double = kernels.op("double")(lambda x: (2.0 * x, lambda dy, needs: (x * dy if needs[0] else None,)))
+    with program.recording():
+        y, vjp = double(x)
+        (dx,) = vjp(y, (True,))
+        assert vjp(y, (False,)) == (None,)
+    x[...] = [5.0, 6.0, 7.0]
+    program()
+    np.testing.assert_array_equal(y, [10.0, 12.0, 14.0])
+    np.testing.assert_array_equal(dx, [50.0, 72.0, 98.0])
+
+
+def test_a_service_is_replayed_with_what_it_writes_in_place(served):
+    @kernels.service("count")
+    def count(total, x):
+        total += 1
+        return total, total + x
+
+    total, x, program = np.zeros(()), np.ones(()), Program()
+    with program.recording():
+        kept, y = count(total, x)
+    assert kept is total
+    x[...] = 5.0
+    program()
+    assert (float(total), float(y)) == (2.0, 7.0)

@@ -130,7 +130,7 @@ class Program:
         """Call a function and note that; see ``record_call``."""
         made = self._unnoted(function, *arguments)
         each = made if isinstance(made, tuple) else (made,)
-        places = [a if any(a is x for x in arguments) else self.keep(np.array(a)) for a in each]
+        places = [a if a is None or any(a is x for x in arguments) else self.keep(np.array(a)) for a in each]
 
         def call() -> None:
             made = function(*arguments)

@@ -1,103 +1,181 @@
 """HOW FAST: drop-ins for ops, a folder a backend; never required, always tested against the op.
 
-A kernel is an op's drop-in for one kind of arrays: same arguments (already checked by the op), same ``(y, vjp)``. It
-may return NotImplemented for a case it leaves to the next. NumPy's arrays are served by ``kernels/numba/`` where numba
-is installed, then by ``kernels/numpy/``; CuPy's by ``kernels/cuda/``; last of all comes the op's own standard code.
+    @kernels.op("relu")                             # xpnet/ops/activation.py: the reference, after argument checks
+    def _relu(x): ...                               # returns (y, vjp)
 
-Those of NumPy's arrays take memory from ``backend.empty`` and work on it through ``backend.launch``, so that a step can
-be noted and done again; one that does not is called again instead, and its results are copied.
+    @register("relu", "numba", recordable=True)     # xpnet/kernels/numba/activation.py: same arguments, same result
+    def relu(x): ...                                # or NotImplemented: the next kernel, then the reference, is called
+
+A call of the reference looks up the kernels for the type of its first argument. NumPy's arrays are served by
+``kernels/numba/`` where numba is installed, then by ``kernels/numpy/``; CuPy's by ``kernels/cuda/``. What is not an op
+(an update, a batch, a counter) is a service: the same, with any result.
+
+A recordable kernel takes memory from ``backend.empty`` and works through ``backend.launch``, so a program replays it. A
+reference in standard code is recordable too: a replay calls it anew and copies its results to where they were.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["attempt", "disable", "disabled", "find", "prepare", "register", "register_array_type"]
+from xpnet.backend import current_program, record_call
 
-Kernel = Callable[..., Any]
+__all__ = ["Kernel", "disable", "disabled", "find", "op", "prepare", "register", "register_array_type", "service",
+           "table"]  # fmt: skip
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _LIBRARIES = {"numpy": ("numba", "numpy"), "cupy": ("cuda",)}  # whose arrays which folders serve, the first first
-_FOLDERS: dict[str, dict[str, Kernel]] = {}  # kernels by folder and op
-_LENT: dict[type, tuple[str, ...]] = {}  # the folders that serve a type of array
-_serving: dict[type, dict[str, Kernel]] = {}  # what find returns, worked out as it is asked for
-_hidden: frozenset[str] | None = frozenset()  # folders left out for now; None: all
+
+
+class Kernel(NamedTuple):
+    """A function that serves an op or service, the folder it is in, and whether a program records its launches."""
+
+    function: Callable[..., Any]
+    folder: str
+    recordable: bool
+
+
+_kernels: dict[str, dict[str, Kernel]] = {}  # by folder and op
+_references: dict[str, Callable[..., Any]] = {}  # by op, as they are called where no kernel takes the case
+_folders: dict[type, tuple[str, ...]] = {}  # the folders that serve a type of array
+_serving: dict[type, dict[str, tuple[Callable[..., Any], ...]]] = {}  # what an op calls, in order; made on demand
+_disabled: frozenset[str] | None = frozenset()  # folders left out at present; None: all
 _log = logging.getLogger("xpnet")
 
 
-def register(op: str, folder: str) -> Callable[[Kernel], Kernel]:
-    """Make the decorated function the kernel of an op, in a folder of kernels."""
+def op(name: str, *, views: bool = False) -> Callable[[F], F]:
+    """Make the decorated function the reference of an op: a call runs the first kernel that takes the case, or else it.
 
-    def keep(kernel: Kernel) -> Kernel:
-        _FOLDERS.setdefault(folder, {})[op] = kernel
-        return kernel
+    Args:
+        name: the op's, under which kernels are registered.
+        views: whether y and the gradients are views of what the function and vjp receive, or those arrays themselves:
+            then there is nothing to replay.
+    """
+    return lambda function: _dispatcher(name, function, function if views else _replayable(function))
+
+
+def service(name: str) -> Callable[[F], F]:
+    """Like ``op``, for a function that returns an array, a tuple of arrays or None, some of them written in place."""
+
+    def replayable(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments: record_call(function, *arguments)
+
+    return lambda function: _dispatcher(name, function, replayable(function))
+
+
+def _dispatcher(name: str, function: F, reference: Callable[..., Any]) -> F:
+    _references[name] = reference
+    _serving.clear()
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        kind = type(arguments[0] if arguments else next(iter(options.values()), None))
+        for serve in (_serving.get(kind) or _serve(kind))[name]:
+            if (result := serve(*arguments, **options)) is not NotImplemented:
+                return result
+        raise AssertionError(f"the reference of {name} left a case out")
+
+    return call  # pyright: ignore[reportReturnType]
+
+
+def _replayable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that returns (y, vjp), recordable: replays call it anew and copy its results to where they were."""
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        if current_program() is None:
+            return function(*arguments, **options)
+        newest: list[Any] = [None]
+
+        def forward() -> Any:
+            y, newest[0] = function(*arguments, **options)
+            return y
+
+        return record_call(forward), lambda dy, needs: record_call(lambda: newest[0](dy, needs))
+
+    return run
+
+
+def _unrecordable(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel that works without launches: where it takes a case while a program records, that is unsupported."""
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        result, program = kernel(*arguments, **options), current_program()
+        if program is not None and result is not NotImplemented:
+            program.unsupported(name)
+        return result
+
+    return run
+
+
+def register(name: str, folder: str, *, recordable: bool = False) -> Callable[[F], F]:
+    """Make the decorated function the kernel of an op or service, in a folder of kernels.
+
+    Args:
+        name: the op's.
+        folder: such as "numpy".
+        recordable: whether it and its vjp work through launch on arrays from empty, or on a stream that is captured.
+    """
+
+    def keep(function: F) -> F:
+        _kernels.setdefault(folder, {})[name] = Kernel(function, folder, recordable)
+        _serving.clear()
+        return function
 
     return keep
 
 
 def register_array_type(array_type: type, *folders: str) -> None:
     """Serve arrays of one more type by the kernels of folders, such as a stand-in for CuPy's by those of "cuda"."""
-    _LENT[array_type] = tuple(folder for folder in folders if _load(folder))
+    _folders[array_type] = tuple(folder for folder in folders if _load(folder))
     _serving.pop(array_type, None)
 
 
-def find(op: str, x: Any) -> Kernel | None:
-    """Return the kernel of an op for arrays like x, or None: then the op's own code runs."""
-    kind = type(x)
-    if kind not in _serving:
-        _serve(kind)
-    return _serving[kind].get(op)
+def table(x: Any) -> dict[str, list[Kernel]]:
+    """Return the kernels that serve arrays like x, or of type x: by op or service, in the order they are asked."""
+    folders = [_kernels.get(folder, {}) for folder in _folders_of(x if isinstance(x, type) else type(x))]
+    names = {*_references, *(name for folder in folders for name in folder)}
+    return {name: [folder[name] for folder in folders if name in folder] for name in sorted(names)}
 
 
-def attempt(op: str, x: Any, *arguments: Any) -> Any:
-    """Run the kernel of an op on x and more; NotImplemented where there is none or it leaves the case to the op."""
-    kernel = find(op, x)
-    return NotImplemented if kernel is None else kernel(x, *arguments)
+def find(name: str, x: Any) -> Callable[..., Any] | None:
+    """Return the first kernel of an op or service for arrays like x, or None."""
+    for folder in _folders_of(type(x)):
+        if name in _kernels.get(folder, {}):
+            return _kernels[folder][name].function
+    return None
+
+
+def _folders_of(kind: type) -> list[str]:
+    """The folders that serve arrays of a type at present."""
+    if kind not in _folders:
+        register_array_type(kind, *_LIBRARIES.get(kind.__module__.partition(".")[0], ()))
+    return [folder for folder in _folders[kind] if _disabled is not None and folder not in _disabled]
+
+
+def _serve(kind: type) -> dict[str, tuple[Callable[..., Any], ...]]:
+    """Work out what ops and services call for arrays of a type."""
+    chains = {name: [k.function if k.recordable else _unrecordable(name, k.function) for k in kernels]
+              for name, kernels in table(kind).items()}  # fmt: skip
+    _serving[kind] = {name: (*chains[name], reference) for name, reference in _references.items()}
+    return _serving[kind]
 
 
 def prepare(x: Any) -> None:
     """Make the kernels for arrays like x ready ahead of their first call, in a thread, where that takes a while."""
-    find("", x)
-    for folder in _LENT[type(x)]:
+    for folder in _folders_of(type(x)):
         ahead = getattr(importlib.import_module(f"{__name__}.{folder}"), "prepare", None)
         if ahead:
             ahead()
 
 
-def _serve(kind: type) -> None:
-    """Work out which kernels serve a type of array."""
-    global _serving
-    if kind not in _LENT:
-        register_array_type(kind, *_LIBRARIES.get(kind.__module__.partition(".")[0], ()))
-    table: dict[str, list[Kernel]] = {}
-    for folder in _LENT[kind]:
-        if _hidden is not None and folder not in _hidden:
-            for op, kernel in _FOLDERS.get(folder, {}).items():
-                table.setdefault(op, []).append(kernel)
-    _serving[kind] = {op: ks[0] if len(ks) == 1 else _first_of(ks) for op, ks in table.items()}
-
-
-def _first_of(kernels: list[Kernel]) -> Kernel:
-    """One kernel of several: the first that takes the case."""
-    first, *rest = kernels
-
-    def kernel(*arguments: Any) -> Any:
-        result = first(*arguments)
-        if result is not NotImplemented:
-            return result
-        for other in rest:
-            if (result := other(*arguments)) is not NotImplemented:
-                break
-        return result
-
-    return kernel
-
-
 def _load(folder: str) -> bool:
-    """Import a folder of kernels; False, and a line in the log, where the library that it needs is not to be had."""
+    """Import a folder of kernels; False, and a line in the log, where a library that it needs is not installed."""
     try:
         importlib.import_module(f"{__name__}.{folder}")
     except ModuleNotFoundError as error:
@@ -112,21 +190,21 @@ def _load(folder: str) -> bool:
 
 def disabled() -> frozenset[str] | None:
     """Return the folders that ``disable`` leaves out, None for all: what was recorded with others is out of date."""
-    return _hidden
+    return _disabled
 
 
 @contextlib.contextmanager
 def disable(*folders: str) -> Iterator[None]:
-    """Do without the kernels of some folders within a with-block, in every thread; tests compare the two.
+    """Leave the kernels of some folders out within a with-block, in every thread; tests compare the two.
 
     Args:
         folders: such as "numba"; none: all, so that the ops' own standard code runs.
     """
-    global _hidden, _serving
-    before = _hidden, _serving
-    _hidden = None if not folders or _hidden is None else _hidden.union(folders)
+    global _disabled, _serving
+    before = _disabled
+    _disabled = None if not folders or before is None else before.union(folders)
     _serving = {}
     try:
         yield
     finally:
-        _hidden, _serving = before
+        _disabled, _serving = before, {}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 from xpnet import ops, random
 from xpnet.autograd import Tensor, apply
-from xpnet.backend import record_call
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn.cost import Cost, rank
 from xpnet.nn.initializers import ones, zeros
@@ -61,10 +59,12 @@ class BatchNorm(Module):
         x = x if isinstance(x, Tensor) else Tensor(x)
         if not self.training:
             return apply(ops.batch_norm, x, self.gamma, self.beta, self.mean, self.var, eps=self.eps)
-        mean, var = record_call(ops.moments, x.data)
+        mean, var = ops.moments(x.data)
         y = apply(ops.batch_norm, x, self.gamma, self.beta, mean, var, eps=self.eps, training=True)
-        renew = partial(ops.running_moments, count=math.prod(x.shape[:-1]), momentum=self.momentum)
-        self.mean.data, self.var.data = record_call(renew, self.mean.data, self.var.data, mean, var)
+        count = math.prod(x.shape[:-1])
+        self.mean.data, self.var.data = ops.running_moments(
+            self.mean.data, self.var.data, mean, var, count=count, momentum=self.momentum
+        )
         return y
 
     def cost(self, shape: tuple[int, ...]) -> Cost:

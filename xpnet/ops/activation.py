@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet import kernels
-from xpnet.backend import Array
+from xpnet.backend import Array, namespace
 from xpnet.ops import checks
 from xpnet.ops.masking import masked
 
 __all__ = [
     "ACTIVATIONS",
-    "activate",
+    "activated",
     "gelu",
     "leaky_relu",
     "log_softmax",
@@ -41,9 +41,13 @@ def relu(x: Array) -> tuple[Array, Any]:
     Cost: keeps y.
     Source: Nair and Hinton (2010).
     """
-    xp = checks.floating("relu", x)
-    if (fast := kernels.attempt("relu", x)) is not NotImplemented:
-        return fast
+    checks.floating("relu", x)
+    return _relu(x)
+
+
+@kernels.op("relu")
+def _relu(x: Array) -> tuple[Array, Any]:
+    xp = namespace(x)
     y = xp.maximum(x, 0.0)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
@@ -66,9 +70,13 @@ def leaky_relu(x: Array, *, slope: float = 0.01) -> tuple[Array, Any]:
     Cost: keeps x.
     Source: Maas, Hannun and Ng (2013).
     """
-    xp = checks.floating("leaky_relu", x)
-    if (fast := kernels.attempt("leaky_relu", x, slope)) is not NotImplemented:
-        return fast
+    checks.floating("leaky_relu", x)
+    return _leaky_relu(x, slope)
+
+
+@kernels.op("leaky_relu")
+def _leaky_relu(x: Array, slope: float) -> tuple[Array, Any]:
+    xp = namespace(x)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         return (slope * dy + masked(xp, (1.0 - slope) * dy, x > 0.0) if needs[0] else None,)
@@ -88,9 +96,13 @@ def sigmoid(x: Array) -> tuple[Array, Any]:
         vjp: (dy, needs) -> (dx,), dx = dy * y * (1 - y).
     Cost: keeps y.
     """
-    xp = checks.floating("sigmoid", x)
-    if (fast := kernels.attempt("sigmoid", x)) is not NotImplemented:
-        return fast
+    checks.floating("sigmoid", x)
+    return _sigmoid(x)
+
+
+@kernels.op("sigmoid")
+def _sigmoid(x: Array) -> tuple[Array, Any]:
+    xp = namespace(x)
     y = 0.5 + 0.5 * xp.tanh(0.5 * x)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
@@ -111,9 +123,13 @@ def tanh(x: Array) -> tuple[Array, Any]:
         vjp: (dy, needs) -> (dx,), dx = dy * (1 - y^2).
     Cost: keeps y.
     """
-    xp = checks.floating("tanh", x)
-    if (fast := kernels.attempt("tanh", x)) is not NotImplemented:
-        return fast
+    checks.floating("tanh", x)
+    return _tanh(x)
+
+
+@kernels.op("tanh")
+def _tanh(x: Array) -> tuple[Array, Any]:
+    xp = namespace(x)
     y = xp.tanh(x)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
@@ -135,9 +151,13 @@ def gelu(x: Array) -> tuple[Array, Any]:
     Cost: keeps x. The tanh form differs from the exact one by at most 5e-4.
     Source: Hendrycks and Gimpel (2016).
     """
-    xp = checks.floating("gelu", x)
-    if (fast := kernels.attempt("gelu", x)) is not NotImplemented:
-        return fast
+    checks.floating("gelu", x)
+    return _gelu(x)
+
+
+@kernels.op("gelu")
+def _gelu(x: Array) -> tuple[Array, Any]:
+    xp = namespace(x)
     root = math.sqrt(2.0 / math.pi)
 
     def bend() -> Array:
@@ -153,6 +173,7 @@ def gelu(x: Array) -> tuple[Array, Any]:
     return 0.5 * x * (1.0 + bend()), vjp
 
 
+@kernels.op("threshold")
 def threshold(x: Array) -> tuple[Array, Any]:
     """Say yes or no, as the first perceptron did.
 
@@ -173,6 +194,7 @@ def threshold(x: Array) -> tuple[Array, Any]:
     return xp.astype(x > 0.0, x.dtype), lambda dy, needs: (dy if needs[0] else None,)
 
 
+@kernels.op("softmax")
 def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Any]:
     """Turn scores into probabilities.
 
@@ -197,6 +219,7 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Any]:
     return y, vjp
 
 
+@kernels.op("log_softmax")
 def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, Any]:
     """Turn scores into log-probabilities, without underflow.
 
@@ -230,8 +253,9 @@ ACTIVATIONS: dict[str, Callable[..., tuple[Array, Any]]] = {
 }
 
 
-def activate(op: str, z: Array, activation: str) -> tuple[Array, Callable[[Array], Array]]:
-    """Apply the activation that linear or conv2d was asked to fuse; return y and the map from dy to dz."""
+def activated(op: str, linear: tuple[Array, Any], activation: str) -> tuple[Array, Any]:
+    """Put an activation after (z, vjp) of a linear op that no kernel computes together with it."""
     checks.choice(op, "activation", activation, tuple(ACTIVATIONS))
+    z, z_vjp = linear
     y, vjp = ACTIVATIONS[activation](z)
-    return y, lambda dy: vjp(dy, (True,))[0]
+    return y, lambda dy, needs: z_vjp(vjp(dy, (True,))[0], needs)

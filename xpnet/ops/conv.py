@@ -18,7 +18,7 @@ from xpnet import kernels
 from xpnet.backend import Array, namespace, set_at
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.ops import checks, windows
-from xpnet.ops.activation import activate
+from xpnet.ops.activation import activated
 from xpnet.ops.windows import Axis
 
 __all__ = ["column_budget", "conv2d"]
@@ -52,9 +52,9 @@ class Tile(NamedTuple):
     size: tuple[int, int]  # images, output rows
 
 
-def _tiles(n: int, rows: Axis, row_bytes: int) -> Iterator[Tile]:
+def _tiles(n: int, rows: Axis, row_bytes: int, budget: int) -> Iterator[Tile]:
     """Cut n images of rows.out output rows into tiles whose columns, row_bytes a row, stay under the budget."""
-    fits = max(1, _BUDGET.get() // max(1, row_bytes))  # output rows
+    fits = max(1, budget // max(1, row_bytes))  # output rows
     some = max(1, fits // rows.out)
     high = rows.out if fits >= rows.out else fits
     for i in range(0, n, some):
@@ -101,21 +101,16 @@ def conv2d(
     """
     checks.floating("conv2d", x, w, b)
     rows, cols = _lay("conv2d", x, w, b, stride, padding, dilation, groups)
-    laid = x, w, b, rows, cols, groups, flip
-    if (fast := kernels.attempt("conv2d", *laid, _BUDGET.get(), activation)) is not NotImplemented:
-        return fast
-    if activation is None:
-        return _unrolled(*laid)
-    fast = kernels.attempt("conv2d", *laid, _BUDGET.get(), None)
-    z, z_vjp = _unrolled(*laid) if fast is NotImplemented else fast
-    y, to_dz = activate("conv2d", z, activation)
-    return y, lambda dy, needs: z_vjp(to_dz(dy), needs)
+    return _conv2d(x, w, b, rows, cols, groups, flip, _BUDGET.get(), activation)
 
 
-def _unrolled(
-    x: Array, w: Array, b: Array | None, rows: Axis, cols: Axis, groups: int, flip: bool
-) -> tuple[Array, Any]:
-    """The convolution without its activation, tile by tile."""
+@kernels.op("conv2d")
+def _conv2d(
+    x: Array, w: Array, b: Array | None, rows: Axis, cols: Axis, groups: int, flip: bool, budget: int,
+    activation: str | None,
+) -> tuple[Array, Any]:  # fmt: skip
+    if activation is not None:
+        return activated("conv2d", _conv2d(x, w, b, rows, cols, groups, flip, budget, None), activation)
     xp = namespace(x)
     n, channels, filters = x.shape[0], w.shape[3], w.shape[0] // groups
     bank = xp.flip(w, axis=(1, 2)) if flip else w
@@ -129,7 +124,7 @@ def _unrolled(
         return xp.reshape(laid, (-1, rows.k * cols.k * channels))  # (n*oh*OW, KH*KW*C/G)
 
     z = xp.empty((n, rows.out, cols.out, filters * groups), dtype=x.dtype, device=x.device)
-    for tile in _tiles(n, rows, row_bytes):
+    for tile in _tiles(n, rows, row_bytes, budget):
         for g in range(groups):
             y = xp.reshape(columns(tile, g) @ banks[g].T, (*tile.size, cols.out, filters))
             if b is not None:
@@ -139,7 +134,7 @@ def _unrolled(
     def vjp(dz: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         dx = xp.zeros(x.shape, dtype=x.dtype, device=x.device) if needs[0] else None
         dbanks = [xp.zeros(m.shape, dtype=w.dtype, device=w.device) for m in banks] if needs[1] else []
-        for tile in _tiles(n, rows, row_bytes) if needs[0] or needs[1] else ():
+        for tile in _tiles(n, rows, row_bytes, budget) if needs[0] or needs[1] else ():
             for g in range(groups):
                 part = dz[tile.images, tile.rows, :, g * filters : (g + 1) * filters]
                 dpart = xp.reshape(part, (-1, filters))  # (n*oh*OW, F/G)

@@ -78,6 +78,7 @@ def _rate(op: str, rate: float) -> None:
         raise ConfigError(op, "0 <= rate < 1", rate=rate)
 
 
+@kernels.op("add")
 def add(a: Operand, b: Operand) -> tuple[Array, Any]:
     """Add: y = a + b.
 
@@ -89,30 +90,35 @@ def add(a: Operand, b: Operand) -> tuple[Array, Any]:
     return _binary(xp, a + b, a, b, lambda dy: dy, lambda dy: dy)
 
 
+@kernels.op("subtract")
 def subtract(a: Operand, b: Operand) -> tuple[Array, Any]:
     """Subtract: y = a - b. Arguments and results as for add."""
     xp = _operands("subtract", a, b)
     return _binary(xp, a - b, a, b, lambda dy: dy, lambda dy: -dy)
 
 
+@kernels.op("multiply")
 def multiply(a: Operand, b: Operand) -> tuple[Array, Any]:
     """Multiply: y = a * b. Arguments and results as for add; keeps a and b."""
     xp = _operands("multiply", a, b)
     return _binary(xp, a * b, a, b, lambda dy: dy * b, lambda dy: dy * a)
 
 
+@kernels.op("divide")
 def divide(a: Operand, b: Operand) -> tuple[Array, Any]:
     """Divide: y = a / b. Arguments and results as for add; keeps a and b."""
     xp = _operands("divide", a, b)
     return _binary(xp, a / b, a, b, lambda dy: dy / b, lambda dy: -dy * a / (b * b))
 
 
+@kernels.op("maximum")
 def maximum(a: Operand, b: Operand) -> tuple[Array, Any]:
     """Take the larger: y = max(a, b); on ties the whole gradient goes to a. As for add; keeps a and b."""
     xp = _operands("maximum", a, b)
     return _binary(xp, xp.maximum(a, b), a, b, lambda dy: masked(xp, dy, a >= b), lambda dy: masked(xp, dy, a < b))
 
 
+@kernels.op("minimum")
 def minimum(a: Operand, b: Operand) -> tuple[Array, Any]:
     """Take the smaller: y = min(a, b); on ties the whole gradient goes to a. As for add; keeps a and b."""
     xp = _operands("minimum", a, b)
@@ -123,6 +129,7 @@ def _unary(y: Array, to_dx: Callable[[Array], Array]) -> tuple[Array, Any]:
     return y, lambda dy, needs: (to_dx(dy) if needs[0] else None,)
 
 
+@kernels.op("power")
 def power(a: Array, exponent: float) -> tuple[Array, Any]:
     """Raise to a constant power: y = a^exponent.
 
@@ -140,41 +147,48 @@ def power(a: Array, exponent: float) -> tuple[Array, Any]:
     return a**p, lambda dy, needs: (dy * (p * a ** (p - 1.0)) if needs[0] else None, None)
 
 
+@kernels.op("negative")
 def negative(x: Array) -> tuple[Array, Any]:
     """Negate: y = -x, dx = -dy."""
     checks.floating("negative", x)
     return _unary(-x, lambda dy: -dy)
 
 
+@kernels.op("exp")
 def exp(x: Array) -> tuple[Array, Any]:
     """Exponentiate: y = e^x, dx = dy * y. Keeps y."""
     y = checks.floating("exp", x).exp(x)
     return _unary(y, lambda dy: dy * y)
 
 
+@kernels.op("log")
 def log(x: Array) -> tuple[Array, Any]:
     """Take the natural logarithm: y = ln(x), dx = dy / x. Keeps x."""
     return _unary(checks.floating("log", x).log(x), lambda dy: dy / x)
 
 
+@kernels.op("sqrt")
 def sqrt(x: Array) -> tuple[Array, Any]:
     """Take the square root: y = x^(1/2), dx = dy / (2 y). Keeps y."""
     y = checks.floating("sqrt", x).sqrt(x)
     return _unary(y, lambda dy: 0.5 * dy / y)
 
 
+@kernels.op("square")
 def square(x: Array) -> tuple[Array, Any]:
     """Square: y = x^2, dx = 2 x dy. Keeps x."""
     checks.floating("square", x)
     return _unary(x * x, lambda dy: 2.0 * x * dy)
 
 
+@kernels.op("abs")
 def abs(x: Array) -> tuple[Array, Any]:
     """Take the magnitude: y = |x|, dx = dy * sign(x), 0 at 0. Keeps x."""
     xp = checks.floating("abs", x)
     return _unary(xp.abs(x), lambda dy: dy * xp.sign(x))
 
 
+@kernels.op("clip")
 def clip(x: Array, low: float | None = None, high: float | None = None) -> tuple[Array, Any]:
     """Limit to a range: y = min(max(x, low), high).
 
@@ -193,6 +207,7 @@ def clip(x: Array, low: float | None = None, high: float | None = None) -> tuple
     return y, vjp
 
 
+@kernels.op("cast")
 def cast(x: Array, dtype: str) -> tuple[Array, Any]:
     """Convert to another real floating dtype: y = x, rounded to what the dtype holds.
 
@@ -212,6 +227,7 @@ def cast(x: Array, dtype: str) -> tuple[Array, Any]:
     return y, lambda dy, needs: (xp.astype(dy, own, copy=False) if needs[0] else None, None)
 
 
+@kernels.op("where")
 def where(mask: Array, a: Operand, b: Operand) -> tuple[Array, Any]:
     """Choose: y = a where mask, else b.
 
@@ -230,6 +246,7 @@ def where(mask: Array, a: Operand, b: Operand) -> tuple[Array, Any]:
     return y, lambda dy, needs: (None, *both(dy, needs[1:]))
 
 
+@kernels.op("dropout")
 def dropout(x: Array, mask: Array, *, rate: float) -> tuple[Array, Any]:
     """Drop what a mask says, and scale the rest so that the expectation stays.
 
@@ -281,9 +298,11 @@ def random_dropout(x: Array, *, key: random.Key, rate: float, start: int = 0) ->
     _rate("random_dropout", rate)
     if start < 0:
         raise ConfigError("random_dropout", "start >= 0", start=start)
-    made = kernels.attempt("random_dropout", x, key, rate, start)
-    if made is not NotImplemented:
-        return made
+    return _random_dropout(x, key, rate, start)
+
+
+@kernels.op("random_dropout")
+def _random_dropout(x: Array, key: random.Key, rate: float, start: int) -> tuple[Array, Any]:
     mask = backend_of(x).from_numpy(random.keep_mask(key, tuple(x.shape), rate, start))
     y, vjp = dropout(x, mask, rate=rate)
     return y, lambda dy, needs: vjp(dy, (needs[0], False))[:1]

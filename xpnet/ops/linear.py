@@ -8,7 +8,7 @@ from xpnet import kernels
 from xpnet.backend import Array, namespace
 from xpnet.errors import ShapeError
 from xpnet.ops import checks
-from xpnet.ops.activation import activate
+from xpnet.ops.activation import activated
 from xpnet.ops.broadcast import sum_to
 
 __all__ = ["linear", "matmul"]
@@ -37,18 +37,13 @@ def linear(x: Array, w: Array, b: Array | None = None, *, activation: str | None
         raise ShapeError("linear", "x is (..., D) and w is (M, D)", x=x.shape, w=w.shape)
     if b is not None and b.shape != (w.shape[0],):
         raise ShapeError("linear", "b is (M,) and w is (M, D)", b=b.shape, w=w.shape)
-    if (fast := kernels.attempt("linear", x, w, b, activation)) is not NotImplemented:
-        return fast
-    if activation is None:
-        return _product(x, w, b)
-    fast = kernels.attempt("linear", x, w, b, None)
-    z, z_vjp = _product(x, w, b) if fast is NotImplemented else fast
-    y, to_dz = activate("linear", z, activation)
-    return y, lambda dy, needs: z_vjp(to_dz(dy), needs)
+    return _linear(x, w, b, activation)
 
 
-def _product(x: Array, w: Array, b: Array | None) -> tuple[Array, Any]:
-    """The sums without their activation."""
+@kernels.op("linear")
+def _linear(x: Array, w: Array, b: Array | None, activation: str | None) -> tuple[Array, Any]:
+    if activation is not None:
+        return activated("linear", _linear(x, w, b, None), activation)
     xp = namespace(x)
     z = x @ w.T  # (..., M)
     if b is not None:
@@ -81,11 +76,15 @@ def matmul(a: Array, b: Array) -> tuple[Array, Any]:
         ShapeError: a rank under 2, or inner sizes that differ.
     Cost: N*K*M multiply-adds a matrix, the same again for each of da and db; keeps a and b.
     """
-    xp = checks.floating("matmul", a, b)
+    checks.floating("matmul", a, b)
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2] or not checks.fits(a.shape[:-2], b.shape[:-2]):
         raise ShapeError("matmul", "a is (..., N, K) and b is (..., K, M)", a=a.shape, b=b.shape)
-    if (fast := kernels.attempt("matmul", a, b)) is not NotImplemented:
-        return fast
+    return _matmul(a, b)
+
+
+@kernels.op("matmul")
+def _matmul(a: Array, b: Array) -> tuple[Array, Any]:
+    xp = namespace(a)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         return (

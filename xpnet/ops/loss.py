@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet import kernels
-from xpnet.backend import Array
+from xpnet.backend import Array, namespace
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.ops import checks
 
@@ -80,24 +80,27 @@ def softmax_cross_entropy(
         float16 this code's sum over many classes is poor: cast the scores first.
     """
     op = "softmax_cross_entropy"
-    xp = checks.floating(op, logits, class_weights)
+    checks.floating(op, logits, class_weights)
     if logits.ndim != 2 or labels.ndim not in (1, 2) or labels.shape != logits.shape[: labels.ndim]:
         raise ShapeError(op, "logits is (N, K), labels (N,) or (N, K)", logits=logits.shape, labels=labels.shape)
     if class_weights is not None and class_weights.shape != logits.shape[1:]:
         raise ShapeError(op, "class_weights is (K,)", class_weights=class_weights.shape, logits=logits.shape)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ConfigError(op, "0 <= label_smoothing <= 1", label_smoothing=label_smoothing)
-    classes = logits.shape[1]
     checks.choice(op, "reduction", reduction, _REDUCTIONS)
     if labels.ndim == 1:
         checks.integer(op, "labels", labels)
-        plain = class_weights is None and not label_smoothing and reduction == "mean"
-        if plain and (fast := kernels.attempt(op, logits, labels)) is not NotImplemented:
-            return fast
-        target = _one_hot(xp, labels, classes, logits.dtype)
     else:
         checks.floating(op, logits, labels)
-        target = labels
+    return _softmax_cross_entropy(logits, labels, label_smoothing, class_weights, reduction)
+
+
+@kernels.op("softmax_cross_entropy")
+def _softmax_cross_entropy(
+    logits: Array, labels: Array, label_smoothing: float, class_weights: Array | None, reduction: str
+) -> tuple[Array, Any]:
+    op, xp, classes = "softmax_cross_entropy", namespace(logits), logits.shape[1]
+    target = _one_hot(xp, labels, classes, logits.dtype) if labels.ndim == 1 else labels
     count = None
     if class_weights is not None and labels.ndim == 1:
         count = xp.sum(class_weights * target, dtype=logits.dtype)
@@ -122,6 +125,7 @@ def softmax_cross_entropy(
     return y, vjp
 
 
+@kernels.op("binary_cross_entropy")
 def binary_cross_entropy(logits: Array, targets: Array, *, reduction: str = "mean") -> tuple[Array, Any]:
     """Measure how improbable yes-or-no targets are, sigmoid and cross-entropy in one.
 
@@ -151,6 +155,7 @@ def binary_cross_entropy(logits: Array, targets: Array, *, reduction: str = "mea
     return y, vjp
 
 
+@kernels.op("mean_squared_error")
 def mean_squared_error(y: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, Any]:
     """Average the squared difference.
 
@@ -180,6 +185,7 @@ def mean_squared_error(y: Array, target: Array, *, reduction: str = "mean") -> t
     return loss, vjp
 
 
+@kernels.op("hinge_loss")
 def hinge_loss(scores: Array, labels: Array, *, margin: float = 1.0, reduction: str = "mean") -> tuple[Array, Any]:
     """Ask that the right class win by a margin.
 
@@ -216,6 +222,7 @@ def hinge_loss(scores: Array, labels: Array, *, margin: float = 1.0, reduction: 
     return y, vjp
 
 
+@kernels.op("perceptron_loss")
 def perceptron_loss(scores: Array, labels: Array, *, reduction: str = "mean") -> tuple[Array, Any]:
     """Ask that the right class win at all; its gradient is Rosenblatt's rule.
 

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from xpnet import kernels
-from xpnet.backend import Array, set_at
+from xpnet.backend import Array, namespace, set_at
 from xpnet.errors import ConfigError, DTypeError
 from xpnet.ops import checks
 
@@ -35,10 +35,14 @@ def moments(x: Array) -> tuple[Array, Array]:
     Returns: mean and variance, each (C,), of x's dtype, of float16 numbers in float32.
     Cost: three passes over x; the variance is of x - mean, so it cancels nothing.
     """
-    xp = checks.floating("moments", x)
+    checks.floating("moments", x)
     checks.channels("moments", x)
-    if (fast := kernels.attempt("moments", x)) is not NotImplemented:
-        return fast
+    return _moments(x)
+
+
+@kernels.service("moments")
+def _moments(x: Array) -> tuple[Array, Array]:
+    xp = namespace(x)
     x = _cast(xp, x, _at_least_float32(xp, x.dtype))
     over = tuple(range(x.ndim - 1))
     mean = xp.mean(x, axis=over)
@@ -63,14 +67,19 @@ def running_moments(
         momentum: the share of the newest, 0 < momentum <= 1.
     Returns: mean and var renewed, of their own dtype.
     """
-    xp = checks.floating("running_moments", mean, var)
+    checks.floating("running_moments", mean, var)
     keep, renew = 1.0 - momentum, (momentum, momentum * count / max(1, count - 1))
-    new = new_mean, new_var
-    if (fast := kernels.attempt("running_moments", mean, var, *new, keep, renew)) is not NotImplemented:
-        return fast
+    return _running_moments(mean, var, new_mean, new_var, keep, renew)
+
+
+@kernels.service("running_moments")
+def _running_moments(
+    mean: Array, var: Array, new_mean: Array, new_var: Array, keep: float, renew: tuple[float, float]
+) -> tuple[Array, Array]:
+    xp = namespace(mean)
     sums = [
         keep * old + share * _cast(xp, newest, old.dtype)
-        for old, newest, share in zip((mean, var), new, renew, strict=True)
+        for old, newest, share in zip((mean, var), (new_mean, new_var), renew, strict=True)
     ]
     return set_at(mean, (slice(None),), sums[0]), set_at(var, (slice(None),), sums[1])
 
@@ -100,8 +109,14 @@ def batch_norm(
     xp = checks.floating("batch_norm", x, gamma, beta)
     _of_dtype_or_wider("batch_norm", xp, x, mean, var)
     checks.channels("batch_norm", x, gamma=gamma, beta=beta, mean=mean, var=var)
-    if (fast := kernels.attempt("batch_norm", x, gamma, beta, mean, var, eps, training)) is not NotImplemented:
-        return fast
+    return _batch_norm(x, gamma, beta, mean, var, eps, training)
+
+
+@kernels.op("batch_norm")
+def _batch_norm(
+    x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, training: bool
+) -> tuple[Array, Any]:
+    xp = namespace(x)
     over, own = tuple(range(x.ndim - 1)), x.dtype
     wide = _at_least_float32(xp, mean.dtype)
     gamma, beta, mean, var = (_cast(xp, a, wide) for a in (gamma, beta, mean, var))
@@ -156,10 +171,14 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
     Cost: about six passes over x forward and back; keeps x and two numbers a row.
     Source: Ba, Kiros and Hinton (2016).
     """
-    xp = checks.floating("layer_norm", x, gamma, beta)
+    checks.floating("layer_norm", x, gamma, beta)
     checks.channels("layer_norm", x, gamma=gamma, beta=beta)
-    if (fast := kernels.attempt("layer_norm", x, gamma, beta, eps)) is not NotImplemented:
-        return fast
+    return _layer_norm(x, gamma, beta, eps)
+
+
+@kernels.op("layer_norm")
+def _layer_norm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Any]:
+    xp = namespace(x)
     over, own = tuple(range(x.ndim - 1)), x.dtype
     wide = _at_least_float32(xp, own)
     gamma, beta = _cast(xp, gamma, wide), _cast(xp, beta, wide)
@@ -217,13 +236,19 @@ def local_response_norm(
     Source: Krizhevsky, Sutskever and Hinton (2012), section 3.3.
     """
     op = "local_response_norm"
-    xp = checks.floating(op, x)
+    checks.floating(op, x)
     checks.images(op, x)
     checks.choice(op, "region", region, ("across", "within"))
     if not isinstance(size, int) or size < 1:
         raise ConfigError(op, "size is an integer >= 1", size=size)
-    if (fast := kernels.attempt(op, x, size, alpha, beta, k, region, average)) is not NotImplemented:
-        return fast
+    return _local_response_norm(x, size, alpha, beta, k, region, average)
+
+
+@kernels.op("local_response_norm")
+def _local_response_norm(
+    x: Array, size: int, alpha: float, beta: float, k: float, region: str, average: bool
+) -> tuple[Array, Any]:
+    xp = namespace(x)
     axes = (3,) if region == "across" else (1, 2)
     rate = alpha / size ** len(axes) if average else alpha
     before, after = size // 2, (size - 1) // 2

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from xpnet import kernels
-from xpnet.backend import Array, add_at
+from xpnet.backend import Array, add_at, namespace
 from xpnet.errors import ConfigError
 from xpnet.ops import checks, windows
 from xpnet.ops.masking import masked
@@ -55,10 +55,13 @@ def max_pool2d(
         ShapeError: x is not of rank 4, or a window exceeds the padded image. ConfigError: an argument out of range.
     Cost: KH + KW comparisons a number out; keeps x and y.
     """
-    xp = checks.floating("max_pool2d", x)
-    rows, cols = _lay("max_pool2d", x, kernel_size, stride, padding, ceil_mode)
-    if (fast := kernels.attempt("max_pool2d", x, rows, cols)) is not NotImplemented:
-        return fast
+    checks.floating("max_pool2d", x)
+    return _max_pool2d(x, *_lay("max_pool2d", x, kernel_size, stride, padding, ceil_mode))
+
+
+@kernels.op("max_pool2d")
+def _max_pool2d(x: Array, rows: Axis, cols: Axis) -> tuple[Array, Any]:
+    xp = namespace(x)
     spans = rows.span(0, rows.out), cols.span(0, cols.out)
 
     def middle() -> tuple[Array, Array]:
@@ -137,10 +140,13 @@ def avg_pool2d(
         ShapeError: x is not of rank 4, or a window exceeds the padded image. ConfigError: an argument out of range.
     Cost: KH + KW additions a number out; keeps the shape of x only.
     """
-    xp = checks.floating("avg_pool2d", x)
-    rows, cols = _lay("avg_pool2d", x, kernel_size, stride, padding, ceil_mode)
-    if (fast := kernels.attempt("avg_pool2d", x, rows, cols, count_include_pad)) is not NotImplemented:
-        return fast
+    checks.floating("avg_pool2d", x)
+    return _avg_pool2d(x, *_lay("avg_pool2d", x, kernel_size, stride, padding, ceil_mode), count_include_pad)
+
+
+@kernels.op("avg_pool2d")
+def _avg_pool2d(x: Array, rows: Axis, cols: Axis, count_include_pad: bool) -> tuple[Array, Any]:
+    xp = namespace(x)
     spans = rows.span(0, rows.out), cols.span(0, cols.out)
     down, across = (_counts(axis, count_include_pad) for axis in (rows, cols))
     if len(set(down)) == len(set(across)) == 1:
@@ -188,10 +194,14 @@ def global_avg_pool2d(x: Array) -> tuple[Array, Any]:
     Cost: keeps the shape of x only.
     Source: Lin, Chen and Yan (2014).
     """
-    xp = checks.floating("global_avg_pool2d", x)
+    checks.floating("global_avg_pool2d", x)
     checks.images("global_avg_pool2d", x)
-    if (fast := kernels.attempt("global_avg_pool2d", x)) is not NotImplemented:
-        return fast
+    return _global_avg_pool2d(x)
+
+
+@kernels.op("global_avg_pool2d")
+def _global_avg_pool2d(x: Array) -> tuple[Array, Any]:
+    xp = namespace(x)
     n, h, w, c = x.shape
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:

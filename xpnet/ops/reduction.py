@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.errors import ShapeError
 from xpnet.ops import checks
@@ -19,6 +20,7 @@ def _stretch(xp: Any, dy: Array, shape: tuple[int, ...], axes: tuple[int, ...]) 
     return xp.reshape(dy, tuple(1 if i in axes else n for i, n in enumerate(shape)))
 
 
+@kernels.op("sum")
 def sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Any]:
     """Sum over axes.
 
@@ -38,6 +40,7 @@ def sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, 
     return xp.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype), vjp
 
 
+@kernels.op("mean")
 def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Any]:
     """Average over axes. Arguments as for sum; dx is dy / n repeated, n the number averaged."""
     xp, shape, axes = checks.floating("mean", x), x.shape, checks.axes("mean", x, axis)
@@ -67,6 +70,7 @@ def _some(op: str, x: Array, axes: tuple[int, ...]) -> None:
         raise ShapeError(op, "there is at least one number to choose from", x=tuple(x.shape), axes=axes)
 
 
+@kernels.op("max")
 def max(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Any]:
     """Take the largest over axes. Arguments as for sum; ties share the gradient evenly. Keeps x and y."""
     xp, axes = checks.floating("max", x), checks.axes("max", x, axis)
@@ -75,6 +79,7 @@ def max(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, 
     return y, _extremum(xp, x, y, axes)
 
 
+@kernels.op("min")
 def min(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Any]:
     """Take the smallest over axes. Arguments as for sum; ties share the gradient evenly. Keeps x and y."""
     xp, axes = checks.floating("min", x), checks.axes("min", x, axis)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xpnet.backend import Array, add_at
+from xpnet import kernels
+from xpnet.backend import Array, add_at, namespace
 from xpnet.errors import DTypeError, ShapeError
 from xpnet.ops import checks
 from xpnet.ops.broadcast import sum_to
@@ -23,23 +24,30 @@ def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
     Raises:
         ShapeError: the numbers of elements differ.
     """
-    xp, old = checks.shared("reshape", x), x.shape
+    checks.shared("reshape", x)
     known = math.prod(n for n in shape if n != -1)
-    count = math.prod(old)
+    count = math.prod(x.shape)
     if shape.count(-1) > 1 or (count != known if -1 not in shape else not known or count % known):
         raise ShapeError("reshape", "both shapes hold the same number of elements", x=x.shape, shape=shape)
+    return _reshape(x, shape)
+
+
+@kernels.op("reshape")
+def _reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
+    xp, old = namespace(x), x.shape
     return xp.reshape(x, shape), lambda dy, needs: (xp.reshape(dy, old) if needs[0] else None, None)
 
 
 def flatten(x: Array) -> tuple[Array, Any]:
     """Make one row of features of each example: (N, ...) to (N, D). vjp: (dy, needs) -> (dx,)."""
-    xp, shape = checks.shared("flatten", x), x.shape
+    checks.shared("flatten", x)
     if x.ndim < 1:
         raise ShapeError("flatten", "x is (N, ...)", x=x.shape)
-    y = xp.reshape(x, (shape[0], math.prod(shape[1:])))
-    return y, lambda dy, needs: (xp.reshape(dy, shape) if needs[0] else None,)
+    y, vjp = _reshape(x, (x.shape[0], math.prod(x.shape[1:])))
+    return y, lambda dy, needs: vjp(dy, needs)[:1]
 
 
+@kernels.op("permute_dims", views=True)
 def permute_dims(x: Array, axes: tuple[int, ...]) -> tuple[Array, Any]:
     """Reorder axes: axis i of y is axis axes[i] of x.
 
@@ -57,6 +65,7 @@ def permute_dims(x: Array, axes: tuple[int, ...]) -> tuple[Array, Any]:
     return xp.permute_dims(x, axes), lambda dy, needs: (xp.permute_dims(dy, back) if needs[0] else None, None)
 
 
+@kernels.op("broadcast_to")
 def broadcast_to(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
     """Repeat x along new axes and axes of size 1 until it has a shape. vjp: (dy, needs) -> (dx, None), sums of dy."""
     xp, old = checks.shared("broadcast_to", x), x.shape
@@ -66,6 +75,7 @@ def broadcast_to(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
     return xp.broadcast_to(x, shape), lambda dy, needs: (sum_to(xp, dy, old) if needs[0] else None, None)
 
 
+@kernels.op("concat")
 def concat(*arrays: Array, axis: int = 0) -> tuple[Array, Any]:
     """Join arrays along an axis they have.
 
@@ -110,15 +120,20 @@ def getitem(x: Array, index: Any) -> tuple[Array, Any]:
     Raises:
         ShapeError: more indices than axes, an integer out of range, or an index of another kind.
     """
-    xp, shape = checks.shared("getitem", x), x.shape
-    full = _full_index(shape, index)
+    checks.shared("getitem", x)
+    return _getitem(x, _full_index(x.shape, index))
+
+
+@kernels.op("getitem")
+def _getitem(x: Array, index: tuple[int | slice, ...]) -> tuple[Array, Any]:
+    xp, shape = namespace(x), x.shape
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         if not needs[0]:
             return (None, None)
-        return (add_at(xp.zeros(shape, dtype=dy.dtype, device=dy.device), full, dy), None)
+        return (add_at(xp.zeros(shape, dtype=dy.dtype, device=dy.device), index, dy), None)
 
-    return x[full], vjp
+    return x[(*index, ...)], vjp  # an array even where every axis has an integer
 
 
 def _full_index(shape: tuple[int, ...], index: Any) -> tuple[int | slice, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import kernels
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array, Backend, namespace
 
 __all__ = ["Clock"]
 
@@ -35,7 +35,6 @@ class Clock:
         self.rate: Array = xp.zeros((), dtype=dtype, device=device)
         self.rates: Array = xp.zeros(steps + 1, dtype=dtype, device=device)
         self.losses: Array = xp.zeros(steps, dtype=dtype, device=device)
-        self._each: Array = xp.arange(steps, dtype=xp.int64, device=device)
 
     def begin(self, epoch: int, step: int, rates: Sequence[float]) -> None:
         """Set the clock to a step of an epoch, without waiting for the device.
@@ -62,12 +61,14 @@ class Clock:
             loss: (), floating.
             since: (), int64; written in place.
         """
-        made = kernels.attempt("tick", loss, self.losses, self.rates, self.rate, self.step, since)
-        if made is not NotImplemented:
-            return
-        xp = self.backend.xp
-        loss = xp.astype(loss, self.losses.dtype, copy=False)
-        self.losses[...] = xp.where(self._each == self.step, loss, self.losses)
-        self.step += 1
-        since += 1
-        self.rate[...] = xp.reshape(xp.take(self.rates, xp.reshape(self.step, (1,)), axis=0), ())
+        _tick(loss, self.losses, self.rates, self.rate, self.step, since)
+
+
+@kernels.service("tick")
+def _tick(loss: Array, losses: Array, rates: Array, rate: Array, step: Array, since: Array) -> None:
+    xp = namespace(losses)
+    each = xp.arange(losses.shape[0], dtype=xp.int64, device=losses.device)
+    losses[...] = xp.where(each == step, xp.astype(loss, losses.dtype, copy=False), losses)
+    step += 1
+    since += 1
+    rate[...] = xp.reshape(xp.take(rates, xp.reshape(step, (1,)), axis=0), ())

@@ -73,7 +73,7 @@ def _kernel(activation: str) -> Callable[..., Any]:
     """The kernel of an activation's own op; it keeps y where that is enough for the gradient, else x."""
     from_x = activation in ("leaky_relu", "gelu")
 
-    @register(activation, "cuda")
+    @register(activation, "cuda", recordable=True)
     def kernel(x: Any, slope: float = _SLOPE) -> tuple[Any, Any]:
         if not driver.supports(x):
             return NotImplemented

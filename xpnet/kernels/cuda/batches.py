@@ -22,7 +22,7 @@ _PLAN = np.dtype(
 _KERNELS = {"uint8": "take_bytes", "float32": "take_floats"}  # by the dtype of the set
 
 
-@register("take_batch", "cuda")
+@register("take_batch", "cuda", recordable=True)
 def take_batch(
     x: Any, y: Any, order: Any, batch: int, size: int, key: Key, dtype: Any, factors: Any, moves: Any
 ) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ from xpnet.kernels.cuda import driver
 __all__ = ["tick"]
 
 
-@register("tick", "cuda")
+@register("tick", "cuda", recordable=True)
 def tick(loss: Any, losses: Any, rates: Any, rate: Any, step: Any, since: Any) -> Any:
     """Note the loss of a step, count it, and lay out the next step's rate, as train.clock.Clock.tick does."""
     if not driver.supports(loss) or len({str(a.dtype) for a in (loss, losses, rates, rate)}) > 1:

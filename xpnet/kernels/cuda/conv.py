@@ -25,7 +25,7 @@ _WINDOWS = np.dtype([(name, np.int64) for name in _NAMES])  # the struct of unro
 _EACH = 4  # packs, about, that a thread unrolls of one window
 
 
-@register("conv2d", "cuda")
+@register("conv2d", "cuda", recordable=True)
 def conv2d(
     x: Any, w: Any, b: Any, rows: Any, cols: Any, groups: int, flip: bool, budget: int, activation: str | None
 ) -> tuple[Any, Any]:

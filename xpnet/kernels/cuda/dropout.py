@@ -14,7 +14,7 @@ __all__ = ["random_dropout"]
 _EACH = 8  # numbers a thread: the halves of a block of the generator
 
 
-@register("random_dropout", "cuda")
+@register("random_dropout", "cuda", recordable=True)
 def random_dropout(x: Any, key: Key, rate: float, start: int) -> tuple[Any, Any]:
     """Drop as ops.random_dropout does; the way back draws again, so nothing is kept."""
     if not driver.supports(x):

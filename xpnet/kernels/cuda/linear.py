@@ -13,7 +13,7 @@ from xpnet.kernels.cuda.gemm import matmul as product
 __all__ = ["linear", "matmul"]
 
 
-@register("linear", "cuda")
+@register("linear", "cuda", recordable=True)
 def linear(x: Any, w: Any, b: Any, activation: str | None) -> tuple[Any, Any]:
     """Weigh, sum and activate as ops.linear does."""
     if not driver.supports(x, w, b) or activation not in FUSED:
@@ -34,7 +34,7 @@ def linear(x: Any, w: Any, b: Any, activation: str | None) -> tuple[Any, Any]:
     return (y if x.ndim == 2 else xp.reshape(y, (*x.shape[:-1], w.shape[0]))), vjp
 
 
-@register("matmul", "cuda")
+@register("matmul", "cuda", recordable=True)
 def matmul(a: Any, b: Any) -> tuple[Any, Any]:
     """Multiply two matrices as ops.matmul does; stacks of them are left to the op."""
     if not driver.supports(a, b) or a.ndim != 2 or b.ndim != 2:

@@ -21,9 +21,13 @@ def _threads(n: int, most: int) -> int:
     return min(most, 32 * max(1, -(-n // 32)))
 
 
-@register("softmax_cross_entropy", "cuda")
-def softmax_cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
+@register("softmax_cross_entropy", "cuda", recordable=True)
+def softmax_cross_entropy(
+    logits: Any, labels: Any, label_smoothing: float, class_weights: Any, reduction: str
+) -> tuple[Any, Any]:
     """Measure as ops.softmax_cross_entropy does, where it is given no weights or smoothing and takes the mean."""
+    if labels.ndim != 1 or label_smoothing or class_weights is not None or reduction != "mean":
+        return NotImplemented
     if not driver.supports(logits):
         return NotImplemented
     xp = namespace(logits)

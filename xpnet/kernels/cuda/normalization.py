@@ -39,7 +39,7 @@ def _parts(x: Any, channels: int, chunks: int) -> Any:
     return driver.empty((channels, chunks, 2), _wide(x)) if chunks > 1 else None
 
 
-@register("moments", "cuda")
+@register("moments", "cuda", recordable=True)
 def moments(x: Any) -> Any:
     """Measure as ops.moments does; one pass over x."""
     if not driver.supports(x):
@@ -55,7 +55,7 @@ def moments(x: Any) -> Any:
     return mean, var
 
 
-@register("running_moments", "cuda")
+@register("running_moments", "cuda", recordable=True)
 def running_moments(mean: Any, var: Any, new_mean: Any, new_var: Any, keep: float, renew: tuple[float, float]) -> Any:
     """Renew as ops.running_moments does, both in one launch."""
     old, new = (mean, var), (new_mean, new_var)
@@ -68,7 +68,7 @@ def running_moments(mean: Any, var: Any, new_mean: Any, new_var: Any, keep: floa
     return old
 
 
-@register("batch_norm", "cuda")
+@register("batch_norm", "cuda", recordable=True)
 def batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, eps: float, training: bool) -> Any:
     """Normalize as ops.batch_norm does: one pass forward; backward one for the sums and one for dx."""
     wide = _wide(x)
@@ -105,7 +105,7 @@ def batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, eps: float, t
     return y, vjp
 
 
-@register("layer_norm", "cuda")
+@register("layer_norm", "cuda", recordable=True)
 def layer_norm(x: Any, gamma: Any, beta: Any, eps: float) -> tuple[Any, Any]:
     """Normalize as ops.layer_norm does, a block a row."""
     if not driver.supports(x) or not x.shape[-1]:
@@ -135,7 +135,7 @@ def layer_norm(x: Any, gamma: Any, beta: Any, eps: float) -> tuple[Any, Any]:
     return y, vjp
 
 
-@register("local_response_norm", "cuda")
+@register("local_response_norm", "cuda", recordable=True)
 def local_response_norm(
     x: Any, size: int, alpha: float, beta: float, k: float, region: str, average: bool
 ) -> tuple[Any, Any]:

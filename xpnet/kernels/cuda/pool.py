@@ -30,7 +30,7 @@ def _launch(kernel: str, out: Any, *arguments: Any) -> None:
         driver.launch("pool", kernel, out.dtype, out.size, *arguments)
 
 
-@register("max_pool2d", "cuda")
+@register("max_pool2d", "cuda", recordable=True)
 def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
     """Pool as ops.max_pool2d does; rows and cols are the windows laid by the op."""
     if not driver.supports(x):
@@ -49,7 +49,7 @@ def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
     return y, vjp
 
 
-@register("avg_pool2d", "cuda")
+@register("avg_pool2d", "cuda", recordable=True)
 def avg_pool2d(x: Any, rows: Any, cols: Any, count_include_pad: bool) -> tuple[Any, Any]:
     """Pool as ops.avg_pool2d does; rows and cols are the windows laid by the op."""
     if not driver.supports(x):
@@ -68,7 +68,7 @@ def avg_pool2d(x: Any, rows: Any, cols: Any, count_include_pad: bool) -> tuple[A
     return y, vjp
 
 
-@register("global_avg_pool2d", "cuda")
+@register("global_avg_pool2d", "cuda", recordable=True)
 def global_avg_pool2d(x: Any) -> tuple[Any, Any]:
     """Pool as ops.global_avg_pool2d does, where there are pixels; a block sums some channels of an image."""
     (n, h, w, c), dtype = x.shape, x.dtype

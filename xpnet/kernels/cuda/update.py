@@ -27,7 +27,7 @@ _STEP = np.dtype(
 _FORMULAS = ("sgd", "rmsprop", "adagrad", "adam")
 
 
-@register("update", "cuda")
+@register("update", "cuda", recordable=True)
 def update(value: Any, work: Any) -> Any:
     """Update the flat array of the parameters and its states in place, as optim.Optimizer does by its rule.
 

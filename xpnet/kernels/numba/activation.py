@@ -86,7 +86,7 @@ def _back(dy: Any, y: Any, dz: Any, db: Any) -> None:
         launch(_cut_back_and_sum, dy, y, dz, db)
 
 
-@register("relu", "numba")
+@register("relu", "numba", recordable=True)
 def relu(x: Any) -> tuple[Any, Any]:
     """Keep what is positive, as ops.relu does."""
     if x.dtype not in FLOATS:
@@ -104,7 +104,7 @@ def relu(x: Any) -> tuple[Any, Any]:
     return y, vjp
 
 
-@register("leaky_relu", "numba")
+@register("leaky_relu", "numba", recordable=True)
 def leaky_relu(x: Any, slope: float) -> tuple[Any, Any]:
     """Keep what is positive, and a little of what is not, as ops.leaky_relu does."""
     if x.dtype not in FLOATS:

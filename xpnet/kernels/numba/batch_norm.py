@@ -22,27 +22,32 @@ _NEAR = 1 << 13  # numbers that stay in the L1 cache between a pass for their me
 _LANES = 256  # a row of fewer numbers is worked on together with the next
 
 
-@register("moments", "numba")
+@register("moments", "numba", recordable=True)
 def moments(x: Any) -> Any:
     """Measure as ops.moments does; one pass over memory."""
     if x.dtype not in FLOATS or not x.size:
         return NotImplemented
     flat, columns = as_contiguous(x).reshape(-1), x.shape[-1]
-    count = _stretches(x)
-    means, squares = (np.empty((count, columns), x.dtype) for _ in range(2))
-    _in_stretches(x, lambda i, run: _moments(flat[run], means[i], squares[i]))
-    rows = x.size // columns
-    if count == 1:
-        squares /= rows
-        return means[0], squares[0]
-    step = max(1, _STRETCH // columns)
-    sizes = np.array([[min(step, rows - i * step)] for i in range(count)], np.float64)
-    mean = np.add.reduce(means * sizes, axis=0) / rows
-    var = np.add.reduce(squares + sizes * (means - mean) ** 2, axis=0) / rows
-    return mean.astype(x.dtype), var.astype(x.dtype)
+    rows, count, step = x.size // columns, _stretches(x), max(1, _STRETCH // columns)
+    mean, var = empty((columns,), x.dtype), empty((columns,), x.dtype)
+
+    def measure() -> None:
+        if count == 1:
+            _moments(flat, mean, var)
+            np.divide(var, rows, var)
+            return
+        means, squares = (np.empty((count, columns), x.dtype) for _ in range(2))
+        _in_stretches(x, lambda i, run: _moments(flat[run], means[i], squares[i]))
+        sizes = np.array([[min(step, rows - i * step)] for i in range(count)], np.float64)
+        middle = np.add.reduce(means * sizes, axis=0) / rows
+        mean[...] = middle
+        var[...] = np.add.reduce(squares + sizes * (means - middle) ** 2, axis=0) / rows
+
+    launch(measure)
+    return mean, var
 
 
-@register("batch_norm", "numba")
+@register("batch_norm", "numba", recordable=True)
 def batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, eps: float, training: bool) -> Any:
     """Normalize as ops.batch_norm does."""
     if x.dtype not in FLOATS or mean.dtype != x.dtype or not x.size:

@@ -15,7 +15,7 @@ __all__ = ["conv2d"]
 _COMPILED = Loops(unrolling.unroll, unrolling.fold, bias_act, act_grad)
 
 
-@register("conv2d", "numba")
+@register("conv2d", "numba", recordable=True)
 def conv2d(x: Any, *others: Any) -> tuple[Any, Any]:
     """Convolve as ops.conv2d does, in float32 and float64."""
     if x.dtype not in FLOATS:

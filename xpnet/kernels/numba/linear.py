@@ -23,7 +23,7 @@ def outer(a: Any, b: Any, product: Any) -> None:
         launch(np.dot, a, b, product)
 
 
-register("linear", "numba")(linear_with(bias_act, act_grad, outer))
+register("linear", "numba", recordable=True)(linear_with(bias_act, act_grad, outer))
 
 
 @compiled("T1, T1, T2")

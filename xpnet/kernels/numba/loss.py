@@ -14,13 +14,17 @@ from xpnet.kernels.numba.compiling import FLOATS, as_contiguous, compiled
 __all__ = ["softmax_cross_entropy"]
 
 
-@register("softmax_cross_entropy", "numba")
-def softmax_cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
+@register("softmax_cross_entropy", "numba", recordable=True)
+def softmax_cross_entropy(
+    logits: Any, labels: Any, label_smoothing: float, class_weights: Any, reduction: str
+) -> tuple[Any, Any]:
     """Measure as ops.softmax_cross_entropy does, where it is given no weights or smoothing and takes the mean.
 
     Raises:
         DataError: a label is not a class.
     """
+    if labels.ndim != 1 or label_smoothing or class_weights is not None or reduction != "mean":
+        return NotImplemented
     if logits.dtype not in FLOATS or not logits.size:
         return NotImplemented
     n, classes = logits.shape

@@ -25,7 +25,7 @@ _EACH = 1 << 14  # numbers that a thread should have at least
 _BLOCK = 1 << 11  # numbers that the first cache holds, with their squares and sums
 
 
-@register("local_response_norm", "numba")
+@register("local_response_norm", "numba", recordable=True)
 def local_response_norm(
     x: Any, size: int, alpha: float, beta: float, k: float, region: str, average: bool
 ) -> tuple[Any, Any]:

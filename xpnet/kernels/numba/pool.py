@@ -24,7 +24,7 @@ _EACH = 1 << 16  # numbers of x that a thread should have at least
 _FEW = range(4, 16)  # channels that are moved by eights
 
 
-@register("max_pool2d", "numba")
+@register("max_pool2d", "numba", recordable=True)
 def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
     """Pool as ops.max_pool2d does; rows and cols are the windows laid by the op."""
     if x.dtype not in FLOATS or not x.size:

@@ -20,7 +20,7 @@ _SUMMED = 1 << 16  # numbers whose squares are summed at a time
 _LANES = 64
 
 
-@register("update", "numba")
+@register("update", "numba", recordable=True)
 def update(value: Any, work: Any) -> Any:
     """Update the flat array of the parameters and its states in place, as optim.Optimizer does by its rule.
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import empty, launch, limit_threads
+from xpnet.kernels.numpy.shape import as_shape
 
 __all__ = ["FUSED", "act_grad", "as_rows", "bias_act", "column_sums", "long_rows"]
 
@@ -72,13 +73,7 @@ def _cut_back(dy: Any, y: Any, dz: Any) -> None:
 
 def as_rows(x: Any, columns: int) -> Any:
     """Return x, (..., C), as (P, C): a view, or a copy where it lies otherwise."""
-    if x.ndim == 2:
-        return x
-    if not x.flags.c_contiguous:
-        copy = empty(x.shape, x.dtype)
-        launch(np.copyto, copy, x)
-        x = copy
-    return x.reshape(-1, columns)
+    return x if x.ndim == 2 else as_shape(x, (-1, columns))
 
 
 def long_rows(arrays: Sequence[Any], vectors: Sequence[Any]) -> Iterator[tuple[list[Any], list[Any]]]:

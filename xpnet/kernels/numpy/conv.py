@@ -64,7 +64,7 @@ def _cache() -> int:
         return 1 << 20
 
 
-@register("conv2d", "numpy")
+@register("conv2d", "numpy", recordable=True)
 def conv2d(*arguments: Any) -> tuple[Any, Any]:
     """Convolve as ops.conv2d does; rows and cols are the windows laid by the op."""
     return convolve(_NUMPY, *arguments)

@@ -65,4 +65,4 @@ def _outer(a: Any, b: Any, product: Any) -> None:
     launch(np.dot, a, b, product)
 
 
-register("linear", "numpy")(linear_with(bias_act, act_grad, _outer))
+register("linear", "numpy", recordable=True)(linear_with(bias_act, act_grad, _outer))

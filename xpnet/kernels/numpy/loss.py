@@ -13,9 +13,13 @@ from xpnet.kernels import register
 __all__ = ["softmax_cross_entropy"]
 
 
-@register("softmax_cross_entropy", "numpy")
-def softmax_cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
+@register("softmax_cross_entropy", "numpy", recordable=True)
+def softmax_cross_entropy(
+    logits: Any, labels: Any, label_smoothing: float, class_weights: Any, reduction: str
+) -> tuple[Any, Any]:
     """Measure as ops.softmax_cross_entropy does, where it is given no weights or smoothing and takes the mean."""
+    if labels.ndim != 1 or label_smoothing or class_weights is not None or reduction != "mean":
+        return NotImplemented
     n, dtype = len(labels), logits.dtype
     rows = np.arange(n)
     shifted, share = empty(logits.shape, dtype), empty(logits.shape, dtype)

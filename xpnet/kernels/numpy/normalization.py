@@ -14,15 +14,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet.backend import empty, launch
 from xpnet.kernels import register
 from xpnet.kernels.numpy.scratch import scratch
+from xpnet.kernels.numpy.shape import as_shape
 
 __all__ = ["local_response_norm"]
 
 _BLOCK = 1 << 16  # numbers: few enough for the caches, with squares and sums, enough to be worth a round of calls
 
 
-@register("local_response_norm", "numpy")
+@register("local_response_norm", "numpy", recordable=True)
 def local_response_norm(
     x: Any, size: int, alpha: float, beta: float, k: float, region: str, average: bool
 ) -> tuple[Any, Any]:
@@ -38,7 +40,7 @@ def local_response_norm(
         laid = _Laid(n * h, w * c, line, h, size, (c, line))
         rate = alpha / size**2 if average else alpha
     before, after = size // 2, (size - 1) // 2
-    flat, y = x.reshape(laid.runs, laid.run), np.empty(x.shape, dtype=x.dtype)
+    flat, y = as_shape(x, (laid.runs, laid.run)), empty(x.shape, x.dtype)
     flat_y = y.reshape(flat.shape)
 
     def strengths(lines: Any) -> tuple[Any, Any]:
@@ -50,25 +52,32 @@ def local_response_norm(
         d += k
         return laid.of(d, lines), laid.of(_power(d, beta), lines)
 
-    for i, j in laid.blocks():
-        np.divide(flat[i:j], strengths(flat[i:j])[1], out=flat_y[i:j])
+    def forward() -> None:
+        for i, j in laid.blocks():
+            np.divide(flat[i:j], strengths(flat[i:j])[1], out=flat_y[i:j])
+
+    launch(forward)
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not needs[0]:
             return (None,)
-        dx = np.empty(y.shape, dtype=y.dtype)
-        slopes, flat_dx = dy.reshape(flat.shape), dx.reshape(flat.shape)
-        for i, j in laid.blocks():
-            lines, direct = flat[i:j], flat_dx[i:j]
-            d, power = strengths(lines)
-            np.divide(slopes[i:j], power, out=direct)
-            block, spread = laid.spaced("lrn spread", lines, after)
-            np.multiply(direct, lines, out=spread)
-            spread /= d
-            back = laid.of(laid.sums(block, lines), lines)
-            back *= 2.0 * rate * beta
-            back *= lines
-            direct -= back
+        dx = empty(y.shape, y.dtype)
+        slopes, flat_dx = as_shape(dy, flat.shape), dx.reshape(flat.shape)
+
+        def backward() -> None:
+            for i, j in laid.blocks():
+                lines, direct = flat[i:j], flat_dx[i:j]
+                d, power = strengths(lines)
+                np.divide(slopes[i:j], power, out=direct)
+                block, spread = laid.spaced("lrn spread", lines, after)
+                np.multiply(direct, lines, out=spread)
+                spread /= d
+                back = laid.of(laid.sums(block, lines), lines)
+                back *= 2.0 * rate * beta
+                back *= lines
+                direct -= back
+
+        launch(backward)
         return (dx,)
 
     return y, vjp

@@ -23,7 +23,7 @@ _BLOCK = 1 << 16  # numbers of a block's results: few enough for the caches, eno
 _SHORT = 32  # channels from which on a run pays for its beginning
 
 
-@register("max_pool2d", "numpy")
+@register("max_pool2d", "numpy", recordable=True)
 def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
     """Pool as ops.max_pool2d does; rows and cols are the windows laid by the op."""
     if not x.size or x.itemsize > 8:
@@ -52,33 +52,44 @@ def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
     return y, vjp
 
 
-@register("avg_pool2d", "numpy")
+@register("avg_pool2d", "numpy", recordable=True)
 def avg_pool2d(x: Any, rows: Any, cols: Any, count_include_pad: bool) -> tuple[Any, Any]:
     """Pool as ops.avg_pool2d does; rows and cols are the windows laid by the op."""
     if not x.size:
         return NotImplemented
     (n, h, w, c), dtype = x.shape, x.dtype
     wide = np.promote_types(dtype, np.float32)  # of which float16 is made once
-    y = np.empty((n, rows.out, cols.out, c), dtype=wide)
+    y = empty((n, rows.out, cols.out, c), dtype)
     down, across = (_counts(axis, count_include_pad) for axis in (rows, cols))
     share = (1.0 / np.multiply.outer(down, across))[:, :, None].astype(wide)  # (OH, OW, 1)
-    for i, j in _blocks(y):
-        _combine(np.add, _tile(x[i:j].astype(wide, copy=False), rows, cols, 0.0), rows, cols, y[i:j])
-        y[i:j] *= share
+
+    def forward() -> None:
+        for i, j in _blocks(y):
+            sums = y[i:j] if wide == dtype else scratch("pool sums", y[i:j].shape, wide)
+            _combine(np.add, _tile(x[i:j].astype(wide, copy=False), rows, cols, 0.0), rows, cols, sums)
+            np.multiply(sums, share, out=y[i:j], casting="same_kind")
+
+    launch(forward)
 
     def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not needs[0]:
             return (None,)
-        dx = np.empty((n, h, w, c), dtype=wide)
-        for i, j in _blocks(y):
-            dtile = _dtile(dx[i:j], rows, cols)
-            each = dy[i:j] * share
-            for p, q in np.ndindex(rows.k, cols.k):
-                _put(each, dtile, rows, cols, p, q)
-            _from_dtile(dtile, rows, cols, dx[i:j])
-        return (dx.astype(dtype, copy=False),)
+        dx = empty((n, h, w, c), dtype)
 
-    return y.astype(dtype, copy=False), vjp
+        def backward() -> None:
+            for i, j in _blocks(y):
+                sums = dx[i:j] if wide == dtype else scratch("pool gradient", dx[i:j].shape, wide)
+                dtile, each = _dtile(sums, rows, cols), dy[i:j] * share
+                for p, q in np.ndindex(rows.k, cols.k):
+                    _put(each, dtile, rows, cols, p, q)
+                _from_dtile(dtile, rows, cols, sums)
+                if wide != dtype:
+                    dx[i:j] = sums
+
+        launch(backward)
+        return (dx,)
+
+    return y, vjp
 
 
 def _counts(axis: Any, with_padding: bool) -> Any:
