@@ -51,6 +51,7 @@ def main() -> None:
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except XpnetError as error:
+        error.where, error.do = (text.replace("data_dir", "--data-dir") for text in (error.where, error.do))
         _fail(error)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)

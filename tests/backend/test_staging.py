@@ -18,7 +18,7 @@ from emulator.staging import DelayedStaging, SpoiledBuffers
 from xpnet.backend import StagingBuffers, get_backend
 from xpnet.backend.staging import CuPyStaging
 from xpnet.data import Feed, from_arrays
-from xpnet.data.prefetch import through
+from xpnet.data.prefetch import send_ahead
 
 DATA = from_arrays(np.random.default_rng(1).integers(0, 256, (50, 5, 7, 3), dtype=np.uint8), np.arange(50) % 4)
 PARTS = [((4, 3), np.float32), ((4,), np.int64)]
@@ -33,7 +33,7 @@ def all_arrive(buffers: StagingBuffers, steps: int = 12) -> bool:
         arrays[1][:rows] = step
         return rows
 
-    found = [(x.get(), y.get()) for x, y in through(buffers, load, range(steps))]
+    found = [(x.get(), y.get()) for x, y in send_ahead(buffers, load, range(steps))]
     want = [step + np.arange(12 if step < steps - 1 else 6).reshape(-1, 3) for step in range(steps)]
     return len(found) == steps and all(
         np.array_equal(x, x0) and (y == step).all() for step, ((x, y), x0) in enumerate(zip(found, want, strict=True))
@@ -86,7 +86,7 @@ def test_a_slot_that_is_loaded_before_its_copy_has_left_it_gives_wrong_numbers()
 def test_drained_buffers_have_no_copy_under_way_and_all_slots_free() -> None:
     staging = DelayedStaging()
     buffers = SpoiledBuffers(staging, PARTS)
-    batches = through(buffers, lambda step, arrays: arrays[0].fill(step) or 4, range(9))
+    batches = send_ahead(buffers, lambda step, arrays: arrays[0].fill(step) or 4, range(9))
     next(batches)
     batches.close()
     assert staging.copies.waiting() == 0

@@ -9,6 +9,8 @@ import pytest
 import xpnet.data.digits
 from xpnet.data import load
 
+PINNED = "6269c993ab915e34adba3a66c0fd409b7f45043572a45300d755064944bc7bbc"
+
 
 def test_digits_have_the_published_size_and_brightness():
     train, test = load("digits")
@@ -24,9 +26,6 @@ def test_the_test_set_of_digits_never_changes():
     assert hashlib.sha256(test.x.tobytes() + test.y.tobytes()).hexdigest() == PINNED
 
 
-PINNED = "6269c993ab915e34adba3a66c0fd409b7f45043572a45300d755064944bc7bbc"
-
-
 def test_digits_are_those_of_scikit_learn():
     published = pytest.importorskip("sklearn.datasets").load_digits()
     train, test = load("digits")
@@ -35,7 +34,7 @@ def test_digits_are_those_of_scikit_learn():
     assert ours == theirs
 
 
-def test_the_attribution_lies_beside_the_digits():
+def test_the_attribution_is_stored_beside_the_digits():
     text = Path(xpnet.data.digits.__file__).with_name("digits.txt").read_text()
     for fact in ("Alpaydin", "Kaynak", "UCI", "CC BY 4.0", "10.24432/C50P49", "Changes:"):
         assert fact in text

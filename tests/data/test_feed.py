@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import threading
@@ -8,10 +7,11 @@ import threading
 import numpy as np
 import pytest
 
+from tests.harness import raises
 from xpnet import kernels
 from xpnet.backend import Backend, Memory, get_backend
 from xpnet.data import Augment, Dataset, Feed, Normalize, from_arrays
-from xpnet.errors import ConfigError, ShapeError
+from xpnet.errors import ConfigError, ShapeError, XpnetError
 from xpnet.random import Key, permutation
 
 X = np.random.default_rng(1).integers(0, 256, (23, 5, 7, 3), dtype=np.uint8)
@@ -52,8 +52,8 @@ def test_every_backend_serves_the_same_batches_in_the_same_order(backend, reside
     assert batches[-1][0].shape == (3, 5, 7, 3)
 
 
-def can_vary(backend: Backend) -> bool:
-    """Whether images are moved and mirrored on the backend's device."""
+def augments_on_device(backend: Backend) -> bool:
+    """Whether images are shifted and mirrored on the backend's device."""
     return kernels.find("take_batch", backend.from_numpy(X)) is not None
 
 
@@ -66,7 +66,7 @@ def test_without_shuffle_the_order_is_that_of_the_set(backend, resident):
 
 
 @RESIDENT
-def test_batches_come_normalized(backend, resident):
+def test_batches_are_normalized(backend, resident):
     normalize = Normalize((0.2, 0.4, 0.6), (0.1, 0.2, 0.4), white=255.0)
     feed = Feed(SET, 9, backend, normalize=normalize, shuffle=True, resident=resident)
     order = permutation(Key(0, "shuffle", 0), 23)
@@ -86,7 +86,7 @@ def test_augmented_batches_are_the_same_bits_on_every_backend(backend):
     feed = Feed(SET, 6, backend, shuffle=True, seed=2, augment=Augment(shift=1, flip=True))
     reference = Feed(SET, 6, NUMPY, shuffle=True, seed=2, augment=Augment(shift=1, flip=True))
     assert not reference.resident
-    assert feed.resident == can_vary(backend)
+    assert feed.resident == augments_on_device(backend)
     for (x, y), (x0, y0) in zip(collect(feed, 1), collect(reference, 1), strict=True):
         assert np.array_equal(x, x0)
         assert np.array_equal(y, y0)
@@ -104,7 +104,7 @@ def test_augmentation_is_drawn_from_the_seed_epoch_and_step():
     [{}, {"shuffle": True}, {"shuffle": True, "resident": False}, {"shuffle": True, "augment": Augment(2, True)}],
 )
 @pytest.mark.parametrize("start", [0, 2, 5, 6])
-def test_an_epoch_entered_late_is_the_tail_of_the_whole(options, start):
+def test_an_epoch_started_late_is_the_tail_of_the_whole(options, start):
     feed = Feed(SET, 4, NUMPY, seed=3, **options)
     whole, tail = collect(feed, 1), collect(feed, 1, start)
     assert len(tail) == 6 - start
@@ -119,7 +119,7 @@ FEEDS = {
     "shuffled": {"shuffle": True},
     "normalized": {"shuffle": True, "normalize": Normalize((0.3,), (0.2,))},
     "by channel": {"shuffle": True, "normalize": MEAN3},
-    "varied": {"shuffle": True, "normalize": MEAN3, "augment": Augment(shift=2, crop=1, flip=True, fill=9)},
+    "augmented": {"shuffle": True, "normalize": MEAN3, "augment": Augment(shift=2, crop=1, flip=True, fill=9)},
 }
 
 
@@ -128,9 +128,9 @@ def number(backend, value):
 
 
 @pytest.mark.parametrize("options", FEEDS.values(), ids=FEEDS.keys())
-def test_a_batch_made_by_numbers_on_the_device_is_that_of_the_epoch_bit_for_bit(backend, options):
-    if "augment" in options and not can_vary(backend):
-        pytest.skip("images are varied on the host here, so the set is not resident")
+def test_a_batch_made_from_numbers_on_the_device_equals_that_of_the_epoch_bit_for_bit(backend, options):
+    if "augment" in options and not augments_on_device(backend):
+        pytest.skip("images are augmented on the host, so the set is not resident")
     feed = Feed(SET, 4, backend, seed=5, **options)
     twin = Feed(SET, 4, backend, seed=5, resident=False, **options)  # made on the host
     assert feed.resident
@@ -149,7 +149,7 @@ def test_a_batch_made_by_numbers_on_the_device_is_that_of_the_epoch_bit_for_bit(
 
 @pytest.mark.parametrize("options", FEEDS.values(), ids=FEEDS.keys())
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
-def test_raw_batches_finished_are_those_of_the_epoch_bit_for_bit(backend, options, kind):
+def test_finished_raw_batches_equal_those_of_the_epoch_bit_for_bit(backend, options, kind):
     data = from_arrays(X.astype(kind), Y)
     feed = Feed(data, 4, backend, seed=5, resident=False, **options)
     batches = collect(feed, 1, 2)
@@ -169,7 +169,7 @@ def test_batches_that_are_kept_are_not_overwritten_by_later_ones(backend):
         assert np.array_equal(backend.to_numpy(y), y0)
 
 
-def test_two_epochs_under_way_at_once_do_not_disturb_each_other(backend):
+def test_two_concurrent_epochs_do_not_disturb_each_other(backend):
     feed = Feed(SET, 4, backend, shuffle=True, resident=False)
     first, second = collect(feed, 1), collect(feed, 2)
     for found, want in zip(
@@ -180,7 +180,7 @@ def test_two_epochs_under_way_at_once_do_not_disturb_each_other(backend):
             assert np.array_equal(backend.to_numpy(y), y0)
 
 
-def test_epochs_and_seeds_have_orders_of_their_own():
+def test_each_epoch_and_each_seed_has_its_own_order():
     orders = [
         np.concatenate([y for _, y in collect(Feed(SET, 4, NUMPY, shuffle=True, seed=seed), epoch)])
         for seed, epoch in ((0, 0), (0, 1), (1, 0))
@@ -203,12 +203,12 @@ def test_a_normalized_batch_may_be_written_without_touching_the_set(options, kin
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
-def test_x_gets_the_dtype_asked_for(dtype):
+def test_x_has_the_requested_dtype(dtype):
     x, _ = next(Feed(SET, 4, NUMPY, dtype=dtype, normalize=Normalize((0.5,), (0.5,))).epoch())
     assert x.dtype == np.dtype(dtype)
 
 
-def test_numpy_uses_the_set_where_it_lies():
+def test_numpy_serves_views_of_the_set():
     feed = Feed(from_arrays(X.astype(np.float32), Y), 4, NUMPY)
     assert feed.resident
     assert np.shares_memory(next(feed.epoch())[0], feed.dataset.x)
@@ -225,7 +225,7 @@ SIZES = {"total": 0}
 
 
 @pytest.mark.parametrize(("total", "fits"), [(0, True), (1000 + 4 * 2599, True), (1000 + 4 * 2599 - 1, False)])
-def test_a_set_lies_on_the_device_where_it_takes_a_quarter_of_the_free_memory(monkeypatch, total, fits):
+def test_a_set_is_resident_if_it_takes_at_most_a_quarter_of_the_free_memory(monkeypatch, total, fits):
     import array_api_strict
 
     monkeypatch.setitem(SIZES, "total", total)
@@ -252,7 +252,7 @@ def test_a_resident_set_is_moved_once(monkeypatch):
 # The thread
 
 
-def test_closing_an_epoch_early_ends_its_thread():
+def test_an_epoch_that_is_closed_left_or_completed_leaves_no_thread():
     for taken in range(5):
         batches = Feed(SET, 2, NUMPY, resident=False).epoch()
         for _ in range(taken):
@@ -260,15 +260,9 @@ def test_closing_an_epoch_early_ends_its_thread():
         assert len(feed_threads()) == (1 if taken else 0)
         batches.close()
         assert not feed_threads()
-
-
-def test_leaving_a_loop_ends_the_thread():
     for _ in Feed(SET, 2, NUMPY, augment=Augment(shift=1)).epoch():
         break
     assert not feed_threads()
-
-
-def test_an_epoch_that_is_run_through_leaves_no_thread():
     batches = Feed(SET, 2, NUMPY, resident=False).epoch()
     list(batches)
     assert not feed_threads()
@@ -281,7 +275,7 @@ class Failing(Augment):
         return super().__call__(images, key)
 
 
-def test_an_error_in_the_thread_is_raised_where_its_batch_was_due():
+def test_an_error_in_the_thread_is_raised_in_place_of_its_batch():
     batches = Feed(SET, 2, NUMPY, augment=Failing()).epoch()
     next(batches), next(batches)
     with pytest.raises(RuntimeError, match="the third batch is broken"):
@@ -289,7 +283,7 @@ def test_an_error_in_the_thread_is_raised_where_its_batch_was_due():
     assert not feed_threads()
 
 
-def test_the_thread_stays_a_few_batches_ahead_and_no_more():
+def test_the_thread_works_a_limited_number_of_batches_ahead():
     asked: list[int] = []
     third = threading.Event()
 
@@ -302,7 +296,7 @@ def test_the_thread_stays_a_few_batches_ahead_and_no_more():
 
     batches = Feed(SET, 2, NUMPY, augment=Watching()).epoch()
     next(batches)
-    assert third.wait(10)  # one taken, two ready, the fourth in the making
+    assert third.wait(10)  # one taken, two ready, the fourth being made
     assert asked == [0, 1, 2, 3]
     batches.close()
 
@@ -324,57 +318,43 @@ def test_a_thread_left_at_exit_does_not_keep_python_alive():
 # Arguments
 
 VECTORS = from_arrays(X.reshape(23, -1) / 255, Y)
-BAD: dict[str, tuple[Dataset, int, dict, type[Exception], str]] = {
-    "batch of none": (SET, 0, {}, ConfigError, "batch_size is at least 1, got batch_size 0"),
-    "negative batch": (SET, -3, {}, ConfigError, "batch_size is at least 1, got batch_size -3"),
-    "integer dtype": (SET, 4, {"dtype": "int32"}, ConfigError, "floating type of numpy, got dtype 'int32'"),
-    "no dtype": (SET, 4, {"dtype": "float_power"}, ConfigError, "floating type of numpy, got dtype 'float_power'"),
+BAD: dict[str, tuple[Dataset, int, dict, type[XpnetError], str]] = {
+    "empty batch": (SET, 0, {}, ConfigError, "batch_size 0"),
+    "negative batch": (SET, -3, {}, ConfigError, "batch_size -3"),
+    "integer dtype": (SET, 4, {"dtype": "int32"}, ConfigError, "dtype 'int32'"),
+    "no dtype": (SET, 4, {"dtype": "float_power"}, ConfigError, "dtype 'float_power'"),
     "other channels": (
-        SET, 4, {"normalize": Normalize((0.1, 0.2), (1.0, 1.0))}, ShapeError,
-        "normalize and the samples have as many channels C, got normalize 2, sample (5, 7, 3)",
+        SET, 4, {"normalize": Normalize((0.1, 0.2), (1.0, 1.0))}, ShapeError, "normalize 2, sample (5, 7, 3)",
     ),
-    "augmented vectors": (
-        VECTORS, 4, {"augment": Augment(1)}, ShapeError, "augment takes images (H, W, C), got sample (105,)",
-    ),
-    "resident and augmented": (
-        SET, 4, {"augment": Augment(1), "resident": True}, ConfigError, "so the set is not resident, got resident True",
-    ),
+    "augmented vectors": (VECTORS, 4, {"augment": Augment(1)}, ShapeError, "sample (105,)"),
+    "resident and augmented": (SET, 4, {"augment": Augment(1), "resident": True}, ConfigError, "resident True"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("dataset", "size", "options", "kind", "message"), BAD.values(), ids=BAD.keys())
-def test_arguments_out_of_range_are_refused(dataset, size, options, kind, message):
-    with pytest.raises(kind, match=r"Feed: .*" + re.escape(message)):
+@pytest.mark.parametrize(("dataset", "size", "options", "kind", "values"), BAD.values(), ids=BAD.keys())
+def test_arguments_out_of_range_are_an_error(dataset, size, options, kind, values):
+    with raises(kind, "Feed", values):
         Feed(dataset, size, NUMPY, **options)
 
 
 @pytest.mark.parametrize(("epoch", "start"), [(-1, 0), (0, -1), (0, 7)])
-def test_an_epoch_out_of_range_is_refused_at_once(epoch, start):
-    message = f"Feed.epoch: epoch is at least 0, start in 0..steps, got epoch {epoch}, start {start}, steps 6"
-    with pytest.raises(ConfigError, match=re.escape(message)):
+def test_an_epoch_out_of_range_is_an_error_at_once(epoch, start):
+    with raises(ConfigError, "Feed.epoch", f"epoch {epoch}, start {start}, steps 6"):
         Feed(SET, 4, NUMPY).epoch(epoch, start)
 
 
-def test_what_is_for_a_resident_set_is_refused_without_one_and_the_other_way_round():
+def test_a_method_called_on_the_wrong_feed_or_with_a_wrong_number_is_an_error():
     resident, other = Feed(SET, 4, NUMPY, shuffle=True), Feed(SET, 4, NUMPY, resident=False)
     step = np.array(0)
-    for where, call, message in (
-        ("Feed.begin", lambda: other.begin(0), "the set is resident, got resident False; use raw and finish"),
-        ("Feed.batch_at", lambda: other.batch_at(step, step), "the set is resident, got resident False; use raw"),
-        ("Feed.raw", lambda: resident.raw(0), "the set is not resident, got resident True; use batch_at"),
-        ("Feed.begin", lambda: resident.begin(-1), "epoch is at least 0, got epoch -1"),
-        ("Feed.batch_at", lambda: resident.batch_at(step, step), "an epoch was begun, got epoch 0; call begin first"),
-        (
-            "Feed.batch_at",
-            lambda: resident.batch_at(step, step, 5),
-            "size is in 1..batch_size, got size 5, batch_size 4",
-        ),
-        (
-            "Feed.batch_at",
-            lambda: resident.batch_at(step, step, 0),
-            "size is in 1..batch_size, got size 0, batch_size 4",
-        ),
-        ("Feed.raw", lambda: other.raw(0, 7), "epoch is at least 0, start in 0..steps, got epoch 0, start 7, steps 6"),
+    for where, call, values in (
+        ("Feed.begin", lambda: other.begin(0), "resident False; use raw and finish"),
+        ("Feed.batch_at", lambda: other.batch_at(step, step), "resident False; use raw and finish"),
+        ("Feed.raw", lambda: resident.raw(0), "resident True; use batch_at"),
+        ("Feed.begin", lambda: resident.begin(-1), "epoch -1"),
+        ("Feed.batch_at", lambda: resident.batch_at(step, step), "begin"),
+        ("Feed.batch_at", lambda: resident.batch_at(step, step, 5), "size 5, batch_size 4"),
+        ("Feed.batch_at", lambda: resident.batch_at(step, step, 0), "size 0, batch_size 4"),
+        ("Feed.raw", lambda: other.raw(0, 7), "epoch 0, start 7, steps 6"),
     ):
-        with pytest.raises(ConfigError, match=re.escape(f"{where}: {message}")):
+        with raises(ConfigError, where, values):
             call()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 import threading
 import warnings
 from pathlib import Path
@@ -9,13 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.harness import raises
 from xpnet.backend import use_cores
 from xpnet.data import load, load_image
 from xpnet.errors import DataError
 
 
 def picture(path: Path, value: object = 0, size: tuple[int, int] = (6, 4), mode: str = "L", **options: object) -> Path:
-    """A picture of one colour, size = (width, height)."""
+    """Save an image of one colour, size = (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, value).save(path, **options)  # type: ignore[arg-type]
     return path
@@ -74,7 +74,7 @@ def test_one_image_in_colour_makes_all_rgb(cats_and_dogs):
     assert [104, 104, 104] in pixels
 
 
-def test_images_of_another_size_get_the_most_frequent_one_and_a_warning_says_so(cats_and_dogs):
+def test_images_are_resized_to_the_most_frequent_size_with_a_warning(cats_and_dogs):
     picture(cats_and_dogs / "cat" / "large.png", 77, size=(12, 12))
     picture(cats_and_dogs / "dog" / "small.png", 78, size=(3, 2))
     with pytest.warns(UserWarning, match="2 of 12 images are resized to 4 x 6, the most frequent size") as caught:
@@ -83,13 +83,13 @@ def test_images_of_another_size_get_the_most_frequent_one_and_a_warning_says_so(
     assert {77, 78} <= set(np.concatenate([train.x, test.x])[:, 0, 0, 0].tolist())
 
 
-def test_images_of_one_size_bring_no_warning(cats_and_dogs):
+def test_images_of_one_size_give_no_warning(cats_and_dogs):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load(str(cats_and_dogs))
 
 
-def test_other_files_are_passed_over(cats_and_dogs):
+def test_other_files_are_ignored(cats_and_dogs):
     (cats_and_dogs / "readme.txt").write_text("x")
     (cats_and_dogs / "cat" / "notes.txt").write_text("x")
     (cats_and_dogs / "cat" / ".hidden.png").write_text("x")
@@ -111,69 +111,48 @@ def test_hundreds_of_images_keep_their_labels(tmp_path):
         assert np.array_equal(part.x[:, 0, 0, 0] % 3, part.y)
 
 
-def test_a_folder_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(DataError, match=r"gone: the folder or file exists"):
-        load(str(tmp_path / "gone"))
+# A tree of folders and images, the folder that the error names, and what it says.
+BAD_FOLDERS = {
+    "none": ([], "gone", ["no such folder or file"]),
+    "empty": (["set/"], "set", ["one sub-folder of images per class", "files 0"]),
+    "no sub-folders": (["set/a.png", "set/b.png"], "set", ["files 2"]),
+    "one class": (["set/cat/0.png"], "set", ["at least 2 classes", "classes ['cat']"]),
+    "a class without images": (["set/cat/0.png", "set/emu/"], "set/emu", ["no images", ".bmp"]),
+    "a new class in test": (
+        ["set/train/cat/0.png", "set/train/dog/0.png", "set/test/cow/0.png"],
+        "set/test/cow",
+        ["test cow", "train cat, dog"],
+    ),
+    "no classes in test": (["set/train/cat/0.png", "set/train/dog/0.png", "set/test/"], "set/test", ["sub_folders 0"]),
+}
 
 
-def test_an_empty_folder_is_an_error(tmp_path):
-    with pytest.raises(
-        DataError, match=re.escape(f"{tmp_path}: the folder has one sub-folder of images a class, got ")
-    ):
-        load(str(tmp_path))
-
-
-def test_images_without_class_folders_are_an_error(tmp_path):
-    picture(tmp_path / "a.png")
-    picture(tmp_path / "b.png")
-    with pytest.raises(DataError, match="one sub-folder of images a class, got found 2 files"):
-        load(str(tmp_path))
-
-
-def test_one_class_is_an_error(tmp_path):
-    picture(tmp_path / "cat" / "0.png")
-    with pytest.raises(DataError, match=r"there are at least 2 classes, one a sub-folder, got classes \['cat'\]"):
-        load(str(tmp_path))
-
-
-def test_a_class_without_images_is_an_error(cats_and_dogs):
-    (cats_and_dogs / "emu").mkdir()
-    with pytest.raises(DataError, match=r"emu: the folder of a class holds images, got images 0; they end in \.bmp"):
-        load(str(cats_and_dogs))
-
-
-def test_a_test_class_that_is_not_trained_is_an_error(tmp_path):
-    for folder in ("train/cat", "train/dog", "test/cow"):
-        picture(tmp_path / folder / "0.png")
-    with pytest.raises(DataError, match=r"each class of test is one of train, got test cow, train cat, dog"):
-        load(str(tmp_path))
-
-
-def test_an_empty_test_folder_is_an_error(tmp_path):
-    for folder in ("train/cat", "train/dog"):
-        picture(tmp_path / folder / "0.png")
-    (tmp_path / "test").mkdir()
-    with pytest.raises(DataError, match=r"test: the folder has one sub-folder of images a class, got found no sub"):
-        load(str(tmp_path))
+@pytest.mark.parametrize(("tree", "place", "values"), BAD_FOLDERS.values(), ids=BAD_FOLDERS.keys())
+def test_a_folder_that_cannot_be_learned_from_is_an_error(tmp_path, tree, place, values):
+    for name in tree:
+        if name.endswith("/"):
+            (tmp_path / name).mkdir(parents=True)
+        else:
+            picture(tmp_path / name)
+    with raises(DataError, str(tmp_path / place), *values):
+        load(str(tmp_path / place.partition("/")[0]))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", None])
-def test_an_unreadable_image_is_named(cats_and_dogs, content):
+def test_an_unreadable_image_is_an_error_that_names_it(cats_and_dogs, content):
     path = cats_and_dogs / "dog" / "broken.png"
-    if content is None:  # a good header, and pixels that are cut short
-        noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 6), dtype=np.uint8))
-        noise.save(path)
+    if content is None:  # a valid header, and truncated pixels
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 6), dtype=np.uint8)).save(path)
         content = path.read_bytes()[:50]
     path.write_bytes(content)
-    with pytest.raises(DataError, match=re.escape(f"{path}: the image can be read, got problem ")) as caught:
+    with raises(DataError, str(path), "cannot read"):
         load(str(cats_and_dogs))
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("size", "found"), [((1, 4), "height 4, width 1"), ((6, 1), "height 1, width 6")])
-def test_an_image_of_one_pixel_is_refused(cats_and_dogs, size, found):
+def test_an_image_of_one_pixel_is_an_error(cats_and_dogs, size, found):
     path = picture(cats_and_dogs / "dog" / "line.png", size=size)
-    with pytest.raises(DataError, match=re.escape(f"{path}: an image is at least 2 pixels high and wide, got {found}")):
+    with raises(DataError, str(path), found):
         load(str(cats_and_dogs))
 
 
@@ -184,15 +163,15 @@ def test_a_16_bit_image_keeps_its_upper_bits(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_a_transparent_image_is_laid_on_white(tmp_path, mode):
+def test_a_transparent_image_is_placed_on_white(tmp_path, mode):
     clear = (0, 0, 0, 0) if mode == "RGBA" else (0, 0)
     path = picture(tmp_path / "clear.png", clear, mode=mode)
     assert load_image(path, (4, 6, 1)).min() == 255
 
 
-def test_a_photograph_is_turned_as_its_camera_says(tmp_path):
+def test_a_photograph_is_rotated_as_its_exif_orientation_says(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held on its side
+    exif[0x0112] = 6  # the camera was held upright
     left_dark = Image.fromarray(np.repeat(np.uint8([[0] * 16 + [255] * 16]), 16, axis=0))
     left_dark.save(tmp_path / "photo.png", exif=exif)
     for folder in ("a", "b"):
@@ -206,7 +185,7 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path):
 
 @pytest.mark.parametrize(("mode", "value"), [("P", 0), ("1", 1), ("RGB", (255, 255, 255)), ("CMYK", (0, 0, 0, 0))])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_load_image_takes_every_kind_of_picture(tmp_path, mode, value, channels):
+def test_load_image_reads_every_kind_of_image(tmp_path, mode, value, channels):
     path = tmp_path / "picture.tif"
     image = Image.new(mode, (12, 8), value)
     if mode == "P":
@@ -218,35 +197,35 @@ def test_load_image_takes_every_kind_of_picture(tmp_path, mode, value, channels)
     assert x.min() == 255
 
 
-def test_load_image_keeps_rows_rows_and_columns_columns(tmp_path):
+def test_load_image_keeps_the_order_of_rows_and_columns(tmp_path):
     pixels = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert np.array_equal(load_image(tmp_path / "a.png", (4, 6, 1))[..., 0], pixels)
 
 
-def test_a_resized_image_keeps_left_left_and_top_top(tmp_path):
+def test_a_resized_image_keeps_its_orientation(tmp_path):
     pixels = np.zeros((8, 12), dtype=np.uint8)
     pixels[:4, :6] = 255
     Image.fromarray(pixels).save(tmp_path / "corner.png")
     small = load_image(tmp_path / "corner.png", (4, 6, 1))[..., 0]
-    assert small[0, 0] == 255
-    assert small[0, -1] == small[-1, 0] == small[-1, -1] == 0
+    assert [small[0, 0], small[0, -1], small[-1, 0], small[-1, -1]] == [255, 0, 0, 0]
 
 
-def test_load_image_says_what_it_cannot_read(tmp_path):
-    with pytest.raises(DataError, match=r"none\.png: the image exists, got problem No such file"):
-        load_image(tmp_path / "none.png", (4, 6, 1))
+def test_load_image_names_what_it_cannot_read(tmp_path):
     (tmp_path / "text.png").write_text("hello")
-    with pytest.raises(DataError, match=r"text\.png: the image can be read, got problem UnidentifiedImageError"):
-        load_image(tmp_path / "text.png", (4, 6, 1))
-    with pytest.raises(DataError, match=r"dot\.png: an image is at least 2 pixels .* got height 1, width 1"):
-        load_image(picture(tmp_path / "dot.png", size=(1, 1)), (4, 6, 1))
-    with pytest.raises(DataError, match=r"decoded to \(H, W, C\), C 1 or 3, got shape \(4, 6, 2\)"):
-        load_image(picture(tmp_path / "good.png"), (4, 6, 2))
-    with pytest.raises(DataError, match=r"an image has 1, 8 or 16 bits a channel, got mode F"):
-        load_image(picture(tmp_path / "deep.tif", 0.5, mode="F"), (4, 6, 1))
-    with pytest.raises(DataError, match=r"the image can be read, got problem IsADirectoryError"):
-        load_image(tmp_path, (4, 6, 1))
+    picture(tmp_path / "dot.png", size=(1, 1))
+    picture(tmp_path / "good.png")
+    picture(tmp_path / "deep.tif", 0.5, mode="F")
+    for name, shape, value in (
+        ("none.png", (4, 6, 1), "no such image"),
+        ("text.png", (4, 6, 1), "UnidentifiedImageError"),
+        ("dot.png", (4, 6, 1), "height 1, width 1"),
+        ("good.png", (4, 6, 2), "shape (4, 6, 2)"),
+        ("deep.tif", (4, 6, 1), "mode F"),
+        (".", (4, 6, 1), "IsADirectoryError"),
+    ):
+        with raises(DataError, str(tmp_path / name), value):
+            load_image(tmp_path / name, shape)
 
 
 # Threads.
@@ -274,12 +253,12 @@ def test_as_many_threads_decode_as_there_are_cores(cats_and_dogs, monkeypatch):
 def test_no_thread_is_left_when_an_image_is_damaged(cats_and_dogs, cores):
     (cats_and_dogs / "cat" / "2.png").write_bytes((cats_and_dogs / "cat" / "1.png").read_bytes()[:-30])
     before = threading.active_count()
-    with use_cores(cores), pytest.raises(DataError, match=r"2.png: the image can be read"):
+    with use_cores(cores), pytest.raises(DataError, match=r"2\.png: cannot read"):
         load(str(cats_and_dogs))
     assert threading.active_count() == before
 
 
-def test_no_thread_is_left_when_whoever_is_told_of_progress_gives_up(cats_and_dogs):
+def test_no_thread_is_left_when_the_progress_function_raises(cats_and_dogs):
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
@@ -289,11 +268,11 @@ def test_no_thread_is_left_when_whoever_is_told_of_progress_gives_up(cats_and_do
     assert threading.active_count() == before
 
 
-# Photographs that are much larger than wanted.
+# Photographs that are much larger than needed.
 
 
 def photograph(path: Path, size: tuple[int, int], turned: int = 1) -> np.ndarray:
-    """Hills of colour under grain, saved as a camera does; returns its pixels, as they are to be seen."""
+    """Save a smooth, noisy photograph with its EXIF orientation; return the pixels as they should appear."""
     rng = np.random.default_rng(0)
     hills = rng.integers(0, 256, (size[1] // 40, size[0] // 40, 3), dtype=np.uint8)
     smooth = Image.fromarray(hills).resize(size, Image.Resampling.BICUBIC)
@@ -306,9 +285,9 @@ def photograph(path: Path, size: tuple[int, int], turned: int = 1) -> np.ndarray
     return np.rot90(seen, -1) if turned == 6 else seen
 
 
-@pytest.mark.parametrize("turned", [1, 6], ids=["upright", "on its side"])
+@pytest.mark.parametrize("turned", [1, 6], ids=["upright", "rotated"])
 @pytest.mark.parametrize("size", [(1200, 800), (640, 480)], ids=["large", "not so large"])
-def test_a_large_photograph_keeps_its_pixels_to_two_levels(tmp_path, size, turned):
+def test_a_large_photograph_differs_by_at_most_two_levels_from_a_full_decode(tmp_path, size, turned):
     whole = photograph(tmp_path / "photo.jpg", size, turned)
     wide, high = (150, 100) if turned == 1 else (100, 150)
     want = np.asarray(Image.fromarray(whole).resize((wide, high), Image.Resampling.BILINEAR)).astype(int)
@@ -317,7 +296,7 @@ def test_a_large_photograph_keeps_its_pixels_to_two_levels(tmp_path, size, turne
     assert off.mean() < 0.4
 
 
-def test_a_photograph_is_decoded_in_part_only_where_four_times_too_large(tmp_path, monkeypatch):
+def test_a_photograph_is_decoded_at_a_lower_scale_only_if_four_times_too_large(tmp_path, monkeypatch):
     from PIL import JpegImagePlugin
 
     sizes: list[tuple[int, int]] = []

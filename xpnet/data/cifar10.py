@@ -1,4 +1,4 @@
-"""CIFAR-10, from its binary version: records of one label byte and 3072 bytes of image, plane by plane."""
+"""CIFAR-10, from its binary version: records of one label byte and 3072 bytes of image, one channel after the other."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hor
 
 
 def load_cifar10(data_dir: str | None = None, progress: Progress | None = None) -> tuple[Dataset, Dataset]:
-    """Load CIFAR-10: 50,000 colour pictures of 10 kinds of things to train with, 10,000 to test with.
+    """Load CIFAR-10: 50,000 colour images of 10 classes for training, 10,000 for testing.
 
-    Read from the folder, or its sub-folder cifar10, where one holds cifar-10-binary.tar.gz or what is unpacked from it
-    (cifar-10-batches-bin, or its .bin files themselves); else downloaded. The archive is read in memory, not unpacked.
+    The files are read from the folder or its sub-folder cifar10, as cifar-10-binary.tar.gz, as cifar-10-batches-bin, or
+    as the .bin files alone; if none of them is there, the archive is downloaded. It is read in memory, not unpacked.
 
     Args:
         data_dir: the folder; the environment variable XPNET_DATA_DIR by default.
-        progress: called with (bytes done, bytes in all) of the download.
+        progress: called with (bytes done, bytes in total) of the download.
     Returns:
         train, test: (N, 32, 32, 3) uint8, labels 0..9.
     Raises:
-        DataError: a file is missing, damaged or of another format; the download fails.
+        DataError: a file is missing, damaged or of another format, or the download failed.
     Source: Krizhevsky (2009), Learning multiple layers of features from tiny images.
     """
     for folder in search_folders("cifar10", data_dir):
@@ -59,14 +59,13 @@ def _load(read: Callable[[str], bytes], where: str) -> tuple[Dataset, Dataset]:
 def _parse(raw: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Images (n, 32, 32, 3) uint8 and labels (n,) int64 of one file."""
     if not raw or len(raw) % _RECORD:
-        raise DataError(
-            where, f"the file is whole records of {_RECORD} bytes", "it is cut short or another file", bytes=len(raw)
-        )
+        raise DataError(where, f"whole records of {_RECORD} bytes", "download the file again", bytes=len(raw))
     records = np.frombuffer(raw, np.uint8).reshape(-1, _RECORD)
     labels = records[:, 0].astype(np.int64)
     if labels.max() >= len(_CLASSES):
         record = int(np.argmax(labels))
-        raise DataError(where, "labels are in 0..9", "is it the binary version?", label=labels[record], record=record)
+        do = "use the binary version of CIFAR-10"
+        raise DataError(where, "labels in 0..9", do, label=labels[record], record=record)
     planes = records[:, 1:].reshape(-1, 3, 32, 32)  # (n, C, H, W)
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels  # (n, H, W, C)
 
@@ -75,9 +74,8 @@ def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(
-            str(path), "cifar10 is data_batch_1.bin to data_batch_5.bin and test_batch.bin", problem=error.strerror
-        ) from error
+        do = "CIFAR-10 consists of data_batch_1.bin to data_batch_5.bin and test_batch.bin"
+        raise DataError.event(str(path), "cannot read the file", do, error=error.strerror) from error
 
 
 def _load_archive(path: Path) -> tuple[Dataset, Dataset]:
@@ -85,7 +83,7 @@ def _load_archive(path: Path) -> tuple[Dataset, Dataset]:
     import zlib
 
     try:
-        # One pass in the order of the archive: going back in a gzip file would start over.
+        # One pass in the order of the archive: seeking backwards in a gzip file decompresses it from the start.
         wanted = {f"{_FOLDER}/{name}": name for name in (*_TRAIN, _TEST)}
         found: dict[str, bytes] = {}
         with tarfile.open(path, "r:gz") as archive:
@@ -94,12 +92,11 @@ def _load_archive(path: Path) -> tuple[Dataset, Dataset]:
                 if file is not None:
                     found[wanted[member.name]] = file.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            str(path), "the archive is whole", "it is cut short or damaged: download it again", problem=error
+        raise DataError.event(
+            str(path), "the archive is truncated or damaged", "download it again", error=error
         ) from error
     missing = [name for name in (*_TRAIN, _TEST) if name not in found]
     if missing:
-        raise DataError(
-            str(path), f"the archive holds {_FOLDER}", "is it the binary version?", missing=", ".join(missing)
-        )
+        do = "use the binary version of CIFAR-10"
+        raise DataError.event(str(path), f"files of {_FOLDER} are missing", do, missing=", ".join(missing))
     return _load(found.__getitem__, str(path))

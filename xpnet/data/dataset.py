@@ -13,22 +13,22 @@ from xpnet.random import Key, permutation
 
 __all__ = ["Dataset", "from_arrays"]
 
-_CHUNK = 1 << 20  # elements looked at together
+_CHUNK = 1 << 20  # elements checked at a time
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Samples with one label each, checked when made.
+    """Samples with one label each, checked on construction.
 
     Args:
         x: images, (N, H, W, C), uint8 or float32, or feature vectors, (N, D), float32; finite.
         y: labels, (N,), int64, in 0..K-1.
         classes: the K names of the classes, K >= 2.
-        name: what messages call the set.
+        name: used in messages.
         white: the value of full brightness, > 0: 255 for 8-bit images, 16 for digits, 1 for floating data.
     Raises:
         DataError: the counts differ, the set is empty, a label is outside 0..K-1, a value is NaN or infinite, or a
-            shape or dtype is another.
+            shape or dtype is not one of the above.
     Cost: one pass over y, and over x where it is floating.
     """
 
@@ -41,23 +41,19 @@ class Dataset:
     def __post_init__(self) -> None:
         x, y, name = self.x, self.y, self.name
         if (x.ndim, x.dtype) not in ((4, np.uint8), (4, np.float32), (2, np.float32)):
-            raise DataError(
-                name,
-                "samples are (N, H, W, C) uint8 or float32, or (N, D) float32",
-                "from_arrays converts others",
-                shape=x.shape,
-                dtype=x.dtype,
-            )
+            rule = "samples of shape (N, H, W, C) in uint8 or float32, or (N, D) in float32"
+            raise DataError(name, rule, "from_arrays converts other arrays", shape=x.shape, dtype=x.dtype)
         if y.ndim != 1 or y.dtype != np.int64:
-            raise DataError(name, "labels are (N,) int64", "from_arrays converts others", shape=y.shape, dtype=y.dtype)
+            do = "from_arrays converts other arrays"
+            raise DataError(name, "labels of shape (N,) in int64", do, shape=y.shape, dtype=y.dtype)
         if len(x) != len(y):
-            raise DataError(name, "each sample has one label", samples=len(x), labels=len(y))
+            raise DataError(name, "one label for each sample", samples=len(x), labels=len(y))
         if x.size == 0:
-            raise DataError(name, "a data set is not empty", shape=x.shape)
+            raise DataError(name, "at least one sample", shape=x.shape)
         if len(self.classes) < 2:
-            raise DataError(name, "there are at least 2 classes", classes=list(self.classes))
+            raise DataError(name, "at least 2 classes", classes=list(self.classes))
         if not self.white > 0:
-            raise DataError(name, "white, the value of full brightness, is above 0", white=self.white)
+            raise DataError(name, "white, the value of full brightness, above 0", white=self.white)
         _check_labels(y, len(self.classes), name)
         if x.dtype == np.float32:
             _check_finite(x, name)
@@ -85,16 +81,16 @@ class Dataset:
         indices = np.asarray(indices, dtype=np.int64)
         outside = indices[(indices < 0) | (indices >= len(self))]
         if outside.size:
-            raise ConfigError(f"{self.name}.take", "indices are in 0..N-1", index=int(outside[0]), N=len(self))
+            raise ConfigError(f"{self.name}.take", "indices in 0..N-1", index=int(outside[0]), N=len(self))
         x, y = np.take(self.x, indices, axis=0), np.take(self.y, indices)
         return Dataset(x, y, self.classes, self.name, self.white)
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Divide the set at random into two, such as training and validation.
+        """Split the set at random into two, such as training and validation.
 
         Args:
             fraction: the first part's share of the samples, 0 < fraction < 1.
-            seed: the same seed divides alike, everywhere.
+            seed: the same seed gives the same split on every machine.
         Returns:
             The two parts, each in the order of this set.
         Raises:
@@ -102,27 +98,25 @@ class Dataset:
         """
         count = round(fraction * len(self)) if 0 < fraction < 1 else 0
         if not 0 < count < len(self):
-            raise ConfigError(
-                f"{self.name}.split", "fraction is between 0 and 1 and leaves both parts a sample",
-                fraction=fraction, N=len(self),
-            )  # fmt: skip
+            rule = "fraction between 0 and 1, with at least one sample in each part"
+            raise ConfigError(f"{self.name}.split", rule, fraction=fraction, N=len(self))
         return self.divide(count, Key(seed, "split"))
 
     def divide(self, count: int, key: Key) -> tuple[Dataset, Dataset]:
-        """Divide the set at random into count samples and the others, each in the order of this set."""
+        """Split the set at random into count samples and the rest, each in the order of this set."""
         order = permutation(key, len(self))
         return self.take(np.sort(order[:count])), self.take(np.sort(order[count:]))
 
     def hold_out_fifth(self, purpose: str) -> tuple[Dataset, Dataset]:
-        """Divide a set that came without a test part: (train, test), a random fifth (rounded up) being the test set.
+        """Split a set that has no test part into (train, test); a random fifth, rounded up, is the test set.
 
         Args:
-            purpose: names the draw; its seed is always 0, so that the test set of a source never changes.
+            purpose: names the draw; its seed is always 0, so the test set of a source never changes.
         Raises:
             DataError: there is only one sample.
         """
         if len(self) < 2:
-            raise DataError(self.name, "there are samples to train and to test with", samples=len(self))
+            raise DataError(self.name, "at least 2 samples, to hold some out for testing", samples=len(self))
         test, train = self.divide(-(-len(self) // 5), Key(0, purpose))
         return train, test
 
@@ -130,39 +124,39 @@ class Dataset:
 def from_arrays(
     x: Any, y: Any, classes: Sequence[str] | None = None, name: str = "arrays", *, white: float | None = None
 ) -> Dataset:
-    """Make a data set of arrays in memory, converting what has an obvious conversion.
+    """Make a data set from arrays in memory.
 
     Args:
-        x: (N, H, W, C); (N, H, W), which gets one channel; or (N, D). uint8 images are kept as they are, all other
-            real numbers become float32.
+        x: (N, H, W, C); (N, H, W), which gets one channel; or (N, D). uint8 images keep their type, all other real
+            numbers become float32.
         y: integer labels, (N,), in 0..K-1.
         classes: the K names; "0", "1", ... up to the largest label by default.
-        name: what messages call the set.
+        name: used in messages.
         white: the value of full brightness; by default 255 for uint8 x and 1 for others.
     Raises:
-        DataError: as Dataset, or x or y holds no numbers of the right kind.
+        DataError: as for Dataset, or x holds no real numbers, or y no integers.
     """
     x, y = np.asarray(x), np.asarray(y)
     if x.dtype.kind not in "buif":
-        raise DataError(name, "samples are real numbers", dtype=x.dtype)
+        raise DataError(name, "samples that are real numbers", dtype=x.dtype)
     if y.dtype.kind not in "bui" or y.ndim != 1:
-        raise DataError(name, "labels are (N,) integers, not one-hot", shape=y.shape, dtype=y.dtype)
+        raise DataError(name, "labels of shape (N,), integers, not one-hot", shape=y.shape, dtype=y.dtype)
     if white is None:
         white = 255.0 if x.dtype == np.uint8 else 1.0
     if x.ndim == 3:
         x = x[..., np.newaxis]  # (N, H, W, 1)
     if x.dtype != np.uint8 or x.ndim == 2:
-        with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which Dataset refuses
+        with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, which Dataset rejects
             x = x.astype(np.float32, copy=False)
     if classes is None:
         classes = [str(k) for k in range(int(y.max()) + 1)] if y.size and 1 <= y.max() < 1_000_000 else ["0", "1"]
         if y.size and y.max() == y.min():
-            raise DataError(name, "there are at least 2 classes", "name them with classes=", labels=f"all {y[0]}")
+            raise DataError(name, "at least 2 classes", "name them with classes=", labels=f"all {y[0]}")
     return Dataset(x, y.astype(np.int64, copy=False), tuple(str(c) for c in classes), name, white)
 
 
 def chunks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Cut (N, ...) along N into views of about a million elements: (number of the first sample, view)."""
+    """Yield views of about a million elements along N, each with the number of its first sample."""
     rows = max(1, _CHUNK // max(1, x[:1].size))
     for start in range(0, len(x), rows):
         yield start, x[start : start + rows]
@@ -172,7 +166,7 @@ def _check_labels(y: np.ndarray, count: int, name: str) -> None:
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= count:
         label = low if low < 0 else high
-        raise DataError(name, "labels are in 0..K-1", label=label, sample=int(np.argmax(y == label)), K=count)
+        raise DataError(name, "labels in 0..K-1", label=label, sample=int(np.argmax(y == label)), K=count)
 
 
 def _check_finite(x: np.ndarray, name: str) -> None:
@@ -180,4 +174,4 @@ def _check_finite(x: np.ndarray, name: str) -> None:
         good = np.isfinite(part)
         if not good.all():
             place = np.unravel_index(int(np.argmin(good)), part.shape)
-            raise DataError(name, "values are finite", value=part[place], sample=start + int(place[0]))
+            raise DataError(name, "finite values", value=part[place], sample=start + int(place[0]))

@@ -1,4 +1,4 @@
-"""The 1797 handwritten digits that come with xpnet, so that the first run needs no network."""
+"""The 1797 handwritten digits included in the package; the first run needs no network."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["load_digits"]
 
 
 def load_digits() -> tuple[Dataset, Dataset]:
-    """Load the 8x8 handwritten digits: 1437 to train with, 360 to test with.
+    """Load the 8x8 handwritten digits: 1437 for training, 360 for testing.
 
-    The test set is a fixed random fifth. The same 13 people wrote both parts, so its accuracy says how well a network
-    reads other digits by known hands, not by strangers'.
+    The test set is a fixed random fifth. The same people wrote both parts, so the test accuracy measures new digits of
+    known writers, not of unknown ones.
 
     Returns:
         train, test: (N, 8, 8, 1) uint8 of brightness 0..16 (white is 16), labels 0..9.

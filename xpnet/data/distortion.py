@@ -1,4 +1,4 @@
-"""Random distortions of images: affine maps about the centre, elastic ones, and sampling between the pixels."""
+"""Random distortions of images: affine maps about the centre, elastic displacement, bilinear resampling."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from xpnet.random import Key, normal, random_bits
 
 __all__ = ["Affine", "elastic", "resample"]
 
-_SMOOTH = 7  # an elastic distortion is smooth over a seventh of an image: 4 pixels of 28
+_SMOOTH = 7  # an elastic distortion is smooth over a seventh of the image: 4 pixels of 28
 
 
 class Affine(NamedTuple):
-    """How far images may be bent. A place (x, y) from the centre, y downwards, goes to
+    """The limits of random affine maps about the centre. A point (x, y), y pointing down, is mapped to
 
-        turn(a) @ [[1, k], [0, 1]] @ [[s*q, 0], [0, s/q]] @ (x, y)
+        rotation(a) @ [[1, k], [0, 1]] @ [[s*q, 0], [0, s/q]] @ (x, y)
 
-    with a drawn evenly from -rotate..rotate degrees and k from -shear..shear; s = (1 + scale)**u, q = (1 + squeeze)**v
-    with u and v drawn evenly from -1..1, so that growing and shrinking are as likely.
+    with a uniform in -rotate..rotate degrees, k uniform in -shear..shear, s = (1 + scale)**u and q = (1 + squeeze)**v
+    with u and v uniform in -1..1, so enlarging and shrinking are equally likely.
 
     Args:
-        rotate: the largest turn, in degrees, >= 0.
-        scale: the largest growth, as a part of the size, >= 0; 0.1 draws sizes from 1/1.1 to 1.1.
-        squeeze: likewise, of the width while the height shrinks by as much, and the other way round.
-        shear: the largest move sideways, in pixels a pixel of height, >= 0.
-    Source: LeCun, Bottou, Bengio and Haffner (1998), section III.B, names all but the turn.
+        rotate: the largest angle, in degrees, >= 0.
+        scale: the largest relative enlargement, >= 0; 0.1 gives sizes from 1/1.1 to 1.1.
+        squeeze: the largest factor of the width, the height being divided by it, or the reverse; as scale.
+        shear: the largest horizontal shift, in pixels per pixel of height, >= 0.
+    Source: LeCun, Bottou, Bengio and Haffner (1998), section III.B, for all but the rotation.
     """
 
     rotate: float = 0.0
@@ -36,12 +36,12 @@ class Affine(NamedTuple):
     shear: float = 0.0
 
     def inverses(self, key: Key, n: int) -> np.ndarray:
-        """Draw n maps, and return what leads from each place of a result back to its source.
+        """Draw n maps and return their inverses, which map a pixel of the result to its source.
 
         Args:
-            key: names the draws; map i depends on the key and on i alone.
-            n: how many, >= 0.
-        Returns: float64, (n, 2, 2), each to be multiplied by (x, y) from the centre.
+            key: names the draws; map i depends only on the key and i.
+            n: the number of maps, >= 0.
+        Returns: float64, (n, 2, 2), applied to (x, y) relative to the centre.
         """
         draws = (random_bits(key, 4 * n).reshape(n, 4) >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0  # [-1, 1)
         angle = draws[:, 0] * math.radians(self.rotate)
@@ -54,30 +54,30 @@ class Affine(NamedTuple):
 
 
 def elastic(key: Key, n: int, height: int, width: int, spread: float) -> np.ndarray:
-    """Draw how far each pixel wanders from its place, near pixels together, as in a sheet of rubber.
+    """Draw smooth random displacement fields for elastic distortions.
 
-    Each of x and y is a smooth Gaussian field: of mean 0 and standard deviation spread at every pixel, with a
-    correlation of exp(-(d / 2r)**2) between pixels d apart, r being a seventh of the shorter side.
+    Each of the x and y components is a Gaussian field of mean 0 and standard deviation spread at every pixel, with a
+    correlation of exp(-(d / 2r)**2) between pixels at distance d, where r is a seventh of the shorter side.
 
     Args:
-        key: names the draws; field i depends on the key and on i alone.
-        n: how many, >= 0.
+        key: names the draws; field i depends only on the key and i.
+        n: the number of fields, >= 0.
         spread: the standard deviation, in pixels, >= 0.
-    Returns: float32, (n, 2, H, W): moves along x, along y.
-    Cost: n * 2 * (H + W) * 11 * 11 multiply-adds or so, and 242 normal draws for each.
+    Returns: float32, (n, 2, H, W): displacements along x, along y.
+    Cost: about n * 2 * (H + W) * 11 * 11 multiply-adds, and 242 normal draws per field.
     Source: Simard, Steinkraus and Platt, "Best practices for convolutional neural networks applied to visual document
-        analysis" (2003), section 2; their Gaussian filter of noise at every pixel is one of noise every r pixels here.
+        analysis" (2003), section 2. They filter noise given at every pixel; here the noise is given every r pixels.
     """
-    reach = min(height, width) / _SMOOTH
-    rows, columns = _bumps(height, reach), _bumps(width, reach)  # (H, A), (W, B)
+    spacing = min(height, width) / _SMOOTH
+    rows, columns = _gaussians(height, spacing), _gaussians(width, spacing)  # (H, A), (W, B)
     noise = normal(key, (n, 2, rows.shape[1], columns.shape[1]), std=spread)
     return rows @ noise @ columns.T  # (n, 2, H, W)
 
 
-def _bumps(size: int, reach: float) -> np.ndarray:
-    """Weights of Gaussian bumps, one every reach pixels, at each pixel: float32, (size, bumps), rows of norm 1."""
-    middles = np.arange(-2, math.ceil((size - 1) / reach) + 3) * reach
-    weights = np.exp(-(((np.arange(size)[:, None] - middles) / reach) ** 2) / 2)
+def _gaussians(size: int, spacing: float) -> np.ndarray:
+    """Evaluate Gaussians centred every spacing pixels at each pixel: float32, (size, centres), rows of norm 1."""
+    centres = np.arange(-2, math.ceil((size - 1) / spacing) + 3) * spacing
+    weights = np.exp(-(((np.arange(size)[:, None] - centres) / spacing) ** 2) / 2)
     return (weights / np.sqrt((weights**2).sum(axis=1, keepdims=True))).astype(np.float32)
 
 
@@ -87,21 +87,21 @@ def resample(
     down: np.ndarray,
     right: np.ndarray,
     fill: float,
-    wander: np.ndarray | None = None,
+    displacement: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Make each image anew: each pixel is looked up at its source, between the four pixels around that (bilinear).
+    """Transform images: each pixel of the result is interpolated between the four pixels around its source (bilinear).
 
-        y[n,i,j] = x[n] at centre + inverses[n] @ (j - right[n] - centre, i - down[n] - centre) + wander[n,:,i,j]
+        y[n,i,j] = x[n] at centre + inverses[n] @ (j - right[n] - centre, i - down[n] - centre) + displacement[n,:,i,j]
 
     Args:
         images: (N, H, W, C); not written.
-        inverses: (N, 2, 2), from a place of the result to its source.
-        down, right: (N,), how far each is moved after that, in pixels.
-        fill: the value all around an image.
-        wander: (N, 2, H, W), what is added to each source, in pixels; None: nothing.
+        inverses: (N, 2, 2), from a pixel of the result to its source.
+        down, right: (N,), the shift of each image after the map, in pixels.
+        fill: the value outside an image.
+        displacement: (N, 2, H, W), added to each source, in pixels; None for zero.
     Returns:
-        A new array of the same shape and dtype; whole numbers are rounded to the nearest.
-    Cost: about ten float32 arrays of the size of the batch, for a while.
+        A new array of the same shape and dtype; integers are rounded to the nearest.
+    Cost: about ten temporary float32 arrays of the size of the batch.
     """
     n, height, width, c = images.shape
     kind = np.float64 if images.dtype == np.float64 else np.float32
@@ -114,24 +114,24 @@ def resample(
     start, steps = start.astype(np.float32)[..., None, None], inverses.astype(np.float32)[..., None, None]
     j, i = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     column, row = (start[:, k] + steps[:, k, 0] * j + steps[:, k, 1] * i for k in (0, 1))  # (N, H, W) each
-    if wander is not None:
-        column += wander[:, 0]
-        row += wander[:, 1]
-    column, row = np.clip(column, -1, width) + 1, np.clip(row, -1, height) + 1  # within the frame, all beyond it fill
+    if displacement is not None:
+        column += displacement[:, 0]
+        row += displacement[:, 1]
+    column, row = np.clip(column, -1, width) + 1, np.clip(row, -1, height) + 1  # in the frame, beyond which all is fill
     left, top = np.minimum(column.astype(np.intp), width), np.minimum(row.astype(np.intp), height)
-    beside, below = (column - left).astype(kind)[..., None], (row - top).astype(kind)[..., None]  # 0..1
-    place = (np.arange(n)[:, None, None] * (height + 2) + top) * (width + 2) + left
+    across, down_by = (column - left).astype(kind)[..., None], (row - top).astype(kind)[..., None]  # 0..1
+    index = (np.arange(n)[:, None, None] * (height + 2) + top) * (width + 2) + left
 
     def pixels(offset: int) -> np.ndarray:
-        return np.take(flat, place + offset, axis=0, mode="clip")  # (N, H, W, C); no index is outside
+        return np.take(flat, index + offset, axis=0, mode="clip")  # (N, H, W, C); no index is outside
 
-    def between(first: np.ndarray, second: np.ndarray, way: np.ndarray) -> np.ndarray:
+    def interpolate(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:
         second -= first
-        second *= way
+        second *= weight
         first += second
         return first
 
-    upper = between(pixels(0), pixels(1), beside)
-    lower = between(pixels(width + 2), pixels(width + 3), beside)
-    found = between(upper, lower, below)
-    return found.astype(images.dtype) if images.dtype.kind == "f" else np.rint(found).astype(images.dtype)
+    upper = interpolate(pixels(0), pixels(1), across)
+    lower = interpolate(pixels(width + 2), pixels(width + 3), across)
+    result = interpolate(upper, lower, down_by)
+    return result.astype(images.dtype) if images.dtype.kind == "f" else np.rint(result).astype(images.dtype)

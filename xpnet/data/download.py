@@ -1,4 +1,4 @@
-"""Where the files of a known data set come from: the user's folder, else a checked download."""
+"""The files of the published data sets: in the user's folder, or downloaded and verified by SHA-256."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from xpnet.errors import DataError
 
 __all__ = ["Progress", "fetch", "search_folders"]
 
-Progress = Callable[[int, int], None]  # (done, total), in bytes or in images; total is 0 while it is not known
+Progress = Callable[[int, int], None]  # (done, total), in bytes or in images; total is 0 while it is unknown
 
 
 def search_folders(name: str, data_dir: str | None = None) -> list[Path]:
-    """List the folders in which a data set's files may lie: the sub-folder of its name, then the folder itself.
+    """List the folders that may hold a data set's files: the sub-folder of its name, then the folder itself.
 
     Args:
         name: of the data set, such as "mnist".
-        data_dir: the folder; by default the environment variable XPNET_DATA_DIR, and no folder where that is not set.
+        data_dir: the folder; by default the environment variable XPNET_DATA_DIR; if that is not set, no folder.
     Raises:
         DataError: the folder does not exist.
     """
@@ -30,27 +30,27 @@ def search_folders(name: str, data_dir: str | None = None) -> list[Path]:
         return []
     root = Path(given).expanduser()
     if not root.is_dir():
-        what = "--data-dir" if data_dir else "XPNET_DATA_DIR"
-        raise DataError(what, "the data folder exists", "create it, or leave it out to download", folder=root)
+        source = "data_dir" if data_dir else "XPNET_DATA_DIR"
+        raise DataError.event(source, "no such folder", "create it, or omit it to download the files", folder=root)
     return [folder for folder in (root / name, root) if folder.is_dir()]
 
 
 def fetch(url: str, sha256: str, progress: Progress | None = None) -> Path:
-    """Download a file into the cache of the operating system, or find it there, and check its SHA-256.
+    """Download a file into the user's cache folder, unless it is there already, and verify its SHA-256.
 
     Args:
         url: the file's address; its last part names the file in the cache.
         sha256: the published checksum, in hexadecimal.
-        progress: called with (bytes done, bytes in all); by default a bar on standard error where that is a terminal.
+        progress: called with (bytes done, bytes in total); by default a bar on standard error, if that is a terminal.
     Returns:
         The path of the file in the cache.
     Raises:
-        DataError: the download fails, or its checksum is another. Nothing is left in the cache then.
+        DataError: the download failed, or its checksum differs; nothing is left in the cache.
     """
     import pooch
 
     name = url.rpartition("/")[2]
-    way_out = f"put {name} in a folder and name that with --data-dir or XPNET_DATA_DIR"
+    do = f"or put {name} in a folder and set data_dir or XPNET_DATA_DIR to it"
     logger = pooch.get_logger()
     level = logger.level
     logger.setLevel("WARNING")
@@ -60,22 +60,20 @@ def fetch(url: str, sha256: str, progress: Progress | None = None) -> Path:
             file = pooch.retrieve(url, f"sha256:{sha256}", f"{sha256[:8]}-{name}", cache, progressbar=bar)
     except OSError as error:  # the errors of requests are OSErrors
         problem = type(error).__name__ + (f" ({error})" if len(str(error)) < 120 else "")
-        raise DataError(name, "the file can be downloaded", way_out, problem=problem, url=url) from error
+        raise DataError.event(name, "the download failed", f"try again, {do}", error=problem, url=url) from error
     except ValueError as error:
         found = re.search(r"got ([0-9a-f]{64})", str(error))
         if found is None:
             raise
-        raise DataError(
-            name, "the checksum of the download matches the published SHA-256", f"try again later, or {way_out}",
-            expected=sha256, found=found[1], url=url,
-        ) from error  # fmt: skip
+        what = "the checksum of the download differs from the published SHA-256"
+        raise DataError.event(name, what, f"try again, {do}", published=sha256, found=found[1], url=url) from error
     finally:
         logger.setLevel(level)
     return Path(file)
 
 
 class _Bar:
-    """What pooch asks of a progress bar, passed on to a Progress."""
+    """The progress bar interface of pooch, reporting to a Progress."""
 
     def __init__(self, report: Progress) -> None:
         self.total = 0

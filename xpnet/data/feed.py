@@ -1,20 +1,20 @@
-"""Batches on their way to the device: from a set that lies there, or from a thread that stays two batches ahead.
+"""Batches on the device: from a set that is stored there, or from a thread that prepares two batches ahead.
 
-    for x, y in feed.epoch(3):                  # what everyone asks for
+    for x, y in feed.epoch(3):                  # the usual way
 
-A step that is recorded once and replayed takes its batch apart from where it is in the epoch:
+A captured step is recorded once and replayed, so it reads the position in the epoch from device memory:
 
-    feed.begin(3)                               # resident: the order is written into the memory that batch_at reads
-    x, y = feed.batch_at(step, epoch)           # step and epoch are on the device, and counted there
+    feed.begin(3)                               # resident: writes the order into the memory that batch_at reads
+    x, y = feed.batch_at(step, epoch)           # step and epoch are counted on the device
 
-    for raw, y in feed.raw(3):                  # not resident: bytes, to be copied to where the step reads them
-        x = feed.finish(raw)                    # part of the step
+    for raw, y in feed.raw(3):                  # not resident: unconverted, to be copied to where the step reads them
+        x = feed.finish(raw)                    # inside the captured step
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,43 +22,43 @@ import numpy as np
 from xpnet import kernels
 from xpnet.backend import Array, Backend, StagingBuffers, set_at
 from xpnet.data.dataset import Dataset
-from xpnet.data.prefetch import ahead, through
+from xpnet.data.prefetch import send_ahead, work_ahead
 from xpnet.data.transforms import Augment, Normalize, apply_affine
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, permutation
 
 __all__ = ["Feed"]
 
-_SHARE = 4  # a set lies on the device where it takes at most a quarter of the free memory
+_SHARE = 4  # a set is stored on the device if it takes at most a quarter of the free memory
 _FLOATING = ("float16", "bfloat16", "float32", "float64")
-_UNKNOWN = 1 << 30  # bytes taken for that quarter where the backend does not know its memory
+_UNKNOWN = 1 << 30  # bytes assumed for that quarter if the backend does not report its memory
 
 
 class Feed:
-    """Serve a data set in batches on a backend, the same ones in the same order everywhere.
+    """Serve a data set in batches on a backend, in an order that is the same on every backend.
 
     The order of an epoch is permutation(Key(seed, "shuffle", epoch), N), and the augmentation of a step is drawn from
-    Key(seed, "augment", epoch, step), so an epoch can be entered at any step.
+    Key(seed, "augment", epoch, step), so an epoch can start at any step.
 
     Args:
         dataset: the samples.
-        batch_size: samples a step, >= 1; the last batch of an epoch may be smaller.
-        backend: where batches are wanted.
+        batch_size: samples per step, >= 1; the last batch of an epoch may be smaller.
+        backend: where the batches are created.
         normalize: applied on the device; by default x keeps its values.
-        dtype: the name of the floating type x gets.
-        shuffle: draw another order each epoch; else the order of the data set.
+        dtype: the name of the floating type of x.
+        shuffle: draw a new order each epoch; by default, the order of the data set.
         seed: of the order and of the augmentation.
-        augment: applied on the host, ahead of time, by a thread; on the device where the set is resident, there is a
-            kernel, and images are only moved and mirrored. The draws are the same.
-        resident: keep the whole set on the device, as it is stored. By default where it takes at most a quarter of the
-            free memory (with NumPy: always, it is used where it lies) and augment does not need the host.
+        augment: applied on the host by a thread, ahead of time; or on the device, if a kernel exists and images are
+            only shifted and mirrored. The draws are the same.
+        resident: keep the whole set on the device, in its own dtype. By default, if it takes at most a quarter of the
+            free memory (with NumPy always, without a copy) and augment does not need the host.
     Raises:
-        ConfigError: batch_size is below 1, dtype is no floating type, or resident is True with an augment that needs
+        ConfigError: batch_size is below 1, dtype is not a floating type, or resident is True with an augment that needs
             the host.
-        ShapeError: normalize was measured on other channels, or augment is given for vectors.
-    Cost: a step is one gather of x and of y, one conversion, one multiplication and one addition; where there is a
-        kernel, one launch. Resident: the bytes of the set, once. Otherwise: four batches, and one thread while an epoch
-        is under way; on CUDA, three batches in pinned memory and three on the device, copied beside the work.
+        ShapeError: normalize was measured on another number of channels, or augment is given for vectors.
+    Cost: per step one gather of x and of y, one conversion, one multiplication and one addition; with a kernel, one
+        launch. Resident: the bytes of the set, once. Otherwise: four batches, and one thread during an epoch; on CUDA,
+        three batches in pinned memory and three on the device, copied while the device computes.
     """
 
     def __init__(
@@ -75,16 +75,14 @@ class Feed:
         resident: bool | None = None,
     ) -> None:
         if batch_size < 1:
-            raise ConfigError("Feed", "batch_size is at least 1", batch_size=batch_size)
+            raise ConfigError("Feed", "batch_size of at least 1", batch_size=batch_size)
         if dtype not in _FLOATING or not hasattr(backend.xp, dtype):
-            raise ConfigError("Feed", f"dtype is a floating type of {backend.name}", dtype=repr(dtype))
+            raise ConfigError("Feed", f"a floating dtype of {backend.name}", dtype=repr(dtype))
         if augment is not None and len(dataset.shape) != 3:
-            raise ShapeError("Feed", "augment takes images (H, W, C)", sample=dataset.shape)
+            raise ShapeError("Feed", "images of shape (H, W, C), since augment is given", sample=dataset.shape)
         if normalize is not None and len(normalize.mean) not in (1, dataset.shape[-1]):
-            raise ShapeError(
-                "Feed", "normalize and the samples have as many channels C",
-                normalize=len(normalize.mean), sample=dataset.shape,
-            )  # fmt: skip
+            rule = "as many channels C in normalize as in the samples"
+            raise ShapeError("Feed", rule, normalize=len(normalize.mean), sample=dataset.shape)
         self.dataset, self.batch_size, self.backend = dataset, batch_size, backend
         self.shuffle, self.seed, self.augment = shuffle, seed, augment
         self._dtype = getattr(backend.xp, dtype)
@@ -93,12 +91,12 @@ class Feed:
         self._kernel = kernels.find("take_batch", backend.xp.empty(0, device=backend.device))
         on_device = augment is None or (self._kernel is not None and augment.moves is not None and dtype != "bfloat16")
         if resident and not on_device:
-            raise ConfigError("Feed", "augment works on the host, so the set is not resident", resident=resident)
+            raise ConfigError("Feed", "resident=False, since augment runs on the host", resident=resident)
         if resident is None:
             resident = on_device and (self._on_host or _fits(dataset, backend))
         self.resident = resident
-        self._current: Array | None = None  # the order of the epoch begun
-        self._buffers: list[StagingBuffers] = []  # those that no epoch uses
+        self._current: Array | None = None  # the order of the current epoch
+        self._buffers: list[StagingBuffers] = []  # those not in use
         if resident and not self._on_host:
             self._x = backend.from_numpy(np.ascontiguousarray(dataset.x))
             self._y = backend.from_numpy(np.ascontiguousarray(dataset.y))
@@ -106,28 +104,28 @@ class Feed:
             self._x, self._y = dataset.x, dataset.y
 
     def __len__(self) -> int:
-        """Steps an epoch."""
+        """Return the number of steps of an epoch."""
         return -(-len(self.dataset) // self.batch_size)
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Array, Array]]:
         """Iterate over the batches of an epoch.
 
         Args:
-            epoch: its number, >= 0; names its order.
+            epoch: its number, >= 0, which determines the order.
             start: the first step, 0..len(self).
         Returns:
             An iterator of (x, y): x (B, H, W, C) or (B, D) of the feed's dtype, normalized; y (B,) int64. Without
             shuffle and normalize, float x may be a view of the data set. Closing it early ends its thread.
         Raises:
-            ConfigError: epoch or start is out of range. What goes wrong in the thread is raised by the iterator.
+            ConfigError: epoch or start is out of range. Errors in the thread are raised by the iterator.
         """
-        self._in_range("Feed.epoch", epoch, start)
+        self._check_range("Feed.epoch", epoch, start)
         if self.resident:
             return self._from_device(epoch, start)
         return self._finished(epoch, start)
 
     def begin(self, epoch: int) -> None:
-        """Write the order of an epoch where batch_at reads it, in place where arrays can be written; waits for nothing.
+        """Write the order of an epoch where batch_at reads it, in place if arrays are writable, without synchronizing.
 
         Args:
             epoch: its number, >= 0.
@@ -135,8 +133,8 @@ class Feed:
             ConfigError: epoch is below 0, or the set is not resident.
         """
         if epoch < 0:
-            raise ConfigError("Feed.begin", "epoch is at least 0", epoch=epoch)
-        self._on_device("Feed.begin")
+            raise ConfigError("Feed.begin", "epoch of at least 0", epoch=epoch)
+        self._require_resident("Feed.begin")
         order = self._order(epoch)
         if order is None:
             return
@@ -146,50 +144,48 @@ class Feed:
             self._current = set_at(self._current, (slice(None),), self.backend.from_numpy(order))
 
     def batch_at(self, step: Array | int, epoch: Array | int, size: int | None = None) -> tuple[Array, Array]:
-        """Make a batch of the epoch begun, from numbers that may lie on the device: work for the device only.
+        """Make a batch of the current epoch, from numbers that may be on the device; the host reads no value.
 
-        It is what epoch() yields at that step, bit for bit.
+        The result equals what epoch() yields at that step, bit for bit.
 
         Args:
-            step: its number in the epoch, a 0-d int64 array on the device, or an int. Its rows must be there: the host
-                does not look.
-            epoch: the epoch's number, likewise; it must be the one that begin was given.
-            size: B, the samples: batch_size by default, fewer for the last batch of an epoch.
+            step: its number in the epoch, an int or a 0-d int64 array on the device. It is not checked.
+            epoch: the epoch's number, likewise; the one given to begin.
+            size: B, the number of samples: batch_size by default, fewer for the last batch of an epoch.
         Returns:
-            x and y, as epoch() gives them, new arrays.
+            x and y as from epoch(), new arrays.
         Raises:
-            ConfigError: size is not in 1..batch_size, the set is not resident, or no epoch was begun.
+            ConfigError: size is not in 1..batch_size, the set is not resident, or begin was not called.
         """
         size = min(self.batch_size, len(self.dataset)) if size is None else size
         if not 1 <= size <= self.batch_size:
-            raise ConfigError("Feed.batch_at", "size is in 1..batch_size", size=size, batch_size=self.batch_size)
-        self._on_device("Feed.batch_at")
+            raise ConfigError("Feed.batch_at", "size in 1..batch_size", size=size, batch_size=self.batch_size)
+        self._require_resident("Feed.batch_at")
         if self.shuffle and self._current is None:
-            raise ConfigError("Feed.batch_at", "an epoch was begun", "call begin first", epoch=epoch)
+            raise ConfigError("Feed.batch_at", "a call of begin before", epoch=epoch)
         return self._batch(self._current, step, epoch, size)
 
     def raw(self, epoch: int = 0, start: int = 0) -> Generator[tuple[Array, Array], None, None]:
-        """Iterate over the batches of an epoch as they are stored, varied by augment, but neither converted nor
-        normalized: finish does that.
+        """Iterate over the batches of an epoch, augmented, but not yet converted and normalized by finish.
 
         Args:
             epoch, start: as for epoch().
         Returns:
             An iterator of (x, y) on the device: x (B, H, W, C) or (B, D) of the set's dtype; y (B,) int64. They are
-            good until the next batch is asked for. Closing it early ends its thread.
+            valid until the next batch is requested. Closing it early ends its thread.
         Raises:
             ConfigError: epoch or start is out of range, or the set is resident.
         """
-        self._in_range("Feed.raw", epoch, start)
+        self._check_range("Feed.raw", epoch, start)
         if self.resident:
-            raise ConfigError("Feed.raw", "the set is not resident", "use batch_at", resident=True)
+            raise ConfigError("Feed.raw", "a set that is not resident", "use batch_at", resident=True)
         return self._from_thread(epoch, start, self._staging())
 
     def finish(self, x: Array) -> Array:
         """Convert and normalize a batch on the device.
 
         Args:
-            x: as raw gives it; not written.
+            x: as yielded by raw; not written.
         Returns:
             A new array of x's shape and the feed's dtype.
         """
@@ -202,15 +198,14 @@ class Feed:
             return self.backend.xp.astype(x, self._dtype, copy=True)
         return self._finish(x, owned=False)
 
-    def _in_range(self, where: str, epoch: int, start: int) -> None:
+    def _check_range(self, where: str, epoch: int, start: int) -> None:
         if epoch < 0 or not 0 <= start <= len(self):
-            raise ConfigError(
-                where, "epoch is at least 0, start in 0..steps", epoch=epoch, start=start, steps=len(self)
-            )
+            rule = "epoch of at least 0 and start in 0..steps"
+            raise ConfigError(where, rule, epoch=epoch, start=start, steps=len(self))
 
-    def _on_device(self, where: str) -> None:
+    def _require_resident(self, where: str) -> None:
         if not self.resident:
-            raise ConfigError(where, "the set is resident", "use raw and finish", resident=False)
+            raise ConfigError(where, "a resident set", "use raw and finish", resident=False)
 
     def _order(self, epoch: int) -> np.ndarray | None:
         return permutation(Key(self.seed, "shuffle", epoch), len(self.dataset)) if self.shuffle else None
@@ -224,7 +219,7 @@ class Feed:
             yield self._batch(order, step, epoch, min(size, n - step * size))
 
     def _batch(self, order: Array | None, step: Array | int, epoch: Array | int, size: int) -> tuple[Array, Array]:
-        """Take size rows of the set on the device, from step * batch_size on in an order (None: the set's own)."""
+        """Take size rows of the resident set, from step * batch_size on, in the given order (None: the set's own)."""
         xp, x, y = self.backend.xp, self._x, self._y
         if self._kernel is not None:
             key = Key(self.seed, "augment", epoch, step)  # type: ignore[arg-type]
@@ -238,7 +233,7 @@ class Feed:
             if order is None:
                 return self._finish(x[part, ...], owned=False), y[part]
             rows = order[part]
-            if self._on_host:  # the functions of the standard take longer than a batch of one
+            if self._on_host:  # np.take costs more than a batch of one
                 return self._finish(x.take(rows, axis=0), owned=True), y.take(rows)
         else:
             rows = first + xp.arange(size, dtype=xp.int64, device=self.backend.device)
@@ -251,60 +246,61 @@ class Feed:
             return x if x.dtype == self._dtype else self.backend.xp.astype(x, self._dtype)
         return apply_affine(self.backend.xp, x, self._dtype, *self._factors, owned=owned)
 
-    def _load(self, order: np.ndarray | None, epoch: int, step: int, into: list[np.ndarray] | None = None) -> Any:
-        """Take a batch from the set on the host, varied; fill the first rows of arrays with it where they are given."""
-        part = slice(step * self.batch_size, min((step + 1) * self.batch_size, len(self.dataset)))
-        x_out, y_out = (None, None) if into is None else (a[: part.stop - part.start] for a in into)
-        if order is None:
-            x, y = self._x[part], self._y[part]
+    def _load(self, order: np.ndarray | None, epoch: int, step: int, out: Sequence[np.ndarray]) -> int:
+        """Fill the first rows of out, host arrays of x and y, with a batch; return the number of rows."""
+        first = step * self.batch_size
+        n = min(self.batch_size, len(self.dataset) - first)
+        rows = slice(first, first + n) if order is None else order[first : first + n]
+        if self.augment is None:
+            _gather(self._x, rows, out[0][:n])
         else:
-            straight = x_out if self.augment is None else None
-            x = np.take(self._x, order[part], axis=0, out=straight, mode="clip")  # a checked out= would be buffered
-            y = np.take(self._y, order[part], out=y_out, mode="clip")
-        if self.augment is not None:
-            x = self.augment(x, Key(self.seed, "augment", epoch, step))
-        for out, value in ((x_out, x), (y_out, y)):
-            if out is not None and out is not value:
-                np.copyto(out, value)
-        return x, y
+            out[0][:n] = self.augment(self._x[rows], Key(self.seed, "augment", epoch, step))
+        _gather(self._y, rows, out[1][:n])
+        return n
 
     def _from_thread(
         self, epoch: int, start: int, buffers: StagingBuffers | None
     ) -> Generator[tuple[Array, Array], None, None]:
-        """Batches as raw gives them; through staging buffers, each is valid until the next."""
+        """Yield batches as raw does; from staging buffers, each is valid until the next."""
         order, steps = self._order(epoch), range(start, len(self))
 
-        def fill(step: int, arrays: list[np.ndarray]) -> int:
-            return len(self._load(order, epoch, step, arrays)[1])
+        def load(step: int, out: Sequence[np.ndarray]) -> int:
+            return self._load(order, epoch, step, out)
 
-        def batch(step: int) -> tuple[Array, Array]:
-            x, y = self._load(order, epoch, step)
-            return (x, y) if self._on_host else (self.backend.from_numpy(x), self.backend.from_numpy(y))
+        def make(step: int) -> list[Array]:
+            arrays = [np.empty(shape, dtype) for shape, dtype in self._parts()]
+            n = load(step, arrays)
+            return [array[:n] if self._on_host else self.backend.from_numpy(array[:n]) for array in arrays]
 
         if buffers is None:
-            yield from ahead(batch, steps)
+            yield from work_ahead(make, steps)
             return
         try:
-            yield from through(buffers, fill, steps)
+            yield from send_ahead(buffers, load, steps)
         finally:
             self._buffers.append(buffers)
 
     def _finished(self, epoch: int, start: int) -> Iterator[tuple[Array, Array]]:
-        buffers, xp = self._staging(), self.backend.xp
-        owned = self.shuffle or self.augment is not None or not self._on_host
+        buffers = self._staging()
         with contextlib.closing(self._from_thread(epoch, start, buffers)) as batches:
             for x, y in batches:
-                if buffers is None:
-                    yield self._finish(x, owned), y
-                else:
-                    yield self.finish(x), xp.asarray(y, copy=True)
+                yield self.finish(x), y if buffers is None else self.backend.xp.asarray(y, copy=True)
+
+    def _parts(self) -> list[tuple[tuple[int, ...], Any]]:
+        """Return the shape and dtype of the two arrays of a full batch."""
+        size = min(self.batch_size, len(self.dataset))
+        return [((size, *a.shape[1:]), a.dtype) for a in (self._x, self._y)]
 
     def _staging(self) -> StagingBuffers | None:
-        """Staging buffers that no other epoch uses, where the backend has them."""
-        if self._buffers:
-            return self._buffers.pop()
-        size = min(self.batch_size, len(self.dataset))
-        return self.backend.staging_buffers([((size, *a.shape[1:]), a.dtype) for a in (self._x, self._y)])
+        """Return staging buffers that no other epoch uses; None if the backend has none."""
+        return self._buffers.pop() if self._buffers else self.backend.staging_buffers(self._parts())
+
+
+def _gather(source: np.ndarray, rows: slice | np.ndarray, out: np.ndarray) -> None:
+    if isinstance(rows, slice):
+        out[...] = source[rows]
+    else:
+        np.take(source, rows, axis=0, out=out, mode="clip")  # with mode="raise", NumPy would buffer out
 
 
 def _fits(dataset: Dataset, backend: Backend) -> bool:

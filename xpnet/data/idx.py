@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST, in the IDX files they are published in.
+"""MNIST and Fashion-MNIST, which are published as IDX files.
 
 An IDX file is a magic number (0, 0, the type of the elements, the number of axes), the length of each axis as a
 big-endian 32-bit integer, then the elements, last axis fastest.
@@ -25,7 +25,7 @@ _PUBLISHED_COUNTS = (60_000, 10_000)
 
 
 class _Source(NamedTuple):
-    """Where a set is published: address, SHA-256 of each of the four .gz files, names of the classes."""
+    """A published set: its address, the SHA-256 of each of the four .gz files, the names of the classes."""
 
     name: str
     url: str
@@ -56,8 +56,8 @@ _FASHION_MNIST = _Source(
     ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 
-# SHA-256 of MNIST's files as they are inside the .gz: copies are compressed in many ways.
-_MNIST_INSIDE = (
+# SHA-256 of MNIST's decompressed files: copies are compressed in many ways.
+_MNIST_CONTENT = (
     "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
@@ -66,28 +66,28 @@ _MNIST_INSIDE = (
 
 
 def load_mnist(data_dir: str | None = None, progress: Progress | None = None) -> tuple[Dataset, Dataset]:
-    """Load MNIST: 60,000 handwritten digits to train with, 10,000 to test with.
+    """Load MNIST: 60,000 handwritten digits for training, 10,000 for testing.
 
-    The four files are read from the folder (gzipped or not, in it or in its sub-folder mnist), else downloaded. A
-    folder may hold other sets in the same format; a file with MNIST's own number of samples must hold MNIST's bytes.
+    The four files are read from the folder or its sub-folder mnist, gzipped or not; if none is there, they are
+    downloaded. Other sets in this format are accepted too, but a file with 60,000 or 10,000 samples must be MNIST's.
 
     Args:
         data_dir: the folder; the environment variable XPNET_DATA_DIR by default.
-        progress: called with (bytes done, bytes in all) of each download.
+        progress: called with (bytes done, bytes in total) of each download.
     Returns:
         train, test: (N, 28, 28, 1) uint8, labels 0..9.
     Raises:
-        DataError: a file is missing, damaged, of another format or with another checksum; the download fails.
+        DataError: a file is missing, damaged, of another format or with another checksum, or the download failed.
     Source: LeCun, Bottou, Bengio and Haffner (1998).
     """
     return _load(_MNIST, data_dir, progress)
 
 
 def load_fashion_mnist(data_dir: str | None = None, progress: Progress | None = None) -> tuple[Dataset, Dataset]:
-    """Load Fashion-MNIST: 60,000 pictures of clothes in 10 classes to train with, 10,000 to test with.
+    """Load Fashion-MNIST: 60,000 images of clothes in 10 classes for training, 10,000 for testing.
 
-    Arguments, results and errors are those of load_mnist; the sub-folder is fashion-mnist. Files of a folder are not
-    compared with the published ones, only refused where they are MNIST's, which bear the same names.
+    Arguments, results and errors are those of load_mnist; the sub-folder is fashion-mnist. The files of a folder are
+    not compared with the published ones, but rejected if they are MNIST's, which have the same names.
 
     Source: Xiao, Rasul and Vollgraf (2017).
     """
@@ -98,12 +98,12 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     """Read an IDX file of unsigned bytes, gzipped or not.
 
     Args:
-        path: the file; its first bytes, not its name, tell whether it is gzipped.
-        axes: how many it must have: 3 for images, 1 for labels.
+        path: the file; whether it is gzipped is read from its first bytes, not from its name.
+        axes: the expected number of axes: 3 for images, 1 for labels.
     Returns:
-        uint8, of the shape the file gives; not to be written.
+        uint8, of the shape in the header, read-only.
     Raises:
-        DataError: the file cannot be read, or parse_idx refuses it.
+        DataError: the file cannot be read, or as for parse_idx.
     """
     return parse_idx(_read(path), axes, str(path))
 
@@ -113,36 +113,25 @@ def parse_idx(raw: bytes, axes: int, where: str) -> np.ndarray:
 
     Args:
         raw: the whole file, not compressed.
-        axes: how many it must have, >= 1.
-        where: what messages call it.
+        axes: the expected number of axes, >= 1.
+        where: the file's name in messages.
     Returns:
         uint8, a view of raw.
     Raises:
-        DataError: the magic number is another, the file is cut short, or bytes follow the last element.
+        DataError: the magic number differs, the file is truncated, or bytes follow the last element.
     """
     magic = bytes([0, 0, _UBYTE, axes])
     if raw[:4] != magic[: len(raw)]:
-        raise DataError(
-            where, f"an IDX file of {axes}-D unsigned bytes has the magic number 0x{magic.hex()}",
-            "is it the right file?", magic=f"0x{raw[:4].hex()}",
-        )  # fmt: skip
+        rule = f"the magic number 0x{magic.hex()} of an IDX file of {axes}-D unsigned bytes"
+        raise DataError(where, rule, "check that it is the right file", magic=f"0x{raw[:4].hex()}")
     start = 4 + 4 * axes
-    if len(raw) < start:
-        raise _cut_short(where, start, len(raw))
-    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", axes, offset=4))
-    size = start + math.prod(shape)
-    if len(raw) < size:
-        raise _cut_short(where, size, len(raw))
-    if len(raw) > size:
-        raise DataError(where, f"the file ends after the {size} bytes its header gives", bytes=len(raw), shape=shape)
+    whole = len(raw) >= start
+    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", axes, offset=4)) if whole else ()
+    size = start + math.prod(shape) if whole else start
+    if len(raw) != size:
+        do = "copy or download it again" if len(raw) < size else ""
+        raise DataError(where, f"a file of {size} bytes", do, bytes=len(raw), shape=shape)
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
-
-
-def _cut_short(where: str, expected: int, found: int) -> DataError:
-    return DataError(
-        where, f"the file has the {expected} bytes its header gives", "it is cut short: copy or download it again",
-        bytes=found,
-    )  # fmt: skip
 
 
 def _read(path: Path) -> bytes:
@@ -152,16 +141,11 @@ def _read(path: Path) -> bytes:
     try:
         raw = path.read_bytes()
         return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except EOFError as error:
-        raise DataError(
-            str(path), "the gzip file is whole", "it is cut short: copy or download it again", bytes=path.stat().st_size
-        ) from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            str(path), "the gzip file is not damaged", "copy or download it again", problem=error
-        ) from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        what, do = "the gzip file is truncated or damaged", "copy or download it again"
+        raise DataError.event(str(path), what, do, error=error) from error
     except OSError as error:
-        raise DataError(str(path), "the file can be read", problem=error.strerror or error) from error
+        raise DataError.event(str(path), "cannot read the file", error=error.strerror or error) from error
 
 
 def _load(source: _Source, data_dir: str | None, progress: Progress | None) -> tuple[Dataset, Dataset]:
@@ -172,40 +156,36 @@ def _load(source: _Source, data_dir: str | None, progress: Progress | None) -> t
             fetch(f"{source.url}{file}.gz", sha, progress) for file, sha in zip(_FILES, source.sha256, strict=True)
         ]
     arrays = []
-    for path, axes, inside in zip(paths, (3, 1, 3, 1), _MNIST_INSIDE, strict=True):
+    for path, axes, content in zip(paths, (3, 1, 3, 1), _MNIST_CONTENT, strict=True):
         raw = _read(path)
         arrays.append(parse_idx(raw, axes, str(path)))
         if not downloaded and len(arrays[-1]) in _PUBLISHED_COUNTS:
-            _check_origin(source, path, raw, inside)
+            _check_origin(source, path, raw, content)
     train = _pair(source, arrays[0], arrays[1], paths[0], paths[1])
     test = _pair(source, arrays[2], arrays[3], paths[2], paths[3])
     if train.shape != test.shape:
         raise DataError(
-            str(paths[2]),
-            "images to test with have the size of those to train with",
-            test=test.shape,
-            train=train.shape,
+            str(paths[2]), "test images of the size of the training images", test=test.shape, train=train.shape
         )
     return train, test
 
 
 def _in_folder(source: _Source, data_dir: str | None) -> list[Path] | None:
-    """The four files in the first folder that has any of them; None where no folder has."""
+    """Return the four files in the first folder that has any of them, or None."""
     for folder in search_folders(source.name, data_dir):
         found = {file: path for file in _FILES if (path := _spelled(folder, file)) is not None}
         missing = [file for file in _FILES if file not in found]
         if found and missing:
-            raise DataError(
-                str(folder), f"{source.name} is four files", f"add {', '.join(missing)} (or with .gz)",
-                found=", ".join(path.name for path in found.values()),
-            )  # fmt: skip
+            do = f"add {', '.join(missing)}, gzipped or not"
+            names = ", ".join(path.name for path in found.values())
+            raise DataError(str(folder), f"the four files of {source.name}", do, files=names)
         if found:
             return list(found.values())
     return None
 
 
 def _spelled(folder: Path, file: str) -> Path | None:
-    """The file under one of the names it goes by: some programs unpack train-images-idx3 as train-images.idx3."""
+    """Find the file under one of its usual names: some programs unpack train-images-idx3 as train-images.idx3."""
     for stem in (file, file.replace("-idx", ".idx")):
         for path in (folder / f"{stem}.gz", folder / stem):
             if path.is_file():
@@ -216,22 +196,15 @@ def _spelled(folder: Path, file: str) -> Path | None:
 def _check_origin(source: _Source, path: Path, raw: bytes, mnist: str) -> None:
     found = hashlib.sha256(raw).hexdigest()
     if source is _MNIST and found != mnist:
-        raise DataError(
-            str(path), "a file of MNIST's own size has MNIST's SHA-256 (inside the gzip)",
-            "it is damaged or another data set: download it again", expected=mnist, found=found,
-        )  # fmt: skip
+        do = "the file is damaged or of another data set: download it again"
+        raise DataError(str(path), f"MNIST's decompressed content, SHA-256 {mnist}", do, SHA256=found)
     if source is not _MNIST and found == mnist:
-        raise DataError(
-            str(path),
-            f"the files are {source.name}'s",
-            f"put those in a sub-folder named {source.name}",
-            found="mnist's",
-        )
+        do = f"put the files of {source.name} in a sub-folder named {source.name}"
+        raise DataError(str(path), f"a file of {source.name}", do, file="one of mnist")
 
 
 def _pair(source: _Source, images: np.ndarray, labels: np.ndarray, at: Path, labels_at: Path) -> Dataset:
     if len(images) != len(labels):
-        raise DataError(
-            str(labels_at), f"there is a label for each image of {at.name}", images=len(images), labels=len(labels)
-        )
+        rule = f"a label for each image of {at.name}"
+        raise DataError(str(labels_at), rule, images=len(images), labels=len(labels))
     return Dataset(images[..., np.newaxis], labels.astype(np.int64), source.classes, source.name)  # (N, 28, 28, 1)

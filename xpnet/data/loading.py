@@ -1,4 +1,4 @@
-"""The door to every data set: by name, by folder, by file."""
+"""load: every data set by its name, or by the path of a folder or file."""
 
 from __future__ import annotations
 
@@ -16,41 +16,38 @@ from xpnet.errors import ConfigError, DataError, nearest
 
 __all__ = ["DATASETS", "load"]
 
-_POINTS = 4000  # of a problem in the plane; with fewer, the usual 20 epochs are too few steps for spirals
+_POINTS = 4000  # of a problem in the plane; with fewer, the default 20 epochs are too few steps for spirals
 _PLANE = {"moons": moons, "circles": circles, "spirals": spirals, "xor": xor, "blobs": blobs}
+_PUBLISHED = {"mnist": load_mnist, "fashion-mnist": load_fashion_mnist, "cifar10": load_cifar10}
 
-DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", *_PLANE)
+DATASETS = ("digits", *_PUBLISHED, *_PLANE)
 
 
 def load(
     name_or_path: str, data_dir: str | None = None, *, progress: Progress | None = None
 ) -> tuple[Dataset, Dataset]:
-    """Load a data set: samples to train with and samples to test with.
+    """Load a data set as a training set and a test set.
 
-    moons, circles, spirals, xor and blobs are drawn, always the same: 3,200 points in the plane and 800 to test with.
+    moons, circles, spirals, xor and blobs are generated, always the same: 3,200 training and 800 test points.
 
     Args:
-        name_or_path: one of DATASETS, the path of a folder of images by class, or of an .npz file. A folder that bears
-            the name of a data set is written "./mnist".
-        data_dir: where the files of mnist, fashion-mnist and cifar10 lie; by default XPNET_DATA_DIR. What is not there
-            is downloaded into the cache of the operating system.
-        progress: called with (done, total): the bytes of a download, the images of a folder. By default downloads show
-            a bar on standard error where that is a terminal.
+        name_or_path: one of DATASETS, or the path of a folder of images by class or of an .npz file. To load a folder
+            that has the name of a data set, write "./mnist".
+        data_dir: the folder with the files of mnist, fashion-mnist and cifar10; by default XPNET_DATA_DIR. Missing sets
+            are downloaded into the user's cache folder.
+        progress: called with (done, total): bytes of a download, images of a folder. By default a download shows a bar
+            on standard error, if that is a terminal.
     Returns:
         train, test.
     Raises:
-        ConfigError: there is no data set of that name.
+        ConfigError: no data set has that name.
         DataError: the files are missing, damaged, or cannot be learned from.
     """
     name = str(name_or_path)
     if name == "digits":
         return load_digits()
-    if name == "mnist":
-        return load_mnist(data_dir, progress)
-    if name == "fashion-mnist":
-        return load_fashion_mnist(data_dir, progress)
-    if name == "cifar10":
-        return load_cifar10(data_dir, progress)
+    if name in _PUBLISHED:
+        return _PUBLISHED[name](data_dir, progress)
     if name in _PLANE:
         return _PLANE[name](_POINTS).hold_out_fifth(f"plane/{name}/test")
     path = Path(name).expanduser()
@@ -59,7 +56,7 @@ def load(
     if path.suffix.lower() == ".npz":
         return load_npz(path)
     if path.is_file():
-        raise DataError(name, "data is a folder of images by class or an .npz file", found=f"a file {path.suffix}")
+        raise DataError(name, "a folder of images by class or an .npz file", suffix=path.suffix)
     if len(path.parts) > 1:
-        raise DataError(name, "the folder or file exists", "check the path", path=path)
-    raise ConfigError("data", "no such data set, folder or .npz file", nearest(name, DATASETS), data=repr(name))
+        raise DataError.event(name, "no such folder or file", "check the path")
+    raise ConfigError("data", "a data set, folder or .npz file", nearest(name, DATASETS), data=repr(name))

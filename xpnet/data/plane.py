@@ -1,10 +1,10 @@
-"""Problems in the plane: two numbers an example, so that what a network has learned can be drawn.
+"""Problems in the plane: two features per sample, so the decision boundary of a network can be drawn.
 
     train, test = data.load("moons")
     train, test = data.spirals(n=2000, arms=3, noise=0.02).split(0.8)
 
-In each, the classes have equally many examples (to one), in random order, and every coordinate is moved by a normal
-number with a standard deviation of noise.
+The classes differ in size by at most one sample, the order is random, and normal noise of the given standard deviation
+is added to every coordinate.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Place = Callable[[NDArray[np.int64], NDArray[np.float64]], Sequence[NDArray[np.f
 
 
 def blobs(n: int = 1000, classes: int = 3, noise: float = 0.5, seed: int = 0) -> Dataset:
-    """Make K heaps, their centres evenly spaced on a circle of radius 2: K perceptrons are enough.
+    """Make K clusters with centres evenly spaced on a circle of radius 2: K perceptrons separate them.
 
     Args:
-        n: examples, >= classes.
+        n: samples, >= classes.
         classes: K, >= 2; the centre of class 0 is at the top.
-        noise: the heaps' standard deviation, >= 0.
+        noise: the standard deviation of a cluster, >= 0.
         seed: of every draw, 0 <= seed < 2**64.
     Returns:
         (N, 2) float32, labels 0 .. K-1.
@@ -46,10 +46,10 @@ def blobs(n: int = 1000, classes: int = 3, noise: float = 0.5, seed: int = 0) ->
 
 
 def circles(n: int = 1000, noise: float = 0.1, seed: int = 0, *, inner: float = 0.5) -> Dataset:
-    """Make two circles, one within the other: no line can separate them, but one more number, the radius, does.
+    """Make two concentric circles: no line separates them, but one more feature, the radius, does.
 
     Args:
-        n: examples, >= 2.
+        n: samples, >= 2.
         noise: >= 0.
         seed: of every draw, 0 <= seed < 2**64.
         inner: the radius of class 1, 0 < inner < 1; that of class 0 is 1.
@@ -69,10 +69,10 @@ def circles(n: int = 1000, noise: float = 0.1, seed: int = 0, *, inner: float = 
 
 
 def moons(n: int = 1000, noise: float = 0.1, seed: int = 0) -> Dataset:
-    """Make two half circles of radius 1 that reach into each other: the boundary is bent.
+    """Make two interleaved half circles of radius 1: the boundary between them is curved.
 
     Args:
-        n: examples, >= 2.
+        n: samples, >= 2.
         noise: >= 0.
         seed: of every draw, 0 <= seed < 2**64.
     Returns:
@@ -91,15 +91,15 @@ def moons(n: int = 1000, noise: float = 0.1, seed: int = 0) -> Dataset:
 def spirals(
     n: int = 1000, arms: int = 2, noise: float = 0.05, seed: int = 0, *, turns: float = 1.0, radius: float = 2.0
 ) -> Dataset:
-    """Make spirals wound round each other, one a class: hard for few neurons, and for none without hidden layers.
+    """Make interleaved spirals, one a class: they need a network with hidden layers and enough neurons.
 
     Args:
-        n: examples, >= arms.
+        n: samples, >= arms.
         arms: K, >= 2.
         noise: >= 0.
         seed: of every draw, 0 <= seed < 2**64.
-        turns: how often an arm goes round, > 0.
-        radius: how far it reaches from the origin, > 0; distances along an arm are about evenly filled.
+        turns: the revolutions of an arm, > 0.
+        radius: the distance of its end from the origin, > 0; samples are spread about evenly along an arm.
     Returns:
         (N, 2) float32, labels 0 .. K-1.
     Raises:
@@ -107,10 +107,10 @@ def spirals(
     Source: Lang and Witbrock (1988), Learning to tell two spirals apart.
     """
     if not (0 < turns < math.inf and 0 < radius < math.inf):
-        raise ConfigError("spirals", "turns and radius are above 0 and finite", turns=turns, radius=radius)
+        raise ConfigError("spirals", "turns and radius above 0 and finite", turns=turns, radius=radius)
 
     def place(label: NDArray[np.int64], u: NDArray[np.float64]) -> Sequence[NDArray[np.float64]]:
-        part = np.sqrt(u)  # more examples where an arm is longer
+        part = np.sqrt(u)  # the outer part of an arm is longer and gets more samples
         angle = 2 * math.pi * (turns * part + label / arms)
         return radius * part * np.cos(angle), radius * part * np.sin(angle)
 
@@ -118,11 +118,11 @@ def spirals(
 
 
 def xor(n: int = 1000, noise: float = 0.3, seed: int = 0) -> Dataset:
-    """Make four heaps at the corners (+-1, +-1), of class 0 where the signs are equal: no line separates the classes.
+    """Make four clusters at (+-1, +-1), of class 0 where the signs are equal: no line separates the classes.
 
     Args:
-        n: examples, >= 2; with n=4 and noise=0 the four corners.
-        noise: the heaps' standard deviation, >= 0.
+        n: samples, >= 2; n=4 and noise=0 give the four corners.
+        noise: the standard deviation of a cluster, >= 0.
         seed: of every draw, 0 <= seed < 2**64.
     Returns:
         (N, 2) float32, labels 0 and 1.
@@ -132,19 +132,19 @@ def xor(n: int = 1000, noise: float = 0.3, seed: int = 0) -> Dataset:
     """
 
     def place(label: NDArray[np.int64], u: NDArray[np.float64]) -> Sequence[NDArray[np.float64]]:
-        right = np.where(np.arange(len(label)) // 2 % 2, 1.0, -1.0)  # two on the left, two on the right, and so on
+        right = np.where(np.arange(len(label)) // 2 % 2, 1.0, -1.0)  # two on the left, two on the right, repeated
         return right, np.where(label == 0, right, -right)
 
     return _scatter("xor", place, ["equal", "unequal"], n, noise, seed)
 
 
 def _scatter(name: str, place: Place, classes: list[str], n: int, noise: float, seed: int) -> Dataset:
-    """Put examples where place says, given labels and uniform numbers (N,), then add noise and shuffle."""
+    """Compute positions by place(labels, uniform numbers), both (N,), then add noise and shuffle."""
     count = len(classes)
     if count < 2 or n < count:
-        raise ConfigError(name, "there are at least 2 classes, and an example of each", n=n, classes=count)
+        raise ConfigError(name, "at least 2 classes and a sample of each", n=n, classes=count)
     if not 0 <= noise < math.inf:
-        raise ConfigError(name, "noise is 0 or more, and finite", noise=noise)
+        raise ConfigError(name, "noise at least 0 and finite", noise=noise)
     label = np.arange(n) % count
     u = uniform(Key(seed, f"plane/{name}"), (n,)).astype(np.float64)
     exact = np.stack(place(label, u), axis=1)  # (N, 2)

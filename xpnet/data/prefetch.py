@@ -13,15 +13,15 @@ import numpy as np
 
 from xpnet.backend import StagingBuffers
 
-__all__ = ["ahead", "through"]
+__all__ = ["send_ahead", "work_ahead"]
 
 _AHEAD = 2  # results
 
 
-def ahead(work: Callable[[int], Any], steps: range) -> Generator[Any, None, None]:
+def work_ahead(work: Callable[[int], Any], steps: range) -> Generator[Any, None, None]:
     """Yield work(step) for each step, computed in a thread that stays two results ahead.
 
-    What goes wrong in the thread is raised where its result was due. Closing the generator ends the thread.
+    An error in the thread is raised in place of its result. Closing the generator ends the thread.
     """
     ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(_AHEAD)
     stop = threading.Event()
@@ -45,13 +45,13 @@ def ahead(work: Callable[[int], Any], steps: range) -> Generator[Any, None, None
             yield result
     finally:
         stop.set()
-        while not ready.empty():  # a place for the one result it may be about to put
+        while not ready.empty():  # make room for the result the thread may be about to put
             ready.get_nowait()
-        if not sys.is_finalizing():  # at exit the thread no longer runs and could not be waited for
+        if not sys.is_finalizing():  # at exit daemon threads are stopped and cannot be joined
             thread.join()
 
 
-def through(
+def send_ahead(
     buffers: StagingBuffers, load: Callable[[int, list[np.ndarray]], int], steps: range
 ) -> Generator[Any, None, None]:
     """Yield the batch of each step on the device; a thread loads them into slots of staging buffers and sends them.
@@ -75,7 +75,7 @@ def through(
         return slot
 
     try:
-        with contextlib.closing(ahead(send, steps)) as sent:
+        with contextlib.closing(work_ahead(send, steps)) as sent:
             try:
                 for slot in sent:
                     yield tuple(buffers.take(slot))

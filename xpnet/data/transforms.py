@@ -1,4 +1,4 @@
-"""What is done to samples on their way to a model: normalization on the device, augmentation on the host."""
+"""Transforms of samples: normalization on the device, augmentation on the host."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from xpnet.random import Key, random_bits
 
 __all__ = ["Augment", "Normalize"]
 
-_STD_FLOOR = 1e-3  # of the largest deviation
-_CONSTANT = 1e-6  # of the mean: float32 cannot tell smaller deviations from rounding
+_STD_FLOOR = 1e-3  # times the largest deviation
+_CONSTANT = 1e-6  # times the mean: in float32, smaller deviations are rounding errors
 
 
 @dataclass(frozen=True)
 class Normalize:
-    """Bring each channel to mean 0 and standard deviation 1.
+    """Normalize each channel to mean 0 and standard deviation 1.
 
         y = (x / white - mean) / std, computed as x * 1/(white*std) + (-mean/std)
 
     Args:
-        mean: of x / white, one number a channel, or one for all.
+        mean: of x / white, one number per channel, or one for all.
         std: likewise, > 0.
         white: the value of full brightness, > 0.
     Raises:
-        ConfigError: mean and std differ in number or are not finite, or std or white is not above 0.
+        ConfigError: mean and std differ in length or are not finite, or std or white is not above 0.
     """
 
     mean: tuple[float, ...]
@@ -41,18 +41,18 @@ class Normalize:
 
     def __post_init__(self) -> None:
         if not self.mean or len(self.mean) != len(self.std):
-            raise ConfigError("Normalize", "mean and std have a number a channel", mean=self.mean, std=self.std)
+            raise ConfigError("Normalize", "mean and std with one number per channel", mean=self.mean, std=self.std)
         if not all(map(math.isfinite, self.mean)):
-            raise ConfigError("Normalize", "mean is finite", mean=self.mean)
+            raise ConfigError("Normalize", "a finite mean", mean=self.mean)
         if not all(0 < value < math.inf for value in (*self.std, self.white)):
-            raise ConfigError("Normalize", "std and white are above 0", std=self.std, white=self.white)
+            raise ConfigError("Normalize", "std and white above 0 and finite", std=self.std, white=self.white)
 
     @classmethod
     def of(cls, dataset: Dataset) -> Normalize:
-        """Measure a training set: one mean and standard deviation a channel for images, one in all for vectors.
+        """Measure a training set: one mean and standard deviation per channel for images, one of each for vectors.
 
-        A standard deviation below a thousandth of the channel's largest deviation is raised to that, so that no
-        sample of the set comes out above 1000; a channel that does not vary has 1.
+        A standard deviation below a thousandth of the channel's largest deviation is raised to that, so no normalized
+        value of the set exceeds 1000; a channel that does not vary gets 1.
 
         Cost: one pass over 8-bit images, two over floating data; a few MB.
         """
@@ -72,15 +72,15 @@ class Normalize:
         Returns:
             A new array of x's shape, on its device.
         Raises:
-            ShapeError: the last axis is not the number of channels measured.
+            ShapeError: the last axis does not have the number of channels measured.
         """
         xp = namespace(x)
         if len(self.mean) not in (1, x.shape[-1]):
-            raise ShapeError("Normalize", "the last axis has C channels", shape=tuple(x.shape), C=len(self.mean))
+            raise ShapeError("Normalize", "C channels in the last axis", shape=tuple(x.shape), C=len(self.mean))
         return apply_affine(xp, x, getattr(xp, dtype), *self.factors(xp, x.device, dtype))
 
     def factors(self, xp: Any, device: Any, dtype: str) -> tuple[Any, Any]:
-        """The factor and the summand of the equation: numbers where all channels share them, else (C,) arrays."""
+        """Return the factor and the summand of the equation: numbers if all channels share them, else (C,) arrays."""
         scale = [1.0 / (self.white * s) for s in self.std]
         shift = [-m / s for m, s in zip(self.mean, self.std, strict=True)]
         if len(scale) == 1:
@@ -89,25 +89,26 @@ class Normalize:
         return xp.asarray(scale, dtype=kind, device=device), xp.asarray(shift, dtype=kind, device=device)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the numbers as JSON can hold them."""
+        """Return the numbers in a form that JSON can hold."""
         return {"mean": list(self.mean), "std": list(self.std), "white": self.white}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Normalize:
-        """Rebuild what to_json gave.
+        """Rebuild a Normalize from the result of to_json.
 
         Raises:
-            ConfigError: mean, std or white is missing or no number.
+            ConfigError: mean, std or white is missing or not a number.
         """
         try:
             mean, std = (tuple(float(v) for v in values[key]) for key in ("mean", "std"))
             return cls(mean, std, float(values["white"]))
         except (KeyError, TypeError) as error:
-            raise ConfigError("Normalize", "mean and std are lists of numbers, white a number", found=values) from error
+            rule = "mean and std as lists of numbers, white as a number"
+            raise ConfigError("Normalize", rule, values=values) from error
 
 
 def apply_affine(xp: Any, x: Array, dtype: Any, scale: Any, shift: Any, *, owned: bool = False) -> Array:
-    """Return x * scale + shift in dtype; writes x itself where it is owned and of that dtype."""
+    """Return x * scale + shift in dtype; if x is owned and has that dtype, it is overwritten."""
     y = xp.astype(x, dtype, copy=not owned)
     y *= scale
     y += shift
@@ -119,7 +120,7 @@ def _channels(x: np.ndarray) -> int:
 
 
 def _count_bytes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, variance and largest deviation of each channel of 8-bit images, from their histograms: exact."""
+    """Compute mean, variance and largest deviation of each channel of 8-bit images, exactly, from histograms."""
     counts = np.zeros((_channels(x), 256), dtype=np.int64)
     for _, part in chunks(x):
         for c in range(len(counts)):
@@ -133,7 +134,7 @@ def _count_bytes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _two_passes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, variance and largest deviation of each channel of floating data, in float64."""
+    """Compute mean, variance and largest deviation of each channel of floating data, in float64."""
     c = _channels(x)
     n = x.size // c
     mean = sum(part.reshape(-1, c).sum(axis=0, dtype=np.float64) for _, part in chunks(x)) / n
@@ -146,7 +147,7 @@ def _two_passes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class Moves(NamedTuple):
-    """The part of an Augment that needs no place between pixels."""
+    """The part of an Augment that moves whole pixels, which a kernel can do: shifts, crops and flips."""
 
     shift: int
     crop: int
@@ -156,30 +157,29 @@ class Moves(NamedTuple):
 
 @dataclass(frozen=True)
 class Augment:
-    """Vary images at random: bend them, move them, mirror them.
+    """Augment images at random: distort, shift and mirror them.
 
-    Each image is moved by a whole number of pixels, drawn evenly from -p..p for its height and for its width, what
-    comes in at the edge being fill. shift and crop are two names for that (p = shift, and p = crop: to pad by so many
-    pixels and cut the old size out again); given both, the moves add up. rotate, scale, squeeze and shear bend each
-    image about its centre before it is moved, elastic bends it as a sheet of rubber; all is done in one go, and pixels
-    are looked up between the pixels there were (bilinear). A change of one option leaves the draws of the others as
-    they were.
+    Each image is shifted by a whole number of pixels, uniform in -p..p for rows and for columns; the border is set to
+    fill. shift and crop both do that (p = shift, or p = crop: pad by p pixels and crop to the old size); together, the
+    shifts add up. Before the shift, rotate, scale, squeeze and shear apply an affine map about the centre, and elastic
+    a smooth random displacement, in a single bilinear resampling. Changing one option does not change the draws of the
+    others.
 
         Augment(shift=2, rotate=10, scale=0.1, shear=0.1, elastic=1)
 
     Args:
-        shift: the largest move, in pixels, >= 0.
+        shift: the largest shift, in pixels, >= 0.
         flip: mirror left and right with probability 1/2.
         crop: the padding, in pixels, >= 0.
         fill: the value of the background.
-        rotate: the largest turn, in degrees, 0..180.
-        scale: the largest growth, as a part of the size, >= 0; 0.1 gives sizes from 1/1.1 to 1.1.
-        squeeze: likewise, of the width while the height shrinks by as much, or the other way round.
-        shear: the largest move sideways, in pixels a pixel of height, >= 0.
-        elastic: how far each pixel wanders, the standard deviation in pixels, >= 0; smooth over a seventh of the image.
+        rotate: the largest angle, in degrees, 0..180.
+        scale: the largest relative enlargement, >= 0; 0.1 gives sizes from 1/1.1 to 1.1.
+        squeeze: the largest factor of the width, the height being divided by it, or the reverse; as scale.
+        shear: the largest horizontal shift, in pixels per pixel of height, >= 0.
+        elastic: the standard deviation of the displacement, in pixels, >= 0; smooth over a seventh of the image.
     Raises:
         ConfigError: a number outside its range.
-    Source: LeCun, Bottou, Bengio and Haffner (1998), section III.B: moves, scaling, squeezing and shearing for digits;
+    Source: LeCun, Bottou, Bengio and Haffner (1998), section III.B: shifts, scaling, squeezing and shearing of digits;
         Simard, Steinkraus and Platt (2003), section 2: elastic distortions.
     """
 
@@ -196,36 +196,36 @@ class Augment:
     def __post_init__(self) -> None:
         for name in ("shift", "crop"):
             if getattr(self, name) < 0:
-                raise ConfigError("Augment", f"{name} is at least 0 pixels", **{name: getattr(self, name)})
+                raise ConfigError("Augment", f"{name} of at least 0 pixels", **{name: getattr(self, name)})
         if not 0 <= self.rotate <= 180:
-            raise ConfigError("Augment", "rotate is between 0 and 180 degrees", rotate=self.rotate)
+            raise ConfigError("Augment", "rotate between 0 and 180 degrees", rotate=self.rotate)
         for name in ("scale", "squeeze", "shear", "elastic"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError("Augment", f"{name} is at least 0 and finite", **{name: getattr(self, name)})
+                raise ConfigError("Augment", f"{name} at least 0 and finite", **{name: getattr(self, name)})
 
     @property
     def moves(self) -> Moves | None:
-        """The whole moves and flips that this is, for a kernel; None where images are bent or made otherwise."""
-        bends = self.rotate or self.scale or self.squeeze or self.shear or self.elastic
-        if bends or type(self).__call__ is not Augment.__call__:
+        """The shifts and flips, for a kernel that does them on the device; None if images are changed in other ways."""
+        distorts = self.rotate or self.scale or self.squeeze or self.shear or self.elastic
+        if distorts or type(self).__call__ is not Augment.__call__:
             return None
         return Moves(self.shift, self.crop, self.flip, self.fill)
 
     def __call__(self, images: np.ndarray, key: Key) -> np.ndarray:
-        """Vary a batch on the host.
+        """Augment a batch on the host.
 
         Args:
             images: (N, H, W, C); not written.
-            key: names the draws; image i of the batch depends on the key and on i alone.
+            key: names the draws; image i of the batch depends only on the key and i.
         Returns:
             A new array of the same shape and dtype.
         Raises:
-            ShapeError: images have no 4 axes.
-        Cost: a copy of the batch with its border, one of the result, one of the mirrored half; to bend images, about
-            fifteen float32 arrays of the size of the batch, and 30 to 50 ns a pixel on one core.
+            ShapeError: images do not have 4 axes.
+        Cost: copies of the padded batch, of the result and of the mirrored half; distortions take about fifteen
+            float32 arrays of the size of the batch, and 30 to 50 ns a pixel on one core.
         """
         if images.ndim != 4:
-            raise ShapeError("Augment", "images are (N, H, W, C)", shape=images.shape)
+            raise ShapeError("Augment", "images of shape (N, H, W, C)", shape=images.shape)
         n = len(images)
         draws = random_bits(key, 5 * n).reshape(n, 5)
         pad = self.shift + self.crop
@@ -234,13 +234,13 @@ class Augment:
         affine = Affine(self.rotate, self.scale, self.squeeze, self.shear)
         if any(affine) or self.elastic:
             inverses = affine.inverses(key._replace(purpose=key.purpose + "/affine"), n)
-            wander = None
+            displacement = None
             if self.elastic:
                 elastic_key = key._replace(purpose=key.purpose + "/elastic")
-                wander = elastic(elastic_key, n, images.shape[1], images.shape[2], self.elastic)
-            out = resample(images, inverses, pad - down, pad - right, self.fill, wander)
+                displacement = elastic(elastic_key, n, images.shape[1], images.shape[2], self.elastic)
+            out = resample(images, inverses, pad - down, pad - right, self.fill, displacement)
         elif pad:
-            out = self._move(images, pad, down, right)
+            out = self._shift(images, pad, down, right)
         else:
             out = images.copy()
         if self.flip:
@@ -248,8 +248,8 @@ class Augment:
             out[mirrored] = out[mirrored, :, ::-1]
         return out
 
-    def _move(self, images: np.ndarray, pad: int, down: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Cut each image out of its padded self at its own place, 0..2*pad from the top and from the left."""
+    def _shift(self, images: np.ndarray, pad: int, down: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Crop each image from its padded copy, down and right pixels (0..2*pad) from the top and from the left."""
         n, height, width, c = images.shape
         padded = np.full((n, height + 2 * pad, width + 2 * pad, c), self.fill, dtype=images.dtype)
         padded[:, pad : pad + height, pad : pad + width] = images
@@ -264,5 +264,5 @@ class Augment:
 
 
 def _below(draws: np.ndarray, count: int) -> np.ndarray:
-    """Whole numbers 0..count-1 from 64-bit words, even to count / 2**32."""
+    """Map random 64 bits to integers 0..count-1, uniform to within count / 2**32."""
     return (((draws >> np.uint64(32)) * np.uint64(count)) >> np.uint64(32)).astype(np.int64)
