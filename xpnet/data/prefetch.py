@@ -57,11 +57,11 @@ def send_ahead(
     """Yield the batch of each step on the device; a thread loads them into slots of staging buffers and sends them.
 
     Args:
-        buffers: used by nothing else meanwhile.
+        buffers: not used elsewhere at the same time.
         load: (step, arrays) -> rows: fills the first rows of a slot's arrays on the host.
-        steps: which.
+        steps: the steps to load.
     Returns:
-        A generator of tuples of arrays on the device, valid until the next are asked for.
+        A generator of tuples of arrays on the device, valid until the next ones are requested.
     """
     free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     for slot in range(buffers.slots):
