@@ -15,7 +15,8 @@ from xpnet import kernels
 from xpnet.backend import get_backend, use_cores
 from xpnet.kernels.numba import update
 from xpnet.optim import OPTIMIZERS, SGD, Adam, LossScale, Optimizer, RMSprop
-from xpnet.optim.formula import Update
+from xpnet.optim.segments import Segment
+from xpnet.optim.update import Update
 
 NUMPY = get_backend("numpy")
 LARGE = {"a": (700, 600), "b": (3,), "c": (401, 299)}  # more than two threads' least
@@ -57,13 +58,13 @@ def run(row: str, dtype: Any, by_rule: bool, **options: Any) -> tuple[dict[str, 
 def loops(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which formulas compiled loops were found for, as they are asked for."""
     asked: list[str] = []
-    find = update._rule
+    find = update._loop
 
     def seen(work: Any) -> Any:
-        asked.append(work.formula)
+        asked.append(work.name)
         return find(work)
 
-    monkeypatch.setattr(update, "_rule", seen)
+    monkeypatch.setattr(update, "_loop", seen)
     return asked
 
 
@@ -160,7 +161,7 @@ def test_rate_and_number_of_the_update_may_be_arrays(loops: list[str]) -> None:
     plain, recorded = (OPTIMIZERS["adam"](ps, lr=0.5) for ps in (made, other))
     for step in range(4):
         plain.step(gradients(made, step))
-        recorded.update(gradients(other, step), lr=np.asarray(0.5, np.float32), since=np.asarray(step))
+        recorded.update(gradients(other, step), np.asarray(0.5, np.float32), np.asarray(step + 1))
     assert len(loops) == 8
     for path, x in hosts(made).items():
         np.testing.assert_array_equal(hosts(other)[path], x)
@@ -170,11 +171,11 @@ def test_rate_and_number_of_the_update_may_be_arrays(loops: list[str]) -> None:
 def test_what_loops_do_not_do_is_left_to_the_rule(why: str) -> None:
     dtype = np.float16 if why == "half masters" else np.float32
     value = np.ones(3, dtype)
-    found = [np.ones(3, np.float64 if why == "two dtypes" else dtype)]
+    segment = Segment(0, 3, np.ones(3, np.float64 if why == "two dtypes" else dtype), 0)
     name, scaling = "newton" if why == "an unknown formula" else "sgd", None
     if why == "a scaled loss":
         scaling = LossScale(NUMPY)
-    work = Update(name, (0.0, 0.0), found, [(0, 3)], [0], (), 0.1, None, 0.0, False, None, None, scaling)
+    work = Update(SGD.rule, name, (0.0, 0.0), [segment], {}, [0.1], 1, [0.0], False, None, None, scaling)
     assert update.update(value, work) is NotImplemented
     assert value.tolist() == [1, 1, 1]
 

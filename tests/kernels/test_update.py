@@ -13,7 +13,8 @@ from xpnet import kernels
 from xpnet.backend import get_backend
 from xpnet.kernels.cuda import driver, update
 from xpnet.optim import OPTIMIZERS, SGD, Adam, LossScale, Optimizer, RMSprop, make_optimizer
-from xpnet.optim.formula import Update
+from xpnet.optim.segments import Segment
+from xpnet.optim.update import Update
 
 pytestmark = pytest.mark.skipif(not emulator.available(), reason="the emulator compiles kernels with g++")
 
@@ -96,8 +97,8 @@ def test_rate_and_number_of_the_update_from_the_device_change_nothing(row: str) 
         plain.step(gradients(made, step))
         recorded.update(
             gradients(other, step),
-            lr=xp.asarray(plain.current_lr, dtype=xp.float32),
-            since=xp.asarray(step, dtype=xp.int64),
+            xp.asarray(plain.current_lr, dtype=xp.float32),
+            xp.asarray(step + 1, dtype=xp.int64),
         )
     assert recorded.steps == 0
     assert all(np.array_equal(x, hosts(other)[path]) for path, x in hosts(made).items())
@@ -108,25 +109,22 @@ def test_a_recorded_update_is_replayed_with_the_rate_and_the_number_of_each_step
     backend, xp = device(), device().xp
     made, other = parameters(backend), parameters(backend)
     plain, recorded = make_optimizer(name, made, clip_norm=2.0), make_optimizer(name, other, clip_norm=2.0)
-    lr, since = xp.asarray(0.0, dtype=xp.float32), xp.asarray(0, dtype=xp.int64)
+    lr, t = xp.asarray(0.0, dtype=xp.float32), xp.asarray(1, dtype=xp.int64)
     given = {p: backend.from_numpy(np.zeros(p.shape, np.float32)) for p in other}
 
     def work() -> Any:
-        nonlocal since
-        had = recorded.update(given, lr=lr, since=since)
-        since += 1
-        return had
+        nonlocal t
+        recorded.update(given, lr, t)
+        t += 1
 
-    had, replay = backend.recorder().record(work)  # type: ignore[union-attr]
+    _, replay = backend.recorder().record(work)  # type: ignore[union-attr]
     for step in range(6):
         plain.lr = 0.1 / (step + 1)
         for p, g in zip(other, gradients(made, step).values(), strict=True):
             given[p][...] = g
         lr[...] = plain.current_lr
         replay()
-        recorded.count(had)
         plain.step(gradients(made, step))
-    assert (recorded.steps, recorded.state_dict()[1]["ages"]) == (6, {})
     assert all(np.array_equal(x, hosts(other)[path]) for path, x in hosts(made).items())
 
 
@@ -330,6 +328,6 @@ def test_what_the_kernel_cannot_do_is_left_to_the_rule(why: str) -> None:
         found[0] = backend.from_numpy(np.zeros(made[0].shape, np.float16))
     name = "newton" if why == "an unknown formula" else "sgd"
     scaling = LossScale(backend) if why == "a scaled loss of doubles" else None
-    places = (optimizer.flat.bounds, [0] * len(made), ())
-    work = Update(name, (0.0, 0.0), found, *places, 0.1, None, 0.0, False, None, None, scaling)
+    segments = [Segment(a, b, g, 0) for (a, b), g in zip(optimizer.flat.bounds, found, strict=True)]
+    work = Update(SGD.rule, name, (0.0, 0.0), segments, {}, [0.1], 1, [0.0], False, None, None, scaling)
     assert update.update(optimizer.flat.value, work) is NotImplemented

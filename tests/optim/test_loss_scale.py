@@ -140,7 +140,7 @@ def test_copies_in_half_precision_stand_in_until_the_block_ends(backend: Backend
     before, own = hosts(made), [p.data for p in made]
 
     def fail() -> None:
-        with optimizer.standing_in(dtype):
+        with optimizer.cast(dtype):
             assert all(np.array_equal(x, before[path].astype(dtype)) for path, x in hosts(made).items())
             raise KeyError
 
@@ -148,7 +148,7 @@ def test_copies_in_half_precision_stand_in_until_the_block_ends(backend: Backend
         fail()
     assert all(p.data is x for p, x in zip(made, own, strict=True))
     made[1].data = backend.from_numpy(np.full((3,), 5, np.float32))  # somebody loads weights
-    with optimizer.standing_in(dtype):
+    with optimizer.cast(dtype):
         assert np.array_equal(hosts(made)["fc1.bias"], [5, 5, 5])
     optimizer.step(gradients(made, 0))
     want = 5 - np.float32(0.1) * backend.to_numpy(gradients(made, 0)[made[1]])

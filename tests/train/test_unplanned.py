@@ -75,10 +75,10 @@ def own_loss(scores: Tensor, labels: Any) -> Tensor:
 
 def own_optimizer(parameters: Any, lr: float = 0.1) -> SGD:
     class Own(SGD):
-        def update(self, gradients: Any = None, **options: Any) -> tuple[bool, ...]:
+        def update(self, gradients: Any, lr: Any, t: Any) -> None:
             if self.steps > 4:
                 gradients = {p: 2 * g for p, g in gradients.items()}
-            return super().update(gradients, **options)
+            super().update(gradients, lr, t)
 
     return Own(parameters, lr)
 

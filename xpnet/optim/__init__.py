@@ -10,22 +10,12 @@ from __future__ import annotations
 
 from xpnet.optim.clipping import clip_norm, clip_value, norm_scale
 from xpnet.optim.flat import FlatBuffer
-from xpnet.optim.optimizers import (
-    OPTIMIZERS,
-    SGD,
-    Adagrad,
-    Adam,
-    AdamW,
-    RMSprop,
-    adagrad_rule,
-    adam_rule,
-    make_optimizer,
-    rmsprop_rule,
-    sgd_rule,
-)
-from xpnet.optim.scaling import LossScale
+from xpnet.optim.groups import Group
+from xpnet.optim.loss_scale import LossScale
+from xpnet.optim.optimizer import Optimizer
+from xpnet.optim.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, RMSprop, make_optimizer
+from xpnet.optim.rules import adagrad_rule, adam_rule, rmsprop_rule, sgd_rule
 from xpnet.optim.schedules import Schedule, constant, cosine, inverse_decay, one_cycle, step_decay, warmup
-from xpnet.optim.update import Optimizer
 
 __all__ = [
     "OPTIMIZERS",
@@ -34,6 +24,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "FlatBuffer",
+    "Group",
     "LossScale",
     "Optimizer",
     "RMSprop",

@@ -1,159 +1,19 @@
-"""The update rules, each a pure function, and the optimizers that apply them.
-
-A rule takes flat arrays and returns flat arrays. It writes by augmented assignment to p and to the arrays of its
-state, which it owns; where arrays cannot be written (jax) the same lines make new ones. It never writes g.
-``lr`` and ``t`` may be 0-dimensional arrays.
-
-Below, p is the parameter, g its gradient (clipped, with weight decay added), t the number of the update, from 1.
-"""
+"""The optimizers: their arguments, their state, and which rule they follow."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from xpnet.backend import Array, namespace
+from xpnet.backend import Array
 from xpnet.errors import ConfigError, nearest
-from xpnet.optim.flat import Trainable
-from xpnet.optim.formula import formula
+from xpnet.optim.optimizer import Optimizer
+from xpnet.optim.rules import adagrad_rule, adam_rule, rmsprop_rule, sgd_rule
 from xpnet.optim.schedules import Schedule
-from xpnet.optim.update import Optimizer, State
+from xpnet.optim.update import State, has_kernel
 
-__all__ = [
-    "OPTIMIZERS",
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "RMSprop",
-    "adagrad_rule",
-    "adam_rule",
-    "make_optimizer",
-    "rmsprop_rule",
-    "sgd_rule",
-]
-
-
-def sgd_rule(
-    p: Array, g: Array, state: State, lr: float, t: int, *, momentum: float = 0.0, nesterov: bool = False
-) -> tuple[Array, State]:
-    """Go down the gradient, or down its decaying sum.
-
-        v = momentum * v + g
-        p = p - lr * (g + momentum * v  if nesterov else  v)
-
-    >>> import numpy as np
-    >>> sgd_rule(np.asarray([1.0]), np.asarray([4.0]), {"velocity": np.asarray([2.0])}, 0.1, 2, momentum=0.5)
-    (array([0.5]), {'velocity': array([5.])})
-    """
-    if not momentum:
-        p -= lr * g
-        return p, state
-    v = state["velocity"]
-    v *= momentum
-    v += g
-    if nesterov:
-        p -= lr * (g + momentum * v)
-    else:
-        p -= lr * v
-    return p, {"velocity": v}
-
-
-def rmsprop_rule(
-    p: Array, g: Array, state: State, lr: float, t: int, *, rho: float = 0.9, eps: float = 1e-8, momentum: float = 0.0
-) -> tuple[Array, State]:
-    """Divide the gradient by the root of the decaying mean of its square.
-
-        s = rho * s + (1 - rho) * g**2
-        u = g / (sqrt(s) + eps)
-        v = momentum * v + u
-        p = p - lr * v
-
-    >>> import numpy as np
-    >>> rmsprop_rule(np.asarray([1.0]), np.asarray([2.0]), {"square_mean": np.asarray([4.0])}, 0.5, 2, eps=0.0)
-    (array([0.5]), {'square_mean': array([4.])})
-    """
-    s = state["square_mean"]
-    s *= rho
-    s += (1 - rho) * g * g
-    root = namespace(p).sqrt(s)
-    root += eps
-    u = g / root
-    if not momentum:
-        u *= lr
-        p -= u
-        return p, {"square_mean": s}
-    v = state["velocity"]
-    v *= momentum
-    v += u
-    p -= lr * v
-    return p, {"square_mean": s, "velocity": v}
-
-
-def adagrad_rule(p: Array, g: Array, state: State, lr: float, t: int, *, eps: float = 1e-10) -> tuple[Array, State]:
-    """Divide the gradient by the root of the sum of all its squares.
-
-        s = s + g**2
-        p = p - lr * g / (sqrt(s) + eps)
-
-    >>> import numpy as np
-    >>> adagrad_rule(np.asarray([1.0]), np.asarray([3.0]), {"square_sum": np.asarray([16.0])}, 0.5, 2)
-    (array([0.7]), {'square_sum': array([25.])})
-    """
-    s = state["square_sum"]
-    s += g * g
-    root = namespace(p).sqrt(s)
-    root += eps
-    u = g / root
-    u *= lr
-    p -= u
-    return p, {"square_sum": s}
-
-
-def adam_rule(
-    p: Array,
-    g: Array,
-    state: State,
-    lr: float,
-    t: int,
-    *,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-) -> tuple[Array, State]:
-    """Divide the decaying mean of the gradient by the root of that of its square, both corrected for their zero start.
-
-        m = beta1 * m + (1 - beta1) * g
-        s = beta2 * s + (1 - beta2) * g**2
-        p = p - lr * m / (1 - beta1**t) / (sqrt(s / (1 - beta2**t)) + eps)
-
-    >>> import numpy as np
-    >>> zero = np.asarray([0.0]); p, _ = adam_rule(np.asarray([1.0]), np.asarray([-7.0]),
-    ...     {"first_moment": zero, "second_moment": zero + 0}, 0.25, 1)
-    >>> p.round(6)
-    array([1.25])
-    """
-    m, s = state["first_moment"], state["second_moment"]
-    m *= beta1
-    m += (1 - beta1) * g
-    s *= beta2
-    s += (1 - beta2) * g * g
-    root = namespace(p).sqrt(s)
-    root *= shortfall(beta2, t) ** -0.5
-    root += eps
-    u = m / root
-    u *= lr / shortfall(beta1, t)
-    p -= u
-    return p, {"first_moment": m, "second_moment": s}
-
-
-def shortfall(beta: float, t: int | Array) -> Any:
-    """1 - beta**t: what a mean that decays from a start of zero has of its weight; exact in single precision too."""
-    if isinstance(t, int) or not beta:
-        return 1 - beta**t
-    return -namespace(t).expm1(t * math.log(beta))
+__all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "make_optimizer"]
 
 
 class SGD(Optimizer):
@@ -173,7 +33,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Trainable],
+        parameters: Iterable[Any],
         lr: float | Schedule = 0.01,
         *,
         momentum: float = 0.0,
@@ -183,11 +43,11 @@ class SGD(Optimizer):
         self.momentum = self._number("momentum", momentum, 0, 1)
         self.nesterov = nesterov
         if nesterov and not momentum:
-            raise ConfigError("SGD", "nesterov needs momentum > 0", momentum=momentum)
+            raise ConfigError("SGD", "momentum > 0 with nesterov=True", momentum=momentum)
         self.state_names = ("velocity",) if momentum else ()
         super().__init__(parameters, lr, **options)
 
-    @formula("sgd", "momentum", "nesterov")
+    @has_kernel("sgd", "momentum", "nesterov")
     def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
         return sgd_rule(p, g, state, lr, t, momentum=self.momentum, nesterov=self.nesterov)
 
@@ -209,7 +69,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Trainable],
+        parameters: Iterable[Any],
         lr: float | Schedule = 1e-3,
         *,
         rho: float = 0.9,
@@ -223,7 +83,7 @@ class RMSprop(Optimizer):
         self.state_names = ("square_mean", "velocity") if momentum else ("square_mean",)
         super().__init__(parameters, lr, **options)
 
-    @formula("rmsprop", "rho", "eps", "momentum")
+    @has_kernel("rmsprop", "rho", "eps", "momentum")
     def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
         return rmsprop_rule(p, g, state, lr, t, rho=self.rho, eps=self.eps, momentum=self.momentum)
 
@@ -245,12 +105,12 @@ class Adagrad(Optimizer):
     state_names = ("square_sum",)
 
     def __init__(
-        self, parameters: Iterable[Trainable], lr: float | Schedule = 0.01, *, eps: float = 1e-10, **options: Any
+        self, parameters: Iterable[Any], lr: float | Schedule = 0.01, *, eps: float = 1e-10, **options: Any
     ) -> None:
         self.eps = self._number("eps", eps)
         super().__init__(parameters, lr, **options)
 
-    @formula("adagrad", "eps")
+    @has_kernel("adagrad", "eps")
     def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
         return adagrad_rule(p, g, state, lr, t, eps=self.eps)
 
@@ -273,7 +133,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Trainable],
+        parameters: Iterable[Any],
         lr: float | Schedule = 1e-3,
         *,
         beta1: float = 0.9,
@@ -286,7 +146,7 @@ class Adam(Optimizer):
         self.eps = self._number("eps", eps)
         super().__init__(parameters, lr, **options)
 
-    @formula("adam", "beta1", "beta2", "eps")
+    @has_kernel("adam", "beta1", "beta2", "eps")
     def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
         return adam_rule(p, g, state, lr, t, beta1=self.beta1, beta2=self.beta2, eps=self.eps)
 
@@ -304,7 +164,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        parameters: Iterable[Trainable],
+        parameters: Iterable[Any],
         lr: float | Schedule = 1e-3,
         *,
         weight_decay: float = 0.01,
@@ -325,7 +185,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 
 
 def make_optimizer(
-    name: str, parameters: Iterable[Trainable], lr: float | Schedule | None = None, **options: Any
+    name: str, parameters: Iterable[Any], lr: float | Schedule | None = None, **options: Any
 ) -> Optimizer:
     """Make an optimizer by its name.
 
@@ -338,7 +198,7 @@ def make_optimizer(
         ConfigError: no optimizer of that name, or an argument outside its range.
     """
     if name not in OPTIMIZERS:
-        raise ConfigError("make_optimizer", "no such optimizer", nearest(name, OPTIMIZERS), optimizer=repr(name))
+        raise ConfigError("make_optimizer", "the name of an optimizer", nearest(name, OPTIMIZERS), optimizer=repr(name))
     if lr is not None:
         options["lr"] = lr
     return OPTIMIZERS[name](parameters, **options)

@@ -15,7 +15,6 @@ from xpnet import random
 from xpnet.backend import Array, Backend, Recorder, is_out_of_memory
 from xpnet.data import Feed
 from xpnet.errors import ConfigError
-from xpnet.optim.ranges import number
 from xpnet.train.clock import Clock
 from xpnet.train.fingerprint import Fingerprint, settings
 from xpnet.train.metrics import Slot
@@ -55,7 +54,6 @@ class CapturedRunner:
         self._said: set[str] = set()
         self._recordings: dict[int, _Recording] = {}  # by batch size
         self._made_for: Fingerprint | None = None
-        self._updates = -1  # the optimizer's, when the last epoch ended
         self._clock: Clock | None = None
 
     def epoch(self, feed: Feed, epoch: int, start: int) -> Generator[tuple[int, Array | Slot], None, None]:
@@ -76,8 +74,8 @@ class CapturedRunner:
         """Train as epoch does, and end early, before a step that cannot be recorded, with the reason noted."""
         clock = self._prepare(feed)
         optimizer, total, examples = self.step.optimizer, len(feed), len(feed.dataset)
-        lr = optimizer.lr
-        clock.begin(epoch, start, self._rates(total - start))
+        lr, updates = self._set_rates(), optimizer.steps
+        clock.begin(epoch, start, self._rates(total - start), optimizer.steps + 1)
         with contextlib.ExitStack() as stack:
             batches = None
             if feed.resident:
@@ -88,28 +86,27 @@ class CapturedRunner:
             for step in range(start, total):
                 if self._refused:
                     return
-                if optimizer.lr is not lr:  # somebody set another
-                    lr = optimizer.lr
-                    clock.schedule(step, self._rates(total - step))
+                if optimizer.steps != updates or self._set_rates() != lr:  # changed by a callback
+                    lr, updates = self._set_rates(), optimizer.steps
+                    clock.schedule(step, self._rates(total - step), updates + 1)
                 size = min(feed.batch_size, examples - step * feed.batch_size)
                 recording = self._recording(size)
                 if batches is not None:
                     recording.take(*next(batches))
                 if not self._run(recording, feed):
                     return
-                optimizer.count(recording.had)
-                self._updates = optimizer.steps
+                optimizer.steps = updates = updates + 1
                 yield size, Slot(clock.losses, step)
 
     def _prepare(self, feed: Feed) -> Clock:
         """Return the clock, and drop every recording if what was recorded has changed since."""
         step = self.step
-        step.optimizer.follow()
+        step.optimizer.sync()
         now = Fingerprint(step.model, step.optimizer, step.loss, (feed, step.precision))
-        if self._clock is None or now != self._made_for or step.optimizer.steps != self._updates:
+        if self._clock is None or now != self._made_for:
             self._recordings.clear()
-            self._made_for, self._updates = now, step.optimizer.steps
-            self._clock = Clock(self.backend, len(feed), step.optimizer.flat.dtype)
+            self._made_for = now
+            self._clock = Clock(self.backend, len(feed), step.optimizer.flat.dtype, len(step.optimizer.groups))
         return self._clock
 
     def _recording(self, size: int) -> _Recording:
@@ -121,25 +118,26 @@ class CapturedRunner:
             self._recordings[size] = _Recording(recorder, self.backend, size, warm)
         return self._recordings[size]
 
-    def _rates(self, steps: int) -> list[float]:
-        """The learning rate of each of the next steps."""
+    def _set_rates(self) -> list[Any]:
+        """The rates and schedules that are set."""
         optimizer = self.step.optimizer
-        lr, made, name = optimizer.lr, optimizer.steps, type(optimizer).__name__
-        return [number(name, "lr", lr(made + i), 0) for i in range(steps)] if callable(lr) else [lr] * steps
+        return [optimizer.lr, *(group.lr for group in optimizer.groups)]
+
+    def _rates(self, steps: int) -> list[list[float]]:
+        """The learning rates of each of the next steps."""
+        optimizer = self.step.optimizer
+        return [optimizer.rates(optimizer.steps + i) for i in range(steps)]
 
     def _run(self, recording: _Recording, feed: Feed) -> bool:
         """Run one step, in the way that it is its turn to be run; False if it cannot be recorded, and was not run."""
-        updates = self.step.optimizer.steps
         if recording.is_due and not self._record(recording, feed):
             return False
         if recording.replay is not None:
-            recording.settle(updates)
             recording.replay()
             return True
-        recording.begin_at(updates)
         before = settings(self.step.model, self.step.loss) if recording.warm == 1 else None
         with recording.recorder.warm() if recording.recorder else contextlib.nullcontext():
-            recording.had = self._work(recording, feed)
+            self._work(recording, feed)
         recording.warm -= 1
         if before is not None:
             self._compare(before)
@@ -149,9 +147,8 @@ class CapturedRunner:
         """Record a step; False, with the reason noted, if it cannot be. No step is done either way."""
         assert recording.recorder is not None
         states = [(state, state.data) for state in self.step.model.states().values()]
-        recording.begin_at(self.step.optimizer.steps)
         try:
-            recording.had, recording.replay = recording.recorder.record(lambda: self._work(recording, feed))
+            _, recording.replay = recording.recorder.record(lambda: self._work(recording, feed))
         except Exception as error:
             if is_out_of_memory(error) and len(self._recordings) > 1:
                 recording.give_up()
@@ -165,14 +162,14 @@ class CapturedRunner:
                 state.data = array
         return not self._refused
 
-    def _work(self, recording: _Recording, feed: Feed) -> tuple[bool, ...]:
-        """Do the device's part of a step, reading what changes from the clock; return who had a gradient."""
+    def _work(self, recording: _Recording, feed: Feed) -> None:
+        """Do the device's part of a step, reading what changes from the clock."""
         clock = self._clock
         assert clock is not None
         states = [(state, state.data) for state in self.step.model.states().values()]
         with random.use(random.StepContext(self.eager.seed, clock.epoch, clock.step)):
             x, y = recording.batch(feed, clock)
-            loss, had = self.step.compute(x, y, lr=clock.rate, since=recording.since)
+            loss = self.step.compute(x, y, clock.rate, clock.t)
         for state, array in states:  # a layer that put a new array in the place of its running mean, say
             new = state.data
             if (new.shape, new.dtype) != (array.shape, array.dtype):
@@ -180,8 +177,7 @@ class CapturedRunner:
             elif new is not array:
                 array[...] = new
                 state.data = array
-        clock.tick(loss, recording.since)
-        return had
+        clock.tick(loss)
 
     def _compare(self, before: dict[str, Any]) -> None:
         """Refuse to record layers and losses that count, collect or change as they compute: a replay would not."""
@@ -214,9 +210,6 @@ class _Recording:
         self.size = size
         self.warm = warm
         self.replay: Callable[[], None] | None = None
-        self.had: tuple[bool, ...] = ()
-        self.since: Array = backend.xp.zeros((), dtype=backend.xp.int64, device=backend.device)
-        self._from = self._at = 0  # the optimizer's updates when it was recorded, and what since stands for now
         self._inputs: tuple[Array, Array] | None = None
 
     @property
@@ -238,17 +231,6 @@ class _Recording:
             return feed.batch_at(clock.step, clock.epoch, self.size)
         x, y = self._inputs
         return feed.finish(x), y
-
-    def begin_at(self, updates: int) -> None:
-        """Count updates from this one on."""
-        self._from = self._at = updates
-        self.since[...] = 0
-
-    def settle(self, updates: int) -> None:
-        """Say how many updates were made since the recording, where other recordings made some of them."""
-        if self._at != updates:
-            self.since[...] = updates - self._from
-        self._at = updates + 1
 
     def give_up(self) -> None:
         """Run op by op from now on, and free the recording's memory."""

@@ -14,61 +14,65 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Step, epoch, learning rate and losses of an epoch in device memory, each always in the same place.
+    """Step, epoch, update, learning rates and losses of an epoch in device memory, each always in the same place.
 
-        clock.begin(epoch, 0, rates)
-        ...                             # a step, which reads clock.step, clock.epoch and clock.rate
-        clock.tick(loss, since)
+        clock.begin(epoch, 0, rates, t)
+        ...                             # a step, which reads clock.step, clock.epoch, clock.t and clock.rate
+        clock.tick(loss)
 
     Args:
         backend: where; its arrays can be written in place.
         steps: of an epoch, >= 1.
         dtype: of the rates and the losses, a floating type of the backend: the parameters'.
-    Cost: 2 * steps numbers. A tick is one launch where there is a kernel for it.
+        groups: of the optimizer, each of which has a rate.
+    Cost: (1 + groups) * steps numbers. A tick is one launch where there is a kernel for it.
     """
 
-    def __init__(self, backend: Backend, steps: int, dtype: Any) -> None:
+    def __init__(self, backend: Backend, steps: int, dtype: Any, groups: int = 1) -> None:
         xp, device = backend.xp, backend.device
         self.backend = backend
         self.step: Array = xp.zeros((), dtype=xp.int64, device=device)
         self.epoch: Array = xp.zeros((), dtype=xp.int64, device=device)
-        self.rate: Array = xp.zeros((), dtype=dtype, device=device)
-        self.rates: Array = xp.zeros(steps + 1, dtype=dtype, device=device)
+        self.t: Array = xp.zeros((), dtype=xp.int64, device=device)
+        self.rate: Array = xp.zeros((groups,), dtype=dtype, device=device)
+        self.rates: Array = xp.zeros((steps + 1, groups), dtype=dtype, device=device)
         self.losses: Array = xp.zeros(steps, dtype=dtype, device=device)
 
-    def begin(self, epoch: int, step: int, rates: Sequence[float]) -> None:
+    def begin(self, epoch: int, step: int, rates: Sequence[Sequence[float]], t: int) -> None:
         """Set the clock to a step of an epoch, without waiting for the device.
 
         Args:
             epoch, step: from 0.
-            rates: the learning rate of each step from this one to the epoch's last.
+            rates: the learning rates, one a group, of each step from this one to the epoch's last.
+            t: the number of the step's update, from 1.
         """
         self.epoch[...] = epoch
         self.step[...] = step
-        self.schedule(step, rates)
+        self.schedule(step, rates, t)
 
-    def schedule(self, step: int, rates: Sequence[float]) -> None:
-        """Lay out other learning rates from a step on, which is the next to be run."""
-        table = np.zeros(self.rates.shape[0])
-        table[step : step + len(rates)] = rates
+    def schedule(self, step: int, rates: Sequence[Sequence[float]], t: int) -> None:
+        """Set the learning rates from a step on, which is the next to be run, and the number of its update."""
+        self.t[...] = t
+        n, groups = self.rates.shape
+        table = np.zeros((n, groups))
+        table[step : step + len(rates)] = np.reshape(rates, (-1, groups))
         self.rates[...] = self.backend.xp.astype(self.backend.from_numpy(table), self.rates.dtype)
-        self.rate[...] = float(table[step])
+        self.rate[...] = self.rates[step, ...]
 
-    def tick(self, loss: Array, since: Array) -> None:
-        """Note the loss of the step that is done, and go on to the next: step and since become one more.
+    def tick(self, loss: Array) -> None:
+        """Store the loss of the step that is done, and go on to the next: step and t increase by one.
 
         Args:
             loss: (), floating.
-            since: (), int64; written in place.
         """
-        _tick(loss, self.losses, self.rates, self.rate, self.step, since)
+        _tick(loss, self.losses, self.rates, self.rate, self.step, self.t)
 
 
 @kernels.service("tick")
-def _tick(loss: Array, losses: Array, rates: Array, rate: Array, step: Array, since: Array) -> None:
+def _tick(loss: Array, losses: Array, rates: Array, rate: Array, step: Array, t: Array) -> None:
     xp = namespace(losses)
     each = xp.arange(losses.shape[0], dtype=xp.int64, device=losses.device)
     losses[...] = xp.where(each == step, xp.astype(loss, losses.dtype, copy=False), losses)
     step += 1
-    since += 1
-    rate[...] = xp.reshape(xp.take(rates, xp.reshape(step, (1,)), axis=0), ())
+    t += 1
+    rate[...] = xp.reshape(xp.take(rates, xp.reshape(step, (1,)), axis=0), (-1,))

@@ -36,7 +36,8 @@ class Fingerprint:
         self._same = [optimizer, loss, *others, *modules, *arrays, *trained, optimizer.flat.value]
         found = {
             **settings(model, loss),
-            **{f"optimizer.{name}": v for name, v in _plain(optimizer) if name != "steps"},
+            **{f"optimizer.{name}": v for name, v in _plain(optimizer)},
+            "optimizer.decays": optimizer.decays,
         }
         self._equal = {name: v for name, v in found.items() if not name.rpartition(".")[2].startswith("_")}
 

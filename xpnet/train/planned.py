@@ -53,8 +53,8 @@ class PlannedStep(EagerStep):
         self._made_for: Fingerprint | None = None
         self._changes = -1  # of all modules, when _made_for was last compared
         self._states: list[tuple[Tensor, Array, bool]] = []
-        named = [name for name in vars(self.optimizer) if not name.startswith("_") and name != "steps"]
-        self._options = attrgetter(*named)
+        named = [name for name in vars(self.optimizer) if not name.startswith("_")]
+        self._options = attrgetter(*named, "decays")
         self._set: Any = None
         self._measured: Any = None  # the loss
         self._kept: list[Array] = []  # what a step changes before its update: running averages
@@ -128,7 +128,7 @@ class PlannedStep(EagerStep):
 
     def _begin_again(self) -> None:
         """Drop all plans, unless what changed was none of theirs."""
-        self.optimizer.follow()
+        self.optimizer.sync()
         now = Fingerprint(self.model, self.optimizer, self.loss)
         if self._made_for != now:
             for plan in self._plans.values():
@@ -151,7 +151,7 @@ class PlannedStep(EagerStep):
         plan.take(x, y, self.optimizer)
         try:
             with plan.program.recording(), plan.moment():
-                plan.loss, plan.had = self.compute(plan.x, plan.y, lr=plan.rate, since=plan.since)
+                plan.loss = self.compute(plan.x, plan.y, plan.rate, plan.t)
                 for state, array, _ in self._states:
                     if state.data is not array:
                         launch(partial(np.copyto, array), state.data)
@@ -159,7 +159,7 @@ class PlannedStep(EagerStep):
         except BaseException:
             self._plans.clear()  # half a step is noted
             raise
-        self.optimizer.count(plan.had)
+        self.optimizer.steps += 1
         after = settings(self.model, self.loss)
         if changed := sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)):
             self._refuse(f"{changed[0]} changes from step to step")
@@ -197,7 +197,7 @@ class PlannedStep(EagerStep):
                 array[...] = value
             return super().__call__(x, y)
         plan.replays += 1
-        self.optimizer.count(plan.had)
+        self.optimizer.steps += 1
         return plan.loss[()]
 
 
@@ -208,23 +208,21 @@ class _Plan:
         self.program = Program()
         self.wanted = self.ready = False
         self.steps = self.replays = 0  # run on the way here; and from then on
-        self.had: tuple[bool, ...] = ()
         self.loss: Any = None
         self.x: Any = None
         self.y: Any = None
-        self.updates = 0  # made before it was noted
-        self.rate = np.zeros(())
-        self.since, self.epoch, self.step = (np.zeros((), np.int64) for _ in range(3))
+        self.rate: Any = None
+        self.t, self.epoch, self.step = (np.zeros((), np.int64) for _ in range(3))
 
     def take(self, x: Array, y: Array, optimizer: Optimizer) -> None:
         """Copy a batch, and the numbers that change from step to step, to where the noted work reads them."""
         if self.x is None:
             self.x, self.y = np.empty_like(x, order="C", subok=False), np.empty_like(y, order="C", subok=False)
-            self.updates = optimizer.steps
+            self.rate = np.zeros(len(optimizer.groups))
         self.x[...] = x
         self.y[...] = y
-        self.rate[...] = optimizer.current_lr
-        self.since[...] = optimizer.steps - self.updates
+        self.rate[...] = optimizer.rates()
+        self.t[...] = optimizer.steps + 1
         now = random.current()
         if now is not None:
             self.epoch[...], self.step[...] = now.epoch, now.step

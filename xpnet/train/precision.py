@@ -87,7 +87,7 @@ class Precision:
     def _computing_in_half(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             stack.enter_context(use_precision(self.name))
-            stack.enter_context(self.optimizer.standing_in("float16"))
+            stack.enter_context(self.optimizer.cast("float16"))
             trained = set(self.optimizer.parameters)
             for p in self.model.parameters():
                 if p not in trained:

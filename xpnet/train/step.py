@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from xpnet.autograd import Tensor
 from xpnet.backend import Array
@@ -55,25 +55,25 @@ class EagerStep:
         Raises:
             ShapeError: there are fewer scores than classes (for two classes one score may do).
         """
-        loss, had = self.compute(x, y)
-        self.optimizer.count(had)
+        optimizer = self.optimizer
+        loss = self.compute(x, y, optimizer.rates(), optimizer.steps + 1)
+        optimizer.steps += 1
         return loss
 
-    def compute(
-        self, x: Array, y: Array, *, lr: Array | None = None, since: Array | None = None
-    ) -> tuple[Array, tuple[bool, ...]]:
-        """Do the device's part of a step, which may be recorded; ``optimizer.count`` does the host's.
+    def compute(self, x: Array, y: Array, lr: Array | Sequence[float], t: Array | int) -> Array:
+        """Do the device's part of a step, which may be recorded; the caller increases ``optimizer.steps``.
 
         Args:
             x, y: as on call.
-            lr, since: as Optimizer.update takes them.
-        Returns: the batch's loss, (), and for each parameter whether it had a gradient, which count takes.
+            lr, t: as Optimizer.update takes them.
+        Returns: the batch's loss, ().
         """
         with self.precision.computing():
             loss, gradients = self.differentiate(self.precision.inputs(x), y)
         if self.look:
             self.look(self.precision.plain(gradients))
-        return loss, self.optimizer.update(gradients, lr=lr, since=since)
+        self.optimizer.update(gradients, lr, t)
+        return loss
 
     def differentiate(self, x: Array, y: Array) -> tuple[Array, dict[Tensor, Array]]:
         """Return a batch's loss, (), and its gradients; both as the precision has them."""

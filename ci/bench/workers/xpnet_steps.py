@@ -101,13 +101,15 @@ def recorded(backend: Backend, eager: EagerStep, x: Any, y: Any) -> Callable[[],
         return lambda: eager(x, y)
     xp, device = backend.xp, backend.device
     epoch, at = (xp.zeros((), dtype=xp.int64, device=device) for _ in range(2))  # draws differ from replay to replay
+    number = xp.ones((), dtype=xp.int64, device=device)
     rate = xp.full((), eager.optimizer.current_lr, dtype=eager.optimizer.flat.dtype, device=device)
 
     def work() -> Any:
-        nonlocal at
+        nonlocal at, number
         with random.use(random.StepContext(0, epoch, at)):
-            loss, _ = eager.compute(x, y, lr=rate, since=at)
+            loss = eager.compute(x, y, rate, number)
         at += 1
+        number += 1
         return loss
 
     with recorder.warm():

@@ -1,9 +1,10 @@
-// The optimizers' updates: all parameters of a model, one flat array, in one pass over parameter, gradient and state.
+// The optimizers' updates: the parameters of a group, slices of one flat array, in one pass over parameter, gradient and
+// state.
 //
 // Gradients are read where they lie, through a table that is passed by value: T is their type. Parameters and state are
 // of type A: float where gradients are float or half, double where they are double. A block works on EACH * blockDim.x
-// elements of one row of the table. What changes from step to step may lie on the device: the rate, the number of the
-// update, and what prepare_gradients made.
+// elements of one row of the table. Numbers that change from step to step may be in device memory: the rate, the number of
+// the update, and what prepare_gradients made.
 
 #define ROWS 96
 #define EACH 8
@@ -11,7 +12,7 @@
 struct Row {
   const T* gradient;
   long long start, length;  // in the flat array
-  int age, first;           // updates made of the parameter; the first block that works on it
+  long long first;          // the first block that works on it
 };
 struct Table {
   Row row[ROWS];
@@ -93,14 +94,14 @@ extern "C" __global__ void prepare_gradients(const A* __restrict__ squares, cons
 }
 
 // One step of a rule: where parameters and state are, and the numbers. Pointers may be null: first, second where a rule has
-// no such state; lr where rate says it; since, skipped where they are 0.
+// no such state; lr where rate holds it; t where number holds it; skipped where no update is left out.
 struct Step {
   A *value, *first, *second;
   const A* lr;
-  const long long *since, *skipped;
+  const long long *t, *skipped;
   double rate, decay, bound;  // bound: of each element of the gradient; 0: none
   double c[5];                // the rule's constants
-  long long rows, decoupled;
+  long long number, rows, decoupled;
 };
 
 // What a thread works with, read once.
@@ -114,12 +115,12 @@ __device__ __forceinline__ Place place(const Table& table, const Step& step) {
   Place at;
   at.row = table.row[row_of_block(table, (int)step.rows, (int)blockIdx.x)];
   at.lr = step.lr ? *step.lr : (A)step.rate;
-  at.t = at.row.age + 1 + (step.since ? *step.since : 0) - (step.skipped ? *step.skipped : 0);
+  at.t = (step.t ? *step.t : step.number) - (step.skipped ? *step.skipped : 0);
   return at;
 }
 
-// Go over a block's elements. A rule is given an element's number and its gradient, bounded and with what decay adds; it
-// says how much to take off the parameter.
+// Update a block's elements. The gradient is prepared here, for all rules: scaled, bounded, decayed. A rule receives an
+// element's index and its gradient, and returns what to subtract from the parameter.
 template <class Rule>
 __device__ __forceinline__ void update_block(const Place& at, const Step& step, const A* __restrict__ control, Rule rule) {
   if (control && control[1] == 0) return;

@@ -15,79 +15,67 @@ from xpnet.kernels.numba.compiling import FLOATS, as_contiguous, compiled
 
 __all__ = ["update"]
 
-_LEAST = 1 << 17  # numbers that a thread should have at least
+_LEAST = 1 << 17  # the fewest numbers worth a thread
 _SUMMED = 1 << 16  # numbers whose squares are summed at a time
 _LANES = 64
 
 
 @register("update", "numba", recordable=True)
 def update(value: Any, work: Any) -> Any:
-    """Update the flat array of the parameters and its states in place, as optim.Optimizer does by its rule.
+    """Update parameters and state in place, as optim.update.update defines it.
 
-    Each number comes out as the rule's own arithmetic has it, bit for bit, on any number of cores; only the norm that
-    clip_norm asks for is summed in another order.
+    Each number is the same bit for bit as by the definition, on any number of cores; only the norm that clip_norm asks
+    for is summed in another order.
 
     Args:
         value: the parameters, (size,), float32 or float64.
-        work: an optim.formula.Update.
+        work: an optim.update.Update.
     """
-    rule, flat = _rule(work), _read(value, work)
-    if rule is None or flat is None:
+    loop, segments = _loop(work), work.segments
+    dtypes = {value.dtype, *(s.gradient.dtype for s in segments)}
+    if loop is None or work.scaling is not None or len(dtypes) > 1 or value.dtype not in FLOATS:
         return NotImplemented
-    loop, rest = rule
+    rows = [(as_contiguous(g).reshape(-1), start, stop - start, group) for start, stop, g, group in segments]
+    function, numbers_of = loop
     bound = math.inf if work.clip_value is None else work.clip_value
 
     def run() -> None:
-        lr, since = float(work.lr), 1 if work.since is None else 1 + int(work.since)
-        decay, keep = (0.0, 1.0 - lr * work.decay) if work.decoupled else (work.decay, 1.0)
-        scale = 1.0 if work.clip_norm is None else _scale([g for g, *_ in flat], work.clip_norm)
-        now = scale, bound, decay, keep
-        numbers = {age: rest(lr, age + since) for age in ages}
+        scale = 1.0 if work.clip_norm is None else _scale([g for g, *_ in rows], work.clip_norm)
+        t, numbers = int(work.t), []
+        for rate, decay in zip(work.rates, work.decays, strict=True):
+            lr = float(rate)
+            decayed = (0.0, 1.0 - lr * decay) if work.decoupled else (decay, 1.0)
+            numbers.append((scale, bound, *decayed, *numbers_of(lr, t)))
         if value.size < 2 * _LEAST:
-            for g, start, n, age in flat:
-                loop(value, g, start, 0, n, *now, *numbers[age])
+            for g, start, n, group in rows:
+                function(value, g, start, 0, n, *numbers[group])
             return
 
         def part(first: int, last: int) -> None:
-            for g, start, n, age in flat:
+            for g, start, n, group in rows:
                 low, high = max(start, first), min(start + n, last)
                 if low < high:
-                    loop(value, g, low, low - start, high - low, *now, *numbers[age])
+                    function(value, g, low, low - start, high - low, *numbers[group])
 
         split(value.size, _LEAST, part)
 
-    ages = {age for *_, age in flat}
     launch(run)
     return True
 
 
-def _read(value: Any, work: Any) -> list[tuple[Any, int, int, int]] | None:
-    """Gradients that are there, flat: each with its place, its length and its age; None where there is no loop."""
-    if value.dtype not in FLOATS or work.scaling is not None:
-        return None
-    found = []
-    for g, (start, stop), age in zip(work.gradients, work.bounds, work.ages, strict=True):
-        if g is None:
-            continue
-        if g.dtype != value.dtype:
-            return None
-        found.append((as_contiguous(g).reshape(-1), start, stop - start, age))
-    return found
-
-
-def _rule(work: Any) -> tuple[Callable[..., None], Callable[[float, int], tuple[Any, ...]]] | None:
-    """The loop of a rule, and what it is given from the rate on: by the rate, and the number of the update."""
-    c, states = work.constants, work.states
-    if work.formula == "sgd" and not c[0]:
+def _loop(work: Any) -> tuple[Callable[..., None], Callable[[float, int], tuple[Any, ...]]] | None:
+    """The loop of a rule, and its arguments from the rate on, made from the rate and the number of the update."""
+    c, states = work.constants, tuple(work.state.values())
+    if work.name == "sgd" and not c[0]:
         return _sgd, lambda lr, t: (lr,)
-    if work.formula == "sgd":
+    if work.name == "sgd":
         return _momentum, lambda lr, t: (lr, *states, c[0], int(c[1]))
-    if work.formula == "rmsprop":
+    if work.name == "rmsprop":
         square, velocity = states if len(states) == 2 else (*states, *states)
         return _rmsprop, lambda lr, t: (lr, square, velocity, c[0], 1.0 - c[0], c[1], c[2])
-    if work.formula == "adagrad":
+    if work.name == "adagrad":
         return _adagrad, lambda lr, t: (lr, *states, c[0])
-    if work.formula == "adam":
+    if work.name == "adam":
         return _adam, lambda lr, t: (
             *(lr / (1 - c[0] ** t), *states),
             *(c[0], 1.0 - c[0], c[1], 1.0 - c[1], (1 - c[1] ** t) ** -0.5, c[2]),
@@ -102,19 +90,19 @@ def _scale(gradients: list[Any], limit: float) -> float:
 
 
 def _square_sum(g: Any) -> float:
-    """The sum of the squares of a gradient: of stretches of a fixed length, so the same on any number of cores."""
+    """The sum of the squares of a gradient: of segments of a fixed length, so the same on any number of cores."""
     sums = np.empty(-(-g.size // _SUMMED), g.dtype)
     split(len(sums), 4, lambda first, last: _squares(g, first, last, sums))
     return float(np.add.reduce(sums, dtype=np.float64))
 
 
-# The loops. A gradient is scaled, bounded and decayed on its way: by 1, infinity and 0, which changes no number, where
-# that is not asked for.
+# The loops. Each prepares the gradient first: scaled, bounded, decayed. Where that is not wanted, scale is 1, bound
+# infinite, decay 0 and keep 1, which changes no number.
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _seen(g, p, scale, bound, decay):
-    """A gradient as the rule is given it."""
+def _prepared(g, p, scale, bound, decay):
+    """The gradient that the rule receives."""
     g = g * scale
     g = bound if g > bound else g
     g = -bound if g < -bound else g
@@ -127,7 +115,7 @@ def _sgd(value, gradient, start, first, n, scale, bound, decay, keep, lr):
     scale, bound, decay, keep, lr = f(scale), f(bound), f(decay), f(keep), f(lr)
     for i in range(n):
         x = p[i] * keep
-        p[i] = x - lr * _seen(g[i], x, scale, bound, decay)
+        p[i] = x - lr * _prepared(g[i], x, scale, bound, decay)
 
 
 @compiled("T1, T1, i, i, i, d, d, d, d, d, T1, d, i")
@@ -136,7 +124,7 @@ def _momentum(value, gradient, start, first, n, scale, bound, decay, keep, lr, v
     scale, bound, decay, keep, lr, momentum = f(scale), f(bound), f(decay), f(keep), f(lr), f(momentum)
     for i in range(n):
         x = p[i] * keep
-        d = _seen(g[i], x, scale, bound, decay)
+        d = _prepared(g[i], x, scale, bound, decay)
         new = v[i] * momentum + d
         v[i] = new
         p[i] = x - lr * (d + momentum * new if nesterov else new)
@@ -152,7 +140,7 @@ def _rmsprop(
     rho, rest, eps, momentum = f(rho), f(rest), f(eps), f(momentum)
     for i in range(n):
         x = p[i] * keep
-        d = _seen(g[i], x, scale, bound, decay)
+        d = _prepared(g[i], x, scale, bound, decay)
         mean = s[i] * rho + rest * d * d
         s[i] = mean
         u = d / (np.sqrt(mean) + eps)
@@ -168,7 +156,7 @@ def _adagrad(value, gradient, start, first, n, scale, bound, decay, keep, lr, sq
     scale, bound, decay, keep, lr, eps = f(scale), f(bound), f(decay), f(keep), f(lr), f(eps)
     for i in range(n):
         x = p[i] * keep
-        d = _seen(g[i], x, scale, bound, decay)
+        d = _prepared(g[i], x, scale, bound, decay)
         total = s[i] + d * d
         s[i] = total
         p[i] = x - d / (np.sqrt(total) + eps) * lr
@@ -201,7 +189,7 @@ def _adam(
     beta1, rest1, beta2, rest2, grown, eps = f(beta1), f(rest1), f(beta2), f(rest2), f(grown), f(eps)
     for i in range(n):
         x = p[i] * keep
-        d = _seen(g[i], x, scale, bound, decay)
+        d = _prepared(g[i], x, scale, bound, decay)
         new, power = m[i] * beta1 + rest1 * d, s[i] * beta2 + rest2 * d * d
         m[i], s[i] = new, power
         p[i] = x - new / (np.sqrt(power) * grown + eps) * lr

@@ -1,0 +1,98 @@
+"""Parameter groups: parameters that share a learning rate and a weight decay.
+
+SGD([{"params": body.parameters(), "lr": 0.01, "weight_decay": 0.0}, {"params": head.parameters()}], lr=0.1)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from xpnet.backend import Array
+from xpnet.errors import ConfigError, nearest
+from xpnet.optim.ranges import number
+from xpnet.optim.schedules import Schedule
+
+__all__ = ["Group", "Trainable", "read_groups"]
+
+
+class Trainable(Protocol):
+    """What an optimizer needs of a parameter."""
+
+    data: Array
+    grad: Array | None
+    path: str
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+@dataclass(eq=False)
+class Group:
+    """Parameters with settings in common; the settings may be changed between steps.
+
+    Args:
+        parameters: what is trained.
+        lr: a learning rate, >= 0, or a schedule; None: the optimizer's.
+        weight_decay: >= 0; None: the optimizer's.
+    """
+
+    parameters: tuple[Trainable, ...]
+    lr: float | Schedule | None = None
+    weight_decay: float | None = None
+
+
+def read_groups(where: str, given: Iterable[Any]) -> list[Group]:
+    """Read what an optimizer receives: parameters, or groups of them.
+
+    Args:
+        where: the optimizer's name, for messages.
+        given: parameters, which become one group, or a dictionary for each group: "params", and "lr" and
+            "weight_decay" where they differ from the optimizer's.
+    Raises:
+        ConfigError: it is neither, a key is unknown, a number is out of its range, or two groups share a parameter.
+    """
+    entries = _listed(where, given)
+    if not any(isinstance(entry, dict) for entry in entries):
+        return [Group(_checked(where, entries))]
+    groups: list[Group] = []
+    seen: set[int] = set()
+    for entry in entries:
+        if not isinstance(entry, dict) or "params" not in entry:
+            raise ConfigError(where, 'each group to be a dictionary with "params"', group=_shown(entry))
+        if unknown := sorted(set(entry) - {"params", "lr", "weight_decay"}):
+            known = ("params", "lr", "weight_decay")
+            raise ConfigError(where, "a setting that groups have", nearest(unknown[0], known), key=repr(unknown[0]))
+        parameters = _checked(where, _listed(where, entry["params"]))
+        if shared := [p.path for p in parameters if id(p) in seen]:
+            raise ConfigError(where, "each parameter in one group only", parameter=shared[0])
+        seen.update(map(id, parameters))
+        groups.append(Group(parameters, *[_setting(where, name, entry.get(name)) for name in ("lr", "weight_decay")]))
+    return groups
+
+
+def _listed(where: str, given: Any) -> list[Any]:
+    if _is_parameter(given) or isinstance(given, dict | str) or not hasattr(given, "__iter__"):
+        do = "pass model.parameters()" if hasattr(given, "parameters") else "put it into a list"
+        raise ConfigError(where, "an iterable of parameters or of groups", do, parameters=_shown(given))
+    return list(given)
+
+
+def _checked(where: str, parameters: list[Any]) -> tuple[Trainable, ...]:
+    for p in parameters:
+        if not _is_parameter(p):
+            raise ConfigError(where, "parameters, such as those of model.parameters()", parameter=_shown(p))
+    return tuple(parameters)
+
+
+def _is_parameter(x: Any) -> bool:
+    return all(hasattr(type(x), name) or name in getattr(x, "__dict__", {}) for name in ("path", "data", "grad"))
+
+
+def _setting(where: str, name: str, value: Any) -> Any:
+    return value if value is None or (name == "lr" and callable(value)) else number(where, name, value, 0)
+
+
+def _shown(x: Any) -> str:
+    return repr(x) if isinstance(x, str | int | float | None) else f"of type {type(x).__name__}"

@@ -1,0 +1,288 @@
+"""What all optimizers have in common: gradients in, learning rates, step count, state."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xpnet import kernels
+from xpnet.backend import Array, backend_of, launch
+from xpnet.errors import CheckpointError, ConfigError
+from xpnet.optim.flat import FlatBuffer
+from xpnet.optim.groups import Trainable, read_groups
+from xpnet.optim.loss_scale import LossScale
+from xpnet.optim.ranges import number
+from xpnet.optim.schedules import Schedule
+from xpnet.optim.segments import Segment
+from xpnet.optim.update import State, Update, update
+
+__all__ = ["Optimizer"]
+
+_log = logging.getLogger("xpnet")
+
+
+class Optimizer:
+    """The base of all optimizers: plain flat state, and a rule that is a pure function of it.
+
+    A subclass names its state in ``state_names``, sets its constants before it calls ``__init__``, and has ``rule``.
+
+    Args:
+        parameters: what to train: the parameters of one model, all on one backend and of one dtype, or groups of them,
+            ``[{"params": ..., "lr": ..., "weight_decay": ...}, ...]``, where what a group lacks is as below. From here
+            on each parameter's ``data`` is a view of one flat array, where the backend has views.
+        lr: the learning rate, >= 0, or a schedule: a function from the number of updates made to a rate.
+        weight_decay: added to the gradient times the parameter, >= 0 (AdamW: times lr, taken off the parameter).
+        clip_norm: the largest norm of the whole gradient, > 0; None: unbounded.
+        clip_value: the largest magnitude of a gradient's element, > 0; None: unbounded. Not together with clip_norm.
+    Raises:
+        ConfigError: an argument outside its range; no parameters, or of several backends or dtypes.
+    """
+
+    state_names: tuple[str, ...] = ()
+    decoupled_decay = False
+    updates: ClassVar[int] = 0  # made by all optimizers of this process
+
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float | Schedule,
+        *,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        self.lr = lr
+        self.weight_decay = self._number("weight_decay", weight_decay)
+        self.clip_norm = None if clip_norm is None else self._number("clip_norm", clip_norm, above=True)
+        self.clip_value = None if clip_value is None else self._number("clip_value", clip_value, above=True)
+        if self.clip_norm is not None and self.clip_value is not None:
+            got = {"clip_norm": clip_norm, "clip_value": clip_value}
+            raise ConfigError(type(self).__name__, "one of clip_norm and clip_value", **got)
+        self.steps = 0
+        self.groups = read_groups(type(self).__name__, parameters)
+        group_of = {id(p): i for i, group in enumerate(self.groups) for p in group.parameters}
+        self._flat = FlatBuffer(p for group in self.groups for p in group.parameters)
+        self._group_of = [group_of[id(p)] for p in self._flat.parameters]
+        self._state: State = {name: self._flat.zeros() for name in self.state_names}
+        self.scaling: LossScale | None = None  # of a scaled loss: gradients are divided by it, and may be float16
+
+    def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
+        """Compute new parameters and state, by augmented assignment to p and to the arrays of state, which it owns.
+
+        Args:
+            p: parameters, (n,). g: their gradient, (n,), not to be written. state: an array (n,) for each state name.
+            lr: the learning rate. t: the number of this update, from 1, the same for all parameters.
+        """
+        raise NotImplementedError
+
+    @property
+    def steps(self) -> int:
+        """How many updates were made."""
+        return self._steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._steps = steps
+        Optimizer.updates += 1  # what predictions made of the parameters is out of date
+
+    @property
+    def parameters(self) -> tuple[Trainable, ...]:
+        """What is trained."""
+        return self._flat.parameters
+
+    @property
+    def flat(self) -> FlatBuffer:
+        """The flat array of all parameters."""
+        return self._flat
+
+    @property
+    def state(self) -> State:
+        """The flat array of each state, by name."""
+        return self._state
+
+    @property
+    def lr(self) -> float | Schedule:
+        """The learning rate or its schedule; may be set between steps. Groups may have others."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, lr: float | Schedule) -> None:
+        self._lr = lr if callable(lr) else self._number("lr", lr)
+
+    @property
+    def current_lr(self) -> float:
+        """The learning rate of the next update, of groups without another."""
+        return self._rate(self._lr, self._steps)
+
+    def rates(self, step: int | None = None) -> list[float]:
+        """Return the learning rate of each group after a number of updates; by default of the next update."""
+        step = self._steps if step is None else step
+        return [self._rate(self._lr if group.lr is None else group.lr, step) for group in self.groups]
+
+    def _rate(self, lr: float | Schedule, step: int) -> float:
+        return self._number("lr", lr(step)) if callable(lr) else lr
+
+    @property
+    def decays(self) -> list[float]:
+        """The weight decay of each group."""
+        return [self.weight_decay if g.weight_decay is None else g.weight_decay for g in self.groups]
+
+    def step(self, gradients: Mapping[Any, Array] | None = None) -> None:
+        """Update every parameter that has a gradient; the others, and their state, stay as they are.
+
+        Args:
+            gradients: a gradient for each parameter, as ``autograd.backward`` returns them; other keys are ignored.
+                They are not written. None: each parameter's ``grad``.
+        Raises:
+            ConfigError: no parameter has a gradient.
+            ShapeError, DTypeError, DeviceError: a gradient does not match its parameter.
+        """
+        self.update(gradients, self.rates(), self._steps + 1)
+        self.steps += 1
+
+    def update(
+        self, gradients: Mapping[Any, Array] | None, lr: float | Array | Sequence[float], t: int | Array
+    ) -> None:
+        """Queue the device's part of a step: new values for parameters and state; ``steps`` is not changed.
+
+        Where lr and t are arrays, the queued work reads them when it runs: recorded once, it may be replayed with other
+        numbers in them. Which parameters have a gradient stays as it was recorded.
+
+        Args:
+            gradients: as step takes them.
+            lr: the learning rate, a number or an array (); or one for each group, a sequence or an array (G,). Arrays
+                are on the device, in the dtype of the parameters.
+            t: the number of this update, from 1: an int, or an array () on the device, int64.
+        Raises: as step.
+        """
+        flat = self._flat
+        self.sync()
+        found = [p.grad for p in flat.parameters] if gradients is None else [*map(gradients.get, flat.parameters)]
+        flat.check(found, *(["float16"] if self.scaling else []))
+        places = zip(flat.bounds, found, self._group_of, strict=True)
+        segments = [Segment(start, stop, g, group) for (start, stop), g, group in places if g is not None]
+        if not segments:
+            where = f"{type(self).__name__}.step"
+            raise ConfigError(where, "a gradient for at least one parameter", "call backward first", gradients=0)
+        Optimizer.updates += 1
+        name, constants = getattr(type(self).rule, "kernel", ("", ()))
+        work = Update(
+            self.rule,
+            name,
+            tuple([float(getattr(self, constant)) for constant in constants]),
+            segments,
+            self._state,
+            self._each_rate(lr),
+            t,
+            self.decays,
+            self.decoupled_decay,
+            self.clip_norm,
+            self.clip_value,
+            self.scaling,
+        )
+        kernel = kernels.find("update", flat.value) if name and flat.in_place else None
+        if kernel is None or kernel(flat.value, work) is NotImplemented:
+            launch(self._by_definition, work)
+
+    def _by_definition(self, work: Update) -> None:
+        value, self._state = update(self._flat.value, work)
+        if value is not self._flat.value:
+            self._flat.assign(value)
+
+    def _each_rate(self, lr: Any) -> Sequence[Any]:
+        """The rate of each group: numbers, or arrays () that show what lr holds when they are read."""
+        if isinstance(lr, list | tuple):
+            return lr
+        if isinstance(lr, float | int) or lr.ndim == 0:
+            return [lr] * len(self.groups)
+        return [lr[i, ...] for i in range(len(self.groups))]
+
+    def cast(self, dtype: str) -> contextlib.AbstractContextManager[None]:
+        """Replace the parameters' ``data`` by copies in another dtype within a with-block.
+
+        Args:
+            dtype: the name of a floating dtype of the backend.
+        """
+        self.sync()
+        return self._flat.cast(dtype)
+
+    def zero_grad(self) -> None:
+        """Set every parameter's ``grad`` to None."""
+        for p in self._flat.parameters:
+            p.grad = None
+
+    def sync(self) -> None:
+        """Copy in arrays that parameters were given since, and move the state to where they are; update does."""
+        if self._flat.sync():
+            self._state = {k: self._flat.from_host(backend_of(v).to_numpy(v)) for k, v in self._state.items()}
+        if self.scaling:
+            self.scaling.to(self._flat.backend)
+
+    def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Copy the state to the host: what a checkpoint needs besides the arguments.
+
+        Returns:
+            Arrays named "<state>/<parameter path>", shaped like the parameter; and numbers for JSON.
+        Raises:
+            ConfigError: two parameters have one path.
+        """
+        self.sync()
+        arrays = {}
+        for name, flat in self._state.items():
+            host = backend_of(flat).to_numpy(flat)
+            arrays.update({f"{name}/{path}": array for path, array in self._flat.split(host).items()})
+        scalars = {"optimizer": type(self).__name__, "steps": self._steps}
+        return arrays, scalars | ({"loss_scale": self.scaling.state()} if self.scaling else {})
+
+    def load_state_dict(self, arrays: Mapping[str, Any], scalars: Mapping[str, Any]) -> None:
+        """Take over a state that state_dict gave, on any backend; nothing is changed unless all of it fits.
+
+        Raises:
+            CheckpointError: it is another optimizer's, or names are missing, unknown, or of another shape, or the loss
+                scale is invalid.
+        """
+        self.sync()
+        where, flat = f"{type(self).__name__}.load_state_dict", self._flat
+        steps, saved = scalars.get("steps"), scalars.get("optimizer")
+        if saved != type(self).__name__:
+            raise CheckpointError(where, f"a state of {type(self).__name__}", optimizer=saved)
+        if not isinstance(steps, int) or steps < 0:
+            raise CheckpointError(where, "steps to be a whole number >= 0", steps=steps)
+        paths = flat.named()
+        wanted = {f"{name}/{path}" for name in self.state_names for path in paths}
+        if missing := sorted(wanted - set(arrays)):
+            raise CheckpointError(where, "an array for every parameter", missing=_few(missing))
+        if unknown := sorted(set(arrays) - wanted):
+            raise CheckpointError(where, "a state of this model and optimizer", unknown=_few(unknown))
+        loaded = {}
+        for name in self.state_names:
+            loaded[name] = flat.from_host(flat.join({path: arrays[f"{name}/{path}"] for path in paths}))
+        if saved_scale := scalars.get("loss_scale"):
+            scaling = self.scaling or LossScale(flat.backend)
+            scaling.load(saved_scale)
+            self.scaling = scaling
+        if scalars.get("ages"):
+            counts = "which counted the updates of each parameter; now all have made"
+            _log.info("%s: the state is from xpnet 0.5 or older, %s %d", where, counts, steps)
+        for name, new in loaded.items():
+            if flat.in_place:
+                self._state[name][...] = new
+            else:
+                self._state[name] = new
+        self.steps = steps
+
+    def _number(self, name: str, value: object, low: float = 0, high: float = np.inf, *, above: bool = False) -> float:
+        return number(type(self).__name__, name, value, low, high, above=above)
+
+    def __repr__(self) -> str:
+        numbers = {k: v for k, v in vars(self).items() if isinstance(v, float | int)}
+        shown = {k: v for k, v in numbers.items() if v and not k.startswith("_")}
+        return f"{type(self).__name__}(" + ", ".join(f"{k}={v}" for k, v in {"lr": self.lr, **shown}.items()) + ")"
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
