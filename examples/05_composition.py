@@ -22,7 +22,7 @@ def network(gives, takes):
     """Layers of 8, `gives`, 2 and 2 neurons, the last two for `takes` and 2 numbers."""
     hidden = {"hidden1": nn.Linear(2, 8), "tanh1": nn.Tanh(), "hidden2": nn.Linear(8, gives), "tanh2": nn.Tanh()}
     last = {"hidden3": nn.Linear(takes, 2), "tanh3": nn.Tanh(), "scores": nn.Linear(2, 2)}
-    return nn.Sequential(**hidden, **last).to(options.backend).eval()
+    return nn.Sequential(**hidden, **last).to(options.backend)
 
 
 def features(points):

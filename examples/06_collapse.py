@@ -26,10 +26,10 @@ def deep(activation=None):
 
 
 def trained(model, train, epochs):
-    """Train with Adam; return the model, in inference."""
+    """Train with Adam; return the model, in evaluation mode."""
     model.to(options.backend)
     Trainer(model, optim.Adam(model.parameters(), lr=0.003)).fit(train, epochs=epochs, batch_size=100)
-    return model.eval()
+    return model
 
 
 def folded(name, model, x):

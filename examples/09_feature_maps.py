@@ -49,7 +49,7 @@ def given(x):
     """What each layer gives of images (N, H, W, C), on the host."""
     batch = Tensor(trainer.normalize(model.backend.from_numpy(x)))
     with no_grad(), nn.watch() as seen:
-        model.eval()(batch)
+        model(batch)
     return {path: y.numpy() for path, y in seen.items()} | {"image": batch.numpy()}
 
 

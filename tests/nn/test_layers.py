@@ -72,12 +72,12 @@ LAYERS = {
         lambda m, x: ops.layer_norm(x, *p(m, "gamma", "beta"), eps=0.3),
     ),
     "BatchNorm in inference": (
-        lambda: nn.BatchNorm(4, eps=0.3),
+        lambda: nn.BatchNorm(4, eps=0.3).eval(),
         IMAGES,
         lambda m, x: ops.batch_norm(x, *p(m, "gamma", "beta", "mean", "var"), eps=0.3),
     ),
     "BatchNorm in training": (
-        lambda: nn.BatchNorm(6, eps=0.3).train(),
+        lambda: nn.BatchNorm(6, eps=0.3),
         ROWS,
         lambda m, x: ops.batch_norm(x, *p(m, "gamma", "beta"), *ops.moments(x), eps=0.3, training=True),
     ),

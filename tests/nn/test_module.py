@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import tracemalloc
 
 import numpy as np
@@ -124,7 +126,7 @@ def test_a_module_prints_what_it_is_made_of():
     assert text.splitlines()[0].startswith("Sequential(")
     assert "fc: Linear(in_features=3, out_features=2" in text
     assert "act: LeakyReLU(slope=0.2" in text
-    assert repr(nn.Sequential(fc=nn.Linear(3, 2)).eval().fc) == "Linear(in_features=3, out_features=2, training=False)"
+    assert repr(nn.Sequential(fc=nn.Linear(3, 2)).eval().fc) == "Linear(in_features=3, out_features=2)"
     assert "weight: (2, 3)" in repr(nn.Linear(3, 2).weight)
 
 
@@ -202,7 +204,7 @@ def test_without_a_seed_it_is_zero():
 
 
 def test_a_model_moves_with_its_values_to_every_backend_and_back(backend):
-    net = Net().initialize(5)
+    net = Net().initialize(5).eval()
     before = bits(net)
     assert net.to(backend) is net
     assert net.backend == backend
@@ -244,7 +246,7 @@ def test_a_model_is_cast_whether_made_or_not(backend):
 
 def test_an_unknown_dtype_names_the_nearest_and_moves_nothing():
     net = Net()
-    with pytest.raises(ConfigError, match=r"^to: no such dtype, got dtype 'flaot32'; did you mean 'float32'"):
+    with pytest.raises(ConfigError, match=r"^to: expected dtype .*, got dtype 'flaot32'; did you mean 'float32'"):
         net.to("torch", dtype="flaot32")
     assert net.backend.name == "numpy"
 
@@ -288,13 +290,44 @@ def test_no_input_moves_silently(backend):
 # train and eval.
 
 
-def test_training_and_inference_reach_every_layer():
+def modes(net):
+    return {module.training for _, module in net.modules()}
+
+
+def test_a_new_module_is_in_training_mode_and_train_and_eval_reach_every_layer():
     net = Net()
-    assert not any(module.training for _, module in net.modules())
-    assert net.train() is net
-    assert all(module.training for _, module in net.modules())
+    assert modes(net) == {True}
     assert net.eval() is net
-    assert not any(module.training for _, module in net.modules())
+    assert modes(net) == {False}
+    assert net.train() is net
+    assert modes(net) == {True}
+
+
+def test_every_module_is_in_evaluation_mode_within_inference():
+    net = Net()
+    net.stem.eval()
+    with nn.inference():
+        assert modes(net) == {False}
+        with nn.inference():
+            net.train()  # takes effect after the block
+        assert modes(net) == {False}
+    assert modes(net) == {True}
+
+
+def test_inference_in_one_thread_leaves_other_threads_alone():
+    net, seen = Net(), []
+    with nn.inference():
+        thread = threading.Thread(target=lambda: seen.append(modes(net)))
+        thread.start()
+        thread.join()
+    assert seen == [{True}]
+
+
+def test_inference_ends_with_an_error():
+    net = Net()
+    with contextlib.suppress(ZeroDivisionError), nn.inference():
+        raise ZeroDivisionError
+    assert modes(net) == {True}
 
 
 # state_dict.

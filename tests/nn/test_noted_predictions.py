@@ -37,7 +37,7 @@ def network() -> nn.Sequential:
             flatten=nn.Flatten(),
             scores=nn.Linear(24, 4),
         )
-    )
+    ).eval()
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def test_each_layer_is_left_in_its_mode():
     own = model[1]
     for modes in ([True] * 5, [False] * 5, [True, False, True, False, True]):
         for (_, module), mode in zip(model.modules(), modes, strict=True):
-            object.__setattr__(module, "training", mode)
+            module.training = mode
         before = model.state_dict()
         model.predict(sample(5, 3).astype(np.float32))
         assert [module.training for _, module in model.modules()] == modes
@@ -196,7 +196,7 @@ CHANGES = {
     "load_state_dict": lambda m: m.load_state_dict({k: 2.0 * v for k, v in m.state_dict().items()}),
     "initialize": lambda m: m.initialize(seed=3),
     "a new array": lambda m: setattr(m.norm.beta, "data", m.norm.beta.data + 1.0),
-    "a new layer": lambda m: setattr(m, "fc", filled(nn.Linear(3, 3, False))),
+    "a new layer": lambda m: setattr(m, "fc", filled(nn.Linear(3, 3, False)).eval()),
     "a layer less": emptied,
     "a setting": lambda m: setattr(m.norm, "eps", 3.0),
 }
@@ -205,7 +205,7 @@ CHANGES = {
 @pytest.mark.parametrize("calls", [1, 5], ids=["computed", "noted"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_predictions_follow(change, calls):
-    model = filled(nn.Sequential(fc=nn.Linear(3, 3), norm=nn.BatchNorm(3)))
+    model = filled(nn.Sequential(fc=nn.Linear(3, 3), norm=nn.BatchNorm(3))).eval()
     x = sample(5, 3, seed=3).astype(np.float32)
     for _ in range(calls):
         before = model.predict(x)
@@ -218,7 +218,7 @@ def test_predictions_follow(change, calls):
 
 
 def test_predictions_follow_an_optimizer_that_was_there_before():
-    model = filled(nn.Sequential(fc=nn.Linear(3, 3), norm=nn.BatchNorm(3)))
+    model = filled(nn.Sequential(fc=nn.Linear(3, 3), norm=nn.BatchNorm(3))).eval()
     x, labels = sample(5, 3, seed=3).astype(np.float32), np.arange(5) % 3
     optimizer = optim.SGD(model.parameters(), lr=0.5)
     for _ in range(3):
@@ -256,7 +256,7 @@ def test_what_is_written_to_a_layer_without_a_norm_is_seen():
 def test_norms_are_folded_once_while_nothing_changes(monkeypatch):
     made, real = [], predicting.Plan.__init__
     monkeypatch.setattr(predicting.Plan, "__init__", lambda self, model: (made.append(model), real(self, model))[1])
-    model = filled(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm(3), Noting(nn.Linear(3, 2))))
+    model = filled(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm(3), Noting(nn.Linear(3, 2)))).eval()
     for n in (5, 1, 5):
         model.predict(sample(n, 3).astype(np.float32))
         model.eval()

@@ -71,6 +71,12 @@ def test_predictions_do_not_drop_and_use_the_running_averages(noisy):
     np.testing.assert_allclose(noisy.predict(x, batch_size=7), together, rtol=1e-4, atol=1e-7)
 
 
+def test_fit_leaves_the_model_in_evaluation_mode():
+    fit = trainer(noisy_net())
+    fit.fit(some_digits(64), epochs=1)
+    assert not any(layer.training for _, layer in fit.model.modules())
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_looking_at_a_model_changes_nothing(noisy, training):
     noisy.model.train(training)

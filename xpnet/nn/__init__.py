@@ -29,7 +29,7 @@ from xpnet.nn.loss import (
     perceptron_loss,
     softmax_cross_entropy,
 )
-from xpnet.nn.module import Module, Stage, watch
+from xpnet.nn.module import Module, Stage, inference, watch
 from xpnet.nn.normalization import BatchNorm, Dropout, LayerNorm, LocalResponseNorm
 from xpnet.nn.pad import PadChannels
 from xpnet.nn.perceptron import Perceptron
@@ -74,6 +74,7 @@ __all__ = [
     "he_normal",
     "he_uniform",
     "hinge_loss",
+    "inference",
     "is_average",
     "lecun_normal",
     "lecun_uniform",

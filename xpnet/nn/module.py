@@ -28,11 +28,12 @@ from xpnet.nn.cost import Cost
 from xpnet.nn.state import Parameter, State
 from xpnet.random import Key, random_bits
 
-__all__ = ["Module", "Stage", "watch", "watching"]
+__all__ = ["Module", "Stage", "inference", "watch", "watching"]
 
 Self = TypeVar("Self", bound="Module")
 
 _watched: contextvars.ContextVar[dict[str, Tensor] | None] = contextvars.ContextVar("xpnet_watched", default=None)
+_inference: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_inference", default=False)
 _changes = 0
 
 
@@ -67,9 +68,18 @@ class Module:
     treats each example alone; None, the default, is not known where forward is your own, and False where it is xpnet's.
     """
 
-    training: bool = False
     path: str = ""
     across_batch: bool | None = None
+    _training: bool = True
+
+    @property
+    def training(self) -> bool:
+        """Whether the module is in training mode: a new one is, until eval, and none is within nn.inference()."""
+        return self._training and not _inference.get()
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        object.__setattr__(self, "_training", mode)
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -218,9 +228,8 @@ class Module:
         """
         target = None if backend is None else get_backend(backend)
         if dtype is not None and dtype not in ("float16", "float32", "float64"):
-            raise ConfigError(
-                "to", "no such dtype", nearest(dtype, ("float16", "float32", "float64")), dtype=repr(dtype)
-            )
+            hint = nearest(dtype, ("float16", "float32", "float64"))
+            raise ConfigError("to", 'dtype "float16", "float32" or "float64"', hint, dtype=repr(dtype))
         states = self.states().values()
         arrays = [state.moved(target, dtype) for state in states]
         for state, array in zip(states, arrays, strict=True):
@@ -230,14 +239,14 @@ class Module:
     def train(self: Self, mode: bool = True) -> Self:
         """Switch this module and all within it to training: dropout drops, batch norm uses the batch."""
         modules = [module for _, module in self.modules()]
-        if mode or any(module.training for module in modules):
+        if mode or any(module._training for module in modules):
             _note_change()  # its values will, or what it computes did
         for module in modules:
-            object.__setattr__(module, "training", mode)
+            object.__setattr__(module, "_training", mode)
         return self
 
     def eval(self: Self) -> Self:
-        """Switch this module and all within it to inference."""
+        """Switch this module and all within it to evaluation: dropout passes x on, batch norm uses its averages."""
         return self.train(False)
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -274,9 +283,26 @@ class Module:
             state.data = state.backend.from_numpy(values.astype(state.dtype_))
 
     def __repr__(self) -> str:
-        plain = ((k, v) for k, v in vars(self).items() if isinstance(v, int | float | str | tuple) and k != "path")
+        shown = {k: v for k, v in vars(self).items() if k != "path" and not k.startswith("_")}
+        plain = ((k, v) for k, v in shown.items() if isinstance(v, int | float | str | tuple))
         inner = [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
         return "\n".join([f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in plain)})", *inner])
+
+
+@contextlib.contextmanager
+def inference() -> Iterator[None]:
+    """Put every module into evaluation mode within a with-block, in this thread and task only.
+
+        with nn.inference():
+            scores = model(x)
+
+    No module is written to: another thread may train the same model meanwhile.
+    """
+    token = _inference.set(True)
+    try:
+        yield
+    finally:
+        _inference.reset(token)
 
 
 @contextlib.contextmanager

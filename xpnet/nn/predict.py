@@ -28,7 +28,7 @@ from xpnet.errors import ConfigError, DTypeError, XpnetError
 from xpnet.nn.activation import Activation
 from xpnet.nn.collapse import Folding
 from xpnet.nn.container import Residual, Sequential
-from xpnet.nn.module import Module, changes, watching
+from xpnet.nn.module import Module, changes, inference, watching
 from xpnet.nn.normalization import BatchNorm
 from xpnet.nn.state import State
 from xpnet.ops import checks
@@ -63,7 +63,7 @@ def predict(model: Module, x: Any, batch_size: int = 256) -> Any:
 
 @contextlib.contextmanager
 def predicting(model: Module) -> Iterator[Plan]:
-    """Let a model predict within a with-block: in inference and without a tape; each layer's mode is put back after it.
+    """Let a model predict within a with-block: in evaluation mode and without a tape; no layer's mode is changed.
 
     Returns:
         score(x) -> y, from a batch (N, ...) on the model's backend to the scores there.
@@ -72,15 +72,11 @@ def predicting(model: Module) -> Iterator[Plan]:
     if plan is None or not plan.holds():
         plan = Plan(model)
         object.__setattr__(model, "_prediction", plan)
-    training = [module for module in plan.modules() if module.training]
-    for module in training:
-        object.__setattr__(module, "training", False)
+    training = any(module.training for module in plan.modules())
     try:
-        with no_grad():
+        with inference(), no_grad():
             yield plan
     finally:
-        for module in training:
-            object.__setattr__(module, "training", True)
         if training and plan.folded:  # its values change under way
             object.__setattr__(model, "_prediction", None)
 

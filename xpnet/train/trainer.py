@@ -189,6 +189,7 @@ class Trainer:
                         self.interrupted = True
                         break
             finally:
+                self.model.eval()
                 shut_down_workers()
                 for callback in self.callbacks:
                     callback.on_end(self)

@@ -1,9 +1,8 @@
-"""Run a model for a picture: as it predicts, and leaving it as it was."""
+"""Run a model for a picture: in evaluation mode, and leaving it as it was."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,11 @@ import numpy as np
 from xpnet.autograd import Tensor, backward, no_grad
 from xpnet.backend import Array, backend_of
 from xpnet.errors import ConfigError, ShapeError, nearest
-from xpnet.nn import Module, watch
+from xpnet.nn import Module, inference, watch
 
 __all__ = [
     "Scale",
     "Subject",
-    "as_it_predicts",
     "host",
     "layer_name",
     "one_of",
@@ -66,22 +64,10 @@ def prepared(model: Module, x: np.ndarray, normalize: Scale) -> Array:
     return backend.xp.astype(normalize(batch) if normalize else batch, dtype, copy=False)
 
 
-@contextlib.contextmanager
-def as_it_predicts(model: Module) -> Iterator[None]:
-    """Switch a model to inference for a with-block; after it each layer is in the mode that it was in."""
-    modes = [(layer, layer.training) for _, layer in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for layer, mode in modes:
-            object.__setattr__(layer, "training", mode)
-
-
 def outputs(model: Module, x: Array) -> dict[str, Array]:
     """Run a model on x (N, ...) without a tape, and return what each layer gave, by layer_name, in order of calls."""
     layers = dict(model.modules())
-    with as_it_predicts(model), no_grad(), watch() as seen:
+    with inference(), no_grad(), watch() as seen:
         model(Tensor(x))
     return {layer_name(path, layers[path]): y.data for path, y in seen.items() if isinstance(y, Tensor)}
 
@@ -101,7 +87,7 @@ def slope(model: Module, x: Array, label: int | None) -> tuple[Array, Array]:
     try:
         for p in parameters:
             p.requires_grad = False
-        with as_it_predicts(model):
+        with inference():
             scores = model(leaf)
         if scores.ndim != 2:
             raise ShapeError("saliency", "the model gives scores (N, K)", scores=scores.shape)
