@@ -102,7 +102,7 @@ def problem(name: str) -> str:
 
 @cache
 def _cupys_driver() -> driver.Driver:
-    return driver.CuPyDriver()
+    return driver.Driver()
 
 
 def own_driver(opened: Backend) -> contextlib.AbstractContextManager[Any]:

@@ -16,7 +16,7 @@ import pytest
 from emulator.staging import DelayedStaging, SpoiledBuffers
 
 from xpnet.backend import StagingBuffers, get_backend
-from xpnet.backend.staging import CuPyStaging
+from xpnet.backend.staging import StagingDevice
 from xpnet.data import Feed, from_arrays
 from xpnet.data.prefetch import send_ahead
 
@@ -214,7 +214,7 @@ def test_cupys_copies_have_their_own_stream_and_only_events_are_waited_for(monke
     fake = FakeCuPy()
     monkeypatch.setitem(sys.modules, "cupy", fake.cupy)
     monkeypatch.setitem(sys.modules, "cupyx", fake.cupyx)
-    buffers = StagingBuffers(CuPyStaging(fake.device), PARTS, slots=2)  # events 0, 1: sent; 2, 3: released
+    buffers = StagingBuffers(StagingDevice(fake.device), PARTS, slots=2)  # events 0, 1: sent; 2, 3: released
     assert fake.log == [("work", "sets", 2), ("work", "sets", 3)]
     del fake.log[:]
     x, y = buffers.host(1)

@@ -23,7 +23,7 @@ OK, INVALID, FAILED, INTERNAL, REFUSED = 0, 7, 13, 14, 15  # of cublasStatus_t
 TYPES = {0: np.dtype(np.float32), 1: np.dtype(np.float64), 2: np.dtype(np.float16)}  # of cudaDataType_t
 COMPUTED = {68: "fp32", 70: "fp64", 77: "tf32"}  # of cublasComputeType_t
 PLAIN, RELU, BIAS = 1, 2, 4  # of cublasLtEpilogue_t
-DESC = {3: ("turned_a", c_int), 4: ("turned_b", c_int), 7: ("epilogue", c_int), 8: ("bias", c_void_p)}
+DESC = {3: ("transposed_a", c_int), 4: ("transposed_b", c_int), 7: ("epilogue", c_int), 8: ("bias", c_void_p)}
 PREFERENCE = {1: ("workspace", c_size_t), 3: ("reductions", ctypes.c_uint32)}
 PREFERENCE |= {5 + i: (f"align_{x}", ctypes.c_uint32) for i, x in enumerate("abcd")}
 SCRATCH = 4096  # bytes of workspace that every algorithm wants here
@@ -43,12 +43,12 @@ class Matmul:
     """One product that was asked for: its sizes, column-major, and how it was to be computed."""
 
     def __init__(
-        self, desc: dict[str, Any], sizes: tuple[int, ...], leads: tuple[int, ...], beta: float, reductions: int
+        self, desc: dict[str, Any], sizes: tuple[int, ...], leading: tuple[int, ...], beta: float, reductions: int
     ):
         self.computed: str = COMPUTED[desc["compute"]]
         self.epilogue: int = desc["epilogue"]
-        self.turned = desc["turned_a"], desc["turned_b"]
-        self.sizes, self.leads, self.beta, self.reductions = sizes, leads, beta, reductions
+        self.transposed = desc["transposed_a"], desc["transposed_b"]
+        self.sizes, self.leading, self.beta, self.reductions = sizes, leading, beta, reductions
 
 
 class _Refused(Exception):
@@ -129,7 +129,7 @@ class Blas:
 
     def _desc(self, out: Any, compute: int, scale: int) -> None:
         _ask(compute in COMPUTED and scale == (1 if compute == 70 else 0), f"compute {compute} in scale {scale}")
-        self._new(out, "desc", compute=compute, turned_a=0, turned_b=0, epilogue=PLAIN, bias=None)
+        self._new(out, "desc", compute=compute, transposed_a=0, transposed_b=0, epilogue=PLAIN, bias=None)
 
     def _layout(self, out: Any, kind: int, rows: int, cols: int, lead: int) -> None:
         _ask(kind in TYPES and rows > 0 and cols > 0 and lead >= rows, f"layout {kind} {rows} x {cols}, {lead} apart")
@@ -153,8 +153,8 @@ class Blas:
 
     def _fit(self, desc: dict[str, Any], a: Any, b: Any, c: Any, d: Any) -> tuple[int, int, int]:
         """Check that the matrices fit together, and return rows and columns of D and the length of the sums."""
-        n, k = (a["cols"], a["rows"]) if desc["turned_a"] else (a["rows"], a["cols"])
-        k2, m = (b["cols"], b["rows"]) if desc["turned_b"] else (b["rows"], b["cols"])
+        n, k = (a["cols"], a["rows"]) if desc["transposed_a"] else (a["rows"], a["cols"])
+        k2, m = (b["cols"], b["rows"]) if desc["transposed_b"] else (b["rows"], b["cols"])
         _ask(k == k2 and (d["rows"], d["cols"]) == (n, m), f"{n}x{k} by {k2}x{m} into {d['rows']}x{d['cols']}")
         _ask(c == d, "C and D differ")
         _ask(a["dtype"] == b["dtype"], "A and B differ in type")
@@ -218,7 +218,8 @@ class Blas:
         wide = np.float64 if desc["compute"] == 70 else np.float32
         a, b, c, d = map(_matrix, at, layouts)
         left, right = (
-            (x.T if turned else x).astype(wide) for x, turned in ((a, desc["turned_a"]), (b, desc["turned_b"]))
+            (x.T if transposed else x).astype(wide)
+            for x, transposed in ((a, desc["transposed_a"]), (b, desc["transposed_b"]))
         )
         if desc["compute"] == 77:
             left, right = _ten_bits(left), _ten_bits(right)

@@ -24,7 +24,7 @@ __all__ = ["EmulatedDriver", "open_emulator"]
 
 
 class EmulatedDriver:
-    """A driver.Driver on the host.
+    """What driver.Driver does for CuPy, on the host.
 
     Args:
         descending: run blocks and threads in descending order, which changes nothing unless a barrier is missing.

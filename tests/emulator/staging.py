@@ -82,7 +82,7 @@ class Work:
 
 
 class DelayedStaging:
-    """A backend.staging.StagingDevice."""
+    """What backend.staging.StagingDevice is for CuPy."""
 
     def __init__(self, device: str = FIRST) -> None:
         self._place, self.copies = device, LateCopies()

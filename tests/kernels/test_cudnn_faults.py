@@ -13,7 +13,7 @@ from tests.kernels.convolving import B, W, X, again, convolve, step
 from xpnet.backend import use_precision
 from xpnet.kernels.cuda import cudnn as by_cudnn
 from xpnet.kernels.cuda import driver
-from xpnet.kernels.cuda.cudnn_plans import Shelf
+from xpnet.kernels.cuda.cudnn_plans import PlanFile
 
 # What cuDNN cannot do.
 
@@ -198,4 +198,4 @@ def test_a_plan_that_is_not_written_whole_leaves_no_file(emulated, cache, monkey
 
 
 def test_the_folder_of_plans_is_in_the_cache_of_the_operating_system(cache):
-    assert cache / "xpnet" / "cudnn" == Shelf(("1.28.0", 92801, "emulated", 1)).file.parent
+    assert cache / "xpnet" / "cudnn" == PlanFile(("1.28.0", 92801, "emulated", 1)).path.parent

@@ -8,25 +8,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from xpnet.kernels.cuda.driver import CuPyDriver
+from xpnet.kernels.cuda.driver import Driver
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> CuPyDriver:
+def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     # cupy.ascontiguousarray gives an array of at least one axis, as NumPy's does
     monkeypatch.setitem(
         sys.modules, "cupy", SimpleNamespace(ascontiguousarray=np.ascontiguousarray, empty=np.empty, zeros=np.zeros)
     )
-    return CuPyDriver()
+    return Driver()
 
 
-def test_a_contiguous_array_is_itself_with_no_axis_too(driver: CuPyDriver) -> None:
+def test_a_contiguous_array_is_itself_with_no_axis_too(driver: Driver) -> None:
     for shape in ((), (3,), (2, 3), (0, 2)):
         x = np.ones(shape, np.float32)
         assert driver.contiguous(x) is x
 
 
-def test_an_array_with_gaps_or_turned_is_copied(driver: CuPyDriver) -> None:
+def test_an_array_with_gaps_or_turned_is_copied(driver: Driver) -> None:
     whole = np.arange(24.0).reshape(4, 6)
     for x in (whole[:, 1:4], whole.T, whole[::-1], np.broadcast_to(whole[0], (2, 6))):
         y = driver.contiguous(x)

@@ -27,7 +27,7 @@ dtypes = pytest.mark.parametrize("dtype", EPS, ids=["half", "float", "double"])
 def backend():
     opened = get_backend("emulator")
     assert backend_of(opened.xp.zeros(1)) == opened  # opens it under its other name too: that puts a driver there
-    cublaslt.say.cache_clear()
+    cublaslt.warn_once.cache_clear()
     TAPE.launches.clear()
     return opened
 
@@ -134,7 +134,7 @@ def test_a_product_is_written_between_other_columns_and_leaves_them(backend, bla
     seen = backend.to_numpy(whole)
     assert np.all(seen[:, [0, 1, 5, 6, 7, 8]] == 4.0)
     near(backend, whole[:, 2:5], sample(5, 7) @ sample(7, 3, seed=1), np.float32, 7)
-    assert blas.products[0].leads == (3, 7, 9, 9)
+    assert blas.products[0].leading == (3, 7, 9, 9)
 
 
 @dtypes

@@ -15,7 +15,7 @@ import numpy as np
 
 from xpnet.backend.base import Array, Backend, Memory, Recorder
 from xpnet.backend.faults import is_out_of_memory
-from xpnet.backend.staging import CuPyStaging, StagingBuffers
+from xpnet.backend.staging import StagingBuffers, StagingDevice
 from xpnet.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class CuPy(Backend):
         return CuPyRecorder(self.device)
 
     def staging_buffers(self, parts: Sequence[tuple[tuple[int, ...], Any]], slots: int = 3) -> StagingBuffers:
-        return StagingBuffers(CuPyStaging(self.device), parts, slots)
+        return StagingBuffers(StagingDevice(self.device), parts, slots)
 
 
 class CuPyRecorder:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,47 +27,44 @@ from xpnet.backend.base import Array
 if TYPE_CHECKING:
     import cupy
 
-__all__ = ["CuPyStaging", "StagingBuffers", "StagingDevice"]
+__all__ = ["StagingBuffers", "StagingDevice"]
 
 Part = tuple[tuple[int, ...], Any]  # the shape and the dtype of one array of a slot
 
 
-class Stream(Protocol):
-    """A queue of work on a device."""
+class StagingDevice:
+    """Memory, streams and events of one of CuPy's devices; every thread may use it. Others have the same methods.
 
-    def record(self, event: Any) -> Any:
-        """Set an event at the end of the queue; ``event.synchronize()`` makes the host wait for it."""
-        ...
+    Work is on whichever stream is CuPy's current one in the thread; ``copies`` is a stream of its own.
+    """
 
-    def wait_event(self, event: Any) -> Any:
-        """Make work queued from now on wait for an event; one that was never set is not waited for."""
-        ...
+    def __init__(self, device: cupy.cuda.Device) -> None:
+        import cupy
+        import cupyx
 
-
-class StagingDevice(Protocol):
-    """Memory, streams and events of one device; every thread may use it."""
-
-    copies: Any  # the stream of copies: a Stream, and what ``array.set(source, stream=...)`` takes
+        self._device, self._cupy, self._cupyx = device, cupy, cupyx
+        with device:
+            self.copies = cupy.cuda.Stream(non_blocking=True)
 
     def active(self) -> AbstractContextManager[Any]:
         """Make this device the current one within a with-block."""
-        ...
+        return self._device
 
-    def current_stream(self) -> Stream:
+    def current_stream(self) -> cupy.cuda.Stream:
         """The stream that this thread's work goes to."""
-        ...
+        return self._cupy.cuda.get_current_stream()
 
-    def event(self) -> Any:
-        """A new event, which is not set."""
-        ...
+    def event(self) -> cupy.cuda.Event:
+        """A new event; nothing waits for it before a stream records it."""
+        return self._cupy.cuda.Event(block=True, disable_timing=True)  # block: a thread that waits sleeps
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """Host memory that a device copies from on its own."""
-        ...
+        """Host memory that the device copies from on its own."""
+        return self._cupyx.empty_pinned(shape, dtype)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Memory on the device."""
-        ...
+        return self._cupy.empty(shape, dtype)
 
 
 class StagingBuffers:
@@ -122,22 +119,3 @@ class StagingBuffers:
         for slot in range(self.slots):
             self.take(slot)
             self.release(slot)
-
-
-class CuPyStaging(StagingDevice):
-    """A CUDA device, with a stream for copies; work is on whichever stream is CuPy's current one in the thread."""
-
-    def __init__(self, device: cupy.cuda.Device) -> None:
-        import cupy
-        import cupyx
-
-        self._device, self._cuda = device, cupy.cuda
-        self.empty, self.pinned, self.current_stream = cupy.empty, cupyx.empty_pinned, cupy.cuda.get_current_stream
-        with device:
-            self.copies = cupy.cuda.Stream(non_blocking=True)
-
-    def active(self) -> AbstractContextManager[Any]:
-        return self._device
-
-    def event(self) -> cupy.cuda.Event:
-        return self._cuda.Event(block=True, disable_timing=True)  # block: a thread that waits sleeps

@@ -1,7 +1,7 @@
-"""conv2d on CUDA: by cuDNN where it can, else the windows of a tile of images are unrolled and multiplied at once.
+"""conv2d on CUDA: by cuDNN where it has plans, else the windows of a tile of images are unrolled and multiplied.
 
-The columns of a tile are one piece of memory, within the budget, used again by each tile. Gradients are gathered and
-summed tile after tile in one order, so a re-run gives the same bits.
+The columns of all tiles share one piece of memory, within the budget. Gradients are gathered, and summed tile after
+tile in one order, so a re-run gives the same bits.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from xpnet.backend import namespace
 from xpnet.kernels import register
 from xpnet.kernels.cuda import cudnn, driver
 from xpnet.kernels.cuda.activation import FUSED, activate, pass_back
+from xpnet.kernels.cuda.driver import DeviceArray
 from xpnet.kernels.cuda.gemm import matmul
 
 __all__ = ["conv2d"]
@@ -32,21 +33,23 @@ def conv2d(
     """Convolve as ops.conv2d does; rows and cols are the windows laid by the op."""
     if not driver.supports(x, w, b) or activation not in FUSED:
         return NotImplemented
+    b = None if b is None else driver.contiguous(b)
+    planned, unrolled = cudnn.convolution(x, w, rows, cols, flip), None
+    y = planned and planned.forward(b, activation)
+    if y is None:
+        planned, unrolled = None, _Unrolled(x, w, rows, cols, groups, flip, budget)
+        y = unrolled.forward(b, activation)
 
-    def unrolled() -> _Unrolled:
-        return _Unrolled(x, w, rows, cols, groups, flip, budget)
-
-    by_cudnn = cudnn.conv2d(
-        x, w, b, rows, cols, groups, flip, activation, lambda dz, needs: unrolled().gradients(dz, needs)
-    )
-    if by_cudnn is not NotImplemented:
-        return by_cudnn
-    products = unrolled()
-    y = products.forward(None if b is None else driver.contiguous(b), activation)
-
-    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+    def vjp(dy: DeviceArray, needs: tuple[bool, ...]) -> tuple[DeviceArray | None, ...]:
         dz, db = pass_back(driver.contiguous(dy), y, activation, b is not None and needs[2])
-        return *products.gradients(dz, (needs[0], needs[1])), db
+        dx = planned.input_gradient(dz) if planned and needs[0] else None
+        dw = planned.filter_gradient(dz) if planned and needs[1] else None
+        left = needs[0] and dx is None, needs[1] and dw is None
+        if any(left):
+            products = unrolled or _Unrolled(x, w, rows, cols, groups, flip, budget)
+            others = products.gradients(dz, left)
+            dx, dw = others[0] if left[0] else dx, others[1] if left[1] else dw
+        return dx, dw, db
 
     return y, vjp
 
@@ -140,12 +143,8 @@ class _Unrolled:
     def gradients(self, dz: Any, needs: tuple[bool, bool]) -> tuple[Any, Any]:
         """Return the gradients of x and w, where needed, for that of y before its activation, in row-major order."""
         if not self.tiles:
-            none = [
-                driver.zeros(a.shape, a.dtype) if need else None for a, need in ((self.x, needs[0]), (self.w, needs[1]))
-            ]
-            return none[0], none[1]
-        if not any(needs):
-            return None, None
+            dx, dw = (driver.zeros(a.shape, a.dtype) for a in (self.x, self.w))
+            return dx if needs[0] else None, dw if needs[1] else None
         f, flat, columns = self.filters, self.xp.reshape(dz, (-1, self.w.shape[0])), self._columns()
         whole = self.tiles[0].rows == self.rows.out  # each pixel is in one tile only
         make, wide = driver.empty if whole else driver.zeros, np.float32 if self.x.itemsize == 2 else self.x.dtype

@@ -1,7 +1,7 @@
-"""cuBLASLt through its C interface: handles, workspaces, and plans, which say how products of one kind are made.
+"""cuBLASLt through its C interface: handles, workspaces, and plans, which say how a product is computed.
 
-Its matrices are column-major. What it takes long to find out (an algorithm for these sizes, layouts, types, alignments
-and this precision) is kept as a plan, and nothing is asked of the host while a stream is captured.
+Its matrices are column-major. What is slow to find out (an algorithm for these sizes, layouts, types, alignments and
+this precision) is kept as a plan, so that the host waits for nothing while a stream is captured.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import numpy as np
 from xpnet.backend import namespace
 from xpnet.errors import DeviceError
 from xpnet.kernels.cuda import driver
+from xpnet.kernels.cuda.driver import DeviceArray
 
-__all__ = ["BIAS", "FP32", "FP64", "PLAIN", "RELU", "TF32", "Kind", "Library", "say"]
+__all__ = ["BIAS", "FP32", "FP64", "PLAIN", "RELU", "TF32", "Library", "Product", "warn_once"]
 
-WORKSPACE = 32 << 20  # bytes, for a device and stream: what NVIDIA advises for Hopper
+WORKSPACE = 32 << 20  # bytes, for a device and stream: NVIDIA's advice for Hopper
 
 # cublasStatus_t, cudaDataType_t, cublasComputeType_t, cublasLtEpilogue_t, and the attributes that are set
 _STATUS = {1: "NOT_INITIALIZED", 3: "ALLOC_FAILED", 7: "INVALID_VALUE", 8: "ARCH_MISMATCH", 11: "MAPPING_ERROR"}
@@ -29,9 +30,9 @@ _STATUS |= {13: "EXECUTION_FAILED", 14: "INTERNAL_ERROR", 15: "NOT_SUPPORTED", 1
 _TYPES = {"float32": 0, "float64": 1, "float16": 2}
 FP32, FP64, TF32 = 68, 70, 77
 PLAIN, RELU, BIAS = 1, 2, 4
-_TURNED_A, _TURNED_B, _EPILOGUE, _BIAS_POINTER = 3, 4, 7, 8
+_TRANSPOSED_A, _TRANSPOSED_B, _EPILOGUE, _BIAS_POINTER = 3, 4, 7, 8
 _MOST_WORKSPACE, _REDUCTIONS, _ALIGNMENTS = 1, 3, (5, 6, 7, 8)
-_IN_COMPUTING_TYPE = 2  # where a sum is split, its parts are kept as exact as they are and added in a fixed order
+_IN_COMPUTING_TYPE = 2  # parts of a split sum keep the computing type, and are added in a fixed order
 
 
 class _Heuristic(ctypes.Structure):
@@ -57,16 +58,16 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {
 }
 
 
-class Kind(NamedTuple):
-    """All that a plan depends on: D (m, n) = A (m, k) B (k, n), column-major, each with its lead, column to column."""
+class Product(NamedTuple):
+    """All that a plan depends on: D (m, n) = A (m, k) B (k, n), column-major."""
 
     device: int
     computed: int  # FP32, FP64 or TF32
     dtype: str
     out: str
     sizes: tuple[int, int, int]  # m, n, k
-    turned: tuple[bool, bool]  # whether A and B lie transposed
-    leads: tuple[int, int, int]  # of A, B and D
+    transposed: tuple[bool, bool]  # whether A and B lie transposed in memory
+    leading: tuple[int, int, int]  # leading dimensions of A, B and D: elements from one column to the next
     aligned: tuple[int, int, int]  # bytes, of A, B and D
     epilogue: int  # PLAIN, BIAS or BIAS | RELU: a bias for each row of D
 
@@ -75,7 +76,7 @@ class _Plan(NamedTuple):
     desc: c_void_p
     layouts: tuple[c_void_p, c_void_p, c_void_p]
     found: _Heuristic
-    scalar: Any  # c_float or c_double
+    scalar: type[c_float] | type[c_double]
 
 
 class _Failure(Exception):
@@ -85,95 +86,97 @@ class _Failure(Exception):
 class Library:
     """cuBLASLt, loaded, with its handles and workspaces by device and stream, and the plans made so far."""
 
-    def __init__(self, library: Any) -> None:
+    def __init__(self, library: ctypes.CDLL) -> None:
         self._lock = threading.Lock()  # a plan's bias pointer is set just before its product
         self._handles: dict[int, c_void_p] = {}
-        self._workspaces: dict[tuple[int, int], Any] = {}
-        self._plans: dict[Kind, _Plan | None] = {}
+        self._workspaces: dict[tuple[int, int], DeviceArray] = {}
+        self._plans: dict[Product, _Plan | None] = {}
         self._functions: dict[str, Any] = {}
-        for name, kinds in _FUNCTIONS.items():
+        for name, types in _FUNCTIONS.items():
             function = getattr(library, f"cublasLt{name}")
-            function.argtypes, function.restype = kinds, c_int
+            function.argtypes, function.restype = types, c_int
             self._functions[name] = function
 
-    def multiply(self, kind: Kind, a: int, b: int, d: Any, bias: Any, add: bool) -> bool:
-        """Make a product of matrices at the addresses a and b into the array d; False where there is no way.
+    def multiply(self, product: Product, a: int, b: int, d: DeviceArray, bias: DeviceArray | None, add: bool) -> bool:
+        """Compute a product of matrices at the addresses a and b into the array d; False where there is no algorithm.
 
-        Raises: DeviceError where a way was found, and fails.
+        Raises: DeviceError where there is one, and it fails.
         """
-        plan = self._plan(kind, a, b, d, bias)
+        plan = self._plan(product, a, b, d, bias)
         if plan is not None:
-            self._run(plan, kind, a, b, d, bias if kind.epilogue & BIAS else None, add)
+            self._run(plan, product, a, b, d, bias if product.epilogue & BIAS else None, add)
         return plan is not None
 
-    def _plan(self, kind: Kind, a: int, b: int, d: Any, bias: Any) -> _Plan | None:
-        if kind in self._plans:
-            return self._plans[kind]
-        if kind.epilogue & RELU and driver.current().capturing():
-            return None  # not yet known whether it keeps NaN
+    def _plan(self, product: Product, a: int, b: int, d: DeviceArray, bias: DeviceArray | None) -> _Plan | None:
+        if product in self._plans:
+            return self._plans[product]
+        if product.epilogue & RELU and driver.current().capturing():
+            return None  # whether its ReLU keeps NaN cannot be tried now
         plan = None
         try:
-            plan = self._search(kind)
+            plan = self._search(product)
         except _Failure as failure:
-            if kind.epilogue == PLAIN:
-                m, n, k = kind.sizes
-                say(f"{failure} for a product of {n}x{k} and {k}x{m} in {kind.dtype}; the array library's own is used")
-        if plan and kind.epilogue & RELU and not self._keeps_nan(plan, kind, a, b, d, bias):
-            say("cuBLASLt's ReLU makes 0 of NaN; where it does, ReLU is computed after the product")
+            if product.epilogue == PLAIN:
+                m, n, k = product.sizes
+                what = f"{failure} for a product of {n}x{k} and {k}x{m} in {product.dtype}"
+                warn_once(f"{what}; the array library's own is used")
+        if plan and product.epilogue & RELU and not self._keeps_nan(plan, product, a, b, d, bias):
+            warn_once("cuBLASLt's ReLU makes 0 of NaN; where it does, ReLU is computed after the product")
             plan = None
-        self._plans[kind] = plan
+        self._plans[product] = plan
         return plan
 
-    def _keeps_nan(self, plan: _Plan, kind: Kind, a: int, b: int, d: Any, bias: Any) -> bool:
+    def _keeps_nan(self, plan: _Plan, product: Product, a: int, b: int, d: DeviceArray, bias: Any) -> bool:
         """Whether the library's ReLU keeps NaN, as ours does. Nothing documents it: each plan is tried once, on d."""
         xp = namespace(d)
         nan = xp.full(bias.shape, float("nan"), dtype=bias.dtype, device=bias.device)
-        self._run(plan, kind, a, b, d, nan, add=False)
+        self._run(plan, product, a, b, d, nan, add=False)
         return bool(xp.all(xp.isnan(d)))
 
-    def _search(self, kind: Kind) -> _Plan:
-        """Describe a product to the library, which looks for its fastest algorithm."""
-        (m, n, k), of_fp64 = kind.sizes, kind.computed == FP64
-        desc = self._make("MatmulDesc", kind.computed, _TYPES["float64" if of_fp64 else "float32"])
-        self._set("MatmulDesc", desc, _TURNED_A, c_int(kind.turned[0]))
-        self._set("MatmulDesc", desc, _TURNED_B, c_int(kind.turned[1]))
-        self._set("MatmulDesc", desc, _EPILOGUE, c_int(kind.epilogue))
-        a = self._make("MatrixLayout", _TYPES[kind.dtype], *((k, m) if kind.turned[0] else (m, k)), kind.leads[0])
-        b = self._make("MatrixLayout", _TYPES[kind.dtype], *((n, k) if kind.turned[1] else (k, n)), kind.leads[1])
-        d = self._make("MatrixLayout", _TYPES[kind.out], m, n, kind.leads[2])
+    def _search(self, product: Product) -> _Plan:
+        """Describe a product to the library, which searches its fastest algorithm."""
+        (m, n, k), fp64 = product.sizes, product.computed == FP64
+        desc = self._make("MatmulDesc", product.computed, _TYPES["float64" if fp64 else "float32"])
+        of_a, of_b = product.transposed
+        self._set("MatmulDesc", desc, _TRANSPOSED_A, c_int(of_a))
+        self._set("MatmulDesc", desc, _TRANSPOSED_B, c_int(of_b))
+        self._set("MatmulDesc", desc, _EPILOGUE, c_int(product.epilogue))
+        a = self._make("MatrixLayout", _TYPES[product.dtype], *((k, m) if of_a else (m, k)), product.leading[0])
+        b = self._make("MatrixLayout", _TYPES[product.dtype], *((n, k) if of_b else (k, n)), product.leading[1])
+        d = self._make("MatrixLayout", _TYPES[product.out], m, n, product.leading[2])
         prefers = self._make("MatmulPreference")
         self._set("MatmulPreference", prefers, _MOST_WORKSPACE, c_size_t(WORKSPACE))
         self._set("MatmulPreference", prefers, _REDUCTIONS, c_uint32(_IN_COMPUTING_TYPE))
-        for attribute, alignment in zip(_ALIGNMENTS, (*kind.aligned, kind.aligned[2]), strict=True):
+        for attribute, alignment in zip(_ALIGNMENTS, (*product.aligned, product.aligned[2]), strict=True):
             self._set("MatmulPreference", prefers, attribute, c_uint32(alignment))
         found, count = _Heuristic(), c_int()
         try:
-            of = self._handle(kind.device), desc, a, b, d, d, prefers
-            self._call("MatmulAlgoGetHeuristic", *of, 1, ctypes.byref(found), ctypes.byref(count))
+            described = self._handle(product.device), desc, a, b, d, d, prefers
+            self._call("MatmulAlgoGetHeuristic", *described, 1, ctypes.byref(found), ctypes.byref(count))
         finally:
             self._call("MatmulPreferenceDestroy", prefers)
         if not count.value or found.status:
             raise _Failure("cuBLASLt finds no algorithm")
-        return _Plan(desc, (a, b, d), found, c_double if of_fp64 else c_float)
+        return _Plan(desc, (a, b, d), found, c_double if fp64 else c_float)
 
-    def _run(self, plan: _Plan, kind: Kind, a: int, b: int, d: Any, bias: Any, add: bool) -> None:
-        stream, at = driver.current().stream(), driver.current().pointer(d)
-        workspace = driver.current().pointer(self._workspace(kind.device, stream))
-        of_a, of_b, of_d = plan.layouts
-        one, kept = plan.scalar(1.0), plan.scalar(1.0 if add else 0.0)
-        factors = (plan.desc, ctypes.byref(one), a, of_a, b, of_b, ctypes.byref(kept))
+    def _run(self, plan: _Plan, product: Product, a: int, b: int, d: DeviceArray, bias: Any, add: bool) -> None:
+        stream, at = driver.current().stream(), driver.pointer(d)
+        workspace = driver.pointer(self._workspace(product.device, stream))
+        layout_a, layout_b, layout_d = plan.layouts
+        alpha, beta = plan.scalar(1.0), plan.scalar(1.0 if add else 0.0)
+        factors = (plan.desc, ctypes.byref(alpha), a, layout_a, b, layout_b, ctypes.byref(beta))
         how = (ctypes.byref(plan.found), workspace, WORKSPACE, stream)
         try:
             with self._lock:
                 if bias is not None:
-                    self._set("MatmulDesc", plan.desc, _BIAS_POINTER, c_void_p(driver.current().pointer(bias)))
-                self._call("Matmul", self._handle(kind.device), *factors, at, of_d, at, of_d, *how)
+                    self._set("MatmulDesc", plan.desc, _BIAS_POINTER, c_void_p(driver.pointer(bias)))
+                self._call("Matmul", self._handle(product.device), *factors, at, layout_d, at, layout_d, *how)
         except _Failure as failure:
-            m, n, k = kind.sizes
-            raise DeviceError("matmul", f"{failure}", a=(n, k), b=(k, m), dtype=kind.dtype) from None
+            m, n, k = product.sizes
+            raise DeviceError.event("matmul", str(failure), a=(n, k), b=(k, m), dtype=product.dtype) from None
 
-    def _workspace(self, device: int, stream: int) -> Any:
-        """Memory for a stream's products, one after the other; the first of them makes it."""
+    def _workspace(self, device: int, stream: int) -> DeviceArray:
+        """Memory for a stream's products, which run one after the other."""
         if (device, stream) not in self._workspaces:
             self._workspaces[device, stream] = driver.empty((WORKSPACE,), np.uint8)
         return self._workspaces[device, stream]
@@ -194,10 +197,10 @@ class Library:
     def _call(self, name: str, *arguments: Any) -> None:
         status = self._functions[name](*arguments)
         if status:
-            raise _Failure(f"cublasLt{name} answers {_STATUS.get(status, status)}")
+            raise _Failure(f"cublasLt{name} returned {_STATUS.get(status, status)}")
 
 
 @cache
-def say(line: str) -> None:
-    """Log a line, once."""
+def warn_once(line: str) -> None:
+    """Log a warning, once."""
     logging.getLogger("xpnet").warning(line)

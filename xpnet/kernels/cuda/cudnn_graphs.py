@@ -1,8 +1,7 @@
-"""What cuDNN is asked for: a convolution or one of its gradients, as a graph of the frontend.
+"""A convolution or one of its gradients as a graph of cuDNN's frontend.
 
-cuDNN speaks of images (N, C, H, W) and filters (F, C, KH, KW) whatever lies in memory; that channels come last is said
-by the strides. Each tensor's sizes, strides and type are set here, because what the frontend would infer is not the
-same in all its versions.
+cuDNN's sizes are those of images (N, C, H, W) and filters (F, C, KH, KW); strides say that channels come last in
+memory. Each tensor's sizes, strides and type are set here, because what the frontend infers differs between versions.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ __all__ = ["BIAS", "DY", "FILTERS", "IMAGES", "RESULT", "Problem", "build", "des
 
 IMAGES, FILTERS, BIAS, DY, RESULT = 1, 2, 3, 4, 5  # the tensors' numbers in every graph
 
-_MOST_WORKSPACE = 1 << 30  # bytes: a plan that wants more is passed over
+_MOST_WORKSPACE = 1 << 30  # bytes: plans that need more are not used
 
 
 class Problem(NamedTuple):
@@ -61,8 +60,8 @@ def _channels_last(shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
 def build(cudnn: Any, handle: Any, problem: Problem) -> Any:
     """Make the graph of a problem, and the best plan for it that the device and the precision allow.
 
-    Float32 numbers are neither rounded to TF32 unless the problem says so, nor to anything shorter; sums are float32;
-    and no plan is taken that would give other bits when it is run again.
+    Float32 numbers are rounded to TF32 only where the problem says so, and never to anything shorter; sums are float32;
+    and plans that are not deterministic are excluded.
 
     Raises:
         Exception: whatever the frontend raises where it has no such plan.
@@ -75,7 +74,7 @@ def build(cudnn: Any, handle: Any, problem: Problem) -> Any:
     unwanted = [notes.NONDETERMINISTIC, notes.REDUCED_PRECISION_REDUCTION]
     if problem.dtype == "float32":
         unwanted += [notes.DOWN_CONVERT_INPUTS] + [notes.TENSOR_CORE] * (not problem.tf32)
-    graph.deselect_numeric_notes(unwanted)  # of plans: before there were any it would do nothing
+    graph.deselect_numeric_notes(unwanted)  # of plans: it has no effect before there are any
     graph.deselect_workspace_greater_than(_MOST_WORKSPACE)
     graph.check_support()
     return _first(graph)
@@ -88,7 +87,7 @@ def _first(graph: Any) -> Any:
         try:
             graph.build_plan_at_index(i)
             return graph
-        except Exception as error:  # passed over above, or too much for this device: its own classes, and RuntimeError
+        except Exception as error:  # deselected above, or too much for this device: its own classes, and RuntimeError
             problem = error
     raise problem
 

@@ -15,12 +15,11 @@ import importlib
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 __all__ = [
-    "CuPyDriver",
     "DeviceArray",
     "Driver",
     "blocks",
@@ -47,83 +46,49 @@ _THREADS = 256  # in a block
 _MOST_BLOCKS = 1 << 20  # of a grid whose threads take several elements each
 
 
-class Driver(Protocol):
-    """What a device must be able to do; arguments of a launch are arrays, np.int64 and np.float64."""
-
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
-        """An array of undefined values."""
-        ...
-
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
-        """An array of zeros."""
-        ...
-
-    def contiguous(self, x: DeviceArray) -> DeviceArray:
-        """x itself where its elements lie in row-major order without gaps, else a copy that does."""
-        ...
-
-    def pointer(self, x: DeviceArray) -> int:
-        """The address of an array's first element."""
-        ...
-
-    def function(self, family: str, name: str, flags: tuple[str, ...]) -> Launch:
-        """A kernel of a family, compiled with some macros defined; calling it queues it."""
-        ...
-
-    def stream(self) -> int:
-        """The handle of the current stream."""
-        ...
-
-    def device(self) -> int:
-        """The number of the current device."""
-        ...
-
-    def capturing(self) -> bool:
-        """Whether the current stream is captured as a graph: then the host may not wait for the device."""
-        ...
-
-    def library(self, name: str) -> ctypes.CDLL:
-        """A library of NVIDIA's, such as "cublasLt", loaded; OSError where there is none."""
-        ...
-
-    def model(self) -> str:
-        """What the device is: plans that were made for another kind are not used."""
-        ...
-
-    def cudnn(self) -> Any:
-        """The module of cuDNN's frontend; ModuleNotFoundError where it is not installed."""
-        ...
-
-
-class CuPyDriver(Driver):
-    """CuPy's devices: NVRTC compiles, and CuPy caches the machine code on disk."""
+class Driver:
+    """CuPy's devices: NVRTC compiles, and CuPy caches the machine code on disk. Another driver has the same methods."""
 
     def __init__(self) -> None:
         import cupy
 
         self._cupy = cupy
-        self.empty, self.zeros = cupy.empty, cupy.zeros
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        """Return an array of undefined values."""
+        return self._cupy.empty(shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        """Return an array of zeros."""
+        return self._cupy.zeros(shape, dtype)
 
     def contiguous(self, x: DeviceArray) -> DeviceArray:
+        """Return x itself where its elements lie in row-major order without gaps, else a copy that does."""
         return x if x.flags.c_contiguous else self._cupy.ascontiguousarray(x)  # which makes (1,) of ()
 
     def pointer(self, x: DeviceArray) -> int:
+        """Return the address of an array's first element."""
         return x.data.ptr
 
     def function(self, family: str, name: str, flags: tuple[str, ...]) -> Launch:
+        """Return a kernel of a family, compiled with some macros defined; calling it queues it."""
         options = ("-std=c++17", *(f"-D{flag}" for flag in flags))
         return self._cupy.RawModule(code=source(family), backend="nvrtc", options=options).get_function(name)
 
     def stream(self) -> int:
+        """Return the handle of the current stream."""
         return self._cupy.cuda.get_current_stream().ptr
 
     def device(self) -> int:
+        """Return the number of the current device."""
         return self._cupy.cuda.runtime.getDevice()
 
     def capturing(self) -> bool:
+        """Whether the current stream is captured as a graph: then the host may not wait for the device."""
         return self._cupy.cuda.get_current_stream().is_capturing()
 
     def library(self, name: str) -> ctypes.CDLL:
+        """Load a library of NVIDIA's, such as "cublasLt"; OSError where there is none."""
         try:
             pathfinder = importlib.import_module("cuda.pathfinder")  # by which CuPy finds its own
             return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib(name).abs_path)
@@ -131,10 +96,12 @@ class CuPyDriver(Driver):
             return ctypes.CDLL(f"lib{name}.so.{self._cupy.cuda.runtime.runtimeGetVersion() // 1000}")
 
     def model(self) -> str:
+        """Say what the device is: plans that were made for another kind are not used."""
         gpu = self._cupy.cuda.runtime.getDeviceProperties(self.device())
         return f"{gpu['name'].decode()}, {gpu['major']}.{gpu['minor']}, {gpu['multiProcessorCount']} multiprocessors"
 
     def cudnn(self) -> Any:
+        """Import cuDNN's frontend; ModuleNotFoundError where it is not installed."""
         return importlib.import_module("cudnn")
 
 
@@ -145,7 +112,7 @@ def current() -> Driver:
     """Return the driver in use: CuPy's unless another was set."""
     global _driver
     if _driver is None:
-        _driver = CuPyDriver()
+        _driver = Driver()
     return _driver
 
 
