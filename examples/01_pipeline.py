@@ -1,7 +1,7 @@
-"""The traditional pipeline and a network on the same digits: which steps somebody designs, and which are learned.
+"""The traditional pipeline and a network on the same digits: which steps are designed by hand, and which are learned.
 
-In the pipeline filters, feature points and dictionary are designed by hand; only the classifier learns. The network
-learns all four from pixels. Needs scikit-learn. Notes: the five steps at the beginning.
+In the pipeline, filters, feature points and the dictionary are designed by hand; only the classifier is learned. The
+network learns all four from pixels. Needs scikit-learn. Notes: the five steps at the beginning.
 """
 
 import numpy as np
@@ -17,23 +17,23 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.linear_model import LogisticRegression
 
 backend = get_backend(options.backend)
-train, test = data.load("digits")  # 1: image formation
-if options.quick:  # whole batches of 32: jax compiles every call for every shape
+train, test = data.load("digits")  # step 1: image formation
+if options.quick:  # full batches of 32: jax compiles each call for each shape
     train, test = train.take(range(44 * 32)), test.take(range(11 * 32))
 BINS, WORDS, SOBEL = 8, 100, np.asarray([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32) / 8
 
 
 def gradients(images):
-    """2: how brightness changes to the right and downwards, (N, 8, 8, 2), by two filters made by hand."""
+    """Step 2: the change of brightness to the right and downwards, (N, 8, 8, 2), by two filters designed by hand."""
     w = np.stack([SOBEL, SOBEL.T])[..., None]  # (F, KH, KW, C)
     y, _ = ops.conv2d(backend.from_numpy(images.x / np.float32(16)), backend.from_numpy(w), padding=1)
     return backend.to_numpy(y)
 
 
 def points(gradient):
-    """3: describe each 4x4 patch by histograms of gradient directions in its 2x2 corners; keep the strong ones."""
+    """Step 3: describe each 4x4 patch by histograms of gradient directions in its 2x2 corners; mark the strong ones."""
     strength = np.linalg.norm(gradient, axis=-1)
-    direction = np.arctan2(gradient[..., 1], gradient[..., 0]) / (2 * np.pi)  # in turns
+    direction = np.arctan2(gradient[..., 1], gradient[..., 0]) / (2 * np.pi)  # as a fraction of a full turn
     pixels = strength[..., None] * np.eye(BINS)[np.round(BINS * direction).astype(int) % BINS]  # (N, 8, 8, BINS)
     cells = pixels[:, :-1, :-1] + pixels[:, 1:, :-1] + pixels[:, :-1, 1:] + pixels[:, 1:, 1:]  # (N, 7, 7, BINS)
     patches = np.concatenate([cells[:, i : i + 5, j : j + 5] for i in (0, 2) for j in (0, 2)], axis=-1)
@@ -42,7 +42,7 @@ def points(gradient):
 
 
 def count_words(patches, strong):
-    """4: say each feature point by the nearest word of the dictionary, and count the words in 3x3 regions."""
+    """Step 4: replace each feature point by the nearest word of the dictionary; count the words in 3x3 regions."""
     bag = np.zeros((len(patches), 3, 3, WORDS))
     n, i, j = np.nonzero(strong)
     np.add.at(bag, (n, i * 3 // 5, j * 3 // 5, dictionary.predict(patches[strong])), 1)
@@ -52,12 +52,12 @@ def count_words(patches, strong):
 found, tested = points(gradients(train)), points(gradients(test))
 dictionary = MiniBatchKMeans(WORDS, n_init=1, random_state=0, batch_size=2048).fit(found[0][found[1]])
 bags, test_bags = count_words(*found), count_words(*tested)
-classifier = LogisticRegression(C=0.3, max_iter=300).fit(bags, train.y)  # 5: learned
+classifier = LogisticRegression(C=0.3, max_iter=300).fit(bags, train.y)  # step 5: learned
 by_hand = classifier.score(test_bags, test.y)
 
 model = models.build("cnn", train.shape, 10).to(options.backend)
 trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.02, momentum=0.9))
-trainer.fit(train, epochs=1 if options.quick else 20, batch_size=32)  # 2 to 5: learned
+trainer.fit(train, epochs=1 if options.quick else 20, batch_size=32)  # steps 2 to 5: learned
 learned = trainer.evaluate(test, batch_size=32)["accuracy"]
 
 
@@ -92,9 +92,9 @@ def picture(one=2):
 
 
 options.save(picture)
-print("pipeline: made by hand: image formation, filtering, feature points, dictionary building; learned: classifier")
-print("network:  made by hand: image formation; learned: filtering, feature points, dictionary building, classifier")
+print("pipeline: by hand: image formation, filtering, feature points, dictionary building; learned: classifier")
+print("network:  by hand: image formation; learned: filtering, feature points, dictionary building, classifier")
 assert by_hand > 0.9
 assert learned > (0.85 if options.quick else by_hand)
-print(f"Notice: four steps by hand give {by_hand:.1%} right on the test digits; the network, which was given pixels")
-print(f"and labels only, {learned:.1%}. What took thought there takes data and a few seconds here.")
+print(f"Notice: four steps designed by hand give {by_hand:.1%} test accuracy; the network, which got only pixels and")
+print(f"labels, gives {learned:.1%}. It replaces the design by data and a few seconds of training.")

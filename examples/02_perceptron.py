@@ -1,7 +1,7 @@
-"""One perceptron: it answers 1 where a weighted sum of its inputs is above 0, and learns from its mistakes only.
+"""One perceptron: its output is 1 if a weighted sum of its inputs is above 0, and it learns only from its mistakes.
 
-Rosenblatt's rule: for each example answered wrongly, w += lr * (t - y) * x and b += lr * (t - y).
-Where a line separates two classes it is found; XOR has no such line, and the mistakes never end.
+Rosenblatt's rule: for each example that is classified wrongly, w += lr * (t - y) * x and b += lr * (t - y).
+If a line separates the two classes, the rule finds one. XOR has no such line, so the mistakes never end.
 Notes: "Perceptrons".
 """
 
@@ -11,13 +11,15 @@ from arguments import parse
 from xpnet import data, nn, use_backend, viz
 
 options = parse(__doc__)
-heaps = data.blobs(80, classes=2, noise=0.6, seed=3)
-heaps = data.from_arrays(heaps.x[:, ::-1] + np.asarray([3, -2]), heaps.y, name="two heaps")  # away from the origin
+clusters = data.blobs(80, classes=2, noise=0.6, seed=3)
+clusters = data.from_arrays(
+    clusters.x[:, ::-1] + np.asarray([3, -2]), clusters.y, name="two clusters"
+)  # away from the origin
 corners = data.xor(40, noise=0.2)
 
 
-def taught(problem, passes):
-    """Teach a new perceptron until it makes no mistake, or for so many passes; keep each pass's count and weights."""
+def learn(problem, passes):
+    """Train a new perceptron until it makes no mistake, or for so many passes; keep mistakes and weights of each."""
     with use_backend(options.backend):
         neuron = nn.Perceptron(2)
     mistakes, weights = [], []
@@ -33,12 +35,12 @@ def picture():
 
     figure = Figure(figsize=(11.5, 5), layout="constrained")
     axes = list(figure.subplots(2, 4).flat)
-    for ax, count, weights in zip(axes[:6], heap_mistakes, heap_weights, strict=False):
+    for ax, count, weights in zip(axes[:6], cluster_mistakes, cluster_weights, strict=False):
         one.load_state_dict(weights)
         title = f"pass {ax.get_subplotspec().num1 + 1}: {count} mistakes"
-        viz.decision_boundary(one, heaps, ax, lines=one, title=title, resolution=100, legend=False)
+        viz.decision_boundary(one, clusters, ax, lines=one, title=title, resolution=100, legend=False)
     viz.decision_boundary(other, corners, axes[6], lines=other, title="XOR: no line will do", legend=False)
-    axes[7].plot(range(1, len(heap_mistakes) + 1), heap_mistakes, "o-", color="#0072B2", label="two heaps")
+    axes[7].plot(range(1, len(cluster_mistakes) + 1), cluster_mistakes, "o-", color="#0072B2", label="two clusters")
     axes[7].plot(range(1, len(xor_mistakes) + 1), xor_mistakes, "^-", color="#D55E00", label="XOR")
     axes[7].set_title("mistakes of each pass", fontsize=10)
     axes[7].set_xlabel("pass")
@@ -47,18 +49,17 @@ def picture():
     return figure
 
 
-one, heap_mistakes, heap_weights = taught(heaps, 100)
-other, xor_mistakes, _ = taught(corners, 11 if options.quick else 101)
-print("two heaps, mistakes of each pass:", *heap_mistakes)
+one, cluster_mistakes, cluster_weights = learn(clusters, 100)
+other, xor_mistakes, _ = learn(corners, 11 if options.quick else 101)
+print("two clusters, mistakes of each pass:", *cluster_mistakes)
 print("XOR,       mistakes of each pass:", *xor_mistakes[:10], "..." if len(xor_mistakes) > 11 else "")
-assert heap_mistakes[-1] == 0
-assert np.array_equal(one.predict(heaps.x), heaps.y)
+assert cluster_mistakes[-1] == 0
+assert np.array_equal(one.predict(clusters.x), clusters.y)
 assert min(xor_mistakes) > 0
 
 xor_mistakes = xor_mistakes[:11]
 options.save(picture)
 w, b = one.weight.numpy()[0], one.bias.numpy()[0]
-print(
-    f"Notice: after {len(heap_mistakes)} passes the line {w[0]:.2f} x1 + {w[1]:.2f} x2 + {b:.2f} = 0 makes no mistake,"
-)
-print("and learning has ended by itself. On XOR every pass has mistakes, however many there are.")
+line = f"{w[0]:.2f} x1 + {w[1]:.2f} x2 + {b:.2f} = 0"
+print(f"Notice: after {len(cluster_mistakes)} passes the line {line} makes no mistake, so learning")
+print("stops by itself. On XOR every pass has mistakes, however many passes there are.")

@@ -1,7 +1,7 @@
-"""Many perceptrons: one for each class, each with a line of its own; the class is that of the highest sum.
+"""Many perceptrons: one for each class, each with its own line; the predicted class is the one with the highest sum.
 
-In the plane the lines can be drawn. On the digits each of ten neurons has 64 weights, one a pixel, which are a picture:
-blue speaks for its digit, red against it.
+In the plane the lines can be drawn. On the digits, each of ten neurons has 64 weights, one for each pixel, which can be
+shown as a picture: blue pixels are evidence for the digit, red ones against it.
 Notes: "Multiple Perceptrons".
 """
 
@@ -12,7 +12,7 @@ from xpnet import Tensor, data, get_backend, nn, use_backend, viz
 
 options = parse(__doc__)
 backend = get_backend(options.backend)
-heaps = data.blobs(100, classes=4, noise=0.3)
+clusters = data.blobs(100, classes=4, noise=0.3)
 train, test = data.load("digits")
 if options.quick:
     train = train.take(range(300))
@@ -23,8 +23,8 @@ def pixels(digits):
     return digits.x.reshape(len(digits), 64).astype(np.float32) / 16
 
 
-def taught(x, labels, classes, passes):
-    """Teach a perceptron a class, all side by side, until a pass has no mistake, or for so many passes."""
+def learn(x, labels, classes, passes):
+    """Train one perceptron for each class until a pass has no mistake, or for so many passes."""
     with use_backend(backend):
         neurons = nn.Perceptron(x.shape[1], classes)
     mistakes = []
@@ -39,7 +39,7 @@ def picture():
     figure = Figure(figsize=(11.5, 4.8), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(5, 6.5))
     ax = left.subplots()
-    viz.decision_boundary(plane, heaps, ax, lines=plane, title="four perceptrons, four lines", resolution=120)
+    viz.decision_boundary(plane, clusters, ax, lines=plane, title="four perceptrons, four lines", resolution=120)
     right.suptitle(f"ten perceptrons on the digits, test accuracy {accuracy:.1%}", fontsize=10)
     weights = ten.weight.numpy().reshape(10, 8, 8)
     for ax, w, digit in zip(right.subplots(2, 5).flat, weights, train.classes, strict=True):
@@ -49,21 +49,22 @@ def picture():
     return figure
 
 
-plane, heap_mistakes = taught(heaps.x, heaps.y, 4, 50)
-print("four heaps, mistakes of each pass:", *heap_mistakes)
-assert heap_mistakes[-1] == 0
-assert np.array_equal(plane.predict(heaps.x), heaps.y)
+plane, cluster_mistakes = learn(clusters.x, clusters.y, 4, 50)
+print("four clusters, mistakes of each pass:", *cluster_mistakes)
+assert cluster_mistakes[-1] == 0
+assert np.array_equal(plane.predict(clusters.x), clusters.y)
 
-ten, mistakes = taught(pixels(train), train.y, 10, 2 if options.quick else 10)
+ten, mistakes = learn(pixels(train), train.y, 10, 2 if options.quick else 10)
 accuracy = float(np.mean(ten.predict(pixels(test)) == test.y))
 print(f"{len(train)} digits, mistakes of each pass:", *mistakes)
-print(f"weights {ten.weight.shape}, biases {ten.bias.shape}; {len(test)} other digits: {accuracy:.1%} right")
+print(f"weights {ten.weight.shape}, biases {ten.bias.shape}; {len(test)} test digits: {accuracy:.1%} correct")
 assert accuracy > (0.7 if options.quick else 0.9)
 
 answers = ten(Tensor(backend.from_numpy(pixels(test)))).numpy()  # (N, 10), zeros and ones
 yes = answers.sum(axis=1)
 options.save(picture)
+print(f"Notice: of the test digits, exactly one neuron answers yes for {np.mean(yes == 1):.0%}, none for")
 print(
-    f"Notice: exactly one neuron said yes to {np.mean(yes == 1):.0%} of them, none to {np.mean(yes == 0):.0%}, several"
+    f"{np.mean(yes == 0):.0%} and several for {np.mean(yes > 1):.0%}. Each neuron is trained alone; taking the highest"
 )
-print(f"to {np.mean(yes > 1):.0%}. Each neuron learned alone; it is the highest of the ten sums that makes them agree.")
+print("of the ten sums always gives exactly one answer.")

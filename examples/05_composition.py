@@ -1,8 +1,8 @@
-"""Composition: layers of perceptrons on layers of perceptrons, each a function of what the one before gives.
+"""Composition: layers of perceptrons on layers of perceptrons, each a function of the output of the one before.
 
-A neuron of the first hidden layer tells one side of a line from the other. One of the next weighs lines and draws a
-curve, and so on, until a line separates what no line separates in the plane. What a layer gives must have as many
-numbers as the next one takes.
+A neuron of the first hidden layer separates the plane by a line. A neuron of the next layer combines lines to a curve,
+and so on, until one line separates what no line in the plane separates. The output of a layer must have as many numbers
+as the next layer expects.
 Notes: "Composition", "Hidden Layer".
 """
 
@@ -18,22 +18,22 @@ backend = get_backend(options.backend)
 train, test = data.spirals(n=1000).split(0.8)
 
 
-def network(gives, takes):
-    """Layers of 8, `gives`, 2 and 2 neurons, the last two for `takes` and 2 numbers."""
-    hidden = {"hidden1": nn.Linear(2, 8), "tanh1": nn.Tanh(), "hidden2": nn.Linear(8, gives), "tanh2": nn.Tanh()}
-    last = {"hidden3": nn.Linear(takes, 2), "tanh3": nn.Tanh(), "scores": nn.Linear(2, 2)}
+def network(outputs, inputs):
+    """Layers of 8, `outputs`, 2 and 2 neurons; the third layer expects `inputs` numbers."""
+    hidden = {"hidden1": nn.Linear(2, 8), "tanh1": nn.Tanh(), "hidden2": nn.Linear(8, outputs), "tanh2": nn.Tanh()}
+    last = {"hidden3": nn.Linear(inputs, 2), "tanh3": nn.Tanh(), "scores": nn.Linear(2, 2)}
     return nn.Sequential(**hidden, **last).to(options.backend)
 
 
 def features(points):
-    """What each layer of the model gives for points of the plane (N, 2), on the host."""
+    """The output of each layer of the model for points of the plane (N, 2), as NumPy arrays."""
     with nn.watch() as seen:
         model(backend.from_numpy(points.astype(np.float32)))
     return {"the plane": points} | {name: y.numpy() for name, y in seen.items()}
 
 
-def divided(x, y):
-    """The share of examples on their side of the best line, by least squares."""
+def separated(x, y):
+    """The share of examples on the correct side of the best line, fitted by least squares."""
     wide = np.hstack([x, np.ones((len(x), 1))])
     sums = wide @ np.linalg.lstsq(wide, 2.0 * y - 1, rcond=None)[0]
     return float(np.mean((sums > 0) == y))
@@ -70,22 +70,24 @@ def picture():
 
 
 try:
-    network(gives=8, takes=10)(backend.from_numpy(test.x))
-    raise SystemExit("a layer took 8 numbers for 10")
+    network(outputs=8, inputs=10)(backend.from_numpy(test.x))
+    raise SystemExit("a layer accepted 8 numbers for 10")
 except ShapeError as error:
-    print(f"hidden2 gives 8 numbers, hidden3 takes 10:\n    {error}")
+    print(f"hidden2 has 8 outputs, hidden3 expects 10:\n    {error}")
 
-model = network(gives=8, takes=8)
+model = network(outputs=8, inputs=8)
 trainer = Trainer(model, optim.Adam(model.parameters(), lr=0.01))
 trainer.fit(train, epochs=20 if options.quick else 60, batch_size=80)
 accuracy = trainer.evaluate(test)["accuracy"]
 options.save(picture)
-print("a line, fitted to what comes out of each layer, divides the spirals so well:")
+print("share of points that one line separates, fitted to the output of each layer:")
 known = features(train.x)
-share = {name: divided(known[name], train.y) for name in ("the plane", "hidden1", "tanh1", "tanh2", "tanh3")}
+share = {name: separated(known[name], train.y) for name in ("the plane", "hidden1", "tanh1", "tanh2", "tanh3")}
 for name, value in share.items():
     print(f"    {name:12}{value:6.1%}")
 assert np.isclose(share["hidden1"], share["the plane"], atol=0.01)
 assert share["the plane"] < 0.8 < 0.95 < min(accuracy, share["tanh3"])
-print("Notice: sums of the two numbers, hidden1, are no better than the numbers; the bend of tanh1 is what helps. Each")
-print(f"layer begins where the last one ended, and together they are right on {accuracy:.1%} of new points.")
+print("Notice: the weighted sums of hidden1 are no easier to separate than the points; the non-linear tanh1 is what")
+print(
+    f"helps. Each layer continues from the one before; together they classify {accuracy:.1%} of new points correctly."
+)

@@ -1,7 +1,7 @@
-"""Layers that are linear collapse into one: w2 (w1 x + b1) + b2 = (w2 w1) x + (w2 b1 + b2), however many there were.
+"""Linear layers collapse into one: w2 (w1 x + b1) + b2 = (w2 w1) x + (w2 b1 + b2), however many there are.
 
-So depth is worth nothing without a non-linear activation between the layers. What is linear anyway, a convolution and
-the batch norm after it, is worth folding before a network is put to use.
+Without a non-linear activation between the layers, depth is therefore useless. But where layers are linear anyway, as a
+convolution and the batch norm after it, merging them makes a trained network faster.
 Notes: "Non-linear activation".
 """
 
@@ -18,7 +18,7 @@ backend = get_backend(options.backend)
 
 
 def deep(activation=None):
-    """Eight layers of neurons, with an activation between them or without."""
+    """Eight linear layers, with or without an activation between them."""
     layers = [nn.Linear(2, 24), *(nn.Linear(24, 24) for _ in range(6)), nn.Linear(24, 2)]
     if activation:
         layers = [part for layer in layers for part in (layer, activation())][:-1]

@@ -1,7 +1,7 @@
 """Vanishing gradients: why deep networks of sigmoids hardly learn, and networks of ReLUs do.
 
-On its way back from the loss, the gradient is multiplied by the slope of each activation that it passes. A sigmoid's
-slope is 1/4 at most, so ten of them leave a millionth; a ReLU's is 1 wherever the neuron says something.
+In the backward pass, the gradient is multiplied by the slope of each activation. The slope of a sigmoid is at most 1/4,
+so ten of them leave at most a millionth; the slope of a ReLU is 1 wherever its input is positive.
 Notes: "Non-linear activation".
 """
 
@@ -18,7 +18,10 @@ train, test = data.load("digits")
 if options.quick:
     train, test = train.take(range(1280)), test.take(range(64))
 DEPTH, WIDTH = 10, 32
-ACTIVATIONS = {"sigmoid": (nn.Sigmoid, nn.glorot_uniform), "ReLU": (nn.ReLU, nn.he_normal)}  # each with its own weights
+ACTIVATIONS = {
+    "sigmoid": (nn.Sigmoid, nn.glorot_uniform),
+    "ReLU": (nn.ReLU, nn.he_normal),
+}  # each with a suitable initializer
 
 
 def deep(activation, init):
@@ -42,7 +45,7 @@ def shape_and_slope(op):
 flows, accuracies = {}, {}
 for name, (activation, init) in ACTIVATIONS.items():
     model = deep(activation, init).to(options.backend)
-    flows[name] = GradientFlow()  # notes the length of each layer's gradient at each step
+    flows[name] = GradientFlow()  # records the norm of each layer's gradient at each step
     trainer = Trainer(model, SGD(model.parameters(), lr=0.02, momentum=0.9), callbacks=[flows[name]])
     trainer.fit(train, test, epochs=1 if options.quick else 5, batch_size=64 if options.quick else 32)
     accuracies[name] = trainer.history[-1]["test_accuracy"]
@@ -75,5 +78,5 @@ for name, flow in flows.items():
     print(f"{name:>7}: the last layer's gradient is {ratio:,.2g} times the first's; accuracy {accuracies[name]:.1%}")
     assert ratio > 1e4 if name == "sigmoid" else 0.1 < ratio < 10
 assert accuracies["ReLU"] > accuracies["sigmoid"] + 0.1
-print("Notice: both networks have the same layers and the same data. Going back through the sigmoids, each layer gets")
-print("about a fifth of the gradient of the next, and the first ones stay as they began; ReLUs pass it on.")
+print("Notice: both networks have the same layers and the same data. In the backward pass through sigmoids, each layer")
+print("gets about a fifth of the gradient of the next one, so the first layers hardly change; ReLUs pass it on.")

@@ -1,7 +1,7 @@
-"""Convolution against correlation: the same sums, with the filter turned by 180 degrees.
+"""Convolution and correlation: the same sums, with the filter rotated by 180 degrees.
 
-Neural networks slide the filter as it is, which mathematics calls correlation; Conv2d(flip=True) turns it first, which
-is convolution. Each filter is learned, so nothing is lost: the one network learns the other's filters, turned.
+Neural networks slide the filter as it is, which mathematics calls correlation; Conv2d(flip=True) rotates it first,
+which is convolution. As filters are learned, nothing is lost: one network learns the rotated filters of the other.
 Notes: "Convolution Layer".
 """
 
@@ -16,7 +16,7 @@ from xpnet.train import Trainer
 options = parse(__doc__)
 backend = get_backend(options.backend)
 train, _ = data.load("digits")
-train = train.take(range(512)) if options.quick else train  # whole batches: jax compiles each call for each shape
+train = train.take(range(512)) if options.quick else train  # full batches: jax compiles each call for each shape
 
 
 def slide(image, filter, flip):
@@ -27,15 +27,15 @@ def slide(image, filter, flip):
 
 
 point = np.zeros((7, 7))
-point[3, 3] = 1.0  # one bright pixel shows what is done to the filter
+point[3, 3] = 1.0  # one bright pixel shows how the filter is applied
 digit = train.x[2, :, :, 0] / 16.0  # a three
 flag = np.asarray([[1.0, 1.0, -1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
-turned = flag[::-1, ::-1]
+rotated = flag[::-1, ::-1]
 
 for image in (point, digit):
-    assert np.allclose(slide(image, flag, flip=True), slide(image, turned, flip=False), atol=1e-5)
+    assert np.allclose(slide(image, flag, flip=True), slide(image, rotated, flip=False), atol=1e-5)
 assert np.allclose(slide(point, flag, flip=True)[2:5, 2:5], flag)
-assert np.allclose(slide(point, flag, flip=False)[2:5, 2:5], turned)
+assert np.allclose(slide(point, flag, flip=False)[2:5, 2:5], rotated)
 
 
 def picture():
@@ -54,7 +54,7 @@ def picture():
 
 
 def milliseconds(turns):
-    """The median time of a forward pass, of correlation and of convolution, measured in turn."""
+    """The median time of a forward pass, for correlation and for convolution, measured alternately."""
     x, w = (backend.from_numpy(random.normal(random.Key(0, "speed"), s)) for s in ((64, 28, 28, 1), (8, 5, 5, 1)))
     taken = {False: [], True: []}
     for _ in range(turns + 1):
@@ -66,22 +66,24 @@ def milliseconds(turns):
     return [np.median(times[1:]) for times in taken.values()]  # without the first, a warm-up
 
 
-def learned(flip):
-    """Train a small network whose filters begin turned if it convolves; return them as they are slid, and the loss."""
+def learn(flip):
+    """Train a small network, with initial filters rotated if flip; return the filters as applied, and the loss."""
     model = nn.Sequential(nn.Conv2d(1, 4, 3, flip=flip), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10, init=nn.zeros))
-    turn = (slice(None), *[slice(None, None, -1 if flip else 1)] * 2)  # (F, KH, KW, C): rows and columns
+    rotate = (slice(None), *[slice(None, None, -1 if flip else 1)] * 2)  # (F, KH, KW, C): rows and columns
     begin = model.state_dict()
-    model.load_state_dict(begin | {"0.weight": begin["0.weight"][turn]})
+    model.load_state_dict(begin | {"0.weight": begin["0.weight"][rotate]})
     trainer = Trainer(model.to(options.backend), optim.SGD(model.parameters(), lr=0.05))
     history = trainer.fit(train, epochs=1 if options.quick else 5, batch_size=128)
-    return model.state_dict()["0.weight"][turn], history[-1]["train_loss"]
+    return model.state_dict()["0.weight"][rotate], history[-1]["train_loss"]
 
 
 options.save(picture)
 plain, flipped = milliseconds(turns=3 if options.quick else 50)
 print(f"64 images 28x28, 8 filters 5x5: correlation {plain:.2f} ms, convolution {flipped:.2f} ms")
-(correlated, a), (convolved, b) = learned(False), learned(True)
+(correlated, a), (convolved, b) = learn(False), learn(True)
 assert np.allclose(correlated, convolved, atol=1e-3)
 print(f"training loss: correlation {a:.4f}, convolution {b:.4f}")
-print("Notice: on a bright pixel convolution stamps the filter, correlation stamps it turned by half a turn. From one")
-print("start both networks learned to slide the same filters: the choice is one of names, and of a little time.")
+print(
+    "Notice: for one bright pixel, convolution gives the filter, and correlation gives it rotated by 180 degrees. From"
+)
+print("the same start, both networks learn to apply the same filters: only the name and a little time differ.")

@@ -1,7 +1,8 @@
-"""Feature maps: what a convolutional network looks for, and where it finds it.
+"""Feature maps: what a convolutional network detects, and where.
 
-Each neuron of a convolution learns a filter; slid over the image, it gives a map that is large where the image is like
-the filter. Four looks into one network: filters, maps, what all layers give, and the pixels that the answer hangs on.
+Each neuron of a convolution learns a filter; sliding it over the image gives a map that is large where the image is
+similar to the filter. Four views of one network: filters, maps, the outputs of all layers, and the pixels that
+influence the answer most.
 Notes: "Convolution Neural Networks", "Convolution Layer".
 """
 
@@ -45,8 +46,8 @@ def picture():
     return figure
 
 
-def given(x):
-    """What each layer gives of images (N, H, W, C), on the host."""
+def outputs(x):
+    """The output of each layer for images (N, H, W, C), as NumPy arrays."""
     batch = Tensor(trainer.normalize(model.backend.from_numpy(x)))
     with no_grad(), nn.watch() as seen:
         model(batch)
@@ -55,20 +56,20 @@ def given(x):
 
 options.save(picture)
 
-# A map is the filter slid over the image: at its brightest place, filter and pixels multiplied and summed
-layers = given(image[None])
+# A map is the filter slid over the image: the largest value is the sum of filter times pixels at that place
+layers = outputs(image[None])
 maps, weights = layers["conv1"][0], model.conv1.weight.numpy()  # (8, 8, 12), (12, 3, 3, 1)
 i, j, f = np.unravel_index(np.argmax(maps), maps.shape)
 padded = np.pad(layers["image"][0], ((1, 1), (1, 1), (0, 0)))
 by_hand = np.sum(padded[i : i + 3, j : j + 3] * weights[f]) + model.conv1.bias.numpy()[f]
 assert abs(maps[i, j, f] - by_hand) < 1e-4 * abs(by_hand)
-print(f"filter {f} answers most at row {i}, column {j}: {maps[i, j, f]:.3f}, by hand {by_hand:.3f}")
+print(f"filter {f} is largest at row {i}, column {j}: {maps[i, j, f]:.3f}, by hand {by_hand:.3f}")
 
-# ReLU keeps what is like the filter, and says 0 to the rest
+# ReLU keeps what is similar to the filter and sets the rest to 0
 zeros = np.mean(layers["relu1"] == 0)
 assert 0.2 < zeros < 0.9
 assert np.array_equal(layers["relu1"], np.maximum(layers["conv1"], 0))
 print(f"after ReLU {zeros:.0%} of the first layer's numbers are 0; test accuracy {accuracy:.1%}")
 assert accuracy > (0.8 if options.quick else 0.95)
 print("Notice: the filters are edges and spots in several directions, which nobody designed. Each map is bright where")
-print("the digit has that edge; ReLU leaves only that. The score hangs on few pixels, most of them beside the strokes.")
+print("the digit has that edge; ReLU keeps only that. Few pixels influence the score, most of them beside the strokes.")

@@ -1,7 +1,7 @@
-"""Pooling arithmetic: how many windows fit, and what becomes of the numbers under each.
+"""Pooling arithmetic: how many windows fit, and what happens to the numbers in each.
 
-A window of KH x KW pixels moves SH pixels at a time. Where the stride is the window's size, windows do not overlap;
-AlexNet's are 3x3 with stride 2, and do. Either way OH = (H + 2*PH - KH) // SH + 1.
+A window of KH x KW pixels moves by SH pixels. If the stride is the size of the window, windows do not overlap; those of
+AlexNet are 3x3 with stride 2, and overlap. In both cases OH = (H + 2*PH - KH) // SH + 1.
 Notes: "Pooling Layer".
 """
 
@@ -14,7 +14,7 @@ from xpnet import get_backend, ops
 
 options = parse(__doc__)
 backend = get_backend(options.backend)
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # a colour a window
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # one colour for each window
 SIZES = [(4, 2, 2, 0), (5, 3, 2, 0), (6, 3, 2, 1), (7, 2, 3, 1)]  # H, KH, SH, PH
 if not options.quick:
     SIZES += itertools.product(range(1, 20), range(1, 6), range(1, 5), range(3))
@@ -36,7 +36,7 @@ def pooled(op, numbers, kernel):
 
 
 def draw(ax, numbers, tall, kernel=0):
-    """Write a table of numbers, each in its window's colour; with a kernel, the windows themselves around them."""
+    """Write a table of numbers, each in the colour of its window; with a kernel, draw the windows around them."""
     rows, columns = np.shape(numbers)
     middle = rows / 2 - 0.5
     ax.set(xlim=(-0.6, columns - 0.4), ylim=(middle + tall / 2 + 0.1, middle - tall / 2 - 0.1), aspect="equal")
@@ -82,12 +82,12 @@ for h, k, s, p in SIZES:
     y, _ = ops.max_pool2d(x, kernel_size=k, stride=s, padding=p)
     assert y.shape == (1, (h + 2 * p - k) // s + 1, (2 * h + 2 * p - k) // s + 1, 1)
     sizes += 1
-print(f"the equation gave the size of all {sizes} poolings that were tried")
+print(f"the equation gives the size of all {sizes} poolings that were tried")
 
 (_, apart), (_, over) = VOLUMES.values()
 assert pooled(ops.max_pool2d, apart, 2).tolist() == [[6, 8], [7, 9]]
 assert pooled(ops.avg_pool2d, apart, 2).tolist() == [[3, 4], [2.5, 5]]
 assert pooled(ops.max_pool2d, over, 3).tolist() == [[9, 9], [9, 9]]
 options.save(picture)
-print("Notice: 4x4 numbers became 2x2 and 5x5 became 2x2 too. Where windows overlap, one large number, the 9 in the")
-print("middle, can win in all four of them. AlexNet's first pooling: (55 - 3) // 2 + 1 = 27 rows from 55.")
+print("Notice: 4x4 numbers become 2x2, and 5x5 numbers too. If windows overlap, one large number, the 9 in the")
+print("middle, can be the maximum of all four. AlexNet's first pooling: (55 - 3) // 2 + 1 = 27 rows from 55.")

@@ -1,8 +1,9 @@
-"""Local response normalization: a loud neuron quietens its neighbours.
+"""Local response normalization: a strong response reduces those of its neighbours.
 
-The neighbours are the same pixel's other channels (inter-channel, AlexNet's) or the pixels about it in its own channel
-(intra-channel). Papers and libraries also differ in whether alpha multiplies the sum of squares or their average; the
-same alpha then means two things. AlexNet's k = 2 and alpha = 1e-4 would show little, so here k = 1 and alpha = 1.
+The neighbours are the other channels of the same pixel (inter-channel, as in AlexNet) or the surrounding pixels of the
+same channel (intra-channel). Papers and libraries also differ in whether alpha multiplies the sum of squares or their
+average, so the same alpha has two meanings. AlexNet's k = 2 and alpha = 1e-4 would have little visible effect, so here
+k = 1 and alpha = 1.
 Notes: "Local Response Normalization Layer".
 """
 
@@ -18,8 +19,8 @@ backend = get_backend(options.backend)
 K, ALPHA, BETA, SIZE = 1.0, 1.0, 0.75, 3
 CASES = list(itertools.product(("across", "within"), (False, True)))  # region, average
 
-x = random.uniform(random.Key(0, "texture"), (1, 9, 9, 7), 0.5, 0.7)  # (N, H, W, C): a faint texture, and
-x[0, 4, 4, 3] = 3.0  # one loud neuron in its middle
+x = random.uniform(random.Key(0, "texture"), (1, 9, 9, 7), 0.5, 0.7)  # (N, H, W, C): a weak texture, and
+x[0, 4, 4, 3] = 3.0  # one strong response in its middle
 
 normalized = {}
 for region, average in CASES:
@@ -74,6 +75,6 @@ options.save(picture)
 quiet = normalized["across", False][0, 4, 4, :] / x[0, 4, 4, :]
 assert quiet[2] < 0.3 * quiet[0]
 assert np.all(normalized["across", True] > normalized["across", False])
-print("share of x that is left, channel by channel at the middle pixel:", " ".join(f"{q:.2f}" for q in quiet))
-print("Notice: channels 2 and 4 keep less than channels 0 and 6, only because channel 3 beside them is loud. With the")
-print("average instead of the sum the same alpha does less: say which you mean when you copy one from a paper.")
+print("y / x, channel by channel at the middle pixel:", " ".join(f"{q:.2f}" for q in quiet))
+print("Notice: channels 2 and 4 are reduced more than 0 and 6, only because channel 3 beside them is strong. With the")
+print("average instead of the sum, the same alpha has less effect: check which one a paper means.")

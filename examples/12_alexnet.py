@@ -1,8 +1,8 @@
-"""AlexNet, the network of 2012: 227x227x3 in, 1000 scores out, layer by layer; and a few steps of its training.
+"""AlexNet, the network of 2012: 227x227x3 in, 1000 scores out, layer by layer; and a few steps of training.
 
-Five convolutions, of which three see half of the channels each (two groups), local response normalization after the
-first two, overlapping pools, and three linear layers, two of them with dropout. Here it is trained on eight images,
-drawn below; with --quick on smaller ones, with fewer neurons in fc6 and fc7.
+Five convolutions, three of which see only half of the channels in each group (two groups), local response normalization
+after the first two, overlapping pools, and three linear layers, two of them with dropout. Here it is trained on eight
+images, drawn below; with --quick the images are smaller, and fc6 and fc7 have fewer neurons.
 Notes: "Example: The AlexNet architecture".
 """
 
@@ -16,7 +16,7 @@ from xpnet.train import Progress, Trainer
 options = parse(__doc__)
 SHAPES = ("disc", "square", "cross", "stripes")
 
-whole = models.alexnet()  # no array is made before it is needed
+whole = models.alexnet()  # no array is allocated before it is needed
 summary = viz.summarize(whole, (227, 227, 3))
 print(summary)
 by_name = {layer.name: layer for layer in summary.layers}
@@ -29,7 +29,7 @@ assert sum(layer.macs for layer in linear) < 0.09 * summary.macs
 
 
 def drawn(shape: str, number: int) -> np.ndarray:
-    """An image (side, side, 3) of bytes: a shape in its colour, somewhere near the middle of a gray ground."""
+    """An image (side, side, 3) of bytes: a coloured shape near the middle of a gray background."""
     u = random.uniform(random.Key(number, f"example/{shape}"), (3,))
     down, right = np.mgrid[:side, :side] / side - 0.4 - 0.2 * u[:2, None, None]
     near, far = np.minimum(abs(down), abs(right)), np.maximum(abs(down), abs(right))
@@ -50,12 +50,14 @@ model = models.alexnet((side, side, 3), len(SHAPES), hidden=hidden).to(options.b
 optimizer = optim.make_optimizer("momentum", model.parameters(), 0.003, weight_decay=5e-4)
 trainer = Trainer(model, optimizer, callbacks=[Progress()])
 trainer.fit(Dataset(train, y, SHAPES, "shapes"), epochs=steps, batch_size=8)  # an epoch is one step here
-chances = trainer.predict(new)  # images that it has not seen
+chances = trainer.predict(new)  # images that were not used for training
 for k, row in zip(y, chances, strict=True):
     print(f"{SHAPES[k]:>8}: " + ", ".join(f"{SHAPES[j]} {row[j]:.1%}" for j in np.argsort(-row)[:2]))
 assert (trainer.predict(train).argmax(axis=1) == y).all()
 assert (chances.argmax(axis=1) == y).mean() >= 0.75
 
 options.save(lambda: viz.volumes(whole, (227, 227, 3), title="AlexNet"))
-print("Notice: of 61 million parameters 96 % lie in fc6, fc7 and fc8, and of 724 million multiply-adds 92 % in the")
-print("convolutions: a filter's few weights are used at every place of the image.")
+print(
+    "Notice: 96 % of the 61 million parameters are in fc6, fc7 and fc8, but 92 % of the 724 million multiply-adds are"
+)
+print("in the convolutions: the few weights of a filter are used at every position of the image.")

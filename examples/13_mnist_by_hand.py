@@ -1,8 +1,8 @@
-"""One layer of ten neurons learns to read digits by the notes' own steps, with every derivative written out.
+"""One layer of ten neurons learns to read digits by the steps of the notes, with every derivative written out.
 
-Gradient descent as the notes tell it: for each training example in turn, the output p, the gradient of the loss L, and
-a step against it. The arithmetic is array calls on any backend; xpnet's autograd only checks the derivatives. Reads
-MNIST if XPNET_DATA_DIR names the folder of its files (never with --quick), else the 8x8 digits.
+Gradient descent as in the notes: for each training example in turn, compute the output p and the gradient of the loss
+L, and step against the gradient. The arithmetic is array calls on any backend; xpnet's autograd only checks the
+derivatives. Reads MNIST if XPNET_DATA_DIR gives the folder of its files (never with --quick), else the 8x8 digits.
 Notes: "Training Neural Networks", with its letters.
 """
 
@@ -23,7 +23,7 @@ RATE, EPOCHS = (0.01, 1) if mnist else (0.05, 1 if options.quick else 10)  # lam
 def probabilities(x, w, b):
     """Logits a_j = sum over i of w_ji x_i + b_j, then p_j = e^a_j / sum over k of e^a_k."""
     a = w @ x + b  # (10,)
-    e = xp.exp(a - xp.max(a))  # less the largest, which changes no p_j, so that no power overflows
+    e = xp.exp(a - xp.max(a))  # subtracting the maximum changes no p_j and avoids overflow
     return e / xp.sum(e)
 
 
@@ -38,8 +38,8 @@ def gradient(x, y, w, b):
     return da[:, None] * x[None, :], da  # (10, D), (10,)
 
 
-def off_autograd(x, y, w, b):
-    """How far L, dL/dw and dL/db are from what xpnet's autograd finds by itself."""
+def error_to_autograd(x, y, w, b):
+    """The largest difference of L, dL/dw and dL/db to those of xpnet's autograd."""
     weight, bias = Tensor(w, requires_grad=True), Tensor(b, requires_grad=True)
     automatic = nn.softmax_cross_entropy(Tensor(x[None, :]) @ weight.T + bias, y[None, :])
     found = backward(automatic)
@@ -48,7 +48,7 @@ def off_autograd(x, y, w, b):
 
 
 def arrays(images, dtype):
-    """Each image as one vector x of numbers 0 to 1, each label as a vector y of one 1 and nine 0."""
+    """Each image as a vector x of numbers from 0 to 1, each label as a vector y with one 1 and nine 0."""
     x = images.x.reshape(len(images), -1).astype(dtype) / dtype(images.white)
     return backend.from_numpy(x), backend.from_numpy(np.eye(10, dtype=dtype)[images.y])
 
@@ -57,7 +57,7 @@ train, test = data.load("mnist" if mnist else "digits")
 D = train.x[0].size  # pixels
 xs, ys = arrays(train.take(range(20)), np.float64)
 w, b = (backend.from_numpy(random.normal(random.Key(0, "w"), s, std=0.1).astype("f8")) for s in ((10, D), (10,)))
-apart = max(off_autograd(xs[i, :], ys[i, :], w, b) for i in range(20))
+apart = max(error_to_autograd(xs[i, :], ys[i, :], w, b) for i in range(20))
 print(f"L, dL/dw and dL/db by hand and by autograd differ by at most {apart:.0e} on 20 examples")
 assert apart < 1e-6
 
@@ -85,6 +85,6 @@ def picture():
 
 
 options.save(picture)
-print(f"{train.name}: {EPOCHS} x {len(train):,} steps, one an example; test accuracy {accuracy:.1%}")
+print(f"{train.name}: {EPOCHS} x {len(train):,} steps, one per example; test accuracy {accuracy:.1%}")
 assert accuracy > (0.9 if mnist else 0.85)
-print("Notice: each neuron's weights are a picture: ink on red pixels speaks for its digit, on blue ones against it.")
+print("Notice: the weights of a neuron are a picture: ink on red pixels is evidence for its digit, on blue against it.")

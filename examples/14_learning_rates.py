@@ -1,7 +1,7 @@
-"""The learning rate says how far each step of gradient descent goes: too small, and it takes an age; too large, and it
-jumps over the valley.
+"""The learning rate is the size of each step of gradient descent: if it is too small, training takes very long; if it
+is too large, the steps jump over the minimum.
 
-A step moves the weights once, w <- w - lambda dL/dw, here after a batch of 32 examples. An epoch is one pass over all
+A step changes the weights once, w <- w - lambda dL/dw, here after a batch of 32 examples. An epoch is one pass over all
 training examples, here 45 steps.
 Notes: "Training".
 """
@@ -23,7 +23,7 @@ COLOURS = {"too small": "#0072B2", "right": "#009E73", "too large": "#D55E00"}
 
 
 def descent(rate, w=-1.0, steps=8):
-    """Places that gradient descent visits in the valley L = w**2 / 2."""
+    """The points that gradient descent visits in the valley L = w**2 / 2."""
     places = [w]
     for _ in range(steps):
         here = Tensor(backend.from_numpy(np.asarray(places[-1])), requires_grad=True)
@@ -33,7 +33,7 @@ def descent(rate, w=-1.0, steps=8):
 
 
 def losses(rate):
-    """Softmax and cross-entropy of a multi-layer perceptron on the digits: the loss of each step, in order."""
+    """Train a multi-layer perceptron on the digits; return the cross-entropy of each step."""
     model = models.build("mlp", train.shape, len(train.classes)).to(options.backend)
     step = EagerStep(model, nn.softmax_cross_entropy, optim.SGD(model.parameters(), lr=rate))
     return [float(step(x, y)) for epoch in range(EPOCHS) for x, y in feed.epoch(epoch)]
@@ -72,5 +72,7 @@ for name, each in found.items():
     print(f"{name:>9}, {RATES[name]:5}: average loss {first:.2f} in epoch 1, {last:.3f} in epoch {EPOCHS}")
 small, right, large = (each[-1].mean() for each in found.values())
 assert right < 0.3 < 1.5 < min(small, large)
-print(f"Notice: a guess among ten classes costs ln 10 = {np.log(10):.2f}. The small rate is still near it; the large")
-print("one leapt far above, where the neurons died, and stays there. Both had as many steps as the right one.")
+print(
+    f"Notice: guessing among ten classes has a loss of ln 10 = {np.log(10):.2f}. The small rate is still near it; the"
+)
+print("large one jumped far above, where ReLUs output only 0, and stays there. All three had the same number of steps.")

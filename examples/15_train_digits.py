@@ -1,7 +1,7 @@
-"""Train a small convolutional network on the embedded digits, and look at what it takes for what.
+"""Train a small convolutional network on the embedded digits, and see which digits it confuses.
 
-The Trainer does what the notes' training section describes: batches in a new order each epoch, softmax and
-cross-entropy, backpropagation, a step of momentum gradient descent.
+The Trainer does what the notes describe under training: batches in a new order each epoch, softmax and cross-entropy,
+backpropagation, a step of gradient descent with momentum.
 Notes: "Training Neural Networks".
 """
 
@@ -12,7 +12,7 @@ from xpnet.train import Progress, Trainer
 
 options = parse(__doc__)
 train, test = data.load("digits")
-if options.quick:  # whole batches of 32: jax compiles every call for every shape
+if options.quick:  # full batches of 32: jax compiles each call for each shape
     train, test = train.take(range(44 * 32)), test.take(range(256))
 
 model = models.build("cnn", train.shape, len(train.classes)).to(options.backend).initialize(seed=0)
@@ -22,7 +22,7 @@ history = trainer.fit(train, test, epochs=1 if options.quick else 15, batch_size
 figures = trainer.evaluate(test)
 print(f"{model.parameter_count:,} parameters, test accuracy {figures['accuracy']:.1%}")
 for true, row in enumerate(figures["confusion"]):
-    print(f"{true} taken for:", "".join(f"{n or '.':>4}" for n in row))
+    print(f"{true} predicted as:", "".join(f"{n or '.':>4}" for n in row))
 assert figures["accuracy"] > 0.85
 
 
@@ -38,6 +38,6 @@ def picture():
 
 options.save(picture)
 print(
-    "Notice: the training loss goes on falling when the test loss no longer does: what is left to learn there are the"
+    "Notice: the training loss keeps falling after the test loss has stopped: from then on the network only memorizes"
 )
-print("training digits themselves. The numbers off the diagonal are the pairs of digits that it mixes up.")
+print("the training digits. The numbers off the diagonal are the pairs of digits that it confuses.")

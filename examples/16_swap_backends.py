@@ -1,7 +1,7 @@
-"""Begin on NumPy, go on with another library by one word: the values stay, and the draws are the same.
+"""Start with NumPy and continue with another library by changing one word: values and random draws stay the same.
 
-Two runs from one seed: one stays on NumPy, the other moves half-way to what --backend names (torch by default; cuda, on
-a machine with a GPU). Both see the same batches, so their losses differ by rounding only.
+Two runs from one seed: one stays on NumPy, the other moves half-way to --backend (torch by default; cuda on a machine
+with a GPU). Both see the same batches, so their losses differ only by rounding.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ HALF = 1 if options.quick else 4  # epochs
 
 
 def fitted(*backends: str) -> Trainer:
-    """Train a while on each backend in turn; the weights, batches and all other draws come from seed 0."""
+    """Train on each backend in turn; the weights, batches and all other draws come from seed 0."""
     trainer = Trainer(models.build("mlp", train.shape, len(train.classes)), seed=0)
     for i, backend in enumerate(backends, 1):
         trainer.model.to(backend)
@@ -26,7 +26,7 @@ def fitted(*backends: str) -> Trainer:
 
 here, there = fitted("cpu", "cpu"), fitted("cpu", options.backend)
 stayed, moved = ([record["train_loss"] for record in trainer.history] for trainer in (here, there))
-print(f"epoch   NumPy all the way   {options.backend} from epoch {HALF + 1}")
+print(f"epoch          NumPy only   {options.backend} from epoch {HALF + 1}")
 for epoch, losses in enumerate(zip(stayed, moved, strict=True), 1):
     print("{:>5}   {:17.6f}   {:12.6f}".format(epoch, *losses))
 
@@ -52,5 +52,5 @@ def picture():
 
 
 options.save(picture)
-print(f"Notice: after {2 * HALF} epochs no weight of the two runs differs by more than {apart:.1g}. Libraries round in")
-print("other places and sum in other orders; everything drawn at random is the same to the bit.")
+print(f"Notice: after {2 * HALF} epochs no weight of the two runs differs by more than {apart:.1g}. Libraries sum in")
+print("different orders, so results differ by rounding; all random draws are the same bit for bit.")

@@ -1,4 +1,4 @@
-"""Write a layer of one op, and a loss, of your own: they run on every backend, and are checked against differences."""
+"""Write your own layer with one op, and your own loss: they run on every backend, and gradcheck verifies them."""
 
 import numpy as np
 from arguments import parse
@@ -12,7 +12,7 @@ backend = get_backend(options.backend)
 
 
 def swish(x):
-    """y = x / (1 + exp(-x)), in standard calls only: an op returns y and the way back from dy to dx."""
+    """y = x / (1 + exp(-x)), in standard calls only: an op returns y and its vjp, which computes dx from dy."""
     xp = xpnet.namespace(x)
     s = 1.0 / (1.0 + xp.exp(-x))
 
@@ -23,7 +23,7 @@ def swish(x):
 
 
 class Swish(nn.Module):
-    """A layer names the op."""
+    """A layer applies the op."""
 
     def forward(self, x):
         return xpnet.apply(swish, x)
@@ -36,10 +36,10 @@ def squared_hinge(scores, labels):
 
 x = xpnet.Tensor(backend.from_numpy(np.linspace(-6.0, 6.0, 121)), requires_grad=True)
 error = xpnet.gradcheck(Swish(), x.data)
-print(f"the gradient of swish agrees with a central difference to {error:.0e}")
+print(f"the gradient of swish agrees with central differences to {error:.0e}")
 
 train, test = data.load("digits")
-if options.quick:  # whole batches: jax compiles every call for every shape
+if options.quick:  # full batches: jax compiles each call for each shape
     train, test = train.take(range(20 * 64)), test.take(range(5 * 64))
 model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), Swish(), nn.Linear(48, 10)).to(options.backend)
 trainer = Trainer(model, xpnet.optim.Adam(model.parameters(), lr=5e-3), squared_hinge)
@@ -67,4 +67,4 @@ def picture():
 
 options.save(picture)
 print(f"{backend}: test accuracy {accuracy:.1%} with swish and a squared hinge")
-print("Notice: one function of array calls is the whole op. No backend was named in it, and it ran on this one.")
+print("Notice: one function of array calls is the whole op. It names no backend, and runs on every one.")

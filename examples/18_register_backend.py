@@ -1,7 +1,7 @@
-"""Bring in an array library that xpnet does not know, in ten lines, and train on it.
+"""Add an array library that xpnet does not know, in ten lines, and train on it.
 
-array-api-strict is the standard to the letter: what runs on it runs on any conforming library. Its "device1" is a
-second device that needs no hardware. The same run on --backend (NumPy by default) shows that nothing else changed.
+array-api-strict implements exactly the standard: what runs on it runs on any conforming library. Its "device1" is a
+second device that needs no hardware. The same run on --backend (NumPy by default) shows that the results agree.
 """
 
 import numpy as np
@@ -59,5 +59,5 @@ def picture():
 
 options.save(picture)
 apart = np.max(np.abs(known - new))
-print(f"{get_backend('array-api-strict:device1')} trains; its losses are those of {get_backend(options.backend)}")
-print(f"Notice: ten lines brought the library in. In {len(new)} steps no loss differs by more than {apart:.1g}.")
+print(f"the losses on {get_backend('array-api-strict:device1')} agree with those on {get_backend(options.backend)}")
+print(f"Notice: ten lines added the library. In {len(new)} steps no loss differs by more than {apart:.1g}.")

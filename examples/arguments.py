@@ -1,8 +1,8 @@
-"""What every example takes on its command line, and where its picture goes. Not an example itself.
+"""The command line that all examples share, and the file of their picture. This is not an example itself.
 
 options = parse(__doc__)
 model.to(options.backend)       # "cpu", "torch", "jax", "cuda", "array-api-strict:device1", ...
-options.save(figure)            # runs/examples/<name of the example>.png, and a line that says where
+options.save(figure)            # runs/examples/<name of the example>.png, and a line that gives the path
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _DPI, _COLOURS = 100, 256
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for.
+    """The options of an example.
 
     Args:
-        backend: where to compute, as get_backend, use_backend and Module.to take it.
-        quick: do with a few seconds: fewer epochs, smaller data.
+        backend: where to compute, for get_backend, use_backend and Module.to.
+        quick: take only a few seconds, with fewer epochs and less data.
         path: the file of the picture.
     """
 
@@ -43,11 +43,11 @@ class Options:
     path: Path
 
     def save(self, figure: Any) -> None:
-        """Write the example's picture and print where it is.
+        """Write the example's picture and print its path.
 
         Args:
-            figure: a matplotlib Figure, or a function that makes one; it is not called where matplotlib is not
-                installed, which one line then says instead.
+            figure: a matplotlib Figure, or a function that makes one. If matplotlib is not installed, the function is
+                not called and one line says so.
         """
         if importlib.util.find_spec("matplotlib") is None:
             print("no picture without matplotlib: pip install 'xpnet[viz]'")
@@ -55,7 +55,7 @@ class Options:
         made: Any = figure() if callable(figure) else figure
         drawn = io.BytesIO()
         made.savefig(drawn, format="png", dpi=_DPI)
-        with Image.open(drawn) as image:  # a palette makes the file a third as large, and is not seen
+        with Image.open(drawn) as image:  # a palette makes the file three times smaller without a visible difference
             small = image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,17 +65,17 @@ class Options:
         print(f"picture: {self.path}")
 
     def needs(self, package: str, install: str) -> None:
-        """Where a package is not installed, print the one line that says how to install it and exit with code 2."""
+        """Exit with code 2 and one line that says how to install a package, if it is not installed."""
         if importlib.util.find_spec(package) is None:
             _stop(f"this example needs {package}, which is not installed; {install}")
 
 
 def parse(doc: str | None, backend: str = "cpu") -> Options:
-    """Read the command line of an example; on bad input print one line and exit with code 2.
+    """Read the command line of an example; on invalid input print one line and exit with code 2.
 
     Args:
         doc: the example's docstring, which --help prints.
-        backend: where the example computes when --backend and --device are not given.
+        backend: the default of --backend and --device.
     """
     name = Path(sys.argv[0]).name
     parser = _OneLine(
@@ -84,10 +84,10 @@ def parse(doc: str | None, backend: str = "cpu") -> Options:
     parser.add_argument(
         "--backend", metavar="NAME", help=f"numpy, cupy, torch, jax or array-api-strict; by default {backend}"
     )
-    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:N, or what the backend has")
-    parser.add_argument("--quick", action="store_true", help="a few seconds: fewer epochs, smaller data")
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:N, or another device of the backend")
+    parser.add_argument("--quick", action="store_true", help="take only a few seconds: fewer epochs, less data")
     parser.add_argument(
-        "--out", metavar="FOLDER", default="runs/examples", help="of the picture; by default %(default)s"
+        "--out", metavar="FOLDER", default="runs/examples", help="folder of the picture; by default %(default)s"
     )
     given = parser.parse_args()
     spec = resolve_backend(given.backend, given.device) if given.backend or given.device else backend
@@ -101,7 +101,7 @@ def parse(doc: str | None, backend: str = "cpu") -> Options:
 
 
 class _OneLine(argparse.ArgumentParser):
-    """A parser whose errors are one line, without the usage."""
+    """A parser that reports errors in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         _stop(message)
@@ -113,7 +113,7 @@ def _stop(message: str) -> NoReturn:
 
 
 class _Strict(Backend):
-    """array-api-strict: the standard to the letter. Example 18 shows how a library is brought in."""
+    """array-api-strict, which implements exactly the standard. Example 18 shows how to add a library."""
 
     def to_numpy(self, array: Any) -> np.ndarray:
         return np.array(self.xp.asarray(array, device=self.xp.Device("CPU_DEVICE")))
