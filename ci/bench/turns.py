@@ -1,146 +1,110 @@
 """Taking turns: worker processes that stay alive, and run a burst of steps when asked.
 
-One JSON object a line each way. Requests, and what answers them:
+One JSON object a line each way. Requests, and their answers:
 
-    {"do": "open", "layers": ..., "sample": ..., "classes": ..., "batch": ..., "layout": ..., "device": ..., "lr": ...,
-     "momentum": ...}                    -> {"version", "parameters", "how", "loss"}
-    {"do": "warm", "seconds": S}         -> {"ms", "loss"}      milliseconds a step, towards the end of S seconds
-    {"do": "burst", "steps": n}          -> {"ms", "loss"}      milliseconds a step, over n steps
+    {"do": "open", "layers", "sample", "classes", "batch", "task", "device", "lr", "momentum", ...}
+                                         -> {"version", "parameters", "loss"}
+    {"do": "burst", "seconds": S}        -> {"ms", "loss"}      milliseconds a step, over about S seconds
     {"do": "memory"}                     -> {"peak_mb"}
 
-A request that fails is answered by {"error": one line}. A worker answers when its threads have gone idle (those of
-OpenBLAS spin for up to 100 ms after their last task) and waits blocked on its standard input for the next turn.
+A request that fails is answered by {"error": one line}. A worker answers when its threads are idle (those of OpenBLAS
+spin for up to 100 ms after their last task), and then waits for the next request.
 """
 
-from __future__ import annotations
-
+import contextlib
 import json
 import math
 import os
 import select
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Self
 
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 REPLY_SECONDS = 300.0  # a first step may compile
-BURST_SECONDS = 0.075
-LEAST_BURSTS = 20
-ROUNDS_SECONDS = 45.0  # where steps are so slow that LEAST_BURSTS rounds take longer, there are fewer
-FEWEST_BURSTS = 8
+SHORT, LONG = 0.075, 1.0  # seconds of a turn
+FEWEST = 3  # short turns of a process, however slow the steps
 
 
 class WorkerError(Exception):
-    """A worker that could not do what it was asked; the message is one line."""
-
-
-class Asked(Protocol):
-    """Something that answers requests: a worker process, or a test's stand-in."""
-
-    def ask(self, **request: Any) -> dict[str, Any]: ...
+    """A worker that failed; the message is one line."""
 
 
 class Worker:
-    """A worker script in a process of its own.
+    """A worker script in a process of its own; its log goes to this process's standard error.
 
     Args:
-        script: the worker's file.
+        module: of ci/bench/workers.
         environment: its whole environment.
         patience: seconds to wait for an answer.
     """
 
-    def __init__(self, script: Path, environment: dict[str, str], patience: float = REPLY_SECONDS) -> None:
-        self.name, self.patience = script.stem, patience
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
-        self._process = subprocess.Popen(
-            [sys.executable, str(script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            env=environment,
-        )
+    def __init__(self, module: str, environment: dict[str, str], patience: float = REPLY_SECONDS) -> None:
+        self.name, self.patience = module, patience
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        command = [sys.executable, str(HERE / "workers" / "serve.py"), module]
+        self._process = subprocess.Popen(command, env=environment, **pipes)
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Send one request and wait for its answer.
-
-        Raises:
-            WorkerError: the worker reports an error, ends, or does not answer.
-        """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise self._ended() from None
-        if not select.select([self._process.stdout], [], [], self.patience)[0]:
-            raise WorkerError(f"{self.name}: no answer to {request['do']} in {self.patience:.0f} s")
-        line = self._process.stdout.readline()
-        if not line:
-            raise self._ended()
-        reply = json.loads(line)
+        """Send one request and wait for its answer; WorkerError where it fails, ends, or does not answer."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin
+        assert stdout
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(json.dumps(request).encode() + b"\n")
+            stdin.flush()
+        if not select.select([stdout], [], [], self.patience)[0]:
+            raise WorkerError(f"{self.name}: no answer in {self.patience:.0f} s")
+        line = stdout.readline()
+        reply = json.loads(line) if line else {"error": f"ended with code {self._process.wait()}"}
         if "error" in reply:
             raise WorkerError(f"{self.name}: {reply['error']}")
+        if not math.isfinite(reply.get("loss", 0.0)):
+            raise WorkerError(f"{self.name}: expected a finite loss, got {reply['loss']}")
         return reply
-
-    def _ended(self) -> WorkerError:
-        """Say how the process ended: the last line it wrote."""
-        code = self._process.wait()
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return WorkerError(f"{self.name}: ended with code {code}" + (f", {lines[-1]}" if lines else ""))
 
     def close(self) -> None:
         """End the process and wait for it."""
         self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._log):
-            if stream:
-                stream.close()
+        self._process.communicate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
-def take_turns(
-    workers: Mapping[str, Asked], seconds: float, fewest: int = FEWEST_BURSTS, within: float = ROUNDS_SECONDS
-) -> dict[str, list[float]]:
+def take_turns(workers: Mapping[str, Any], seconds: float, within: float = 20.0) -> dict[str, dict[str, list[float]]]:
     """Warm every worker up, then let each run a burst in turn (A B C, A B C, ...).
 
     Args:
         workers: opened workers by name.
-        seconds: what the bursts of one worker add up to, > 0.
-        fewest: the least rounds, however slow the steps.
-        within: seconds that LEAST_BURSTS rounds may take, before there are fewer.
+        seconds: of the short turns of a worker, > 0; one long turn for each 0.75 s of them.
+        within: seconds that the short turns of all may take; where steps are slow there are fewer turns.
     Returns:
-        For each worker milliseconds a step, one for each round: at least LEAST_BURSTS, where those fit in the time.
-    Raises:
-        WorkerError: a worker fails, or its loss is not finite.
+        For each worker {"short", "long"}: milliseconds a step of each turn.
     """
-    rounds = max(LEAST_BURSTS, round(seconds / BURST_SECONDS))
-    length = seconds / rounds
-    latest = {name: _turn(name, w, do="warm", seconds=min(0.5, seconds)) for name, w in workers.items()}
-    once = sum(ms / 1e3 + max(ms / 1e3, length) for ms in latest.values())  # an untimed step, then the burst
-    rounds = min(rounds, max(fewest, int(within / once)))
-    times: dict[str, list[float]] = {name: [] for name in workers}
-    for _ in range(rounds):
-        for name, worker in workers.items():
-            steps = max(1, round(length * 1e3 / latest[name]))
-            latest[name] = _turn(name, worker, do="burst", steps=steps)
-            times[name].append(latest[name])
-    return times
+    slowest = 0.0
+    for worker in workers.values():
+        worker.ask(do="burst", seconds=0.1)
+        slowest += worker.ask(do="burst", seconds=0.4)["ms"] / 1e3
+    count = min(max(1, round(seconds / SHORT)), max(FEWEST, int(within / (2 * slowest))))  # an untimed step before each
+    turns: dict[str, dict[str, list[float]]] = {name: {"short": [], "long": []} for name in workers}
+    for kind, length, times in (("short", SHORT, count), ("long", LONG, max(1, round(seconds / 0.75)))):
+        for _ in range(times):
+            for name, worker in workers.items():
+                turns[name][kind].append(worker.ask(do="burst", seconds=length)["ms"])
+    return turns
 
 
-def _turn(name: str, worker: Asked, **request: Any) -> float:
-    reply = worker.ask(**request)
-    if not math.isfinite(reply["loss"]):
-        raise WorkerError(f"{name}: the loss is finite, got loss {reply['loss']}")
-    return max(reply["ms"], 1e-6)
+def environment(device: str = "cpu", threads: int = 0, root: Path = ROOT) -> dict[str, str]:
+    """This process's environment, with a checkout of xpnet importable and, for the CPU, no GPU visible.
 
-
-def worker_environment(root: Path, device: str, threads: int | None = None) -> dict[str, str]:
-    """This process's environment, with the repository importable and, for the CPU, no GPU in sight.
-
-    threads: how many a library may compute with; None: as many as it chooses.
+    threads: how many a library may compute with; 0: as many as it chooses.
     """
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
     hidden = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"} if device == "cpu" else {}

@@ -1,9 +1,7 @@
 """JAX's training step: the whole of it under one jit, parameters and momenta donated, float32, images channels last.
 
-A request may say task: "inference", which is the forward pass under one jit.
+Inference is the forward pass under one jit.
 """
-
-from __future__ import annotations
 
 from functools import partial
 from typing import Any
@@ -12,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from serve import Job, batch_of, serve
+from serve import Job, batch_of, repeated
 
 
 def build(request: dict[str, Any]) -> Job:
@@ -20,16 +18,17 @@ def build(request: dict[str, Any]) -> Job:
     images, labels = batch_of(request)
     x, y = jnp.asarray(images), jnp.asarray(labels.astype(np.int32))
     layers, lr, momentum = request["layers"], request["lr"], request["momentum"]
-    parameters = _initial(layers)
+    parameters = initial(layers)
     count = sum(a.size for a in jax.tree.leaves(parameters))
-    if request.get("task") == "inference":
-        scores = jax.jit(lambda parameters, x: _forward(layers, parameters, x))
-        return Job(jax.__version__, count, lambda: scores(parameters, x).block_until_ready(), lambda y: float(y.mean()))
+    if request["task"] == "inference":
+        scores = jax.jit(lambda parameters, x: forward(layers, parameters, x))
+        predict = lambda: scores(parameters, x).block_until_ready()  # noqa: E731
+        return repeated(jax.__version__, count, predict, lambda y: float(y.mean()))
     velocity = jax.tree.map(jnp.zeros_like, parameters)
     key = jax.random.key(0) if any(kind == "dropout" for kind, *_ in layers) else None
 
     def loss_of(parameters: list, key: jax.Array | None, x: jax.Array, y: jax.Array) -> jax.Array:
-        log_p = jax.nn.log_softmax(_forward(layers, parameters, x, key))
+        log_p = jax.nn.log_softmax(forward(layers, parameters, x, key))
         return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], axis=1))
 
     @partial(jax.jit, donate_argnums=(0, 1, 2))
@@ -48,33 +47,25 @@ def build(request: dict[str, Any]) -> Job:
         jax.block_until_ready((parameters, velocity))
         return float(loss)
 
-    return Job(jax.__version__, count, step, wait)
+    return repeated(jax.__version__, count, step, wait)
 
 
-def _initial(layers: list) -> list:
+def initial(layers: list) -> list:
     """Draw normal weights of variance 2 / fan-in, and biases of zero."""
     rng, parameters = np.random.default_rng(1), []
     for kind, *sizes in layers:
-        if kind == "linear":
-            shape, fan_in = (sizes[0], sizes[1]), sizes[0]
-        elif kind == "conv":
-            channels, filters, kernel, *_ = sizes
-            channels //= _conv_options(*sizes)[2]
-            shape, fan_in = (kernel, kernel, channels, filters), kernel * kernel * channels
-        else:
+        if kind not in ("linear", "conv"):
             continue
-        weight = rng.standard_normal(shape, dtype=np.float32) * np.float32((2 / fan_in) ** 0.5)
+        shape = tuple(sizes)
+        if kind == "conv":
+            channels, filters, kernel, _, _, groups, _ = sizes
+            shape = (kernel, kernel, channels // groups, filters)
+        weight = rng.standard_normal(shape, dtype=np.float32) * np.float32((2 / np.prod(shape[:-1])) ** 0.5)
         parameters.append((jnp.asarray(weight), jnp.zeros(shape[-1], dtype=jnp.float32)))
     return parameters
 
 
-def _conv_options(*sizes: int) -> tuple[int, int, int]:
-    """Padding, stride and groups of a convolution."""
-    padding, stride, groups = (*sizes[3:6], *(1, 1)[len(sizes) - 4 :])
-    return padding, stride, groups
-
-
-def _forward(layers: list, parameters: list, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+def forward(layers: list, parameters: list, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
     """Compute the scores; without a key nothing is dropped."""
     pairs = iter(parameters)
     for kind, *sizes in layers:
@@ -83,15 +74,14 @@ def _forward(layers: list, parameters: list, x: jax.Array, key: jax.Array | None
             x = x @ w + b
         elif kind == "conv":
             w, b = next(pairs)
-            padding, stride, groups = _conv_options(*sizes)
+            _, _, _, padding, stride, groups, _ = sizes
             form = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "feature_group_count": groups}
             x = lax.conv_general_dilated(x, w, (stride, stride), [(padding, padding)] * 2, **form) + b
         elif kind == "relu":
             x = jax.nn.relu(x)
         elif kind == "pool":
-            size, stride, padding = (*sizes, *(sizes[0], 0)[len(sizes) - 1 :])
-            around = [(0, 0), (padding, padding), (padding, padding), (0, 0)]
-            x = lax.reduce_window(x, -jnp.inf, lax.max, (1, size, size, 1), (1, stride, stride, 1), around)
+            size, stride, _ = sizes
+            x = lax.reduce_window(x, -jnp.inf, lax.max, (1, size, size, 1), (1, stride, stride, 1), "VALID")
         elif kind == "lrn":
             size, alpha, beta, k = sizes
             near = lax.reduce_window(x * x, 0.0, lax.add, (1, 1, 1, size), (1, 1, 1, 1), "SAME")
@@ -99,14 +89,9 @@ def _forward(layers: list, parameters: list, x: jax.Array, key: jax.Array | None
         elif kind == "dropout":
             if key is not None:
                 key, now = jax.random.split(key)
-                kept = jax.random.bernoulli(now, 1 - sizes[0], x.shape)
-                x = jnp.where(kept, x / (1 - sizes[0]), 0.0)
+                x = jnp.where(jax.random.bernoulli(now, 1 - sizes[0], x.shape), x / (1 - sizes[0]), 0.0)
         elif kind == "flatten":
             x = x.reshape(x.shape[0], -1)
         else:
             raise ValueError(f"no such layer: {kind}")
     return x
-
-
-if __name__ == "__main__":
-    serve(build)

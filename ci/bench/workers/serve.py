@@ -1,11 +1,14 @@
-"""The worker's side of the pipe: answer requests (ci/bench/turns.py lists them) around one library's training step."""
+"""The worker's side of the pipe: answer requests, listed in turns.py, with a module named on the command line.
 
-from __future__ import annotations
+The module has build(request), which makes a Job whose steps are timed, or measure(request), which is one answer.
+"""
 
+import importlib
 import json
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter, process_time, sleep
 from typing import Any, NamedTuple
@@ -14,24 +17,41 @@ import numpy as np
 
 
 class Job(NamedTuple):
-    """A model and its batch, ready to train.
+    """A model and its batch, ready to run.
 
     Args:
         version: of the library.
         parameters: how many numbers the model learns.
-        step: run forward, loss, backward and update once, or for inference forward alone; may return before the
-            device is done.
-        loss: wait until the device is done, and read the loss that step returned; of inference the mean score.
-        peak: the most memory that was in use, in MB; this process's by default, and the device's where that is a GPU.
-        how: what the library chose to run a step by, where it says so.
+        run: run steps, as many as the iterator says, then as many as it says next, until it ends. A step is forward,
+            loss, backward and update, or for inference forward alone.
+        wait: wait until the device is done, and return the loss of the last step; of inference the mean score.
+        peak: the most memory in use, in MB; this process's by default.
     """
 
     version: str
     parameters: int
-    step: Callable[[], Any]
-    loss: Callable[[Any], float]
+    run: Callable[[Iterator[int]], None]
+    wait: Callable[[], float]
     peak: Callable[[], float] | None = None
-    how: str = ""
+
+
+class Done(Exception):
+    """Training has gone on for long enough; raised by a callback."""
+
+
+def repeated(
+    version: str, parameters: int, step: Callable[[], Any], read: Callable[[Any], float], peak: Any = None
+) -> Job:
+    """Make the job that calls step; read waits for the device and turns a step's result into a number."""
+    result = None
+
+    def run(counts: Iterator[int]) -> None:
+        nonlocal result
+        for count in counts:
+            for _ in range(count):
+                result = step()
+
+    return Job(version, parameters, run, lambda: read(result), peak)
 
 
 def batch_of(request: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -41,57 +61,42 @@ def batch_of(request: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     return x, rng.integers(0, request["classes"], request["batch"])
 
 
-def peak_mb() -> float:
-    """The most memory (resident set) that this process ever had, in MB of 2**20 bytes.
-
-    Linux's VmHWM starts anew with the program; ru_maxrss would take over what its parent had before.
-    """
-    try:
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / 2**10
-    except (OSError, IndexError):
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def serve(build: Callable[[dict[str, Any]], Job]) -> None:
-    """Answer requests from standard input until it ends; build makes the Job of an "open" request."""
-    job: Job | None = None
-
-    def reply(request: dict[str, Any]) -> dict[str, Any]:
-        nonlocal job
-        if request["do"] == "open":
-            job = build(request)
-            about = {"version": job.version, "parameters": job.parameters, "how": job.how}
-            return {**about, "loss": job.loss(job.step())}
-        assert job is not None, "open comes first"
-        said = _answer(job, request)
+def counts(job: Job, requests: Iterator[str], reply: Callable[[dict[str, Any]], None]) -> Iterator[int]:
+    """Yield how many steps to run next, and answer requests."""
+    yield 1
+    opened = {"version": job.version, "parameters": job.parameters, "loss": job.wait()}
+    ms = 1e3
+    wait_until_idle(120.0)  # kernels may still be compiled or loaded in the background
+    reply(opened)
+    for request in map(json.loads, requests):
+        if request["do"] == "memory":
+            reply({"peak_mb": (job.peak or peak_mb)()})
+            continue
+        yield 1  # untimed: the turn before this one was another process's
+        job.wait()
+        start, steps = perf_counter(), max(1, math.ceil(request["seconds"] * 1e3 / ms))
+        yield steps
+        loss = job.wait()
+        ms = (perf_counter() - start) * 1e3 / steps
         wait_until_idle()
-        return said
-
-    answer(reply)
+        reply({"ms": ms, "loss": loss})
 
 
-def answer(reply: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Answer each line of standard input with a line, until it ends; what fails is answered by {"error": one line}."""
-    # What a library prints goes to the log, not between the answers.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    for line in sys.stdin:
-        try:
-            said = reply(json.loads(line))
-        except Exception as error:
-            said = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-        answers.write(json.dumps(said) + "\n")
-        answers.flush()
+def peak_mb() -> float:
+    """The most memory (resident set) that this process ever had, in MB of 2**20 bytes; 0 where Linux does not tell.
+
+    VmHWM starts anew with the program; getrusage's ru_maxrss would include the peak of its parent.
+    """
+    status = Path("/proc/self/status")
+    return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10 if status.exists() else 0.0
 
 
-def wait_until_idle(cpu_seconds: Callable[[], float] = process_time, pause: Callable[[float], None] = sleep) -> None:
-    """Wait, half a second at most, until the threads of this process have used no processor time for 30 ms."""
+def wait_until_idle(
+    most: float = 0.5, cpu_seconds: Callable[[], float] = process_time, pause: Callable[[float], None] = sleep
+) -> None:
+    """Wait, some seconds at most, until the threads of this process have used no processor time for 30 ms."""
     quiet = 0
-    for _ in range(50):
+    for _ in range(round(most / 0.01)):
         before = cpu_seconds()
         pause(0.01)
         quiet = quiet + 1 if cpu_seconds() - before < 0.001 else 0
@@ -99,23 +104,25 @@ def wait_until_idle(cpu_seconds: Callable[[], float] = process_time, pause: Call
             return
 
 
-def _answer(job: Job, request: dict[str, Any]) -> dict[str, float]:
-    if request["do"] == "memory":
-        return {"peak_mb": job.peak() if job.peak else peak_mb()}
-    if request["do"] == "burst":
-        return _burst(job, request["steps"])
-    end = perf_counter() + request["seconds"]  # "warm"
-    reply = _burst(job, 1)
-    while (left := end - perf_counter()) > 0:
-        reply = _burst(job, max(1, round(0.2 * left * 1e3 / reply["ms"])))
-    return reply
+def main(name: str) -> None:
+    """Answer requests until standard input ends; what a library prints goes to the log, not between the answers."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def reply(said: dict[str, Any]) -> None:
+        print(json.dumps(said), file=answers, flush=True)
+
+    request = json.loads(next(sys.stdin))
+    try:
+        module = importlib.import_module(name)
+        if hasattr(module, "measure"):
+            reply(module.measure(request))
+        else:
+            job = module.build(request)
+            job.run(counts(job, sys.stdin, reply))
+    except Exception as error:
+        reply({"error": f"{type(error).__name__}: {error}".splitlines()[0]})
 
 
-def _burst(job: Job, steps: int) -> dict[str, float]:
-    job.loss(job.step())  # untimed: the turn before this one was another process's
-    start = perf_counter()
-    result = None
-    for _ in range(steps):
-        result = job.step()
-    loss = job.loss(result)
-    return {"ms": (perf_counter() - start) * 1e3 / steps, "loss": loss}
+if __name__ == "__main__":
+    main(sys.argv[1])

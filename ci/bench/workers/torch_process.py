@@ -1,20 +1,17 @@
-"""LeNet-5 to an accuracy on MNIST with PyTorch, in one process; see ci/bench/whole_process.py.
+"""LeNet-5 to an accuracy on MNIST with PyTorch, in one process; see suites.process.
 
 The fast plain way: the files read whole, pixels kept as bytes, a batch gathered by a shuffled index and normalized, no
 DataLoader. First weights are normal, of variance 2 / fan-in, biases and scores begin at 0, as in xpnet's LeNet-5.
 """
 
-from __future__ import annotations
-
 import gzip
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from serve import peak_mb
 from torch import nn
+from torch_steps import network
 
 MEAN, STD = 0.1307, 0.3081
 
@@ -26,13 +23,9 @@ def read(folder: str, name: str, offset: int) -> torch.Tensor:
     return torch.frombuffer(bytearray(memoryview(raw)[offset:]), dtype=torch.uint8)
 
 
-def lenet5() -> nn.Sequential:
-    """LeNet-5 with ReLU and max pooling."""
-    model = nn.Sequential(
-        *[nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)],
-        *[nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()],
-        *[nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)],
-    )
+def lenet5(layers: list[Any]) -> nn.Sequential:
+    """Build LeNet-5 with xpnet's distribution of first weights."""
+    model = network(layers)
     for layer in model:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -41,20 +34,18 @@ def lenet5() -> nn.Sequential:
     return model
 
 
-def main(request: dict[str, Any]) -> dict[str, Any]:
+def measure(request: dict[str, Any]) -> dict[str, Any]:
     """Train until the accuracy is reached or the steps are done."""
     torch.manual_seed(request["seed"])
-    folder, batch = request["folder"], request["batch"]
+    folder, step = request["folder"], 0
     images = read(folder, "train-images-idx3-ubyte", 16).view(-1, 1, 28, 28)
     labels = read(folder, "train-labels-idx1-ubyte", 8).long()
     test = read(folder, "t10k-images-idx3-ubyte", 16).view(-1, 1, 28, 28).float().div_(255).sub_(MEAN).div_(STD)
     truth = read(folder, "t10k-labels-idx1-ubyte", 8).long()
-    model = lenet5()
+    model, loss_of = lenet5(request["layers"]), nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=request["lr"], momentum=request["momentum"])
-    loss_of = nn.CrossEntropyLoss()
-    step, accuracy = 0, 0.0
     while True:
-        for rows in torch.randperm(len(images)).split(batch):
+        for rows in torch.randperm(len(images)).split(request["batch"]):
             x = images[rows].float().mul_(1 / (255 * STD)).sub_(MEAN / STD)
             optimizer.zero_grad()
             loss_of(model(x), labels[rows]).backward()
@@ -65,9 +56,4 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
                     found = torch.cat([model(part).argmax(1) for part in test.split(1000)])
                 accuracy = (found == truth).sum().item() / len(truth)
                 if accuracy >= request["accuracy"] or step >= request["steps"]:
-                    return {"steps": step, "accuracy": accuracy}
-
-
-if __name__ == "__main__":
-    result = main(json.loads(sys.argv[1]))
-    print(json.dumps({**result, "peak_mb": peak_mb()}))
+                    return {"steps": step, "accuracy": accuracy, "mb": peak_mb()}

@@ -1,19 +1,16 @@
-"""PyTorch's training step: eager, captured as one CUDA graph, or compiled; images channels first or channels last.
+"""PyTorch's training step: eager, captured as one CUDA graph, or compiled; or model.eval() under inference_mode.
 
-A request may say task: "inference", which is model.eval() under inference_mode.
-
-Where a precision is asked for it is set outright, for PyTorch's defaults differ from layer to layer: fp32 allows TF32
-nowhere, tf32 allows it in products and in convolutions, fp16 is torch.autocast with a GradScaler.
+The precision is set outright, for PyTorch's defaults differ from layer to layer: fp32 allows TF32 nowhere, tf32 allows
+it in products and in convolutions, fp16 is torch.autocast with a GradScaler.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import torch
-from serve import Job, batch_of, serve
+from serve import Job, batch_of, repeated
+from torch import nn
 
 WARM = 4  # steps before a capture: lazy tables, cuDNN's choice of algorithms, the scaler's scale
 
@@ -21,54 +18,42 @@ WARM = 4  # steps before a capture: lazy tables, cuDNN's choice of algorithms, t
 def build(request: dict[str, Any]) -> Job:
     """Build the model with torch.nn, torch.optim.SGD and CrossEntropyLoss, each as it comes."""
     torch.manual_seed(0)
-    device, mode, precision = torch.device(request["device"]), request.get("mode", "eager"), request.get("precision")
-    if mode != "eager" and device.type != "cuda":
+    device, precision = torch.device(request["device"]), request.get("precision", "fp32")
+    cuda, mode = device.type == "cuda", request.get("mode", "eager")
+    if mode != "eager" and not cuda:
         raise ValueError(f"a {mode} step needs a GPU, got device {device}")
-    if precision:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
-        torch.backends.cudnn.benchmark = (
-            device.type == "cuda"
-        )  # the batch is always the same: let cuDNN choose by trying
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
+    torch.backends.cudnn.benchmark = cuda  # the batch is always the same: let cuDNN choose by trying
     images, labels = batch_of(request)
-    model = torch.nn.Sequential(*[_module(*layer) for layer in request["layers"]]).to(device)
+    model = network(request["layers"]).to(device)
     x, y = torch.asarray(images, device=device), torch.asarray(labels, device=device)
     if x.ndim == 4:
-        form = torch.channels_last if request["layout"] == "channels last" else torch.contiguous_format
+        form = torch.channels_last if request.get("layout") == "channels last" else torch.contiguous_format
         x = x.permute(0, 3, 1, 2).contiguous(memory_format=form)  # (N, C, H, W), however it lies in memory
         model = model.to(memory_format=form)
-    if request.get("task") == "inference":
-        step = _forward(model, x)
+    if request["task"] == "inference":
+        model.eval()
+        step = torch.inference_mode()(lambda: model(x))
     else:
-        step = _step(model, x, y, request["lr"], request["momentum"], mode, precision)
-    if device.type == "cuda":
+        optimizer = torch.optim.SGD(
+            model.parameters(), request["lr"], request["momentum"], fused=True if mode != "eager" else None
+        )  # fused: one launch, and no waiting with a scaler
+        step = training(model, optimizer, x, y, mode, half=precision == "fp16")
+    peak = None
+    if cuda:
         step()  # cuDNN's trials hold memory that no later step does
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
+        peak = lambda: torch.cuda.max_memory_reserved() / 2**20  # noqa: E731  (what its pools held, as xpnet's figure)
     count = sum(p.numel() for p in model.parameters())
-    # item() waits for the device; a loss is its own mean
-    return Job(torch.__version__, count, step, lambda y: y.mean().item(), _peak if device.type == "cuda" else None)
+    return repeated(torch.__version__, count, step, lambda y: y.mean().item(), peak)  # item() waits for the device
 
 
-def _forward(model: torch.nn.Module, x: torch.Tensor) -> Callable[[], torch.Tensor]:
-    model.eval()
-    return torch.inference_mode()(lambda: model(x))
-
-
-def _step(
-    model: torch.nn.Module,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    lr: float,
-    momentum: float,
-    mode: str,
-    precision: str | None,
+def training(
+    model: nn.Module, optimizer: Any, x: torch.Tensor, y: torch.Tensor, mode: str, half: bool
 ) -> Callable[[], torch.Tensor]:
     """Make the function that trains once, in a mode."""
-    half, loss_of = precision == "fp16", torch.nn.CrossEntropyLoss()
-    fused = {"fused": True} if mode != "eager" else {}  # one launch, and with a scaler no waiting
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, **fused)
-    scaler = torch.amp.GradScaler(x.device.type, enabled=half)
-    model.train()
+    loss_of, scaler = nn.CrossEntropyLoss(), torch.amp.GradScaler(x.device.type, enabled=half)
 
     def forward() -> torch.Tensor:
         # casts of weights may not be kept from one replay to the next
@@ -90,8 +75,11 @@ def _step(
         scaler.update()
         return loss.detach()
 
-    if mode != "captured":
-        return step
+    return captured(step, optimizer) if mode == "captured" else step
+
+
+def captured(step: Callable[[], torch.Tensor], optimizer: Any) -> Callable[[], torch.Tensor]:
+    """Record a step as a CUDA graph, and return what replays it."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -103,56 +91,38 @@ def _step(
     with torch.cuda.graph(graph):
         loss = step()
 
-    kept = step  # the graph reads and writes the memory of all that a step holds
-
-    def replay() -> torch.Tensor:
-        _ = kept
+    def replay(kept: Any = step) -> torch.Tensor:  # the graph reads and writes the memory of all that a step holds
         graph.replay()
         return loss
 
     return replay
 
 
-def _peak() -> float:
-    return torch.cuda.max_memory_reserved() / 2**20  # what its pools held, as xpnet's figure is of CuPy's
+class Residual(nn.Module):
+    """A sum of two branches."""
 
-
-class _Residual(torch.nn.Module):
     def __init__(self, body: list[Any], shortcut: list[Any]) -> None:
         super().__init__()
-        self.body = torch.nn.Sequential(*[_module(*layer) for layer in body])
-        self.shortcut = torch.nn.Sequential(*[_module(*layer) for layer in shortcut])
+        self.body, self.shortcut = network(body), network(shortcut)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute both branches."""
         return self.body(x) + self.shortcut(x)
 
 
-def _module(kind: str, *given: Any) -> torch.nn.Module:
-    match kind:
-        case "linear":
-            return torch.nn.Linear(given[0], given[1])
-        case "conv":
-            channels, filters, kernel, padding, stride, groups, bias = (*given, *(1, 1, 1)[len(given) - 4 :])
-            return torch.nn.Conv2d(channels, filters, kernel, stride, padding, groups=groups, bias=bool(bias))
-        case "relu":
-            return torch.nn.ReLU()
-        case "pool":
-            return torch.nn.MaxPool2d(*given)
-        case "flatten":
-            return torch.nn.Flatten()
-        case "lrn":
-            size, alpha, beta, k = given
-            return torch.nn.LocalResponseNorm(size, size * alpha, beta, k)  # which divides alpha by size
-        case "dropout":
-            return torch.nn.Dropout(given[0])
-        case "norm":
-            return torch.nn.BatchNorm2d(given[0])
-        case "average":
-            return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-        case "residual":
-            return _Residual(*given)
-    raise ValueError(f"no such layer: {kind}")
+def network(layers: list[Any]) -> nn.Sequential:
+    """Put the layers of a request together."""
+    return nn.Sequential(*[_layer(*layer) for layer in layers])
 
 
-if __name__ == "__main__":
-    serve(build)
+def _layer(kind: str, *given: Any) -> nn.Module:
+    if kind == "conv":
+        channels, filters, kernel, padding, stride, groups, bias = given
+        return nn.Conv2d(channels, filters, kernel, stride, padding, groups=groups, bias=bool(bias))
+    if kind == "lrn":
+        size, alpha, beta, k = given
+        return nn.LocalResponseNorm(size, size * alpha, beta, k)  # which divides alpha by size
+    if kind == "average":
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    others = {"linear": nn.Linear, "relu": nn.ReLU, "pool": nn.MaxPool2d, "flatten": nn.Flatten}
+    return (others | {"dropout": nn.Dropout, "norm": nn.BatchNorm2d, "residual": Residual})[kind](*given)

@@ -1,163 +1,96 @@
-"""xpnet's training step, eager, recorded and replayed, or run as its Trainer chooses; images channels last.
+"""xpnet's training step as Trainer.fit runs it, or model.predict; images channels last.
 
-A request may say mode ("captured": where the backend has a recorder; "chosen"), task: "inference", which is
-model.predict, precision, and false for cudnn or fast, to do without cuDNN or without numba.
+On a CPU the Trainer's feed is replaced by one that gives the same batch again, for no peer gathers batches either. On
+a GPU the data set lies on the device and gathering is part of the step. A request may say capture and precision, as the
+Trainer takes them, and false for cudnn or fast, to do without cuDNN or without numba.
 """
 
-from __future__ import annotations
-
+import contextlib
 import itertools
-import math
 import sys
-from collections.abc import Callable
-from types import SimpleNamespace
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from serve import Job, batch_of, serve
+from serve import Done, Job, batch_of, repeated
 
 import xpnet
-from xpnet import kernels, nn, optim, random
-from xpnet.autograd import Tensor, no_grad
-from xpnet.backend import Backend, get_backend, use_backend
-from xpnet.train.runner import EagerRunner
-from xpnet.train.sharded import ShardedStep, choose_step
-from xpnet.train.step import EagerStep
+from xpnet import models, nn, optim
+from xpnet.backend import get_backend, use_backend
+from xpnet.data import Dataset, Feed
+from xpnet.train import Callback, Trainer, trainer
 
-WARM = 3  # steps before a recording: kernels are compiled, plans are made
+ENDLESS = 10**9
+NUMBERS = 1 << 28  # of a data set on a GPU, at most
+
+
+class SameBatch(Feed):
+    """Serve one batch over and over, where it lies."""
+
+    def __len__(self) -> int:
+        return ENDLESS
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, Any]]:
+        """Iterate over the batches of an epoch that does not end."""
+        return itertools.repeat((self.dataset.x, self.dataset.y))
+
+
+class InTurn(Callback):
+    """Count steps, and ask for the next count when one is reached, which comes when it is this process's turn."""
+
+    def __init__(self, counts: Iterator[int]) -> None:
+        self.counts, self.left = counts, next(counts)
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Count a step."""
+        self.left -= 1
+        if self.left == 0:
+            self.left = next(self.counts, 0)
+            if self.left == 0:
+                raise Done
 
 
 def build(request: dict[str, Any]) -> Job:
-    """Build the model with xpnet.nn, optim.SGD and softmax cross-entropy, each as it comes."""
+    """Build the model, and what trains it or predicts with it."""
     for option, package in (("cudnn", "cudnn"), ("fast", "numba")):
         if not request.get(option, True):
             sys.modules[package] = None  # type: ignore[assignment]  # as if it were not installed
-    backend = get_backend(request["device"])
-    x, y = (backend.from_numpy(a) for a in batch_of(request))
-    with use_backend(backend):
-        model = network(request["layers"]).initialize()
-    count = sum(math.prod(p.shape) for p in model.parameters())
+    if "root" in request and Path(xpnet.__file__).parents[1] != Path(request["root"]):
+        raise ImportError(f"expected xpnet of {request['root']}, got {xpnet.__file__}")
+    backend, model, (x, y) = get_backend(request["device"]), network(request), batch_of(request)
+    about = xpnet.__version__, model.parameter_count
+    if request["task"] == "inference":
+        given = backend.from_numpy(x)
+        return repeated(*about, lambda: model.predict(given), lambda scores: float(backend.to_numpy(scores).mean()))
+    optimizer = optim.SGD(model.parameters(), lr=request["lr"], momentum=request["momentum"])
+    fitted = Trainer(model, optimizer, capture=request.get("capture"), precision=request["precision"])
+    steps, on_host = 1, backend.xp is np
+    if on_host:
+        trainer.Feed = SameBatch  # type: ignore[misc]
+    else:
+        steps = max(1, min(1000, NUMBERS // x.size))
+    names = tuple(str(k) for k in range(request["classes"]))
+    data = Dataset(np.tile(x, (steps, *[1] * (x.ndim - 1))), np.tile(y, steps), names, "benchmark")
 
-    def wait(loss: Any) -> float:
+    def run(counts: Iterator[int]) -> None:
+        fitted.callbacks = [InTurn(counts)]
+        with contextlib.suppress(Done):
+            fitted.fit(data, epochs=ENDLESS, batch_size=len(x))
+
+    def wait() -> float:
         backend.synchronize()
-        return float(backend.to_numpy(loss))
+        return fitted.meter.read()
 
     def peak() -> float:
-        return backend.memory().peak / 2**20
+        return (backend.memory().peak - data.x.nbytes) / 2**20
 
-    peak_of_device = peak if request["device"].startswith("cuda") else None
-    version = getattr(xpnet, "__version__", "unknown")
-    if request.get("task") == "inference":
-        predict, how = predicting(model, x)
-        return Job(version, count, predict, lambda scores: float(backend.to_numpy(scores).mean()), peak_of_device, how)
-    model.train()
-    optimizer = optim.SGD(model.parameters(), lr=request["lr"], momentum=request["momentum"])
-    eager = EagerStep(model, nn.softmax_cross_entropy, optimizer, precision=request.get("precision", "fp32"))
-    step, how = (lambda: eager(x, y)), "whole"
-    if request.get("mode") == "captured":
-        step, how = recorded(backend, eager, x, y), "captured"
-    elif request.get("mode") == "chosen":
-        step, how = chosen(eager, x, y)
-    return Job(version, count, step, wait, peak_of_device, f"{how}, {loops(x)}")
+    return Job(*about, run, wait, None if on_host else peak)
 
 
-def chosen(eager: EagerStep, x: Any, y: Any) -> tuple[Callable[[], Any], str]:
-    """A step as the Trainer chooses and runs it, and what it chose."""
-    step = choose_step(eager.model, eager.loss, eager.optimizer)
-    feed = SimpleNamespace(epoch=lambda epoch, start: itertools.repeat((x, y)))
-    np.seterr(all="ignore")  # as in Trainer.fit
-    steps = EagerRunner(step, seed=0).epoch(feed, 0, 0)  # type: ignore[arg-type]
-    parts = step.division(x.shape).parts if isinstance(step, ShardedStep) else 1
-    return (lambda: next(steps)[1]), f"in {parts} parts" if parts > 1 else "whole"
-
-
-def predicting(model: nn.Module, x: Any) -> tuple[Callable[[], Any], str]:
-    """model.predict, or the forward pass without a tape where there is none."""
-    if hasattr(model, "predict"):
-        return (lambda: model.predict(x)), f"predict, {loops(x)}"
-    model.eval()
-
-    def scores() -> Any:
-        with no_grad():
-            return model(Tensor(x)).data
-
-    return scores, f"forward, {loops(x)}"
-
-
-def loops(x: Any) -> str:
-    """Whether compiled loops stand behind the ops of arrays like x."""
-    kernels.find("linear", x)  # imports what there is
-    numba = sys.modules.get("numba")
-    return f"numba {numba.__version__}" if numba and "xpnet.kernels.numba" in sys.modules else "NumPy alone"
-
-
-def recorded(backend: Backend, eager: EagerStep, x: Any, y: Any) -> Callable[[], Any]:
-    """Record a step as the trainer does, with rate and count on the device, and return what replays it.
-
-    It is the step itself where the backend records nothing.
-    """
-    recorder = backend.recorder()
-    if recorder is None:
-        return lambda: eager(x, y)
-    xp, device = backend.xp, backend.device
-    epoch, at = (xp.zeros((), dtype=xp.int64, device=device) for _ in range(2))  # draws differ from replay to replay
-    number = xp.ones((), dtype=xp.int64, device=device)
-    rate = xp.full((), eager.optimizer.current_lr, dtype=eager.optimizer.flat.dtype, device=device)
-
-    def work() -> Any:
-        nonlocal at, number
-        with random.use(random.StepContext(0, epoch, at)):
-            loss = eager.compute(x, y, rate, number)
-        at += 1
-        number += 1
-        return loss
-
-    with recorder.warm():
-        for _ in range(WARM):
-            work()
-    loss, replay = recorder.record(work)
-    kept = work  # the recording reads and writes the memory of all that a step holds
-
-    def step() -> Any:
-        _ = kept
-        replay()
-        return loss
-
-    return step
-
-
-def network(layers: list[Any]) -> nn.Sequential:
-    """Put the layers of a request together."""
-    return nn.Sequential(*[_layer(*layer) for layer in layers])
-
-
-def _layer(kind: str, *given: Any) -> nn.Module:
-    match kind:
-        case "linear":
-            return nn.Linear(given[0], given[1])
-        case "conv":
-            channels, filters, kernel, padding, stride, groups, bias = (*given, *(1, 1, 1)[len(given) - 4 :])
-            return nn.Conv2d(channels, filters, kernel, stride, padding, groups=groups, bias=bool(bias))
-        case "relu":
-            return nn.ReLU()
-        case "pool":
-            return nn.MaxPool2d(*given)
-        case "flatten":
-            return nn.Flatten()
-        case "lrn":
-            size, alpha, beta, k = given
-            return nn.LocalResponseNorm(size=size, alpha=alpha, beta=beta, k=k)
-        case "dropout":
-            return nn.Dropout(given[0])
-        case "norm":
-            return nn.BatchNorm(given[0])
-        case "average":
-            return nn.GlobalAvgPool2d()
-        case "residual":
-            body, shortcut = given
-            return nn.Residual(network(body), network(shortcut) if shortcut else None)
-    raise ValueError(f"no such layer: {kind}")
-
-
-if __name__ == "__main__":
-    serve(build)
+def network(request: dict[str, Any]) -> nn.Sequential:
+    """Build xpnet's own model of a request, less the layers that the peers' models do not have."""
+    with use_backend(get_backend(request["device"])):
+        made = models.recipe(request["model"]).build(tuple(request["sample"]), request["classes"], **request["options"])
+        layers = {name: layer for name, layer in made.children() if name not in request["without"]}
+        return nn.Sequential(**layers).initialize()

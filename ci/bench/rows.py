@@ -1,0 +1,97 @@
+"""The results: one row for each library and case, in files of one format.
+
+    {"machine": ..., "versions": {...}, "notes": [...], "rows": [row, ...]}
+
+    row: {"suite", "name", "batch", "task", "precision", "cores", "cudnn", "library",     what was measured
+          "unit", "value",      ms (of a step), s, images/s or % (of wrong answers)
+          "spread",             (slowest - fastest process) / fastest; of one process (third - first quartile) / median
+          "turns", "long",      a list for each process: the value of each short and of each long turn
+          "mb", ...}            the peak memory of the process with the least, and what only that suite has
+
+The value of a step is that of the best process: the median over its short turns.
+"""
+
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from workloads import Case
+
+Row = dict[str, Any]
+Turns = list[list[float]]  # a list for each process
+
+
+def timed(suite: str, case: Case, library: str, turns: Turns, **more: Any) -> Row:
+    """Make the row of a step's time in ms: the best process, and the spread over processes."""
+    row = {"suite": suite, **case._asdict(), "library": library, "unit": "ms", "value": best(turns)}
+    return {**row, "spread": spread(turns), "turns": turns, **more}
+
+
+def best(turns: Turns) -> float:
+    """The least of the processes' medians."""
+    return min(median(each) for each in turns)
+
+
+def spread(turns: Turns) -> float:
+    """How far the processes' medians lie apart, as a part of the least; of one process the spread of its turns."""
+    if len(turns) > 1:
+        return max(median(each) for each in turns) / best(turns) - 1
+    first, middle, third = quantiles(turns[0] * 2, n=4, method="inclusive")
+    return (third - first) / middle
+
+
+def about() -> dict[str, Any]:
+    """What a file begins with: the machine, how busy it was before, the versions."""
+    held = os.environ.get("OMP_NUM_THREADS")
+    machine = f"{cpu_name()}, {cores()} cores, {platform.system()} {platform.machine()}"
+    return {
+        "machine": machine + (f", OMP_NUM_THREADS {held}" if held else ""),
+        "load_before": round(os.getloadavg()[0], 2),
+        "versions": {"python": platform.python_version(), "numpy": version("numpy")},
+        "notes": [],
+        "rows": [],
+    }
+
+
+def write(path: Path | None, facts: dict[str, Any]) -> None:
+    """Write results to a file, a row a line, all of it or nothing."""
+    if path is None:
+        return
+    head = json.dumps({key: value for key, value in facts.items() if key != "rows"}, indent=1)
+    rows = ",\n".join(json.dumps(_short(row)) for row in facts["rows"])
+    part = path.with_name(path.name + ".part")
+    part.write_text(f'{head[:-2]},\n "rows": [\n{rows}\n]}}\n')
+    os.replace(part, path)
+
+
+def _short(value: Any) -> Any:
+    """Round every float to five digits."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {key: _short(item) for key, item in value.items()}
+    return [_short(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def installed(name: str) -> str:
+    """The version of a distribution; empty where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def cores() -> int:
+    """Count the cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """Return the processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    return names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()

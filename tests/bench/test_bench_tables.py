@@ -1,0 +1,118 @@
+"""Rows and the tables made of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "ci" / "bench" / "results"
+
+
+def row(library: str, value: float, suite: str = "cpu", **more: Any) -> dict[str, Any]:
+    known = {"suite": suite, "name": "lenet5", "batch": 64, "task": "training", "precision": "fp32", "cores": 0}
+    known |= {"cudnn": True, "library": library, "unit": "ms", "value": value, "spread": 0.1, "mb": 300.0}
+    return {**known, "turns": [[value]], "long": [[value]], **more}
+
+
+def lines(bench: Any, *rows: dict[str, Any], notes: tuple[str, ...] = ()) -> list[str]:
+    facts = {"machine": "Some CPU, 2 cores", "versions": {"xpnet": "9"}, "notes": list(notes), "rows": list(rows)}
+    return bench("tables").markdown(facts).splitlines()
+
+
+def test_the_value_is_the_median_of_the_best_process_and_the_spread_that_of_processes(bench: Any) -> None:
+    rows = bench("rows")
+    turns = [[5.0, 6.0, 7.0], [3.0, 4.0, 90.0]]
+    assert rows.best(turns) == 4.0
+    assert rows.spread(turns) == pytest.approx(6.0 / 4.0 - 1)
+    assert rows.spread([[1.0, 2.0, 3.0]]) == pytest.approx(0.75)  # of one process: quartiles 1.25, 2.75
+
+
+def test_a_file_has_a_row_a_line_with_rounded_numbers(bench: Any, tmp_path: Path) -> None:
+    facts = {"machine": "m", "versions": {}, "notes": [], "rows": [{"value": 1.23456789, "turns": [[1e-9]]}, {"a": 1}]}
+    bench("rows").write(tmp_path / "o.json", facts)
+    text = (tmp_path / "o.json").read_text()
+    assert '{"value": 1.2346, "turns": [[1e-09]]},\n{"a": 1}\n' in text
+    assert json.loads(text)["rows"][1] == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["o.json"]
+
+
+def test_a_case_is_a_line_and_a_library_a_column_where_the_faster_layout_counts(bench: Any) -> None:
+    found = lines(
+        bench,
+        *[row("xpnet", 2.0, mb=301.0), row("torch", 4.0), row("torch-last", 3.0, long=[[2.0]]), row("jax", 1.8)],
+        *[row("xpnet", 0.5, task="inference"), row("jax", 1.0, task="inference")],
+        notes=("a note",),
+    )
+    heads = ["cpu training", "xpnet", "PyTorch", "JAX jit", "to reach", "spread, xpnet / best peer"]
+    assert found[0] == "| " + " | ".join([*heads, "peak memory, xpnet / PyTorch"]) + " |"
+    cells = ["LeNet-5, batch 64", "2 ms", "3 ms, 1.50x (long 1.00x)", "1.8 ms, 0.90x (long 0.90x)"]
+    cells += ["0.90x of 1x JAX jit, **missed**", "10% / 10%", "301 / 300 MB, **missed**"]
+    assert found[2] == "| " + " | ".join(cells) + " |"
+    assert found[4].startswith("| cpu inference | xpnet | JAX jit |")
+    assert found[-1] == "a note. Some CPU, 2 cores; xpnet 9."
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "library", "theirs", "said"),
+    [
+        ("xpnet", 1.0, "torch", 1.0, "1.00x of 1x PyTorch, met"),
+        ("xpnet", 1.0, "onnxruntime", 0.99, "0.99x of 1x ONNX Runtime, **missed**"),
+        ("xpnet", 1.0, "sklearn", 0.5, ""),
+        ("xpnet-numpy", 1.0, "torch", 0.7, "NumPy alone 0.70x of 0.7x PyTorch, met"),
+        ("xpnet", 1.0, "baseline", 0.97, "0.97x (turn by turn 0.97x) of 0.97x before, met"),
+        ("xpnet", 1.0, "baseline", 0.96, "0.96x (turn by turn 0.96x) of 0.97x before, **missed**"),
+    ],
+)
+def test_targets_are_met_at_their_edge_and_missed_below_it(
+    bench: Any, name: str, ours: float, library: str, theirs: float, said: str
+) -> None:
+    assert bench("tables").targets({name: row(name, ours), library: row(library, theirs)}) == said
+
+
+def test_turn_by_turn_pairs_the_turns_of_both_checkouts(bench: Any) -> None:
+    old, new = row("baseline", 1.0, turns=[[2.0, 4.0], [9.0]]), row("xpnet", 1.0, turns=[[1.0, 4.0], [3.0]])
+    assert bench("tables").turn_by_turn(old, new) == 2.0
+
+
+def test_other_suites_have_their_own_targets_and_labels(bench: Any) -> None:
+    captured = [row("torch", 6.5, "gpu"), row("torch-captured", 1.2, "gpu"), row("torch-compiled", 0.9, "gpu")]
+    gpu = lines(bench, row("xpnet", 1.0, "gpu", cudnn=True), *captured)[2]
+    assert gpu.startswith("| LeNet-5, batch 64, fp32 | 1 ms |")
+    assert "6.50x of 5x PyTorch, met; 0.90x of 1x PyTorch compiled, **missed**" in gpu
+    plain = {"name": "alexnet", "cudnn": False}
+    im2col = lines(bench, row("xpnet", 1.0, "gpu", **plain), row("torch", 0.7, "gpu", **plain))
+    assert im2col[2].startswith("| AlexNet, batch 64, fp32, without cuDNN | 1 ms |")
+    grown = lines(bench, row("xpnet", 2.0, "growth", cores=2), row("floor", 0.5, "growth", cores=2, long=[]))
+    assert grown[2].startswith("| LeNet-5, batch 64, 2 cores | 2 ms | 0.5 ms, 0.25x |")
+    process = [row(n, v, "process", unit="s", batch=0, long=[]) for n, v in (("xpnet", 4.0), ("torch", 8.0))]
+    assert "| 4 s | 8 s, 2.00x | 2.00x of 2x PyTorch, met |" in lines(bench, *process)[2]
+    runs = {"unit": "%", "turns": [[0.8], [1.0]], "goal": 0.9, "remarks": "7 parameters"}
+    learned = lines(
+        bench, row("xpnet", 0.9, "mnist", **runs), row("published", 0.95, "mnist", unit="%", turns=[[0.95]])
+    )
+    assert "| 0.80, 1.00 %; mean 0.90 % | 0.95 % | at most 0.90 %: met |" in learned[2]
+    assert learned[2].endswith("| 7 parameters |")
+
+
+@pytest.mark.parametrize("name", ["cpu", "growth", "mnist"])
+def test_the_readmes_tables_are_those_of_the_results(bench: Any, name: str) -> None:
+    facts = json.loads((RESULTS / f"{name}.json").read_text())
+    assert bench("tables").markdown(facts) in (ROOT / "README.md").read_text()
+
+
+def test_the_picture_is_transparent_and_comes_out_the_same_again(bench: Any, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    facts, texts = json.loads((RESULTS / "growth.json").read_text()), []
+    for name in ("a.svg", "b.svg"):
+        bench("picture").draw(facts["rows"], tmp_path / name)
+        texts.append((tmp_path / name).read_text())
+    assert texts[0] == texts[1]
+    assert ElementTree.fromstring(texts[0]).tag.endswith("svg")
+    fills = set(re.findall(r"fill: (#[0-9a-f]{6})", texts[0]))
+    assert fills <= {"#808080", "#0d86c8", "#d55e00"}, "no background, and no black or white that a page could swallow"
