@@ -144,7 +144,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     if why:
         pytest.skip(why)
     found = get_backend(MATRIX[request.param].spec)
-    with flags(request.param), own_driver(found):
+    with flags(request.param), own_driver(found), found.active():
         yield found
 
 

@@ -187,12 +187,10 @@ def cupy(monkeypatch):
     monkeypatch.setattr(cuda, "_peak_bytes", {})
     monkeypatch.setattr(cuda, "_local", threading.local())
     monkeypatch.setattr(cuda, "_recorders", weakref.WeakSet())
-    for name in ("_OPENED", "_NAMESPACE", "_FAMILY"):
-        monkeypatch.setattr(backends, name, dict(getattr(backends, name)))
-    monkeypatch.setattr(backends, "SPREAD", set())
-    backends._open.cache_clear()
-    yield fake
-    backends._open.cache_clear()
+    monkeypatch.setattr(backends, "_opened", {})
+    monkeypatch.setattr(backends, "_libraries", dict(backends._libraries))
+    monkeypatch.setattr(backends, "CHECKED", set())
+    return fake
 
 
 # Recording.

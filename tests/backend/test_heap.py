@@ -1,4 +1,4 @@
-"""Freed memory: kept by the process for its next step, unless its user says how malloc should behave."""
+"""Freed memory: kept by the process for its next step on request, unless the environment configures malloc."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import sys
 
 import pytest
 
-# Eight arrays of 4 MiB come and go, as in a step; prints the pages that the last ten steps had to be given.
+# Eight arrays of 4 MiB are allocated and freed, as in a step; prints the pages that the system supplied to ten steps.
 STEPS = """
-import resource
+import resource, sys
 import numpy as np
-from xpnet.backend import get_backend
-from xpnet.backend.heap import keep_freed
+from xpnet.backend import get_backend, keep_freed_memory
 
 get_backend("cpu")
+kept = len(sys.argv) > 1 and keep_freed_memory()
 
 def step():
     arrays = [np.ones(1 << 20, np.float32) for _ in range(8)]
@@ -26,17 +26,17 @@ for _ in range(5):
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
     step()
-print(keep_freed(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 
 
-def steps(**environment: str) -> tuple[bool, int]:
-    """Whether freed memory is kept in a process of its own, and how many pages its last steps were given."""
+def steps(*arguments: str, **environment: str) -> tuple[bool, int]:
+    """Whether a new process keeps freed memory, and how many pages its last steps got from the system."""
     plain = {name: value for name, value in os.environ.items() if "MALLOC" not in name and name != "GLIBC_TUNABLES"}
     done = subprocess.run(
-        [sys.executable, "-c", STEPS], env={**plain, "NUMPY_MADVISE_HUGEPAGE": "0", **environment},
+        [sys.executable, "-c", STEPS, *arguments], env={**plain, "NUMPY_MADVISE_HUGEPAGE": "0", **environment},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     kept, pages = done.stdout.split()
@@ -44,8 +44,9 @@ def steps(**environment: str) -> tuple[bool, int]:
 
 
 @glibc
-def test_a_step_is_given_no_memory_anew():
-    kept, pages = steps()
+def test_steps_use_the_memory_of_earlier_steps_once_asked_and_opening_a_backend_changes_nothing():
+    assert steps()[1] > 10_000
+    kept, pages = steps("keep")
     assert kept
     assert pages < 100
 
@@ -56,7 +57,7 @@ def test_a_step_is_given_no_memory_anew():
     [{"MALLOC_TRIM_THRESHOLD_": "131072"}, {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"}],
     ids=["variable", "tunable"],
 )
-def test_what_the_environment_says_of_malloc_stays(setting):
-    kept, pages = steps(**setting)
+def test_an_environment_that_configures_malloc_takes_precedence(setting):
+    kept, pages = steps("keep", **setting)
     assert not kept
     assert pages > 10_000

@@ -149,16 +149,15 @@ def test_devices_are_not_compared_while_one_alone_is_open(monkeypatch):
     class One(type(get_backend("numpy"))):
         pass
 
-    monkeypatch.setattr(registry, "SPREAD", set())
-    monkeypatch.setattr(registry, "_OPENED", {})
+    monkeypatch.setattr(registry, "CHECKED", set())
+    monkeypatch.setattr(registry, "_opened", {})
     monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))
     xp = SimpleNamespace(empty=lambda n, device: np.empty(n))
     register_backend("one", lambda device: One("one", xp, device or "a"))
     get_backend("one")
-    assert np.ndarray not in registry.SPREAD
+    assert np.ndarray not in registry.CHECKED
     get_backend("one:b")
-    assert np.ndarray in registry.SPREAD
-    registry._open.cache_clear()
+    assert np.ndarray in registry.CHECKED
 
 
 # A checkpoint of a device that is not there.

@@ -1,24 +1,27 @@
-"""Where arrays live: namespaces, devices, transfer, memory. The one door to cupy, torch and jax.
+"""WHERE arrays live: namespaces, devices, transfer, memory. Only this folder imports cupy, torch and jax.
 
     backend = get_backend("cuda:1")         # or "cpu", "torch", "torch:cuda", "jax", ...
-    x = backend.from_numpy(images)          # moves only when asked
+    x = backend.from_numpy(images)          # copies to the device
     y = backend.xp.exp(x)                   # xp is the backend's Array API namespace
     images = backend.to_numpy(y)
 
-register_backend adds a library that is not known here.
+register_backend adds another library.
 """
 
 from xpnet.backend.base import Array, Backend, Memory, Recorder
 from xpnet.backend.blas import can_limit_blas, limit_threads
 from xpnet.backend.faults import is_device_lost, is_out_of_memory
+from xpnet.backend.heap import keep_freed_memory
 from xpnet.backend.precision import PRECISIONS, current_precision, use_precision
 from xpnet.backend.recording import Program, Unsupported, current_program, empty, launch, record_call
 from xpnet.backend.registry import (
+    add_at,
     backend_of,
     current_backend,
     get_backend,
     namespace,
     register_backend,
+    set_at,
     use_backend,
 )
 from xpnet.backend.report import BackendInfo, describe_backends
@@ -31,7 +34,6 @@ from xpnet.backend.threads import (
     split,
     use_cores,
 )
-from xpnet.backend.writing import add_at, set_at
 
 __all__ = [
     "PRECISIONS",
@@ -56,6 +58,7 @@ __all__ = [
     "get_backend",
     "is_device_lost",
     "is_out_of_memory",
+    "keep_freed_memory",
     "launch",
     "limit_threads",
     "namespace",

@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from xpnet.backend.staging import StagingBuffers
 
-__all__ = ["Array", "Backend", "Memory", "Recorder", "device_label", "host_memory"]
+__all__ = ["Array", "Backend", "Memory", "Recorder", "host_memory"]
 
 T = TypeVar("T")
 
@@ -25,8 +25,8 @@ class Memory(NamedTuple):
 
     Args:
         used: what this process uses now.
-        peak: the most that it used; where the library does not count that, the most that it held, which is not less.
-        total: all that it could have.
+        peak: the most that it used or, where the library does not count that, the most that it reserved.
+        total: all that it could use.
     """
 
     used: int
@@ -35,27 +35,27 @@ class Memory(NamedTuple):
 
 
 class Recorder(Protocol):
-    """Writes down the work that is queued on a device, to queue it again without the host's help.
+    """Records the work that is queued on a device, and queues it again without Python.
 
     with recorder.warm():
         work()                          # a few times: kernels are compiled, plans are made
     result, replay = recorder.record(work)
-    replay()                            # result's arrays are filled anew, in place
+    replay()                            # writes new values into result's arrays
 
-    A recorder is of one recording, and has memory of its own, which is freed when neither it nor the replay is held.
-    What it runs keeps its place in the queue: after the work queued before, and before the work queued next.
+    A recorder serves one recording. Its memory is freed when neither it nor the replay is referenced. Recorded work
+    keeps its order: it runs after the work queued before it, and before the work queued next.
     """
 
     def warm(self) -> AbstractContextManager[None]:
-        """Queue work, within a with-block, where it will be recorded: on a stream and from memory of its own."""
+        """Queue work within a with-block as it will be recorded: on the recorder's stream, from its memory."""
         ...
 
     def record(self, work: Callable[[], T]) -> tuple[T, Callable[[], None]]:
-        """Record what work queues, without doing it, and return what it returned and a function that does it.
+        """Record what work queues, without running it; return its result and the function that runs it.
 
         Raises:
-            Whatever the library raises where work waits for the device or does what cannot be recorded; the device is
-            then as before.
+            The library's own error where work waits for the device or cannot be recorded; the device is then
+            unchanged.
         """
         ...
 
@@ -64,8 +64,8 @@ class Recorder(Protocol):
 class Backend:
     """One array library on one device; get it from get_backend.
 
-    A subclass says how a library differs from the standard: how its arrays come from and go to NumPy, how to wait for
-    its device, what its memory figures are. Two backends are equal when name and device are.
+    A subclass says how a library differs from the standard, in attributes and methods: no other code asks for a
+    backend's name. Two backends are equal when name and device are. A backend is pickled as its spec.
 
     Args:
         name: the name it is registered under, such as "torch".
@@ -77,10 +77,15 @@ class Backend:
     xp: Any
     device: Any
 
+    on_host: ClassVar[bool] = False  # its arrays are NumPy's: nothing is copied between this process and a device
+    splits: ClassVar[bool] = False  # a call computes in its own thread, without Python's lock: threads may share a step
+    replays: ClassVar[bool] = False  # a Program records work on its arrays
+    checks: ClassVar[bool] = False  # each op calls ``check``
+
     @property
     def device_name(self) -> str:
         """The device as get_backend spells it after the colon, such as "cuda:0"."""
-        return device_label(self.device)
+        return self.label(self.device)
 
     @property
     def spec(self) -> str:
@@ -92,21 +97,19 @@ class Backend:
         """In which of PRECISIONS this backend computes: "fp32", and "fp16" where its library has such numbers."""
         return ("fp32", "fp16") if hasattr(self.xp, "float16") else ("fp32",)
 
-    @property
-    def splits(self) -> bool:
-        """Whether a thread computes what it asks for, and without Python's lock: then threads can share a step."""
-        return False
-
-    @property
-    def replays(self) -> bool:
-        """Whether its arrays are the host's own, so that a Program can note work on them and do it again."""
-        return False
-
     def __repr__(self) -> str:
         return f"<xpnet backend {self.spec}>"
 
-    def __deepcopy__(self, memo: Any) -> Backend:
-        return self
+    def label(self, device: Any) -> str:
+        """Return how get_backend spells one of the library's devices: array-api-strict prints Device('device1')."""
+        text = str(device)
+        return text.split("'")[1] if text.count("'") == 2 else text
+
+    def devices(self) -> dict[str, str]:
+        """Return the label of each device of the library, and a description of its hardware, "" where unknown."""
+        info = getattr(self.xp, "__array_namespace_info__", None)
+        devices = [d for d in info().devices() if d is not None] if info else [self.device]
+        return {self.label(device): "" for device in devices}
 
     def from_numpy(self, array: np.ndarray) -> Array:
         """Copy a NumPy array to this device; dtype and shape stay."""
@@ -116,18 +119,31 @@ class Backend:
         """Copy an array of this backend to the host."""
         return np.asarray(array)
 
+    def add_at(self, x: Array, index: Any, value: Array) -> Array:
+        """Add to a slice of an array, and return the result: x, or a new array where arrays cannot be written."""
+        x[index] += value
+        return x
+
+    def set_at(self, x: Array, index: Any, value: Array) -> Array:
+        """Write a slice of an array, and return the result, like add_at."""
+        x[index] = value
+        return x
+
+    def check(self, x: Array) -> None:
+        """Raise where ops cannot compute with an array as the process is set up; called where ``checks`` is true."""
+
     def synchronize(self) -> None:
-        """Wait until the device has done all that it was given."""
+        """Wait until the device has done all its work."""
 
     def memory(self) -> Memory:
         """Report the memory of the device, in bytes."""
         return host_memory()
 
     def active(self) -> AbstractContextManager[Any]:
-        """Make this device the one that work goes to within a with-block, in libraries that have a current device.
+        """Return a context manager within which the library computes on this device, and in every dtype.
 
-        Array functions follow their arrays, but kernels and new memory go to the current device; Trainer and
-        use_backend enter this for you.
+        Array functions follow their arrays, but in some libraries kernels and new memory go to a current device, or
+        float64 is off by default. Trainer and use_backend enter this.
         """
         return nullcontext()
 
@@ -146,7 +162,7 @@ class Backend:
 
 
 def host_memory() -> Memory:
-    """Resident set of this process, its peak, and the machine's memory; zeros where the system does not tell."""
+    """Resident set of this process, its peak, and the machine's memory; zeros where the system gives none."""
     try:
         import resource
 
@@ -157,9 +173,3 @@ def host_memory() -> Memory:
         return Memory(used, peak, os.sysconf("SC_PHYS_PAGES") * page)
     except (ImportError, OSError, ValueError):
         return Memory(0, 0, 0)
-
-
-def device_label(device: Any) -> str:
-    """The name within a device's printed form: array-api-strict prints Device('device1')."""
-    text = str(device)
-    return text.split("'")[1] if text.count("'") == 2 else text

@@ -36,9 +36,19 @@ class CuPy(Backend):
 
     device: cupy.cuda.Device
 
-    @property
-    def device_name(self) -> str:
-        return f"cuda:{self.device.id}"
+    def label(self, device: cupy.cuda.Device) -> str:
+        return f"cuda:{device.id}"
+
+    def devices(self) -> dict[str, str]:
+        """Name, memory and compute capability of each GPU that CuPy sees."""
+        import cupy
+
+        found = {}
+        for i in range(cupy.cuda.runtime.getDeviceCount()):
+            gpu = cupy.cuda.runtime.getDeviceProperties(i)
+            size, capability = f"{gpu['totalGlobalMem'] / 2**30:.0f} GiB", f"{gpu['major']}.{gpu['minor']}"
+            found[f"cuda:{i}"] = f"{gpu['name'].decode()}, {size}, compute capability {capability}"
+        return found
 
     @property
     def precisions(self) -> tuple[str, ...]:

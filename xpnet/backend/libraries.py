@@ -1,30 +1,32 @@
-"""NumPy, torch and jax: how their arrays come and go, wait, and report memory, and how they are opened."""
+"""NumPy, torch and jax: how each differs from the standard, and how it is opened."""
 
 from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 
 from xpnet.backend.base import Array, Backend, Memory, host_memory
-from xpnet.backend.heap import keep_freed
-from xpnet.errors import DeviceError
+from xpnet.errors import DeviceError, DTypeError
 
 __all__ = ["open_jax", "open_numpy", "open_torch"]
 
 
 class _NumPy(Backend):
-    @property
-    def splits(self) -> bool:
-        return True
-
-    @property
-    def replays(self) -> bool:
-        return True
+    on_host = splits = replays = True
 
     def to_numpy(self, array: Array) -> np.ndarray:
         return np.array(array)
 
 
 class _Torch(Backend):
+    def devices(self) -> dict[str, str]:
+        import torch
+
+        gpus = {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+        return {"cpu": "", **gpus, **({"mps:0": ""} if torch.backends.mps.is_available() else {})}
+
     def from_numpy(self, array: np.ndarray) -> Array:
         return self.xp.asarray(np.array(array), device=self.device)
 
@@ -47,12 +49,42 @@ class _Torch(Backend):
 
 
 class _Jax(Backend):
-    @property
-    def device_name(self) -> str:
-        return f"{self.device.platform}:{self.device.id}"
+    """jax, whose 64-bit numbers are off unless the process or a context switches them on: ``active`` does."""
+
+    checks = True
+
+    def label(self, device: Any) -> str:
+        return f"{device.platform}:{device.id}"
+
+    def devices(self) -> dict[str, str]:
+        import jax
+
+        return {self.label(device): "" for device in jax.devices()}
+
+    def active(self) -> AbstractContextManager[Any]:
+        import jax
+
+        return jax.enable_x64(True)
+
+    def check(self, x: Array) -> None:
+        import jax
+
+        if x.dtype == np.float64 and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+            do = "compute within `with xpnet.use_backend('jax'):`, or set jax_enable_x64"
+            raise DTypeError.event("jax", "jax rounds float64 to float32 here", do, dtype=x.dtype)
+
+    def from_numpy(self, array: np.ndarray) -> Array:
+        with self.active():
+            return super().from_numpy(array)
 
     def to_numpy(self, array: Array) -> np.ndarray:
         return np.array(array)
+
+    def add_at(self, x: Array, index: Any, value: Array) -> Array:
+        return x.at[index].add(value)
+
+    def set_at(self, x: Array, index: Any, value: Array) -> Array:
+        return x.at[index].set(value)
 
     def synchronize(self) -> None:
         self.xp.zeros((), device=self.device).block_until_ready()
@@ -64,53 +96,40 @@ class _Jax(Backend):
         return Memory(stats["bytes_in_use"], stats.get("peak_bytes_in_use", 0), stats.get("bytes_limit", 0))
 
 
-def _absent(device: str | None, *choices: str) -> DeviceError:
-    return DeviceError("get_backend", "the device is one of " + ", ".join(choices), device=device)
+def _choice(device: str | None, choices: list[str]) -> DeviceError:
+    return DeviceError("get_backend", "one of the devices " + ", ".join(choices), device=repr(device))
 
 
 def open_numpy(device: str | None) -> Backend:
     """Open NumPy; its one device is "cpu"."""
     if device not in (None, "cpu"):
         raise DeviceError(
-            "get_backend", "numpy runs on device cpu", "use --backend cupy, torch or jax for a GPU", device=device
+            "get_backend", "cpu, the device of numpy", "for a GPU use cupy, torch or jax", device=repr(device)
         )
-    keep_freed()
     return _NumPy("numpy", np, "cpu")
 
 
 def open_torch(device: str | None) -> Backend:
-    """Open torch on a device as torch spells it; DeviceError where it is not there."""
+    """Open torch on a device as torch spells it; DeviceError where there is none or it holds no numbers."""
     import array_api_compat.torch as xp
     import torch
 
+    found = _Torch("torch", xp, torch.device("cpu"))
     try:
-        place = torch.device(device or "cpu")
-    except RuntimeError:
-        raise _absent(device, "cpu", "cuda", "cuda:N") from None
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(
-            "get_backend",
-            "torch was built without CUDA or finds no GPU",
-            "see whether nvidia-smi lists one, or use --device cpu",
-            device=device,
-        )
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise _absent(device, *(f"cuda:{i}" for i in range(torch.cuda.device_count())))
-    if place.type == "cuda":
-        place = torch.device("cuda", place.index or 0)
-    return _Torch("torch", xp, place)
+        trial = torch.ones(1, device=device or "cpu")
+        trial.cpu()
+    except Exception as error:  # which one depends on the device's name
+        raise _choice(device, list(found.devices())) from error
+    return found if trial.device == found.device else _Torch("torch", xp, trial.device)
 
 
 def open_jax(device: str | None) -> Backend:
-    """Open jax on "cpu", "cuda" or "platform:N"; switches its 64-bit types on for the process."""
+    """Open jax on "cpu", "cuda" or "platform:N"."""
     import jax
 
-    # An op keeps the dtype it is given; without this jax makes float64 float32.
-    jax.config.update("jax_enable_x64", True)
     platform, _, index = (device or jax.default_backend()).partition(":")
     try:
-        places = jax.devices("gpu" if platform == "cuda" else platform)
-        return _Jax("jax", jax.numpy, places[int(index or 0)])
+        found = jax.devices("gpu" if platform == "cuda" else platform)
+        return _Jax("jax", jax.numpy, found[int(index or 0)])
     except (RuntimeError, IndexError, ValueError):
-        found = [f"{d.platform}:{d.id}" for d in jax.devices()]
-        raise _absent(device, *found) from None
+        raise _choice(device, [f"{d.platform}:{d.id}" for d in jax.devices()]) from None

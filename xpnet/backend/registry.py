@@ -1,52 +1,55 @@
-"""Backends by name, by string, and by the type of an array."""
+"""Backends by name, by spec, and by the type of an array."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
+import copyreg
 import importlib.util
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend.base import Array, Backend, device_label
+from xpnet.backend.base import Array, Backend
 from xpnet.backend.cuda import open_cupy
 from xpnet.backend.libraries import open_jax, open_numpy, open_torch
 from xpnet.errors import ConfigError, DeviceError, DTypeError, nearest
 
 __all__ = [
+    "CHECKED",
     "REGISTRY",
-    "SPREAD",
+    "add_at",
     "backend_of",
     "current_backend",
-    "family",
     "get_backend",
+    "library",
     "namespace",
     "register_backend",
+    "set_at",
     "use_backend",
 ]
-
-
-_OPENED: dict[str, Backend] = {}
-_NAMESPACE: dict[type, Any] = {np.ndarray: np}
-_FAMILY: dict[type, str] = {np.ndarray: "numpy"}
-SPREAD: set[type] = set()  # types of arrays of which backends on more than one device are open
 
 
 class _Entry(NamedTuple):
     open: Callable[[str | None], Backend]
     package: str
     install: str
+    modules: tuple[str, ...]  # those in which the types of its arrays are defined
 
 
 REGISTRY: dict[str, _Entry] = {
-    "numpy": _Entry(open_numpy, "numpy", "pip install numpy"),
-    "cupy": _Entry(open_cupy, "cupy", "pip install 'xpnet[cuda13]' (or cuda12, to match the driver)"),
-    "torch": _Entry(open_torch, "torch", "pip install 'xpnet[torch]'"),
-    "jax": _Entry(open_jax, "jax", "pip install 'xpnet[jax]'"),
+    "numpy": _Entry(open_numpy, "numpy", "pip install numpy", ("numpy",)),
+    "cupy": _Entry(open_cupy, "cupy", "pip install 'xpnet[cuda13]' (or cuda12, to match the driver)", ("cupy",)),
+    "torch": _Entry(open_torch, "torch", "pip install 'xpnet[torch]'", ("torch",)),
+    "jax": _Entry(open_jax, "jax", "pip install 'xpnet[jax]'", ("jax", "jaxlib")),
 }
+_ALIASES = {"cpu": "numpy", "cuda": "cupy"}
+
+_NUMPY = open_numpy(None)
+_opened: dict[str, Backend] = {_NUMPY.spec: _NUMPY}  # by the string asked for, and by spec
+_libraries: dict[type, Backend] = {np.ndarray: _NUMPY}  # by type of array: one backend of its library
+CHECKED: set[type] = set()  # types of arrays that are checked at each op: several devices are open, or Backend.checks
 
 
 def register_backend(
@@ -66,7 +69,7 @@ def register_backend(
 
     Args:
         name: letters, digits and dashes; an existing name is replaced.
-        open: takes what followed "name:" in the request, or None, and returns a Backend. An ImportError of its own
+        open: takes what follows "name:" in the string, or None, and returns a Backend. An ImportError of its
             library is reported with the install command.
         package: the distribution whose version ``xpnet devices`` shows; the name by default.
         install: the command that installs it.
@@ -74,10 +77,9 @@ def register_backend(
         ConfigError: the name holds a colon or is empty.
     """
     if not name or ":" in name:
-        raise ConfigError("register_backend", "a name is not empty and holds no colon", name=repr(name))
-    REGISTRY[name] = _Entry(open, package or name, install)
-    _OPENED.clear()
-    _open.cache_clear()
+        raise ConfigError("register_backend", "a name that is not empty and holds no colon", name=repr(name))
+    REGISTRY[name] = _Entry(open, package or name, install, (module_name(name),))
+    _opened.clear()
 
 
 def get_backend(spec: str | Backend | None = None) -> Backend:
@@ -99,112 +101,121 @@ def get_backend(spec: str | Backend | None = None) -> Backend:
     return _open(spec)
 
 
-@cache
 def _open(spec: str) -> Backend:
+    if spec in _opened:
+        return _opened[spec]
     name, _, device = spec.partition(":")
-    if name == "cpu":
-        name = "numpy"
-    elif name == "cuda":
-        name = "cupy"
+    name = _ALIASES.get(name, name)
     entry = REGISTRY.get(name)
     if entry is None:
-        raise ConfigError(
-            "get_backend", "no such backend", nearest(name, {*REGISTRY, "cpu", "cuda"}), backend=repr(spec)
-        )
+        advice = nearest(name, {*REGISTRY, *_ALIASES})
+        raise ConfigError("get_backend", "the name of a backend", advice, backend=repr(spec))
     try:
         backend = entry.open(device or None)
     except ImportError as error:
         absent = importlib.util.find_spec(module_name(name)) is None
-        why = "is not installed" if absent else f"does not import ({error})"
-        rule = f"{name} {why}" if spec == name else f"{spec} needs {name}, which {why}"
-        raise DeviceError("get_backend", rule, entry.install, backend=repr(spec)) from error
+        reason = "is not installed" if absent else f"does not import ({error})"
+        event = f"{name} {reason}" if spec == name else f"{spec} needs {name}, which {reason}"
+        raise DeviceError.event("get_backend", event, entry.install, backend=repr(spec)) from error
+    copyreg.pickle(type(backend), _reduce)  # pyright: ignore[reportArgumentType]
+    backend = _opened.setdefault(backend.spec, backend)  # "cuda" and "cupy:0" are one object
     kind = type(backend.xp.empty(0, device=backend.device))
-    _NAMESPACE.setdefault(kind, backend.xp)
-    _FAMILY.setdefault(kind, name)
-    if any(b.name == backend.name and b != backend for b in _OPENED.values()):
-        SPREAD.add(kind)
-    return _OPENED.setdefault(backend.spec, backend)  # "cuda" and "cupy:0" are one object
+    _libraries.setdefault(kind, backend)
+    if backend.checks or any(b.name == backend.name and b != backend for b in _opened.values()):
+        CHECKED.add(kind)
+    _opened[spec] = backend
+    return backend
+
+
+def _reduce(backend: Backend) -> tuple[Any, ...]:
+    return get_backend, (backend.spec,)
 
 
 def module_name(name: str) -> str:
+    """Return the name under which a backend's library is imported."""
     return name.replace("-", "_")
 
 
-# Finding the namespace of an array, by its type.
+# Finding the library of an array, by its type.
 
 
 def namespace(x: Array, *others: Array | None) -> Any:
-    """Return the Array API namespace of arrays that must share one; None is passed over.
+    """Return the Array API namespace of arrays that must share one; None is skipped.
 
     Raises:
-        DTypeError: x is not an array.
-        DeviceError: the arrays belong to different libraries, or lie on different devices of one.
+        DTypeError: x is not an array, or of a dtype that its library does not compute with at present.
+        DeviceError: the arrays belong to different libraries, or to different devices of one.
     Cost: under 0.2 us for one array: a dictionary by type. Devices are compared only where backends on two devices of
-        a library were opened.
+        a library are open.
     """
     kind = type(x)
-    if kind in SPREAD:
-        _on_one_device(x, *others)
+    if kind in CHECKED:
+        _check(x, *others)
     for other in others:
         if other is not None and type(other) is not kind and namespace(other) is not namespace(x):
             raise DeviceError(
                 "namespace",
-                "arrays of one op live on one backend",
+                "arrays of one backend",
                 "move one with Module.to or Backend.from_numpy",
-                arrays=", ".join(family(a) for a in (x, *others) if a is not None),
+                arrays=", ".join(library(a).name for a in (x, *others) if a is not None),
             )
     try:
-        return _NAMESPACE[kind]
+        return _libraries[kind].xp
     except KeyError:
-        return _learn(x)
+        return _learn(x).xp
 
 
-def _on_one_device(x: Array, *others: Array | None) -> None:
+def _check(x: Array, *others: Array | None) -> None:
+    library(x).check(x)
     for other in others:
         if other is not None and type(other) is type(x) and other.device != x.device:
             raise DeviceError(
                 "namespace",
-                "arrays of one op live on one device",
+                "arrays on one device",
                 "move one with Module.to or Backend.from_numpy",
                 devices=", ".join(backend_of(a).spec for a in (x, *others) if a is not None),
             )
 
 
-def _learn(x: Array) -> Any:
-    """Find and remember the namespace of a type met for the first time."""
+def _learn(x: Array) -> Backend:
+    """Find and keep the library of a type of array that is seen for the first time."""
     kind = type(x)
-    if isinstance(x, np.generic | np.ndarray):
-        xp, name = np, "numpy"
+    roots = {base.__module__.partition(".")[0] for base in kind.__mro__}
+    name = next((name for name, entry in REGISTRY.items() if roots.intersection(entry.modules)), None)
+    if name:
+        found = _open(name)
+    elif hasattr(x, "__array_namespace__"):
+        found = Backend(kind.__module__.partition(".")[0], x.__array_namespace__(), x.device)
     else:
-        root = kind.__module__.partition(".")[0]
-        name = {"jaxlib": "jax", "cupy": "cupy", "torch": "torch", "jax": "jax"}.get(root, "")
-        if name:
-            xp = _open(name if name != "torch" else f"torch:{x.device}").xp
-        elif hasattr(x, "__array_namespace__"):
-            xp, name = x.__array_namespace__(), root.replace("_", "-")
-        else:
-            raise DTypeError("namespace", "an op takes arrays", "convert it with Backend.from_numpy", x=kind.__name__)
-    _NAMESPACE[kind], _FAMILY[kind] = xp, name
-    return xp
+        raise DTypeError("namespace", "an array", "convert it with Backend.from_numpy", x=kind.__name__)
+    return _libraries.setdefault(kind, found)
 
 
-def family(x: Array) -> str:
-    """Return the name under which an array's library is registered, such as "numpy"."""
-    namespace(x)
-    return _FAMILY[type(x)]
+def library(x: Array) -> Backend:
+    """Return a backend of an array's library, on any device: it gives the library's namespace and capabilities."""
+    return _libraries.get(type(x)) or _learn(x)
 
 
 def backend_of(x: Array) -> Backend:
-    """Return the backend an array lives on."""
-    name = family(x)
-    if name == "numpy":
-        return _open("numpy")
-    device = x.device
-    if name == "cupy":
-        device = device.id
-    elif name == "jax":
-        device = f"{device.platform}:{device.id}"
-    return _open(f"{name}:{device_label(device)}")
+    """Return the backend of an array's library and device."""
+    found = library(x)
+    return found if x.device == found.device else _open(f"{found.name}:{found.label(x.device)}")
+
+
+def add_at(x: Array, index: Any, value: Array) -> Array:
+    """Add to a slice of an array that the caller owns, and return the result: x itself where it can be written.
+
+    Args:
+        x: the array; only what is returned may be used afterwards.
+        index: integers and slices with positive steps, one an axis.
+        value: shaped like x[index].
+    """
+    return library(x).add_at(x, index, value)
+
+
+def set_at(x: Array, index: Any, value: Array) -> Array:
+    """Write a slice of an array that the caller owns, and return the result, like add_at."""
+    return library(x).set_at(x, index, value)
 
 
 # The default.
@@ -213,7 +224,7 @@ _CURRENT: contextvars.ContextVar[Backend | None] = contextvars.ContextVar("xpnet
 
 
 def current_backend() -> Backend:
-    """Return the backend that new models live on: NumPy, unless within use_backend."""
+    """Return the backend of new models: NumPy, unless within use_backend."""
     return _CURRENT.get() or _open("numpy")
 
 

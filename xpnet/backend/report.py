@@ -1,13 +1,10 @@
-"""What there is on this machine."""
+"""The backends of this machine: versions, devices, and what is missing."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from dataclasses import dataclass
 
 from xpnet.backend import registry
-from xpnet.backend.base import Backend, device_label
 from xpnet.errors import ConfigError, DeviceError
 
 __all__ = ["BackendInfo", "describe_backends"]
@@ -15,9 +12,15 @@ __all__ = ["BackendInfo", "describe_backends"]
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """What ``xpnet devices`` says of one backend; version is empty when it is not installed.
+    """What ``xpnet devices`` prints of one backend.
 
-    hardware says of each device what it is, and is empty where that goes without saying.
+    Args:
+        name: the name it is registered under.
+        version: its library's; "" where it is not installed.
+        devices: as get_backend spells them after the colon; none where it does not open.
+        hardware: a description of each device; empty where there is none.
+        problem: why it does not open, or "".
+        install: the command that installs it.
     """
 
     name: str
@@ -29,67 +32,32 @@ class BackendInfo:
 
 
 def describe_backends() -> list[BackendInfo]:
-    """List every registered backend: version, devices, and for the absent ones why and the command that installs them.
+    """List every registered backend: version and devices, or why it does not open and what installs it.
 
     Cost: imports each installed library.
     """
     found = []
     for name, entry in registry.REGISTRY.items():
-        version, devices, hardware, problem = "", [], [], ""
+        devices, problem = {}, ""
         try:
-            backend = registry.get_backend(name)
-            version = str(getattr(backend.xp, "__version__", "")) or _version(entry.package)
-            devices = _devices(name, backend)
-            hardware = _gpus(len(devices)) if name == "cupy" else []
+            devices = registry.get_backend(name).devices()
         except (DeviceError, ConfigError) as error:
-            problem = error.rule
-            version = (
-                str(getattr(importlib.import_module(registry.module_name(name)), "__version__", ""))
-                if _importable(name)
-                else ""
-            )
-        found.append(BackendInfo(name, version, devices, hardware, problem, entry.install))
+            problem = error.rule if error.is_event else str(error)
+        version = _version(name, entry.package) or ("" if problem else "unknown")
+        hardware = [text for text in devices.values() if text]
+        found.append(BackendInfo(name, version, list(devices), hardware, problem, entry.install))
     return found
 
 
-def _importable(name: str) -> bool:
-    return importlib.util.find_spec(registry.module_name(name)) is not None
+def _version(name: str, package: str) -> str:
+    """The version that a library's module states, or else its distribution; "" where it has neither."""
+    import importlib.metadata  # 20 ms that import xpnet saves
 
-
-def _version(package: str) -> str:
-    import importlib.metadata  # 20 ms that import xpnet can do without
-
+    try:
+        return str(importlib.import_module(registry.module_name(name)).__version__)
+    except (ImportError, AttributeError):
+        pass
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def _devices(name: str, backend: Backend) -> list[str]:
-    """Every device of an open backend, as get_backend spells them after the colon."""
-    if name == "cupy":
-        import cupy
-
-        return [f"cuda:{i}" for i in range(cupy.cuda.runtime.getDeviceCount())]
-    if name == "torch":
-        import torch
-
-        return ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    if name == "jax":
-        import jax
-
-        return [f"{d.platform}:{d.id}" for d in jax.devices()]
-    info = getattr(backend.xp, "__array_namespace_info__", None)
-    return [device_label(d) for d in info().devices() if d is not None] if info else [device_label(backend.device)]
-
-
-def _gpus(count: int) -> list[str]:
-    """Name, memory and compute capability of each GPU that CuPy sees."""
-    import cupy
-
-    found = []
-    for i in range(count):
-        gpu = cupy.cuda.runtime.getDeviceProperties(i)
-        size, capability = f"{gpu['totalGlobalMem'] / 2**30:.0f} GiB", f"{gpu['major']}.{gpu['minor']}"
-        found.append(f"{gpu['name'].decode()}, {size}, compute capability {capability}")
-    return found
+        return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet.backend import Array, namespace
-from xpnet.backend.registry import SPREAD
+from xpnet.backend.registry import CHECKED
 from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError, nearest
 
 _REAL_FLOATING: dict[tuple[type, Any], Any] = {}  # namespace, or None, by type of array and dtype
@@ -35,10 +35,10 @@ def shared(op: str, x: Array, *others: Array | None) -> Any:
 def floating(op: str, x: Array, *others: Array | None) -> Any:
     """Return the namespace of arrays that must share one library and one real floating dtype; None is passed over."""
     kind, dtype = type(x), getattr(x, "dtype", None)
+    if kind in CHECKED:
+        shared(op, x, *others)
     for other in others:
-        if other is None:
-            continue
-        if type(other) is kind and kind not in SPREAD and (other.dtype is dtype or other.dtype == dtype):
+        if other is None or (type(other) is kind and (other.dtype is dtype or other.dtype == dtype)):
             continue
         shared(op, x, *others)
         if other.dtype != dtype:

@@ -23,7 +23,7 @@ import numpy as np
 
 from xpnet import kernels, nn
 from xpnet.autograd import Tensor
-from xpnet.backend import Array, is_out_of_memory, shut_down_workers
+from xpnet.backend import Array, is_out_of_memory, keep_freed_memory, shut_down_workers
 from xpnet.data import Augment, Dataset, Feed, Normalize, from_arrays
 from xpnet.errors import CheckpointError, ConfigError, DeviceError, DivergedError, ShapeError
 from xpnet.nn import Module
@@ -108,6 +108,7 @@ class Trainer:
         epochs: int = 10,
         batch_size: int = 64,
         augment: Augment | None = None,
+        keep_memory: bool = True,
     ) -> list[dict[str, Any]]:
         """Train until a number of epochs, counted from the trainer's first, are done.
 
@@ -117,6 +118,8 @@ class Trainer:
             epochs: >= 0; epochs trained before count.
             batch_size: N, >= 1.
             augment: changes training images at random.
+            keep_memory: whether the C library keeps freed memory for the next step, in the whole process and until it
+                ends (see backend.keep_freed_memory); on a CPU, steps take up to a third less time.
         Returns:
             The history: for each epoch since the first {epoch, train_loss, test_loss, test_accuracy, seconds}.
         Raises:
@@ -128,6 +131,8 @@ class Trainer:
             raise ConfigError("fit", "epochs >= 0", epochs=epochs)
         check_precision(self.precision, self.model.backend)
         train, backend = _dataset(train), self.model.backend
+        if keep_memory and backend.on_host:
+            keep_freed_memory()
         kernels.prepare(backend.xp.empty(0, device=backend.device))
         if self.normalize is None and train.x.dtype == np.uint8:
             self.normalize = Normalize.of(train)

@@ -198,6 +198,6 @@ def _environment(backend: Backend) -> dict[str, Any]:
         "xpnet": version,
         "Python": platform.python_version(),
         "NumPy": np.__version__,
-        backend.name: None if backend.name == "numpy" else library,
+        backend.name: None if backend.on_host else library,
         "machine": f"{platform.system()} {platform.machine()}",
     }
