@@ -286,7 +286,7 @@ def test_response_norm_reaches_over_the_borders_of_its_tiles(device, shape, size
     x, dy = drawn(*shape).astype(dtype), drawn(*shape, seed=1).astype(dtype)
     (y, vjp), names = launched(lambda: ops.local_response_norm(device.from_numpy(x), size=size, alpha=0.9, k=1.1))
     ((dx,), back) = launched(lambda: vjp(device.from_numpy(dy), (True,)))
-    assert (names, back) == (["lrn.lrn_across"], ["lrn.lrn_across_back"])
+    assert (names, back) == (["response_norm.lrn_across"], ["response_norm.lrn_across_back"])
     t = torch.from_numpy(x.astype(DOUBLE)).permute(0, 3, 1, 2).requires_grad_()
     u = torch.nn.functional.local_response_norm(t, size, 0.9 * size, 0.75, 1.1)
     u.backward(torch.from_numpy(dy.astype(DOUBLE)).permute(0, 3, 1, 2))
@@ -301,4 +301,6 @@ def test_response_norm_with_neighbours_too_far_for_a_tile_is_left_to_the_op(devi
     with kernels.disable():
         np.testing.assert_array_equal(y.get(), ops.local_response_norm(x, size=40, alpha=0.9, k=1.1)[0].get())
     few = device.from_numpy(drawn(1, 2, 2, 6).astype(FLOAT))
-    assert launched(lambda: ops.local_response_norm(few, size=40))[1] == ["lrn.lrn_across"]  # none is farther than 5
+    assert launched(lambda: ops.local_response_norm(few, size=40))[1] == [
+        "response_norm.lrn_across"
+    ]  # none is farther than 5

@@ -20,7 +20,7 @@ SHAPES = [(5, 3), (12007, 3), (2, 61, 17, 20), (50, 700), (300001, 1), (90001, 7
 @pytest.fixture(autouse=True)
 def any_size(monkeypatch):
     """NumPy's kernels take few numbers too."""
-    monkeypatch.setattr("xpnet.kernels.numpy.batch_norm._FEW", 1)
+    monkeypatch.setattr("xpnet.kernels.numpy.normalization._FEW", 1)
 
 
 def only(folder):

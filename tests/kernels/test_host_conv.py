@@ -91,10 +91,10 @@ def test_conv2d_of_arrays_laid_out_oddly_is_that_of_plain_ones(kind, dtype):
 
 
 def test_arrays_laid_out_oddly_are_copied_and_not_compiled_for():
-    unrolling = pytest.importorskip("xpnet.kernels.numba.unrolling")
+    windows = pytest.importorskip("xpnet.kernels.numba.windows")
     x, w, b, options = _case("3x3")
     _both_ways(_odd(x, "read-only"), _odd(w, "misaligned"), _odd(b, "strided"), options)
-    for loop in (unrolling._unroll, unrolling._unroll_by_tap, unrolling._fold):
+    for loop in (windows._unroll, windows._unroll_by_tap, windows._fold):
         assert all(array.mutable and array.aligned for types in loop.signatures for array in types[:2])
 
 

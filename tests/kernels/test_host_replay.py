@@ -347,7 +347,7 @@ def test_a_convolution_of_many_tiles_replays(name: str, monkeypatch: pytest.Monk
 @by_each_folder
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith("batch_norm")])
 def test_batch_norm_by_the_kernel_for_many_numbers_replays(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xpnet.kernels.numpy.batch_norm._FEW", 1)
+    monkeypatch.setattr("xpnet.kernels.numpy.normalization._FEW", 1)
     assert_replays(CASES[name])
 
 

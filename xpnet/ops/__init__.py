@@ -1,19 +1,19 @@
 """WHAT is computed: pure array functions, ``y, vjp = op(*arrays, **options)``, in Array API standard calls only.
 
-Each takes arrays of any one library and returns y on the same library and device, and the function that takes y's
-gradient back to its inputs: ``vjp(dy, needs)`` gives one gradient an input, None where needs says False. No op knows of
-tensors, tapes, parameters or device names; none writes its inputs, but for running_moments.
+Each takes arrays of one library and returns y, of the same library and device, and ``vjp(dy, needs)``, which returns
+one gradient for each input, None where needs is False. An op knows no tensors, tapes, parameters or device names, and
+writes no input, except running_moments.
 """
 
 from xpnet.ops.activation import ACTIVATIONS, gelu, leaky_relu, log_softmax, relu, sigmoid, softmax, tanh, threshold
 from xpnet.ops.conv import column_budget, conv2d
+from xpnet.ops.dropout import dropout, random_dropout
 from xpnet.ops.elementwise import (
     abs,
     add,
     cast,
     clip,
     divide,
-    dropout,
     exp,
     log,
     maximum,
@@ -21,7 +21,6 @@ from xpnet.ops.elementwise import (
     multiply,
     negative,
     power,
-    random_dropout,
     sqrt,
     square,
     subtract,
@@ -35,9 +34,10 @@ from xpnet.ops.loss import (
     perceptron_loss,
     softmax_cross_entropy,
 )
-from xpnet.ops.normalization import batch_norm, layer_norm, local_response_norm, moments, running_moments
+from xpnet.ops.normalization import batch_norm, layer_norm, moments, running_moments
 from xpnet.ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from xpnet.ops.reduction import max, mean, min, sum
+from xpnet.ops.response_norm import local_response_norm
 from xpnet.ops.shape import broadcast_to, concat, flatten, getitem, permute_dims, reshape
 
 __all__ = [

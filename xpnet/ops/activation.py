@@ -1,6 +1,6 @@
-"""Activations: what a neuron does with its sum. Each is (y, vjp), and works on any shape.
+"""Activations, the functions a neuron applies to its sum, on any shape. Each op returns (y, vjp).
 
-Where the gradient can be told from y alone, y is all that is kept, so a fused linear + activation keeps no sum.
+Where y is enough for the gradient only y is kept, so a fused linear and activation keeps no sum.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _tanh(x: Array) -> tuple[Array, Any]:
 
 
 def gelu(x: Array) -> tuple[Array, Any]:
-    """Weigh x by about the probability that a standard normal lies below it (the tanh form).
+    """Multiply x by the approximate probability that a standard normal is below it (the tanh form).
 
         y = x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))
 
@@ -160,27 +160,27 @@ def _gelu(x: Array) -> tuple[Array, Any]:
     xp = namespace(x)
     root = math.sqrt(2.0 / math.pi)
 
-    def bend() -> Array:
+    def t_of_x() -> Array:
         return xp.tanh(root * (x + 0.044715 * (x * x * x)))
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         if not needs[0]:
             return (None,)
-        t = bend()
+        t = t_of_x()
         slope = root * (1.0 + 3.0 * 0.044715 * (x * x))
         return (dy * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope),)
 
-    return 0.5 * x * (1.0 + bend()), vjp
+    return 0.5 * x * (1.0 + t_of_x()), vjp
 
 
 @kernels.op("threshold")
 def threshold(x: Array) -> tuple[Array, Any]:
-    """Say yes or no, as the first perceptron did.
+    """Decide yes or no, as the first perceptron did.
 
         y = 1 where x > 0, else 0
 
-    The derivative is 0 wherever there is one, so nothing could be learned through it. The vjp passes dy on as if y were
-    x: the error of the answer, y - t, becomes the correction of the sum, which makes Rosenblatt's rule a gradient step.
+    The derivative is 0 or undefined, so the vjp uses that of y = x instead: the error of the output, y - t, corrects
+    the sum, which makes Rosenblatt's rule a gradient step.
 
     Args:
         x: sums, any shape, real floating.

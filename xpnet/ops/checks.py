@@ -1,4 +1,4 @@
-"""What every op asks of its arrays before it computes: one library, one real floating dtype, shapes that fit."""
+"""What every op checks before it computes: one library, one real floating dtype, shapes that fit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xpnet.backend.registry import CHECKED
 from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError, nearest
 
 _REAL_FLOATING: dict[tuple[type, Any], Any] = {}  # namespace, or None, by type of array and dtype
-_INTEGRAL: dict[tuple[type, Any], bool] = {}
+_KINDS: dict[tuple[type, Any, str], bool] = {}  # whether dtypes of a type of array are of a kind
 
 
 def is_floating(x: Array) -> bool:
@@ -43,37 +43,47 @@ def floating(op: str, x: Array, *others: Array | None) -> Any:
         shared(op, x, *others)
         if other.dtype != dtype:
             dtypes = ", ".join(str(a.dtype) for a in (x, *others) if a is not None)
-            raise DTypeError(op, "all arrays share one real floating dtype", "cast one with astype", dtypes=dtypes)
+            raise DTypeError(op, "arrays of one real floating dtype", "cast one with astype", dtypes=dtypes)
     xp = _REAL_FLOATING.get((kind, dtype))
     if xp is None:
         shared(op, x)
         xp = _floating_namespace(x)
     if xp is None:
-        raise DTypeError(op, "x is real floating", "cast it to float32", dtype=dtype)
+        raise DTypeError(op, "a real floating array", "cast it to float32", dtype=dtype)
     return xp
 
 
 def integer(op: str, name: str, x: Array) -> None:
     """Raise DTypeError unless an array holds integers."""
-    key = type(x), x.dtype
-    if key not in _INTEGRAL:
-        _INTEGRAL[key] = bool(namespace(x).isdtype(x.dtype, "integral"))
-    if not _INTEGRAL[key]:
-        raise DTypeError(op, f"{name} is an integer array", **{name: x.dtype})
+    if not _is_kind(x, "integral"):
+        raise DTypeError(op, "an integer array", **{name: x.dtype})
+
+
+def boolean(op: str, name: str, x: Array) -> None:
+    """Raise DTypeError unless an array holds booleans."""
+    if not _is_kind(x, "bool"):
+        raise DTypeError(op, "a boolean array", **{name: x.dtype})
+
+
+def _is_kind(x: Array, kind: str) -> bool:
+    key = type(x), x.dtype, kind
+    if key not in _KINDS:
+        _KINDS[key] = bool(namespace(x).isdtype(x.dtype, kind))
+    return _KINDS[key]
 
 
 def pair(op: str, name: str, value: int | tuple[int, int], least: int) -> tuple[int, int]:
     """Read an int, or a pair (vertical, horizontal), of numbers not under least."""
     two = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(two) != 2 or not all(isinstance(v, int) and v >= least for v in two):
-        raise ConfigError(op, f"{name} is an integer or a pair of integers, each >= {least}", **{name: value})
+        raise ConfigError(op, f"an integer >= {least}, or a pair of them", **{name: value})
     return two  # pyright: ignore[reportReturnType]
 
 
 def broadcasts(op: str, a: Array, b: Array) -> None:
     """Raise ShapeError unless two arrays broadcast together."""
     if a.shape != b.shape and not fits(a.shape, b.shape):
-        raise ShapeError(op, "a and b broadcast together", a=tuple(a.shape), b=tuple(b.shape))
+        raise ShapeError(op, "a and b that broadcast together", a=tuple(a.shape), b=tuple(b.shape))
 
 
 def fits(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
@@ -82,34 +92,33 @@ def fits(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
 
 
 def axes(op: str, x: Array, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
-    """Count axes from 0, all of them for None; ShapeError for one that x has not, or named twice."""
+    """Count axes from 0, all of them for None; ShapeError for one that x does not have, or that is given twice."""
     if axis is None:
         return tuple(range(x.ndim))
     some = axis if isinstance(axis, tuple) else (axis,)
     counted = tuple(a + x.ndim if a < 0 else a for a in some)
     if any(not 0 <= a < x.ndim for a in counted) or len(set(counted)) < len(counted):
-        raise ShapeError(op, "axis names axes of x, each once", x=tuple(x.shape), axis=axis)
+        raise ShapeError(op, "distinct axes of x", x=tuple(x.shape), axis=axis)
     return counted
 
 
 def channels(op: str, x: Array, **vectors: Array) -> None:
     """Raise ShapeError unless each vector has one entry a channel of x (..., C)."""
     if x.ndim < 2:
-        raise ShapeError(op, "x is (..., C), of rank 2 or more", x=tuple(x.shape))
+        raise ShapeError(op, "x of shape (..., C), of rank 2 or more", x=tuple(x.shape))
     for name, vector in vectors.items():
         if vector.shape != (x.shape[-1],):
-            raise ShapeError(
-                op, f"{name} is (C,), C the last axis of x", x=tuple(x.shape), **{name: tuple(vector.shape)}
-            )
+            rule = f"{name} of shape (C,), C the size of x's last axis"
+            raise ShapeError(op, rule, x=tuple(x.shape), **{name: tuple(vector.shape)})
 
 
 def images(op: str, x: Array) -> None:
     """Raise ShapeError unless x is (N, H, W, C)."""
     if x.ndim != 4:
-        raise ShapeError(op, "x is (N, H, W, C)", x=tuple(x.shape))
+        raise ShapeError(op, "x of shape (N, H, W, C)", x=tuple(x.shape))
 
 
 def choice(op: str, name: str, value: str, known: tuple[str, ...]) -> None:
-    """Raise ConfigError unless a word is one of those known."""
+    """Raise ConfigError unless a value is one of those known."""
     if value not in known:
-        raise ConfigError(op, f"no such {name}", nearest(str(value), known), **{name: repr(value)})
+        raise ConfigError(op, f"a known {name}", nearest(str(value), known), **{name: repr(value)})

@@ -1,4 +1,4 @@
-"""Arithmetic element by element, with broadcasting. Each is (y, vjp).
+"""Arithmetic element by element, with broadcasting. Each op returns (y, vjp).
 
 Either operand of a binary op may be a Python number; its gradient is None. A gradient is summed back over the axes
 along which its operand was broadcast.
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xpnet import kernels, random
-from xpnet.backend import Array, backend_of
-from xpnet.errors import ConfigError, DTypeError, ShapeError, nearest
+from xpnet import kernels
+from xpnet.backend import Array
+from xpnet.errors import DTypeError, ShapeError, nearest
 from xpnet.ops import checks
 from xpnet.ops.broadcast import sum_to
 from xpnet.ops.masking import masked
@@ -22,7 +22,6 @@ __all__ = [
     "cast",
     "clip",
     "divide",
-    "dropout",
     "exp",
     "log",
     "maximum",
@@ -30,7 +29,6 @@ __all__ = [
     "multiply",
     "negative",
     "power",
-    "random_dropout",
     "sqrt",
     "square",
     "subtract",
@@ -66,16 +64,6 @@ def _binary(xp: Any, y: Array, a: Operand, b: Operand, to_da: Slope, to_db: Slop
         )
 
     return y, vjp
-
-
-def _mask(op: str, xp: Any, mask: Array) -> None:
-    if not xp.isdtype(mask.dtype, "bool"):
-        raise DTypeError(op, "mask is boolean", mask=mask.dtype)
-
-
-def _rate(op: str, rate: float) -> None:
-    if not 0.0 <= rate < 1.0:
-        raise ConfigError(op, "0 <= rate < 1", rate=rate)
 
 
 @kernels.op("add")
@@ -140,9 +128,8 @@ def power(a: Array, exponent: float) -> tuple[Array, Any]:
     """
     checks.floating("power", a)
     if type(exponent) not in _NUMBERS:
-        raise DTypeError(
-            "power", "the exponent is a Python number", "use exp and log", exponent=type(exponent).__name__
-        )
+        kind = type(exponent).__name__
+        raise DTypeError("power", "a Python number as exponent", "use exp and log", exponent=kind)
     p = float(exponent)
     return a**p, lambda dy, needs: (dy * (p * a ** (p - 1.0)) if needs[0] else None, None)
 
@@ -222,7 +209,7 @@ def cast(x: Array, dtype: str) -> tuple[Array, Any]:
     target = getattr(xp, dtype, None) if dtype in _FLOATING else None
     if target is None:
         names = [name for name in _FLOATING if hasattr(xp, name)]
-        raise DTypeError("cast", "the backend has the dtype", nearest(dtype, names), dtype=repr(dtype))
+        raise DTypeError("cast", "a real floating dtype of the backend", nearest(dtype, names), dtype=repr(dtype))
     y = x if own == target else xp.astype(x, target)
     return y, lambda dy, needs: (xp.astype(dy, own, copy=False) if needs[0] else None, None)
 
@@ -237,72 +224,12 @@ def where(mask: Array, a: Operand, b: Operand) -> tuple[Array, Any]:
     Returns: y, and vjp: (dy, needs) -> (None, da, db). Keeps mask.
     """
     xp = _operands("where", a, b)
-    _mask("where", xp, mask)
+    checks.boolean("where", "mask", mask)
     for side in (a, b):
         if type(side) not in _NUMBERS and not checks.fits(mask.shape, side.shape):
-            raise ShapeError("where", "mask, a and b broadcast together", mask=tuple(mask.shape), a=tuple(side.shape))
+            raise ShapeError(
+                "where", "mask, a and b that broadcast together", mask=tuple(mask.shape), a=tuple(side.shape)
+            )
     y = xp.where(mask, a, b)
     _, both = _binary(xp, y, a, b, lambda dy: masked(xp, dy, mask), lambda dy: masked(xp, dy, ~mask))
     return y, lambda dy, needs: (None, *both(dy, needs[1:]))
-
-
-@kernels.op("dropout")
-def dropout(x: Array, mask: Array, *, rate: float) -> tuple[Array, Any]:
-    """Drop what a mask says, and scale the rest so that the expectation stays.
-
-        y = x / (1 - rate) where mask, else 0
-
-    Args:
-        x: any shape, real floating.
-        mask: boolean, shaped like x: True keeps.
-        rate: the probability with which the mask was drawn False, 0 <= rate < 1.
-    Returns:
-        y: like x.
-        vjp: (dy, needs) -> (dx, None).
-    Raises:
-        ShapeError: mask is shaped otherwise. DTypeError: it is not boolean. ConfigError: rate out of range.
-    Cost: keeps the mask.
-    Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014).
-    """
-    xp = checks.floating("dropout", x)
-    _mask("dropout", xp, mask)
-    if mask.shape != x.shape:
-        raise ShapeError("dropout", "mask is shaped like x", x=tuple(x.shape), mask=tuple(mask.shape))
-    _rate("dropout", rate)
-    scale = 1.0 / (1.0 - rate)
-    return (
-        masked(xp, scale * x, mask),
-        lambda dy, needs: (masked(xp, scale * dy, mask) if needs[0] else None, None),
-    )
-
-
-def random_dropout(x: Array, *, key: random.Key, rate: float, start: int = 0) -> tuple[Array, Any]:
-    """Drop elements at random, by the draw that a key names, and scale the rest so that the expectation stays.
-
-        y = x / (1 - rate) where random.keep_mask(key, shape of x, rate, start), else 0
-
-    Args:
-        x: any shape, real floating.
-        key: names the draw. Its epoch and step may be 0-d int64 arrays on x's device where a kernel draws there.
-        rate: the probability of dropping an element, 0 <= rate < 1.
-        start: how many elements of the draw precede x, >= 0, where x is a part of a batch.
-    Returns:
-        y: like x, the same elements kept on every backend.
-        vjp: (dy, needs) -> (dx,).
-    Raises:
-        ConfigError: rate or start out of range.
-    Cost: keeps the mask, or nothing where a kernel draws it again.
-    Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014).
-    """
-    checks.floating("random_dropout", x)
-    _rate("random_dropout", rate)
-    if start < 0:
-        raise ConfigError("random_dropout", "start >= 0", start=start)
-    return _random_dropout(x, key, rate, start)
-
-
-@kernels.op("random_dropout")
-def _random_dropout(x: Array, key: random.Key, rate: float, start: int) -> tuple[Array, Any]:
-    mask = backend_of(x).from_numpy(random.keep_mask(key, tuple(x.shape), rate, start))
-    y, vjp = dropout(x, mask, rate=rate)
-    return y, lambda dy, needs: vjp(dy, (needs[0], False))[:1]

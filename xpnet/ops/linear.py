@@ -34,9 +34,9 @@ def linear(x: Array, w: Array, b: Array | None = None, *, activation: str | None
     """
     checks.floating("linear", x, w, b)
     if x.ndim < 1 or w.ndim != 2 or x.shape[-1] != w.shape[1]:
-        raise ShapeError("linear", "x is (..., D) and w is (M, D)", x=x.shape, w=w.shape)
+        raise ShapeError("linear", "x of shape (..., D) and w of shape (M, D)", x=x.shape, w=w.shape)
     if b is not None and b.shape != (w.shape[0],):
-        raise ShapeError("linear", "b is (M,) and w is (M, D)", b=b.shape, w=w.shape)
+        raise ShapeError("linear", "b of shape (M,) and w of shape (M, D)", b=b.shape, w=w.shape)
     return _linear(x, w, b, activation)
 
 
@@ -78,7 +78,7 @@ def matmul(a: Array, b: Array) -> tuple[Array, Any]:
     """
     checks.floating("matmul", a, b)
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2] or not checks.fits(a.shape[:-2], b.shape[:-2]):
-        raise ShapeError("matmul", "a is (..., N, K) and b is (..., K, M)", a=a.shape, b=b.shape)
+        raise ShapeError("matmul", "a of shape (..., N, K) and b of shape (..., K, M)", a=a.shape, b=b.shape)
     return _matmul(a, b)
 
 

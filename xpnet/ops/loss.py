@@ -1,4 +1,4 @@
-"""Losses: how wrong the scores of a batch are, as one number to make small. Each is (y, vjp).
+"""Losses: how wrong the scores of a batch are, as one number to minimize. Each op returns (y, vjp).
 
 reduction: "mean" over the N examples, "sum", or "none" for one number an example.
 """
@@ -38,7 +38,7 @@ def _reduce(op: str, xp: Any, each: Array, reduction: str, count: Any = None) ->
 
 
 def _column(xp: Any, weight: Array) -> Array:
-    """Make weights of examples, () or (N,), stand beside rows of K."""
+    """Weights of examples, () or (N,), in a shape that broadcasts with rows of K."""
     return xp.reshape(weight, (-1, 1)) if weight.ndim == 1 else weight
 
 
@@ -66,8 +66,8 @@ def softmax_cross_entropy(
     Args:
         logits: scores, (N, K), real floating.
         labels: classes, (N,), integers in 0 .. K-1; or soft targets, (N, K), dtype of logits, rows that sum to 1.
-            Classes are checked when data is loaded. Another one is not looked for here: it may be an error, make the
-            loss NaN, or count for nothing.
+            Labels are checked when data is loaded. Here, a label that is no class may raise, make the loss NaN or add
+            nothing.
         label_smoothing: s, 0 <= s <= 1.
         class_weights: v, (K,), dtype of logits, or None.
         reduction: "mean", "sum" or "none".
@@ -82,9 +82,11 @@ def softmax_cross_entropy(
     op = "softmax_cross_entropy"
     checks.floating(op, logits, class_weights)
     if logits.ndim != 2 or labels.ndim not in (1, 2) or labels.shape != logits.shape[: labels.ndim]:
-        raise ShapeError(op, "logits is (N, K), labels (N,) or (N, K)", logits=logits.shape, labels=labels.shape)
+        raise ShapeError(
+            op, "logits of shape (N, K) and labels of shape (N,) or (N, K)", logits=logits.shape, labels=labels.shape
+        )
     if class_weights is not None and class_weights.shape != logits.shape[1:]:
-        raise ShapeError(op, "class_weights is (K,)", class_weights=class_weights.shape, logits=logits.shape)
+        raise ShapeError(op, "class_weights of shape (K,)", class_weights=class_weights.shape, logits=logits.shape)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ConfigError(op, "0 <= label_smoothing <= 1", label_smoothing=label_smoothing)
     checks.choice(op, "reduction", reduction, _REDUCTIONS)
@@ -187,7 +189,7 @@ def mean_squared_error(y: Array, target: Array, *, reduction: str = "mean") -> t
 
 @kernels.op("hinge_loss")
 def hinge_loss(scores: Array, labels: Array, *, margin: float = 1.0, reduction: str = "mean") -> tuple[Array, Any]:
-    """Ask that the right class win by a margin.
+    """Penalize classes whose score comes within a margin of the right one's.
 
         y = mean over n of  sum over j != labels[n] of  max(0, margin + s[n,j] - s[n,labels[n]])
 
@@ -224,7 +226,7 @@ def hinge_loss(scores: Array, labels: Array, *, margin: float = 1.0, reduction: 
 
 @kernels.op("perceptron_loss")
 def perceptron_loss(scores: Array, labels: Array, *, reduction: str = "mean") -> tuple[Array, Any]:
-    """Ask that the right class win at all; its gradient is Rosenblatt's rule.
+    """Penalize a class whose score exceeds the right one's; the gradient is Rosenblatt's rule.
 
         y = mean over n of  max over j of s[n,j]  -  s[n,labels[n]]
 
@@ -251,8 +253,8 @@ def perceptron_loss(scores: Array, labels: Array, *, reduction: str = "mean") ->
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         if not needs[0]:
             return (None, None)
-        said = _one_hot(xp, xp.argmax(scores, axis=1), scores.shape[1], scores.dtype)  # (N, K)
-        return ((said - right) * _column(xp, weigh(dy)), None)
+        predicted = _one_hot(xp, xp.argmax(scores, axis=1), scores.shape[1], scores.dtype)  # (N, K)
+        return ((predicted - right) * _column(xp, weigh(dy)), None)
 
     return y, vjp
 
@@ -260,14 +262,16 @@ def perceptron_loss(scores: Array, labels: Array, *, reduction: str = "mean") ->
 def _alike(op: str, **arrays: Array) -> None:
     shapes = {name: a.shape for name, a in arrays.items()}
     if len(set(shapes.values())) > 1:
-        raise ShapeError(op, " and ".join(shapes) + " have one shape", **shapes)
+        raise ShapeError(op, " and ".join(shapes) + " of one shape", **shapes)
 
 
 def _scores(op: str, scores: Array, labels: Array) -> tuple[Any, Array]:
     """Check scores and labels; return the namespace and the labels as floats: one-hot (N, K), or -1 and +1 (N,)."""
     xp = checks.floating(op, scores)
     if scores.ndim not in (1, 2) or labels.shape != scores.shape[:1]:
-        raise ShapeError(op, "scores is (N, K) or (N,), labels (N,)", scores=scores.shape, labels=labels.shape)
+        raise ShapeError(
+            op, "scores of shape (N, K) or (N,) and labels of shape (N,)", scores=scores.shape, labels=labels.shape
+        )
     checks.integer(op, "labels", labels)
     if scores.ndim == 1:
         return xp, xp.astype(labels, scores.dtype)

@@ -1,7 +1,7 @@
-"""Normalization: to a common scale by the batch, by the example, or by the neighbours. Each is (y, vjp).
+"""Batch and layer normalization: to a common scale by the statistics of the batch or of each example.
 
-Statistics of float16 numbers are kept and computed with in float32: their squares would overflow at 256, and sums of
-more than 2048 ones would stand still.
+Statistics of float16 numbers are computed and kept in float32: squares overflow at 256, and a sum of ones stops growing
+at 2048.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 from xpnet import kernels
 from xpnet.backend import Array, namespace, set_at
-from xpnet.errors import ConfigError, DTypeError
+from xpnet.errors import DTypeError
 from xpnet.ops import checks
 
-__all__ = ["batch_norm", "layer_norm", "local_response_norm", "moments", "running_moments"]
+__all__ = ["batch_norm", "layer_norm", "moments", "running_moments"]
 
 
 @cache
@@ -53,19 +53,17 @@ def _moments(x: Array) -> tuple[Array, Array]:
 def running_moments(
     mean: Array, var: Array, new_mean: Array, new_var: Array, *, count: int, momentum: float
 ) -> tuple[Array, Array]:
-    """Renew running averages of moments, in place where a library's arrays can be written.
+    """Update running averages of moments, in place where a library's arrays can be written.
 
         mean <- (1 - momentum) * mean + momentum * new_mean
         var  <- (1 - momentum) * var  + momentum * new_var * count / (count - 1)
 
-    A step that is recorded and replayed keeps them so: it knows no array by any other name.
-
     Args:
         mean, var: the averages, (C,), owned by the caller; not to be used afterwards, only what is returned.
-        new_mean, new_var: the newest moments, (C,), the variance biased, of any real floating dtype.
-        count: how many numbers of each channel they were measured of, >= 0.
-        momentum: the share of the newest, 0 < momentum <= 1.
-    Returns: mean and var renewed, of their own dtype.
+        new_mean, new_var: the moments of this batch, (C,), the variance biased, of any real floating dtype.
+        count: numbers of each channel in this batch, >= 0.
+        momentum: the weight of the newest, 0 < momentum <= 1.
+    Returns: the new mean and var, in their dtype.
     """
     checks.floating("running_moments", mean, var)
     keep, renew = 1.0 - momentum, (momentum, momentum * count / max(1, count - 1))
@@ -97,7 +95,7 @@ def batch_norm(
         mean, var: (C,): x's own moments in training, else those kept from training; of x's dtype or wider. All is
             computed in their dtype, and in float32 at least.
         eps: > 0.
-        training: whether mean and var depend on x, so that dx takes the way through them too.
+        training: whether mean and var depend on x, so that dx includes the gradient through them.
     Returns:
         y: like x.
         vjp: (dy, needs) -> (dx, dgamma, dbeta, None, None).
@@ -149,9 +147,7 @@ def _of_dtype_or_wider(op: str, xp: Any, x: Array, mean: Array, var: Array) -> N
     if mean.dtype == var.dtype == x.dtype:
         return
     if mean.dtype != var.dtype or not checks.is_floating(mean) or xp.result_type(x, mean) != mean.dtype:
-        raise DTypeError(
-            op, "mean and var share a dtype, x's or a wider one", x=x.dtype, mean=mean.dtype, var=var.dtype
-        )
+        raise DTypeError(op, "mean and var of one dtype, x's or wider", x=x.dtype, mean=mean.dtype, var=var.dtype)
 
 
 def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tuple[Array, Any]:
@@ -200,88 +196,3 @@ def _layer_norm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array,
         return dx, dgamma, _cast(xp, xp.sum(dy, axis=over), own) if needs[2] else None
 
     return _cast(xp, y, own), vjp
-
-
-def local_response_norm(
-    x: Array,
-    *,
-    size: int = 5,
-    alpha: float = 1e-4,
-    beta: float = 0.75,
-    k: float = 2.0,
-    region: str = "across",
-    average: bool = False,
-) -> tuple[Array, Any]:
-    """Divide each number by the strength of its neighbours.
-
-        y = x / (k + alpha * S)^beta,  S = sum of x^2 over the neighbours
-
-    Across channels, the neighbours of channel c are channels c - size//2 .. c + (size-1)//2 of the same pixel; within a
-    channel, they are the size x size square about the pixel. Neighbours outside the image count as 0.
-
-    Args:
-        x: images, (N, H, W, C), real floating.
-        size: the window's width, >= 1.
-        alpha, beta, k: as above; the defaults are AlexNet's.
-        region: "across" channels or "within" a channel.
-        average: False multiplies the sum by alpha (AlexNet, TensorFlow); True by alpha / n, n the window's numbers
-            (Caffe, PyTorch, ONNX).
-    Returns:
-        y: like x.
-        vjp: (dy, needs) -> (dx,).
-    Raises:
-        ShapeError: x is not of rank 4. ConfigError: size under 1 or an unknown region.
-    Cost: size (across) or 2 * size (within) additions a number; keeps x only. In float16 this code's squares of
-        numbers from 256 on overflow: cast x first.
-    Source: Krizhevsky, Sutskever and Hinton (2012), section 3.3.
-    """
-    op = "local_response_norm"
-    checks.floating(op, x)
-    checks.images(op, x)
-    checks.choice(op, "region", region, ("across", "within"))
-    if not isinstance(size, int) or size < 1:
-        raise ConfigError(op, "size is an integer >= 1", size=size)
-    return _local_response_norm(x, size, alpha, beta, k, region, average)
-
-
-@kernels.op("local_response_norm")
-def _local_response_norm(
-    x: Array, size: int, alpha: float, beta: float, k: float, region: str, average: bool
-) -> tuple[Array, Any]:
-    xp = namespace(x)
-    axes = (3,) if region == "across" else (1, 2)
-    rate = alpha / size ** len(axes) if average else alpha
-    before, after = size // 2, (size - 1) // 2
-
-    def base() -> Array:
-        s = x * x
-        for axis in axes:
-            s = _window_sum(xp, s, axis, before, after)
-        return k + rate * s
-
-    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        if not needs[0]:
-            return (None,)
-        d = base()
-        direct = dy * d**-beta
-        spread = direct * x / d
-        for axis in axes:
-            spread = _window_sum(xp, spread, axis, after, before)
-        return (direct - (2.0 * rate * beta) * x * spread,)
-
-    return x * base() ** -beta, vjp
-
-
-def _window_sum(xp: Any, x: Array, axis: int, before: int, after: int) -> Array:
-    """Sum, at each place along an axis, the numbers from `before` places behind to `after` places ahead."""
-    n = x.shape[axis]
-    lead = (slice(None),) * axis
-
-    def zeros(width: int) -> Array:
-        return xp.zeros((*x.shape[:axis], width, *x.shape[axis + 1 :]), dtype=x.dtype, device=x.device)
-
-    wide = xp.concat([zeros(before), x, zeros(after)], axis=axis)
-    total = wide[(*lead, slice(0, n), ...)]
-    for i in range(1, before + after + 1):
-        total = total + wide[(*lead, slice(i, i + n), ...)]
-    return total

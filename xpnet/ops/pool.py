@@ -1,4 +1,4 @@
-"""Pooling: one number a window, for each channel on its own. Each is (y, vjp), on images (N, H, W, C).
+"""Pooling: one number a window, for each channel separately, on images (N, H, W, C). Each op returns (y, vjp).
 
     OH = floor((H + 2*PH - KH) / SH) + 1        (ceil in ceil mode; OW likewise)
 
@@ -13,9 +13,9 @@ from typing import Any
 from xpnet import kernels
 from xpnet.backend import Array, add_at, namespace
 from xpnet.errors import ConfigError
+from xpnet.kernels.windows import Axis
 from xpnet.ops import checks, windows
 from xpnet.ops.masking import masked
-from xpnet.ops.windows import Axis
 
 __all__ = ["avg_pool2d", "global_avg_pool2d", "max_pool2d"]
 
@@ -29,7 +29,7 @@ def _lay(op: str, x: Array, kernel: Pair, stride: Pair | None, padding: Pair, ce
     strides = sizes if stride is None else checks.pair(op, "stride", stride, 1)
     pads = checks.pair(op, "padding", padding, 0)
     if any(2 * p > k for p, k in zip(pads, sizes, strict=True)):
-        raise ConfigError(op, "padding is at most half of kernel_size", padding=padding, kernel_size=kernel)
+        raise ConfigError(op, "padding of at most half of kernel_size", padding=padding, kernel_size=kernel)
     return windows.axes(op, x, sizes, strides, pads, ceil_mode=ceil_mode)
 
 
@@ -47,7 +47,7 @@ def max_pool2d(
         kernel_size: KH, KW, an integer or a pair (vertical, horizontal), >= 1.
         stride: SH, SW, >= 1; kernel_size by default, so that windows do not overlap.
         padding: PH, PW, 0 <= P <= K/2.
-        ceil_mode: count a last window that hangs over the border too.
+        ceil_mode: count a last window that reaches over the border too.
     Returns:
         y: (N, OH, OW, C).
         vjp: (dy, needs) -> (dx,); on ties dy goes to the first maximum in row-major order.
@@ -62,7 +62,7 @@ def max_pool2d(
 @kernels.op("max_pool2d")
 def _max_pool2d(x: Array, rows: Axis, cols: Axis) -> tuple[Array, Any]:
     xp = namespace(x)
-    spans = rows.span(0, rows.out), cols.span(0, cols.out)
+    spans = rows.span(), cols.span()
 
     def middle() -> tuple[Array, Array]:
         """The padded image, and its maxima along each row's windows, (N, HT, OW, C)."""
@@ -85,7 +85,7 @@ def _max_pool2d(x: Array, rows: Axis, cols: Axis) -> tuple[Array, Any]:
 
 def _along(axis: Axis, tap: int, dim: int) -> tuple[slice, ...]:
     """The pixels under one tap of each window along dimension 1 or 2 of four."""
-    return (slice(None),) * dim + (windows.taps(axis, tap),) + (slice(None),) * (3 - dim)
+    return (slice(None),) * dim + (axis.tap(tap),) + (slice(None),) * (3 - dim)
 
 
 def _running_max(xp: Any, x: Array, axis: Axis, dim: int) -> Array:
@@ -103,7 +103,7 @@ def _to_first_max(xp: Any, dy: Array, y: Array, x: Array, axis: Axis, dim: int) 
     it the first column.
     """
     dx = xp.zeros(x.shape, dtype=dy.dtype, device=dy.device)
-    left = dy  # what no earlier tap has taken
+    left = dy  # what no earlier tap received
     for tap in range(axis.k):
         place = _along(axis, tap, dim)
         part = masked(xp, left, x[place] == y)
@@ -147,20 +147,20 @@ def avg_pool2d(
 @kernels.op("avg_pool2d")
 def _avg_pool2d(x: Array, rows: Axis, cols: Axis, count_include_pad: bool) -> tuple[Array, Any]:
     xp = namespace(x)
-    spans = rows.span(0, rows.out), cols.span(0, cols.out)
-    down, across = (_counts(axis, count_include_pad) for axis in (rows, cols))
+    spans = rows.span(), cols.span()
+    down, across = (axis.counts(count_include_pad) for axis in (rows, cols))
     if len(set(down)) == len(set(across)) == 1:
         share: Any = 1.0 / (down[0] * across[0])
     else:
         table = [[[1.0 / (i * j)] for j in across] for i in down]
         share = xp.asarray(table, dtype=x.dtype, device=x.device)  # (OH, OW, 1)
     tile = windows.padded(xp, x, *spans)
-    wide = tile[:, :, windows.taps(cols, 0), :]
+    wide = tile[:, :, cols.tap(0), :]
     for q in range(1, cols.k):
-        wide = wide + tile[:, :, windows.taps(cols, q), :]  # (N, HT, OW, C)
-    y = wide[:, windows.taps(rows, 0), :, :]
+        wide = wide + tile[:, :, cols.tap(q), :]  # (N, HT, OW, C)
+    y = wide[:, rows.tap(0), :, :]
     for p in range(1, rows.k):
-        y = y + wide[:, windows.taps(rows, p), :, :]  # (N, OH, OW, C)
+        y = y + wide[:, rows.tap(p), :, :]  # (N, OH, OW, C)
     shape, size = x.shape, tile.shape
     del tile, wide
 
@@ -170,10 +170,10 @@ def _avg_pool2d(x: Array, rows: Axis, cols: Axis, count_include_pad: bool) -> tu
         each = dy * share
         dwide = xp.zeros((size[0], size[1], cols.out, size[3]), dtype=dy.dtype, device=dy.device)
         for p in range(rows.k):
-            dwide = add_at(dwide, (slice(None), windows.taps(rows, p), slice(None), slice(None)), each)
+            dwide = add_at(dwide, (slice(None), rows.tap(p), slice(None), slice(None)), each)
         dtile = xp.zeros(size, dtype=dy.dtype, device=dy.device)
         for q in range(cols.k):
-            dtile = add_at(dtile, (slice(None), slice(None), windows.taps(cols, q), slice(None)), dwide)
+            dtile = add_at(dtile, (slice(None), slice(None), cols.tap(q), slice(None)), dwide)
         return (_crop(xp, dtile, shape, spans),)
 
     return y * share, vjp
@@ -210,16 +210,9 @@ def _global_avg_pool2d(x: Array) -> tuple[Array, Any]:
     return xp.mean(x, axis=(1, 2)), vjp
 
 
-def _counts(axis: Axis, with_padding: bool) -> list[int]:
-    """How many pixels each window along an axis averages."""
-    low, high = (-axis.p, axis.n + axis.p) if with_padding else (0, axis.n)
-    starts = (i * axis.s - axis.p for i in range(axis.out))
-    return [min(start + axis.k, high) - max(start, low) for start in starts]
-
-
 def _crop(xp: Any, dtile: Array, shape: tuple[int, ...], spans: tuple[tuple[int, int], tuple[int, int]]) -> Array:
     """The gradient of images of a shape from that of their padded tile."""
     if spans == ((0, shape[1]), (0, shape[2])):
         return dtile
     dx = xp.zeros(shape, dtype=dtile.dtype, device=dtile.device)
-    return windows.crop_into(dx, slice(None), dtile, *spans)
+    return windows.crop_into(dx, slice(None), slice(None), dtile, *spans)

@@ -67,7 +67,7 @@ def _extremum(xp: Any, x: Array, y: Array, axes: tuple[int, ...]) -> Any:
 
 def _some(op: str, x: Array, axes: tuple[int, ...]) -> None:
     if not math.prod(x.shape[a] for a in axes):
-        raise ShapeError(op, "there is at least one number to choose from", x=tuple(x.shape), axes=axes)
+        raise ShapeError(op, "at least one number along the axes", x=tuple(x.shape), axes=axes)
 
 
 @kernels.op("max")

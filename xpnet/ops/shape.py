@@ -19,7 +19,7 @@ def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
 
     Args:
         x: any shape.
-        shape: the new sizes; one may be -1, to be worked out.
+        shape: the new sizes; one may be -1: it follows from the others.
     Returns: y, and vjp: (dy, needs) -> (dx, None).
     Raises:
         ShapeError: the numbers of elements differ.
@@ -28,7 +28,7 @@ def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
     known = math.prod(n for n in shape if n != -1)
     count = math.prod(x.shape)
     if shape.count(-1) > 1 or (count != known if -1 not in shape else not known or count % known):
-        raise ShapeError("reshape", "both shapes hold the same number of elements", x=x.shape, shape=shape)
+        raise ShapeError("reshape", "shapes of the same number of elements", x=x.shape, shape=shape)
     return _reshape(x, shape)
 
 
@@ -42,7 +42,7 @@ def flatten(x: Array) -> tuple[Array, Any]:
     """Make one row of features of each example: (N, ...) to (N, D). vjp: (dy, needs) -> (dx,)."""
     checks.shared("flatten", x)
     if x.ndim < 1:
-        raise ShapeError("flatten", "x is (N, ...)", x=x.shape)
+        raise ShapeError("flatten", "x of shape (N, ...)", x=x.shape)
     y, vjp = _reshape(x, (x.shape[0], math.prod(x.shape[1:])))
     return y, lambda dy, needs: vjp(dy, needs)[:1]
 
@@ -60,7 +60,7 @@ def permute_dims(x: Array, axes: tuple[int, ...]) -> tuple[Array, Any]:
     """
     xp = checks.shared("permute_dims", x)
     if sorted(axes) != list(range(x.ndim)):
-        raise ShapeError("permute_dims", "axes is a permutation of 0 .. rank-1", x=x.shape, axes=axes)
+        raise ShapeError("permute_dims", "a permutation of the axes 0 .. rank-1", x=x.shape, axes=axes)
     back = tuple(axes.index(i) for i in range(x.ndim))
     return xp.permute_dims(x, axes), lambda dy, needs: (xp.permute_dims(dy, back) if needs[0] else None, None)
 
@@ -71,7 +71,7 @@ def broadcast_to(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
     xp, old = checks.shared("broadcast_to", x), x.shape
     aligned = zip(x.shape[::-1], shape[::-1], strict=False)
     if x.ndim > len(shape) or not all(n in (1, m) for n, m in aligned):
-        raise ShapeError("broadcast_to", "x broadcasts to shape", x=x.shape, shape=shape)
+        raise ShapeError("broadcast_to", "a shape that x broadcasts to", x=x.shape, shape=shape)
     return xp.broadcast_to(x, shape), lambda dy, needs: (sum_to(xp, dy, old) if needs[0] else None, None)
 
 
@@ -87,14 +87,16 @@ def concat(*arrays: Array, axis: int = 0) -> tuple[Array, Any]:
         ShapeError: none given, no such axis, or ranks or other sizes differ. DTypeError: dtypes differ.
     """
     if not arrays:
-        raise ShapeError("concat", "there is at least one array to join", arrays=0)
+        raise ShapeError("concat", "at least one array", arrays=0)
     xp = checks.shared("concat", *arrays)
     (axis,) = checks.axes("concat", arrays[0], axis)
     if any(a.dtype != arrays[0].dtype for a in arrays):
-        raise DTypeError("concat", "arrays share one dtype", dtypes=", ".join(str(a.dtype) for a in arrays))
+        raise DTypeError("concat", "arrays of one dtype", dtypes=", ".join(str(a.dtype) for a in arrays))
     rest = [a.shape[:axis] + a.shape[axis + 1 :] for a in arrays]
     if any(r != rest[0] for r in rest) or any(a.ndim != arrays[0].ndim for a in arrays):
-        raise ShapeError("concat", "arrays differ along the axis only", axis=axis, shapes=[a.shape for a in arrays])
+        raise ShapeError(
+            "concat", "arrays whose sizes differ along the axis only", axis=axis, shapes=[a.shape for a in arrays]
+        )
 
     sizes = [a.shape[axis] for a in arrays]
 
@@ -115,8 +117,8 @@ def getitem(x: Array, index: Any) -> tuple[Array, Any]:
 
     Args:
         x: any shape.
-        index: integers, slices with positive steps and at most one Ellipsis; axes not named are taken whole.
-    Returns: y, and vjp: (dy, needs) -> (dx, None), dy in its place among zeros.
+        index: integers, slices with positive steps and at most one Ellipsis; an axis without an index is taken whole.
+    Returns: y, and vjp: (dy, needs) -> (dx, None), dx is zeros, and dy at the index.
     Raises:
         ShapeError: more indices than axes, an integer out of range, or an index of another kind.
     """
@@ -137,24 +139,26 @@ def _getitem(x: Array, index: tuple[int | slice, ...]) -> tuple[Array, Any]:
 
 
 def _full_index(shape: tuple[int, ...], index: Any) -> tuple[int | slice, ...]:
-    """Spell an index out: one integer or in-range slice an axis, as the standard asks."""
+    """Complete an index: one integer or in-range slice an axis, as the standard requires."""
     parts = list(index) if isinstance(index, tuple) else [index]
     kinds = all(isinstance(p, int | slice) or p is ... for p in parts)
     dots = [i for i, p in enumerate(parts) if p is ...]
     missing = len(shape) - (len(parts) - len(dots))
     if not kinds or len(dots) > 1 or missing < 0:
-        raise ShapeError("getitem", "an index is integers, slices and one Ellipsis, one an axis", x=shape, index=index)
+        raise ShapeError(
+            "getitem", "at most one index an axis: integers, slices and one Ellipsis", x=shape, index=index
+        )
     at = dots[0] if dots else len(parts)
     parts[at : at + len(dots)] = [slice(None)] * missing
     full: list[int | slice] = []
     for n, part in zip(shape, parts, strict=True):
         if isinstance(part, int):
             if not -n <= part < n:
-                raise ShapeError("getitem", "an integer index lies within its axis", x=shape, index=index)
+                raise ShapeError("getitem", "an integer index within its axis", x=shape, index=index)
             full.append(part % n)
             continue
         start, stop, step = part.indices(n)
         if step < 1:
-            raise ShapeError("getitem", "a slice has a positive step", x=shape, index=index)
+            raise ShapeError("getitem", "a slice with a positive step", x=shape, index=index)
         full.append(slice(start, max(start, stop), step))
     return tuple(full)

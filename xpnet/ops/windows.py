@@ -1,6 +1,4 @@
-"""Where windows lie on an image: sizes, padding, unrolling (im2col) and its adjoint, for convolution and pooling.
-
-    OH = floor((H + 2*PH - DH*(KH-1) - 1) / SH) + 1        (ceil instead of floor in ceil mode; OW likewise)
+"""Windows on images for convolution and pooling: sizes, padding, unrolling (im2col) and its adjoint.
 
 Unrolling goes one axis at a time, columns first and then rows, so that KH + KW slices are copied instead of KH * KW and
 the second copy moves runs of KW*C numbers.
@@ -8,36 +6,17 @@ the second copy moves runs of KW*C numbers.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from xpnet.backend import Array, add_at, set_at
 from xpnet.errors import ShapeError
+from xpnet.kernels.windows import Axis
 
-__all__ = ["Axis", "axes", "crop_into", "fold", "out_size", "padded", "taps", "unroll"]
-
-
-class Axis(NamedTuple):
-    """How windows lie along one image axis: n pixels, out windows of k taps, d apart, every s pixels, p padding."""
-
-    n: int
-    k: int
-    s: int
-    p: int
-    d: int
-    out: int
-
-    @property
-    def reach(self) -> int:
-        """Pixels from the first to the last that a window touches, both counted."""
-        return self.d * (self.k - 1) + 1
-
-    def span(self, first: int, stop: int) -> tuple[int, int]:
-        """Pixels, from the image's own first, that windows first .. stop-1 touch; may begin under 0 and end past n."""
-        return first * self.s - self.p, (stop - 1) * self.s - self.p + self.reach
+__all__ = ["axes", "crop_into", "fold", "out_size", "padded", "unroll"]
 
 
 def out_size(n: int, k: int, s: int, p: int, d: int = 1, *, ceil_mode: bool = False) -> int:
-    """Count the windows along an axis by the equation above; in ceil mode the last starts before the right padding."""
+    """Count the windows along an axis; in ceil mode the last starts before the right padding. See kernels.windows."""
     room = n + 2 * p - d * (k - 1) - 1
     if not ceil_mode:
         return room // s + 1
@@ -59,23 +38,10 @@ def axes(
     laid = []
     for n, k, s, p, d in zip(x.shape[1:3], kernel, stride, padding, dilation, strict=True):
         if d * (k - 1) + 1 > n + 2 * p:
-            raise ShapeError(
-                op,
-                "the dilated kernel fits in the padded image",
-                "pad more or use a smaller kernel",
-                x=x.shape,
-                kernel_size=kernel,
-                padding=padding,
-                dilation=dilation,
-            )
+            rule, do = "a dilated kernel that fits in the padded image", "pad more or use a smaller kernel"
+            raise ShapeError(op, rule, do, x=x.shape, kernel_size=kernel, padding=padding, dilation=dilation)
         laid.append(Axis(n, k, s, p, d, out_size(n, k, s, p, d, ceil_mode=ceil_mode)))
     return laid[0], laid[1]
-
-
-def taps(axis: Axis, tap: int, out: int | None = None) -> slice:
-    """The pixels, of a padded image, that one tap of each window touches."""
-    start = tap * axis.d
-    return slice(start, start + axis.s * ((axis.out if out is None else out) - 1) + 1, axis.s)
 
 
 def padded(xp: Any, x: Array, rows: tuple[int, int], cols: tuple[int, int], fill: float = 0.0) -> Array:
@@ -89,11 +55,13 @@ def padded(xp: Any, x: Array, rows: tuple[int, int], cols: tuple[int, int], fill
     return set_at(tile, _place(rows, (top, bottom), cols, (left, right)), inside)
 
 
-def crop_into(dx: Array, images: slice, dtile: Array, rows: tuple[int, int], cols: tuple[int, int]) -> Array:
-    """Adjoint of padded: add a tile's gradient to the pixels of dx that it was cut from."""
+def crop_into(
+    dx: Array, images: slice, channels: slice, dtile: Array, rows: tuple[int, int], cols: tuple[int, int]
+) -> Array:
+    """Adjoint of padded: add a tile's gradient to the pixels and channels of dx that it was cut from."""
     (top, bottom), (left, right) = _inside(rows, dx.shape[1]), _inside(cols, dx.shape[2])
     inside = dtile[_place(rows, (top, bottom), cols, (left, right))]
-    return add_at(dx, (images, slice(top, bottom), slice(left, right), slice(None)), inside)
+    return add_at(dx, (images, slice(top, bottom), slice(left, right), channels), inside)
 
 
 def _inside(span: tuple[int, int], n: int) -> tuple[int, int]:
@@ -124,9 +92,9 @@ def unroll(xp: Any, tile: Array, rows: Axis, cols: Axis, out_rows: int) -> Array
     Returns:
         (n, out_rows, OW, KH*KW*C), the taps in row-major order.
     """
-    across = [tile[:, :, taps(cols, q), :] for q in range(cols.k)]
+    across = [tile[:, :, cols.tap(q), :] for q in range(cols.k)]
     wide = across[0] if len(across) == 1 else xp.concat(across, axis=3)  # (n, HT, OW, KW*C)
-    down = [wide[:, taps(rows, p, out_rows), :, :] for p in range(rows.k)]
+    down = [wide[:, rows.tap(p, out_rows), :, :] for p in range(rows.k)]
     return down[0] if len(down) == 1 else xp.concat(down, axis=3)
 
 
@@ -136,10 +104,10 @@ def fold(xp: Any, columns: Array, rows: Axis, cols: Axis, size: tuple[int, int, 
     out_rows, run = columns.shape[1], cols.k * c
     wide = xp.zeros((n, height, cols.out, run), dtype=columns.dtype, device=columns.device)
     for p in range(rows.k):
-        place = (slice(None), taps(rows, p, out_rows), slice(None), slice(None))
+        place = (slice(None), rows.tap(p, out_rows), slice(None), slice(None))
         wide = add_at(wide, place, columns[:, :, :, p * run : (p + 1) * run])
     tile = xp.zeros(size, dtype=columns.dtype, device=columns.device)
     for q in range(cols.k):
-        place = (slice(None), slice(None), taps(cols, q), slice(None))
+        place = (slice(None), slice(None), cols.tap(q), slice(None))
         tile = add_at(tile, place, wide[:, :, :, q * c : (q + 1) * c])
     return tile

@@ -1,5 +1,29 @@
 """Drop-ins for CuPy's arrays: CUDA C++ in .cu files, a family a file, and the calls that launch them."""
 
-from xpnet.kernels.cuda import activation, batches, clock, conv, dropout, linear, loss, normalization, pool, update
+from xpnet.kernels.cuda import (
+    activation,
+    batches,
+    clock,
+    conv,
+    dropout,
+    linear,
+    loss,
+    normalization,
+    pool,
+    response_norm,
+    update,
+)
 
-__all__ = ["activation", "batches", "clock", "conv", "dropout", "linear", "loss", "normalization", "pool", "update"]
+__all__ = [
+    "activation",
+    "batches",
+    "clock",
+    "conv",
+    "dropout",
+    "linear",
+    "loss",
+    "normalization",
+    "pool",
+    "response_norm",
+    "update",
+]

@@ -1,4 +1,4 @@
-"""Normalization on CUDA: a channel's sums in two stages of a fixed order; response norm from tiles in shared memory."""
+"""batch_norm and layer_norm for CuPy's arrays: the sums of a channel in two stages of a fixed order."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from xpnet.backend import namespace
 from xpnet.kernels import register
 from xpnet.kernels.cuda import driver
 
-__all__ = ["batch_norm", "layer_norm", "local_response_norm", "moments", "running_moments"]
+__all__ = ["batch_norm", "layer_norm", "moments", "running_moments"]
 
-_THREADS = 256  # of a block of batch_norm.cu and lrn.cu
+_THREADS = 256  # of a block of batch_norm.cu
 _MOST_BLOCKS = 1024  # a device works on about as many at a time
 _ROWS = 8  # that a thread has at least, where there are as many
-_TILE, _REACH = 1024, 16  # of lrn.cu: numbers a block makes, and the farthest neighbour
 
 
 def _wide(x: Any) -> Any:
@@ -131,53 +130,5 @@ def layer_norm(x: Any, gamma: Any, beta: Any, eps: float) -> tuple[Any, Any]:
             rest = (parts, dgamma, dbeta, channels, chunks)
             driver.launch("layer_norm", "layer_norm_sums_of_chunks", x.dtype, channels, *rest)
         return dx, dgamma if needs[1] else None, dbeta if needs[2] else None
-
-    return y, vjp
-
-
-@register("local_response_norm", "cuda", recordable=True)
-def local_response_norm(
-    x: Any, size: int, alpha: float, beta: float, k: float, region: str, average: bool
-) -> tuple[Any, Any]:
-    """Divide as ops.local_response_norm does: one pass each way across channels, within a channel two backward."""
-    if not driver.supports(x):
-        return NotImplemented
-    axes = 1 if region == "across" else 2
-    rate = float(alpha / size**axes if average else alpha)
-    before, after = size // 2, (size - 1) // 2
-    if region == "within":
-        return _within(x, before, after, rate, float(beta), float(k))
-    before, after = (min(reach, max(0, x.shape[3] - 1)) for reach in (before, after))
-    if max(before, after) > _REACH:
-        return NotImplemented
-    x, blocks = driver.contiguous(x), -(-x.size // _TILE)
-    settings = (x.size, x.shape[3], before, after, rate, float(beta), float(k))
-    y = driver.empty(x.shape, x.dtype)
-    driver.blocks("lrn", "lrn_across", x.dtype, blocks, x, y, *settings)
-
-    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-        if not needs[0]:
-            return (None,)
-        dx = driver.empty(x.shape, x.dtype)
-        driver.blocks("lrn", "lrn_across_back", x.dtype, blocks, x, driver.contiguous(dy), dx, *settings)
-        return (dx,)
-
-    return y, vjp
-
-
-def _within(x: Any, before: int, after: int, rate: float, beta: float, k: float) -> tuple[Any, Any]:
-    x = driver.contiguous(x)
-    y, settings = driver.empty(x.shape, x.dtype), (*x.shape, before, after, rate, beta)
-    driver.launch("lrn", "lrn_within", x.dtype, x.size, x, y, *settings, k)
-
-    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-        if not needs[0]:
-            return (None,)
-        direct, spread = (driver.empty(x.shape, _wide(x)) for _ in range(2))
-        dx = driver.empty(x.shape, x.dtype)
-        dy = driver.contiguous(dy)
-        driver.launch("lrn", "lrn_within_spread", x.dtype, x.size, x, dy, direct, spread, *settings, k)
-        driver.launch("lrn", "lrn_within_back", x.dtype, x.size, x, direct, spread, dx, *settings)
-        return (dx,)
 
     return y, vjp

@@ -12,9 +12,10 @@ import numpy as np
 
 from xpnet.backend import empty, launch, split
 from xpnet.kernels import register
-from xpnet.kernels.numba.compiling import FLOATS, as_contiguous, compiled
+from xpnet.kernels.numba.compiling import FLOATS, compiled
 from xpnet.kernels.numpy import activation as plain
 from xpnet.kernels.numpy.activation import FUSED
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_contiguous
 
 __all__ = ["FUSED", "act_grad", "bias_act"]
 
@@ -23,7 +24,7 @@ _CHUNK = 1 << 18  # numbers that a thread should have at least, and that are sum
 _LANES = 256  # a row of fewer numbers is worked on together with the next
 
 
-def bias_act(z: Any, b: Any, activation: str | None) -> None:
+def bias_act(z: Array, b: Array | None, activation: str | None) -> None:
     """Add a bias to the rows of z and apply an activation, in place: see kernels.numpy.activation.bias_act."""
     if z.dtype not in FLOATS or not z.flags.carray or (b is None and activation is None):
         plain.bias_act(z, b, activation)
@@ -43,7 +44,7 @@ def bias_act(z: Any, b: Any, activation: str | None) -> None:
         launch(split, len(z), max(1, _CHUNK // columns), part)
 
 
-def act_grad(dy: Any, y: Any, activation: str | None, db: Any) -> Any:
+def act_grad(dy: Array, y: Array, activation: str | None, db: Array | None) -> Array:
     """Return the gradient before an activation, and its sums in db: see kernels.numpy.activation.act_grad.
 
     Sums are of stretches of a fixed length, and of those in their order: the same bits on any number of cores.
@@ -77,7 +78,7 @@ def act_grad(dy: Any, y: Any, activation: str | None, db: Any) -> Any:
     return dz
 
 
-def _back(dy: Any, y: Any, dz: Any, db: Any) -> None:
+def _back(dy: Array, y: Array | None, dz: Array | None, db: Array | None) -> None:
     if y is None:
         launch(_sum, dy, db)
     elif db is None:
@@ -87,14 +88,14 @@ def _back(dy: Any, y: Any, dz: Any, db: Any) -> None:
 
 
 @register("relu", "numba", recordable=True)
-def relu(x: Any) -> tuple[Any, Any]:
+def relu(x: Array) -> Result:
     """Keep what is positive, as ops.relu does."""
     if x.dtype not in FLOATS:
         return NotImplemented
     y = empty(x.shape, x.dtype)
     _each(_cut, (as_contiguous(x), y))
 
-    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+    def vjp(dy: Array, needs: Needs) -> Gradients:
         if not needs[0]:
             return (None,)
         dx = empty(dy.shape, dy.dtype)
@@ -105,7 +106,7 @@ def relu(x: Any) -> tuple[Any, Any]:
 
 
 @register("leaky_relu", "numba", recordable=True)
-def leaky_relu(x: Any, slope: float) -> tuple[Any, Any]:
+def leaky_relu(x: Array, slope: float) -> Result:
     """Keep what is positive, and a little of what is not, as ops.leaky_relu does."""
     if x.dtype not in FLOATS:
         return NotImplemented
@@ -113,7 +114,7 @@ def leaky_relu(x: Any, slope: float) -> tuple[Any, Any]:
     slope = float(slope)
     _each(_leak, (kept, kept, y), slope)
 
-    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+    def vjp(dy: Array, needs: Needs) -> Gradients:
         if not needs[0]:
             return (None,)
         dx = empty(dy.shape, dy.dtype)
@@ -123,7 +124,7 @@ def leaky_relu(x: Any, slope: float) -> tuple[Any, Any]:
     return y, vjp
 
 
-def _each(loop: Any, arrays: tuple[Any, ...], *numbers: float) -> None:
+def _each(loop: Any, arrays: tuple[Array, ...], *numbers: float) -> None:
     """Run an element-wise loop over arrays of one shape, on several cores where they are large."""
     flat = [a.reshape(-1) for a in arrays]
     size = flat[0].size

@@ -4,7 +4,7 @@
     def add(x, y, n): ...
 
 A loop is compiled without fastmath, so NaN and infinity stay what they are, and without the interpreter's lock, so
-threads run loops side by side. Its arrays lie in one piece in memory and may be written: see ``as_contiguous``.
+threads run loops side by side. Its arrays are contiguous and writable: see ``kernels.numpy.arrays.as_contiguous``.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from xpnet.backend import empty, launch
-
-__all__ = ["FLOATS", "as_contiguous", "compiled", "prepare"]
+__all__ = ["FLOATS", "compiled", "prepare"]
 
 FLOATS = frozenset([np.dtype(np.float32), np.dtype(np.float64)])  # of which there are loops
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
@@ -50,15 +48,6 @@ def compiled(signature: str) -> Callable[[Callable[..., Any]], Any]:
         return loop
 
     return wrap
-
-
-def as_contiguous(x: np.ndarray) -> np.ndarray:
-    """Return an array as loops take it: x itself, or a copy where it is strided, misaligned or read-only."""
-    if x.flags.carray:
-        return x
-    copy = empty(x.shape, x.dtype)
-    launch(np.copyto, copy, x)
-    return copy
 
 
 def prepare() -> None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from xpnet.kernels import register
-from xpnet.kernels.numba import unrolling
+from xpnet.kernels.numba import windows
 from xpnet.kernels.numba.activation import act_grad, bias_act
-from xpnet.kernels.numba.compiling import FLOATS, as_contiguous
+from xpnet.kernels.numba.compiling import FLOATS
+from xpnet.kernels.numpy.arrays import Array, Result, as_contiguous
 from xpnet.kernels.numpy.conv import Loops, convolve
+from xpnet.kernels.windows import Axis
 
 __all__ = ["conv2d"]
 
-_COMPILED = Loops(unrolling.unroll, unrolling.fold, bias_act, act_grad)
+_COMPILED = Loops(windows.unroll, windows.fold, bias_act, act_grad)
 
 
 @register("conv2d", "numba", recordable=True)
-def conv2d(x: Any, *others: Any) -> tuple[Any, Any]:
+def conv2d(
+    x: Array, w: Array, b: Array | None, rows: Axis, cols: Axis, groups: int, flip: bool, budget: int,
+    activation: str | None,
+) -> Result:  # fmt: skip
     """Convolve as ops.conv2d does, in float32 and float64."""
     if x.dtype not in FLOATS:
         return NotImplemented
-    return convolve(_COMPILED, as_contiguous(x), *others)
+    return convolve(_COMPILED, as_contiguous(x), w, b, rows, cols, groups, flip, budget, activation)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from xpnet.backend import launch
 from xpnet.kernels import register
 from xpnet.kernels.numba.activation import act_grad, bias_act
-from xpnet.kernels.numba.compiling import FLOATS, as_contiguous, compiled
+from xpnet.kernels.numba.compiling import FLOATS, compiled
+from xpnet.kernels.numpy.arrays import Array, as_contiguous
 from xpnet.kernels.numpy.linear import linear_with
 
 __all__ = ["outer"]
 
 
-def outer(a: Any, b: Any, product: Any) -> None:
+def outer(a: Array, b: Array, product: Array) -> None:
     """Multiply a column, (M, 1), by a row, (1, D): a quarter of the time that BLAS takes for it."""
     if a.dtype in FLOATS:
         launch(_outer, as_contiguous(a).reshape(-1), as_contiguous(b).reshape(-1), product)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from xpnet.backend import empty, launch
 from xpnet.errors import DataError
 from xpnet.kernels import register
-from xpnet.kernels.numba.compiling import FLOATS, as_contiguous, compiled
+from xpnet.kernels.numba.compiling import FLOATS, compiled
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_contiguous
 
 __all__ = ["softmax_cross_entropy"]
 
 
 @register("softmax_cross_entropy", "numba", recordable=True)
 def softmax_cross_entropy(
-    logits: Any, labels: Any, label_smoothing: float, class_weights: Any, reduction: str
-) -> tuple[Any, Any]:
+    logits: Array, labels: Array, label_smoothing: float, class_weights: Array | None, reduction: str
+) -> Result:
     """Measure as ops.softmax_cross_entropy does, where it is given no weights or smoothing and takes the mean.
 
     Raises:
@@ -36,7 +35,7 @@ def softmax_cross_entropy(
     share, total, loss = empty((n, classes), logits.dtype), empty((n,), logits.dtype), empty((), logits.dtype)
     launch(_measure, as_contiguous(logits), known, share, total, loss)
 
-    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+    def vjp(dy: Array, needs: Needs) -> Gradients:
         if not needs[0]:
             return (None, None)
         grad = empty((n, classes), logits.dtype)
@@ -46,15 +45,15 @@ def softmax_cross_entropy(
     return loss, vjp
 
 
-def _measure(logits: Any, labels: Any, share: Any, total: Any, loss: Any) -> None:
+def _measure(logits: Array, labels: Array, share: Array, total: Array, loss: Array) -> None:
     bad, whole = _forward(logits, labels, share, total)
     if bad:
         found = f"{labels.min()} .. {labels.max()}"
-        raise DataError("softmax_cross_entropy", "labels lie in 0 .. K-1", K=logits.shape[1], labels=found)
+        raise DataError("softmax_cross_entropy", "labels in 0 .. K-1", K=logits.shape[1], labels=found)
     loss[...] = whole / len(labels)
 
 
-def _give(share: Any, total: Any, labels: Any, grad: Any, dy: Any) -> None:
+def _give(share: Array, total: Array, labels: Array, grad: Array, dy: Array) -> None:
     _back(share, total, labels, grad, float(dy) / len(labels))
 
 

@@ -1,162 +1,221 @@
-"""local_response_norm for NumPy, compiled: one pass over the images each way, squares and their sums kept in the cache.
+"""batch_norm and moments for NumPy arrays, compiled: one pass over memory for sums, one for what is made of them.
 
-    y = x / d^beta,  d = k + rate * (sum of x^2 over the neighbours)
-    dx = dy / d^beta - 2 * rate * beta * x * (sum of dy * x / d^(beta + 1) over all whose neighbour x is)
-
-Numbers that lie side by side in memory (a run: a pixel's channels, or within a channel a row of pixels) are laid into a
-block with as many zeros between runs as windows reach: then windows over a whole block are sums of shifted copies.
+Sums are of stretches of a fixed length, and of those in their order: the same bits on any number of cores.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numba
 import numpy as np
 
 from xpnet.backend import empty, launch, split
 from xpnet.kernels import register
-from xpnet.kernels.numba.compiling import FLOATS, as_contiguous, compiled
-from xpnet.kernels.numba.runs import at
+from xpnet.kernels.numba.compiling import FLOATS, compiled
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_contiguous
 
-__all__ = ["local_response_norm"]
+__all__ = ["batch_norm", "moments"]
 
-_EACH = 1 << 14  # numbers that a thread should have at least
-_BLOCK = 1 << 11  # numbers that the first cache holds, with their squares and sums
+_STRETCH = 1 << 18  # numbers summed at a time, and that a thread should have at least
+_NEAR = 1 << 13  # numbers that stay in the L1 cache between a pass for their mean and one for their variance
+_LANES = 256  # a row of fewer numbers is worked on together with the next
 
 
-@register("local_response_norm", "numba", recordable=True)
-def local_response_norm(
-    x: Any, size: int, alpha: float, beta: float, k: float, region: str, average: bool
-) -> tuple[Any, Any]:
-    """Divide as ops.local_response_norm does."""
+@register("moments", "numba", recordable=True)
+def moments(x: Array) -> tuple[Array, Array]:
+    """Measure as ops.moments does; one pass over memory."""
     if x.dtype not in FLOATS or not x.size:
         return NotImplemented
-    n, h, w, c = x.shape
-    before, after = size // 2, (size - 1) // 2
-    if region == "across":
-        runs, run, stride, steps = n * h * w, c, c + size - 1, (1, 0)
-        rate, block = alpha / size if average else alpha, max(1, min(runs, _BLOCK // stride))
-    else:  # a block is an image
-        runs, run, stride, steps = n * h, w * c, (w + size - 1) * c, (c, (w + size - 1) * c)
-        rate, block = alpha / size**2 if average else alpha, h
-    # a window that begins at a number's own place in the sums begins `lead` before it in the squares, and so back
-    lead, lead_back = before * sum(steps), after * sum(steps)
-    laid = run, stride, block, size, *steps
-    power = float(rate), float(k), float(beta)
-    flat, y = as_contiguous(x).reshape(-1), empty(x.shape, x.dtype)
-    flat_y, blocks = y.reshape(-1), -(-runs // block)
-    least = -(-_EACH // (block * run))
+    flat, columns = as_contiguous(x).reshape(-1), x.shape[-1]
+    rows, count, step = x.size // columns, _stretches(x), max(1, _STRETCH // columns)
+    mean, var = empty((columns,), x.dtype), empty((columns,), x.dtype)
 
-    def forward(start: int, stop: int) -> None:
-        _respond(flat, flat_y, start * block, min(stop * block, runs), *laid, lead, *power)
+    def measure() -> None:
+        if count == 1:
+            _moments(flat, mean, var)
+            np.divide(var, rows, var)
+            return
+        means, squares = (np.empty((count, columns), x.dtype) for _ in range(2))
+        _in_stretches(x, lambda i, run: _moments(flat[run], means[i], squares[i]))
+        sizes = np.array([[min(step, rows - i * step)] for i in range(count)], np.float64)
+        middle = np.add.reduce(means * sizes, axis=0) / rows
+        mean[...] = middle
+        var[...] = np.add.reduce(squares + sizes * (means - middle) ** 2, axis=0) / rows
 
-    launch(split, blocks, least, forward)
+    launch(measure)
+    return mean, var
 
-    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-        if not needs[0]:
-            return (None,)
-        dx = empty((n, h, w, c), y.dtype)
-        arrays = flat, as_contiguous(dy).reshape(-1), dx.reshape(-1)
 
-        def backward(start: int, stop: int) -> None:
-            _respond_back(*arrays, start * block, min(stop * block, runs), *laid, lead, lead_back, *power)
+@register("batch_norm", "numba", recordable=True)
+def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, training: bool) -> Result:
+    """Normalize as ops.batch_norm does."""
+    if x.dtype not in FLOATS or mean.dtype != x.dtype or not x.size:
+        return NotImplemented
+    flat, columns = as_contiguous(x).reshape(-1), x.shape[-1]
+    mean = as_contiguous(mean)
+    inverse, scale, y = empty((columns,), x.dtype), empty((columns,), x.dtype), empty(x.shape, x.dtype)
+    out = y.reshape(-1)
 
-        launch(split, blocks, least, backward)
-        return (dx,)
+    def forward() -> None:
+        inverse[...] = 1.0 / np.sqrt(var + eps)
+        np.multiply(gamma, inverse, scale)
+        shift = beta - mean * scale
+        _in_stretches(x, lambda _, run: _affine(flat[run], scale, shift, out[run]))
+
+    launch(forward)
+
+    def vjp(dy: Array, needs: Needs) -> Gradients:
+        given, sums = as_contiguous(dy).reshape(-1), empty((2, columns), x.dtype)
+        dgamma, dbeta = sums
+
+        def sum_up() -> None:
+            each = np.empty((2, _stretches(x), columns), x.dtype)
+            _in_stretches(x, lambda i, run: _sums(flat[run], given[run], mean, inverse, each[0, i], each[1, i]))
+            np.add.reduce(each, axis=1, out=sums)
+
+        def back() -> None:
+            if training:
+                rows = x.size // columns
+                level, slope = scale * (dbeta / rows), inverse * scale * (dgamma / rows)
+                _in_stretches(x, lambda _, run: _back(flat[run], given[run], mean, scale, level, slope, into[run]))
+            else:
+                none = np.zeros(columns, x.dtype)
+                _in_stretches(x, lambda _, run: _affine(given[run], scale, none, into[run]))
+
+        if needs[1] or needs[2] or training:
+            launch(sum_up)
+        dx = None
+        if needs[0]:
+            dx = empty(x.shape, x.dtype)
+            into = dx.reshape(-1)
+            launch(back)
+        return dx, dgamma if needs[1] else None, dbeta if needs[2] else None, None, None
 
     return y, vjp
 
 
-@numba.njit
-def _add_up(x, sums, n, taps, step):
-    """sums[i] = x[i] + x[i + step] + ... of as many taps, for n numbers."""
-    if taps == 5:
-        a, b, c, d = step, step + step, step * at(3), step * at(4)
-        for i in range(n):
-            sums[i] = x[i] + x[i + a] + x[i + b] + x[i + c] + x[i + d]
-        return
-    for i in range(n):
-        sums[i] = x[i]
-    for tap in range(1, taps):
-        a = at(tap) * step
-        for i in range(n):
-            sums[i] += x[i + a]
+def _stretches(x: Array) -> int:
+    columns = x.shape[-1]
+    return -(-(x.size // columns) // max(1, _STRETCH // columns))
 
 
-@numba.njit
-def _sums_of_squares(x, squares, wide, sums, first, count, run, stride, lead, taps, step, step2):
-    """Sums over the windows of runs first .. first+count-1, a stride apart in what is returned."""
-    for p in range(count):
-        place, own = lead + p * stride, (first + p) * run
-        for i in range(run):
-            squares[place + i] = x[own + i] * x[own + i]
-    _add_up_both(squares, wide, sums, count * stride, taps, step, step2)
+def _in_stretches(x: Array, work: Callable[[int, slice], None]) -> None:
+    """Do work on each stretch of whole rows of x, (..., C): its number, and where it lies in flat arrays."""
+    long, count = max(1, _STRETCH // x.shape[-1]) * x.shape[-1], _stretches(x)
 
+    def some(first: int, last: int) -> None:
+        for i in range(first, last):
+            work(i, slice(i * long, (i + 1) * long))
 
-@numba.njit
-def _add_up_both(x, wide, sums, n, taps, step, step2):
-    """Sums along one axis, or, with step2, along one and then the other."""
-    if step2:
-        _add_up(x, wide, n + at(taps - 1) * step2, taps, step)
-        _add_up(wide, sums, n, taps, step2)
+    if count == 1:
+        work(0, slice(None))
     else:
-        _add_up(x, sums, n, taps, step)
+        split(count, 1, some)
 
 
-@compiled("T1, T1, i, i, i, i, i, i, i, i, i, d, d, d")
-def _respond(x, y, start, stop, run, stride, block, taps, step, step2, lead, rate, k, beta):
-    """Runs start .. stop-1 of y, by blocks."""
-    of = x.dtype.type
-    rate, k, power, one = of(rate), of(k), of(-beta), of(1)
-    fast = beta == 0.75  # AlexNet's
-    room = block * stride + (taps - 1) * (step + step2)
-    squares, wide, sums = np.zeros(room, x.dtype), np.empty(room if step2 else 0, x.dtype), np.empty(room, x.dtype)
-    run, stride, lead, step, step2 = at(run), at(stride), at(lead), at(step), at(step2)
-    for first in range(start, stop, block):
-        count = at(min(block, stop - first))
-        _sums_of_squares(x, squares, wide, sums, at(first), count, run, stride, lead, taps, step, step2)
-        for p in range(count):
-            place, own = p * stride, (at(first) + p) * run
-            if fast:
-                for i in range(run):
-                    root = one / np.sqrt(k + rate * sums[place + i])
-                    y[own + i] = x[own + i] * (root * np.sqrt(root))
-            else:
-                for i in range(run):
-                    y[own + i] = x[own + i] * (k + rate * sums[place + i]) ** power
+# The loops, over flat arrays of whole rows and vectors of a number a column.
 
 
-@compiled("T1, T1, T1, i, i, i, i, i, i, i, i, i, i, d, d, d")
-def _respond_back(x, dy, dx, start, stop, run, stride, block, taps, step, step2, lead, lead_back, rate, k, beta):
-    """Runs start .. stop-1 of dx, by blocks."""
-    of = x.dtype.type
-    slope = of(2.0 * rate * beta)
-    rate, k, power, one = of(rate), of(k), of(-beta), of(1)
-    fast = beta == 0.75
-    room = block * stride + (taps - 1) * (step + step2)
-    squares, wide, sums = np.zeros(room, x.dtype), np.empty(room if step2 else 0, x.dtype), np.empty(room, x.dtype)
-    spread = np.zeros(room, x.dtype)
-    run, stride, lead, lead_back, step, step2 = at(run), at(stride), at(lead), at(lead_back), at(step), at(step2)
-    for first in range(start, stop, block):
-        count = at(min(block, stop - first))
-        _sums_of_squares(x, squares, wide, sums, at(first), count, run, stride, lead, taps, step, step2)
-        for p in range(count):
-            place, own = p * stride, (at(first) + p) * run
-            if fast:
-                for i in range(run):
-                    root = one / np.sqrt(k + rate * sums[place + i])
-                    direct = dy[own + i] * (root * np.sqrt(root))
-                    dx[own + i] = direct
-                    spread[place + lead_back + i] = direct * x[own + i] * (root * root)
-            else:
-                for i in range(run):
-                    d = k + rate * sums[place + i]
-                    direct = dy[own + i] * d**power
-                    dx[own + i] = direct
-                    spread[place + lead_back + i] = direct * x[own + i] / d
-        _add_up_both(spread, wide, sums, count * stride, taps, step, step2)
-        for p in range(count):
-            place, own = p * stride, (at(first) + p) * run
-            for i in range(run):
-                dx[own + i] -= slope * x[own + i] * sums[place + i]
+@numba.njit(nogil=True, error_model="numpy")
+def _fold(x, columns):
+    """How many rows are worked on together."""
+    return max(1, min(_LANES // columns, len(x) // columns))
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _repeat(v, fold):
+    wide = np.empty(fold * len(v), v.dtype)
+    for row in range(fold):
+        wide[row * len(v) : (row + 1) * len(v)] = v
+    return wide
+
+
+@compiled("T1, T1, T1")
+def _moments(x, mean, squares):
+    """Means, and sums of squares about them, put together from those of pieces, each by its own mean."""
+    columns, f = len(mean), x.dtype.type
+    fold = _fold(x, columns)
+    width = fold * columns
+    total, wide = np.empty(width, x.dtype), np.empty(width, x.dtype)
+    long, done = max(1, _NEAR // width) * width, 0.0
+    middle, spread = np.zeros(columns), np.zeros(columns)
+    for first in range(0, len(x), long):
+        piece = x[first : first + long]
+        n = len(piece) // columns
+        total[:] = f(0)
+        for start in range(0, len(piece), width):
+            few = piece[start : start + width]
+            for i in range(len(few)):
+                total[i] += few[i]
+        exact = _column_means(total, columns, n)
+        for row in range(fold):
+            for c in range(columns):
+                wide[row * columns + c] = exact[c]
+        total[:] = f(0)
+        for start in range(0, len(piece), width):
+            few = piece[start : start + width]
+            for i in range(len(few)):
+                d = few[i] - wide[i]
+                total[i] += d * d
+        for c in range(columns):
+            about = 0.0
+            for row in range(fold):
+                about += total[row * columns + c]
+            off = exact[c] - wide[c]
+            delta = exact[c] - middle[c]
+            middle[c] += delta * n / (done + n)
+            spread[c] += max(0.0, about - n * off * off) + delta * delta * done * n / (done + n)
+        done += n
+    for c in range(columns):
+        mean[c] = middle[c]
+        squares[c] = spread[c]
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _column_means(total, columns, n):
+    exact = np.zeros(columns)
+    for start in range(0, len(total), columns):
+        exact += total[start : start + columns]
+    return exact / n
+
+
+@compiled("T1, T1, T1, T1")
+def _affine(x, scale, shift, y):
+    fold = _fold(x, len(scale))
+    a, b = _repeat(scale, fold), _repeat(shift, fold)
+    for start in range(0, len(x), len(a)):
+        some, out = x[start : start + len(a)], y[start : start + len(a)]
+        for i in range(len(some)):
+            out[i] = some[i] * a[i] + b[i]
+
+
+@compiled("T1, T1, T1, T1, T1, T1")
+def _sums(x, dy, mean, inverse, dgamma, dbeta):
+    columns, zero = len(mean), x.dtype.type(0)
+    fold = _fold(x, columns)
+    centre, rate = _repeat(mean, fold), _repeat(inverse, fold)
+    width = fold * columns
+    with_normal, plain = np.zeros(width, x.dtype), np.zeros(width, x.dtype)
+    for start in range(0, len(x), width):
+        some, d = x[start : start + width], dy[start : start + width]
+        for i in range(len(some)):
+            with_normal[i] += d[i] * ((some[i] - centre[i]) * rate[i])
+        for i in range(len(d)):  # a loop of its own: with so many arrays LLVM would not vectorize the one above
+            plain[i] += d[i]
+    dgamma[:] = zero
+    dbeta[:] = zero
+    for row in range(fold):
+        dgamma += with_normal[row * columns : (row + 1) * columns]
+        dbeta += plain[row * columns : (row + 1) * columns]
+
+
+@compiled("T1, T1, T1, T1, T1, T1, T1")
+def _back(x, dy, mean, scale, level, slope, dx):
+    fold = _fold(x, len(mean))
+    centre, a, b, c = _repeat(mean, fold), _repeat(scale, fold), _repeat(level, fold), _repeat(slope, fold)
+    for start in range(0, len(x), len(a)):
+        stop = start + len(a)
+        some, d, out = x[start:stop], dy[start:stop], dx[start:stop]
+        for i in range(len(some)):
+            out[i] = d[i] * a[i] - (b[i] + (some[i] - centre[i]) * c[i])

@@ -15,8 +15,10 @@ from numba.extending import intrinsic
 
 from xpnet.backend import empty, launch, split
 from xpnet.kernels import register
-from xpnet.kernels.numba.compiling import FLOATS, as_contiguous, compiled
+from xpnet.kernels.numba.compiling import FLOATS, compiled
 from xpnet.kernels.numba.runs import at, eight
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_contiguous
+from xpnet.kernels.windows import Axis
 
 __all__ = ["max_pool2d"]
 
@@ -25,7 +27,7 @@ _FEW = range(4, 16)  # channels that are moved by eights
 
 
 @register("max_pool2d", "numba", recordable=True)
-def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
+def max_pool2d(x: Array, rows: Axis, cols: Axis) -> Result:
     """Pool as ops.max_pool2d does; rows and cols are the windows laid by the op."""
     if x.dtype not in FLOATS or not x.size:
         return NotImplemented
@@ -43,7 +45,7 @@ def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
 
     launch(split, n * rows.out, -(-_EACH // (rows.s * w * c)), forward)
 
-    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+    def vjp(dy: Array, needs: Needs) -> Gradients:
         if not needs[0]:
             return (None,)
         dx = empty((n, h, w, c), y.dtype)

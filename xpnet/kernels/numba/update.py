@@ -11,7 +11,8 @@ import numpy as np
 
 from xpnet.backend import launch, split
 from xpnet.kernels import register
-from xpnet.kernels.numba.compiling import FLOATS, as_contiguous, compiled
+from xpnet.kernels.numba.compiling import FLOATS, compiled
+from xpnet.kernels.numpy.arrays import as_contiguous
 
 __all__ = ["update"]
 

@@ -6,14 +6,13 @@ Activations as ops of their own are not here: in place and by blocks they take N
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from xpnet.backend import empty, launch, limit_threads
-from xpnet.kernels.numpy.shape import as_shape
+from xpnet.kernels.numpy.arrays import Array
 
-__all__ = ["FUSED", "act_grad", "as_rows", "bias_act", "column_sums", "long_rows"]
+__all__ = ["FUSED", "act_grad", "bias_act", "column_sums", "long_rows"]
 
 FUSED = (None, "relu")  # what bias_act and act_grad apply
 
@@ -22,7 +21,7 @@ _SHORT = 32  # numbers in a row that is better laid together with others, and ro
 _WIDE = 1 << 12  # numbers in a row, at least, that a vector a channel is added to
 
 
-def bias_act(z: Any, b: Any, activation: str | None) -> None:
+def bias_act(z: Array, b: Array | None, activation: str | None) -> None:
     """Add a bias to the rows of z and apply an activation, in place.
 
     Args:
@@ -39,16 +38,16 @@ def bias_act(z: Any, b: Any, activation: str | None) -> None:
         launch(_cut, z)
 
 
-def _cut(z: Any) -> None:
+def _cut(z: Array) -> None:
     np.maximum(z, 0.0, out=z)
 
 
-def _add_to_long_rows(z: Any, b: Any) -> None:
+def _add_to_long_rows(z: Array, b: Array) -> None:
     for (part,), (wide,) in long_rows([z], [b]):
         part += wide
 
 
-def act_grad(dy: Any, y: Any, activation: str | None, db: Any) -> Any:
+def act_grad(dy: Array, y: Array, activation: str | None, db: Array | None) -> Array:
     """Return the gradient before an activation that gave y, and write its sums over the rows into db.
 
     Args:
@@ -66,17 +65,12 @@ def act_grad(dy: Any, y: Any, activation: str | None, db: Any) -> Any:
     return dz
 
 
-def _cut_back(dy: Any, y: Any, dz: Any) -> None:
+def _cut_back(dy: Array, y: Array, dz: Array) -> None:
     np.copyto(dz, np.greater(y, 0.0))
     np.multiply(dz, dy, dz)  # a product: a choice by a mask is slow, and so is a product with booleans
 
 
-def as_rows(x: Any, columns: int) -> Any:
-    """Return x, (..., C), as (P, C): a view, or a copy where it lies otherwise."""
-    return x if x.ndim == 2 else as_shape(x, (-1, columns))
-
-
-def long_rows(arrays: Sequence[Any], vectors: Sequence[Any]) -> Iterator[tuple[list[Any], list[Any]]]:
+def long_rows(arrays: Sequence[Array], vectors: Sequence[Array]) -> Iterator[tuple[list[Array], list[Array]]]:
     """Lay short rows together into long ones, and repeat what is a number a column as often: NumPy then does in one
     stroke what it would do row by row. The pieces fit the cache.
 
@@ -97,7 +91,7 @@ def long_rows(arrays: Sequence[Any], vectors: Sequence[Any]) -> Iterator[tuple[l
         yield [a[whole:] for a in arrays], list(vectors)
 
 
-def column_sums(x: Any, out: Any) -> None:
+def column_sums(x: Array, out: Array) -> None:
     """Write the sums over the rows of x, (P, C), into out, (C,), by products with ones."""
     rows, columns = x.shape
     fold = min(rows, 256 // max(1, columns))

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from xpnet.backend import empty, launch, limit_threads
 from xpnet.kernels import register
-from xpnet.kernels.numpy.activation import FUSED, act_grad, as_rows, bias_act
+from xpnet.kernels.numpy.activation import FUSED, act_grad, bias_act
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_rows
 
 __all__ = ["linear_with"]
 
 
 def linear_with(
-    bias_act: Callable[..., None], act_grad: Callable[..., Any], outer: Callable[[Any, Any, Any], Any]
-) -> Callable[..., Any]:
-    """Make a kernel of linear, whose products are BLAS's, out of what surrounds them.
+    bias_act: Callable[..., None], act_grad: Callable[..., Array], outer: Callable[[Array, Array, Array], None]
+) -> Callable[[Array, Array, Array | None, str | None], Result]:
+    """Make a kernel of linear from the loops around its products, which are BLAS's.
 
     Args:
         bias_act, act_grad: as those of kernels.numpy.activation.
         outer: writes the product of (M, 1) and (1, D) into (M, D).
     """
 
-    def linear(x: Any, w: Any, b: Any, activation: str | None) -> tuple[Any, Any]:
+    def linear(x: Array, w: Array, b: Array | None, activation: str | None) -> Result:
         """Weigh, sum and activate as ops.linear does."""
         if activation not in FUSED or not x.size:
             return NotImplemented
@@ -39,7 +39,7 @@ def linear_with(
         if b is not None or activation is not None:
             bias_act(y, b, activation)
 
-        def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        def vjp(dy: Array, needs: Needs) -> Gradients:
             rows = as_rows(dy, w.shape[0])
             db = empty(b.shape, b.dtype) if b is not None and needs[2] else None
             dz = rows if db is None and activation is None else act_grad(rows, y, activation, db)
@@ -61,7 +61,7 @@ def linear_with(
     return linear
 
 
-def _outer(a: Any, b: Any, product: Any) -> None:
+def _outer(a: Array, b: Array, product: Array) -> None:
     launch(np.dot, a, b, product)
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from xpnet.backend import empty, launch
 from xpnet.errors import DataError
 from xpnet.kernels import register
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result
 
 __all__ = ["softmax_cross_entropy"]
 
 
 @register("softmax_cross_entropy", "numpy", recordable=True)
 def softmax_cross_entropy(
-    logits: Any, labels: Any, label_smoothing: float, class_weights: Any, reduction: str
-) -> tuple[Any, Any]:
+    logits: Array, labels: Array, label_smoothing: float, class_weights: Array | None, reduction: str
+) -> Result:
     """Measure as ops.softmax_cross_entropy does, where it is given no weights or smoothing and takes the mean."""
     if labels.ndim != 1 or label_smoothing or class_weights is not None or reduction != "mean":
         return NotImplemented
@@ -33,14 +32,12 @@ def softmax_cross_entropy(
             right = np.add.reduce(shifted[rows, labels])
         except IndexError:
             found = f"{labels.min()} .. {labels.max()}"
-            raise DataError(
-                "softmax_cross_entropy", "labels lie in 0 .. K-1", K=logits.shape[1], labels=found
-            ) from None
+            raise DataError("softmax_cross_entropy", "labels in 0 .. K-1", K=logits.shape[1], labels=found) from None
         loss[...] = (np.add.reduce(np.log(total), axis=None) - right) / n
 
     launch(measure)
 
-    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+    def vjp(dy: Array, needs: Needs) -> Gradients:
         if not needs[0]:
             return (None, None)
         grad = empty(logits.shape, dtype)

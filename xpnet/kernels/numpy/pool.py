@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from xpnet.backend import empty, launch
 from xpnet.kernels import register
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result
 from xpnet.kernels.numpy.scratch import scratch
+from xpnet.kernels.windows import Axis
 
 __all__ = ["avg_pool2d", "max_pool2d"]
 
@@ -24,7 +25,7 @@ _SHORT = 32  # channels from which on a run pays for its beginning
 
 
 @register("max_pool2d", "numpy", recordable=True)
-def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
+def max_pool2d(x: Array, rows: Axis, cols: Axis) -> Result:
     """Pool as ops.max_pool2d does; rows and cols are the windows laid by the op."""
     if not x.size or x.itemsize > 8:
         return NotImplemented
@@ -37,7 +38,7 @@ def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
 
     launch(forward)
 
-    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+    def vjp(dy: Array, needs: Needs) -> Gradients:
         if not needs[0]:
             return (None,)
         dx = empty((n, h, w, c), y.dtype)
@@ -53,14 +54,14 @@ def max_pool2d(x: Any, rows: Any, cols: Any) -> tuple[Any, Any]:
 
 
 @register("avg_pool2d", "numpy", recordable=True)
-def avg_pool2d(x: Any, rows: Any, cols: Any, count_include_pad: bool) -> tuple[Any, Any]:
+def avg_pool2d(x: Array, rows: Axis, cols: Axis, count_include_pad: bool) -> Result:
     """Pool as ops.avg_pool2d does; rows and cols are the windows laid by the op."""
     if not x.size:
         return NotImplemented
     (n, h, w, c), dtype = x.shape, x.dtype
     wide = np.promote_types(dtype, np.float32)  # of which float16 is made once
     y = empty((n, rows.out, cols.out, c), dtype)
-    down, across = (_counts(axis, count_include_pad) for axis in (rows, cols))
+    down, across = (axis.counts(count_include_pad) for axis in (rows, cols))
     share = (1.0 / np.multiply.outer(down, across))[:, :, None].astype(wide)  # (OH, OW, 1)
 
     def forward() -> None:
@@ -71,7 +72,7 @@ def avg_pool2d(x: Any, rows: Any, cols: Any, count_include_pad: bool) -> tuple[A
 
     launch(forward)
 
-    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+    def vjp(dy: Array, needs: Needs) -> Gradients:
         if not needs[0]:
             return (None,)
         dx = empty((n, h, w, c), dtype)
@@ -92,35 +93,28 @@ def avg_pool2d(x: Any, rows: Any, cols: Any, count_include_pad: bool) -> tuple[A
     return y, vjp
 
 
-def _counts(axis: Any, with_padding: bool) -> Any:
-    """How many pixels each window along an axis averages."""
-    low, high = (-axis.p, axis.n + axis.p) if with_padding else (0, axis.n)
-    starts = np.arange(axis.out) * axis.s - axis.p
-    return np.minimum(starts + axis.k, high) - np.maximum(starts, low)
-
-
-def _apart(rows: Any, cols: Any) -> bool:
+def _apart(rows: Axis, cols: Axis) -> bool:
     """Whether no two windows share a pixel."""
     return rows.k <= rows.s and cols.k <= cols.s
 
 
-def _hang_over(axis: Any) -> bool:
+def _hang_over(axis: Axis) -> bool:
     """Whether a window reaches beyond the image."""
-    first, stop = axis.span(0, axis.out)
+    first, stop = axis.span()
     return first < 0 or stop > axis.n
 
 
-def _blocks(y: Any) -> Iterator[tuple[int, int]]:
+def _blocks(y: Array) -> Iterator[tuple[int, int]]:
     """Images i .. j-1 of each block."""
     n, step = len(y), max(1, _BLOCK // max(1, y[0].size))
     return ((i, min(n, i + step)) for i in range(0, n, step))
 
 
-def _tile(x: Any, rows: Any, cols: Any, fill: float) -> Any:
+def _tile(x: Array, rows: Axis, cols: Axis, fill: float) -> Array:
     """Images that all windows lie within: x, or a copy in one piece, with fill about it if need be."""
     if x.flags.c_contiguous and not _hang_over(rows) and not _hang_over(cols):
         return x
-    (top, bottom), (left, right) = rows.span(0, rows.out), cols.span(0, cols.out)
+    (top, bottom), (left, right) = rows.span(), cols.span()
     tile = scratch("pool tile", (x.shape[0], bottom - top, right - left, x.shape[3]), x.dtype)
     if _hang_over(rows) or _hang_over(cols):
         tile.fill(fill)
@@ -128,18 +122,18 @@ def _tile(x: Any, rows: Any, cols: Any, fill: float) -> Any:
     return tile
 
 
-def _crop(x: Any, y: Any, down: int, right: int) -> Any:
+def _crop(x: Array, y: Array, down: int, right: int) -> Array:
     """The part of images x on which images y lie that begin so many pixels before x, or, below 0, after."""
     (h, w), (oh, ow) = x.shape[1:3], y.shape[1:3]
     return x[:, max(0, -down) : min(h, oh - down), max(0, -right) : min(w, ow - right)]
 
 
-def _tap(x: Any, rows: Any, cols: Any, p: int, q: int) -> Any:
+def _tap(x: Array, rows: Axis, cols: Axis, p: int, q: int) -> Array:
     """The pixel of each window that lies under one tap, a view (n, OH, OW, C)."""
-    return x[:, p : p + rows.s * (rows.out - 1) + 1 : rows.s, q : q + cols.s * (cols.out - 1) + 1 : cols.s]
+    return x[:, rows.tap(p), cols.tap(q)]
 
 
-def _move(x: Any, y: Any) -> None:
+def _move(x: Array, y: Array) -> None:
     """Copy pixels (..., C), whose channels lie side by side, into y."""
     if x.strides[3] == y.strides[3] == x.itemsize:
         pixel = f"V{x.shape[3] * x.itemsize}"
@@ -147,34 +141,34 @@ def _move(x: Any, y: Any) -> None:
     y[...] = x
 
 
-def _combine(ufunc: Any, tile: Any, rows: Any, cols: Any, y: Any) -> None:
+def _combine(ufunc: np.ufunc, tile: Array, rows: Axis, cols: Axis, y: Array) -> None:
     """Combine the pixels under each window: along its rows, then of what is side by side."""
     n, _, w, c = tile.shape
     if rows.k > 1:
         wide = scratch("pool wide", (n, rows.out, w, c), tile.dtype)
-        _all(ufunc, [tile[:, p : p + rows.s * (rows.out - 1) + 1 : rows.s] for p in range(rows.k)], wide)
+        _all(ufunc, [tile[:, rows.tap(p)] for p in range(rows.k)], wide)
         tile = wide
     else:
-        tile = tile[:, : rows.s * (rows.out - 1) + 1 : rows.s]
+        tile = tile[:, rows.tap(0)]
     if c >= _SHORT and cols.k > 1:
-        _all(ufunc, [tile[:, :, q : q + cols.s * (cols.out - 1) + 1 : cols.s] for q in range(cols.k)], y)
+        _all(ufunc, [tile[:, :, cols.tap(q)] for q in range(cols.k)], y)
         return
     if cols.k > 1:
         near, size = scratch("pool near", (n, rows.out, w * c), tile.dtype), (w - cols.k + 1) * c
         lines = tile.reshape(n, rows.out, w * c)
         _all(ufunc, [lines[..., q * c : q * c + size] for q in range(cols.k)], near[..., :size])
         tile = near.reshape(n, rows.out, w, c)
-    _move(tile[:, :, : cols.s * (cols.out - 1) + 1 : cols.s], y)
+    _move(tile[:, :, cols.tap(0)], y)
 
 
-def _all(ufunc: Any, parts: list[Any], out: Any) -> None:
+def _all(ufunc: np.ufunc, parts: list[Array], out: Array) -> None:
     """Combine two arrays or more."""
     ufunc(parts[0], parts[1], out=out)
     for part in parts[2:]:
         ufunc(out, part, out=out)
 
 
-def _give(dy: Any, y: Any, x: Any, rows: Any, cols: Any, dx: Any) -> None:
+def _give(dy: Array, y: Array, x: Array, rows: Axis, cols: Axis, dx: Array) -> None:
     """Write dx: each tap of a window, in row-major order, takes of dy what is left where it holds the maximum.
 
     Numbers are kept or cleared by their bits: to multiply by 0 or 1 would make NaN of infinity.
@@ -204,9 +198,9 @@ def _give(dy: Any, y: Any, x: Any, rows: Any, cols: Any, dx: Any) -> None:
 # Gradients of the images that all windows lie within.
 
 
-def _dtile(dx: Any, rows: Any, cols: Any) -> Any:
+def _dtile(dx: Array, rows: Axis, cols: Axis) -> Array:
     """Room for them, dx itself if none of them is cut off; zeros where no window, or several, give to a pixel."""
-    (top, bottom), (left, right) = rows.span(0, rows.out), cols.span(0, cols.out)
+    (top, bottom), (left, right) = rows.span(), cols.span()
     n, _, _, c = dx.shape
     if not _hang_over(rows) and not _hang_over(cols):
         dtile = dx
@@ -217,7 +211,7 @@ def _dtile(dx: Any, rows: Any, cols: Any) -> Any:
     return dtile
 
 
-def _put(part: Any, dtile: Any, rows: Any, cols: Any, p: int, q: int) -> None:
+def _put(part: Array, dtile: Array, rows: Axis, cols: Axis, p: int, q: int) -> None:
     """Give to the pixel of each window that lies under one tap."""
     target = _tap(dtile, rows, cols, p, q)
     if _apart(rows, cols):
@@ -226,7 +220,7 @@ def _put(part: Any, dtile: Any, rows: Any, cols: Any, p: int, q: int) -> None:
         target += part
 
 
-def _from_dtile(dtile: Any, rows: Any, cols: Any, dx: Any) -> None:
+def _from_dtile(dtile: Array, rows: Axis, cols: Axis, dx: Array) -> None:
     """Cut the images' own out of them."""
     if _hang_over(rows) or _hang_over(cols):
         dx.fill(0)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba
+import numpy as np
 
 from xpnet.backend import launch
 from xpnet.kernels.numba.compiling import compiled
 from xpnet.kernels.numba.runs import at, clear, copy
-from xpnet.kernels.numpy.unrolling import Tile
+from xpnet.kernels.windows import Axis, Tile
 
 __all__ = ["fold", "unroll"]
 
 
-def unroll(x: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, out: Any, by_tap: bool) -> None:
-    """Lay the pixels under each window of a tile side by side, as kernels.numpy.unrolling does."""
+def unroll(
+    x: np.ndarray, tile: Tile, rows: Axis, cols: Axis, first: int, count: int, out: np.ndarray, by_tap: bool
+) -> None:
+    """Lay the pixels under each window of a tile side by side, as kernels.numpy.windows does."""
     slides = (cols.out, rows.k, cols.k, rows.s, cols.s, rows.p, cols.p, rows.d, cols.d)
     if by_tap:
         launch(_unroll_by_tap, x, out, *tile, *slides)
@@ -23,8 +24,8 @@ def unroll(x: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, out
         launch(_unroll, x, out, *tile, *slides, first, count)
 
 
-def fold(columns: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, dx: Any) -> None:
-    """Add the columns of a tile to the pixels that they were unrolled from, as kernels.numpy.unrolling does."""
+def fold(columns: np.ndarray, tile: Tile, rows: Axis, cols: Axis, first: int, count: int, dx: np.ndarray) -> None:
+    """Add the columns of a tile to the pixels that they were unrolled from, as kernels.numpy.windows does."""
     slides = (cols.out, rows.k, cols.k, rows.s, cols.s, rows.p, cols.p, rows.d, cols.d)
     launch(_fold, columns, dx, *tile, *slides, first, count)
 

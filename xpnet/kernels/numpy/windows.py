@@ -3,26 +3,18 @@ of taps by row of taps, then column by column."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from xpnet.backend import launch
+from xpnet.kernels.windows import Axis, Tile
 
-__all__ = ["Tile", "fold", "unroll"]
+__all__ = ["fold", "unroll"]
 
-
-class Tile(NamedTuple):
-    """Images i .. j and their output rows r .. s."""
-
-    i: int
-    j: int
-    r: int
-    s: int
+Array = np.ndarray
 
 
-def unroll(x: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, out: Any, by_tap: bool) -> None:
+def unroll(x: Array, tile: Tile, rows: Axis, cols: Axis, first: int, count: int, out: Array, by_tap: bool) -> None:
     """Lay the pixels under each window of a tile side by side, channels first .. first + count of them.
 
     Args:
@@ -35,9 +27,9 @@ def unroll(x: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, out
     launch(_unroll, x, tile, rows, cols, first, count, out, by_tap)
 
 
-def _unroll(x: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, out: Any, by_tap: bool) -> None:
+def _unroll(x: Array, tile: Tile, rows: Axis, cols: Axis, first: int, count: int, out: Array, by_tap: bool) -> None:
     pixels = _padded(x[..., first : first + count], tile, rows, cols)
-    n, high = tile.j - tile.i, tile.s - tile.r
+    n, high = tile.size
     sn, sh, sw, sc = pixels.strides
     if by_tap:
         shape = (rows.k, cols.k, n, high, cols.out)
@@ -50,19 +42,18 @@ def _unroll(x: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, ou
     np.copyto(out.reshape(shape), as_strided(pixels, shape, strides, writeable=False))
 
 
-def fold(columns: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, dx: Any) -> None:
+def fold(columns: Array, tile: Tile, rows: Axis, cols: Axis, first: int, count: int, dx: Array) -> None:
     """Add the columns of a tile, (P, KH*KW*count), to the pixels of dx (N, H, W, C) that they were unrolled from."""
     launch(_fold, columns, tile, rows, cols, first, count, dx)
 
 
-def _fold(columns: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int, dx: Any) -> None:
-    n, high, run = tile.j - tile.i, tile.s - tile.r, cols.k * count
-    (top, bottom), (left, right) = rows.span(tile.r, tile.s), cols.span(0, cols.out)
+def _fold(columns: Array, tile: Tile, rows: Axis, cols: Axis, first: int, count: int, dx: Array) -> None:
+    (n, high), run = tile.size, cols.k * count
+    (top, bottom), (left, right) = rows.span(tile.r, tile.s), cols.span()
     split = columns.reshape(n, high, cols.out, rows.k, run)
     wide = np.zeros((n, bottom - top, cols.out, run), dtype=columns.dtype)
     for p in range(rows.k):
-        start = p * rows.d
-        wide[:, start : start + rows.s * (high - 1) + 1 : rows.s] += split[:, :, :, p]
+        wide[:, rows.tap(p, high)] += split[:, :, :, p]
     pixels = np.zeros((n, bottom - top, right - left, count), dtype=columns.dtype)
     if cols.s == cols.d == 1:  # every KW-th window: they lie side by side, so whole windows are added in one run
         for start in range(min(cols.k, cols.out)):
@@ -71,16 +62,15 @@ def _fold(columns: Any, tile: Tile, rows: Any, cols: Any, first: int, count: int
             pixels[:, :, start:stop].reshape(some.shape, copy=False)[...] += some
     else:
         for q in range(cols.k):
-            start = q * cols.d
-            pixels[:, :, start : start + cols.s * (cols.out - 1) + 1 : cols.s] += wide[..., q * count : (q + 1) * count]
+            pixels[:, :, cols.tap(q)] += wide[..., q * count : (q + 1) * count]
     put, take = _overlap(top, bottom, dx.shape[1]), _overlap(left, right, dx.shape[2])
     dx[tile.i : tile.j, put[1], take[1], first : first + count] += pixels[:, put[0], take[0]]
 
 
-def _padded(x: Any, tile: Tile, rows: Any, cols: Any) -> Any:
+def _padded(x: Array, tile: Tile, rows: Axis, cols: Axis) -> Array:
     """A tile's images with the pixels that its windows touch, (n, HT, WT, C)."""
-    (top, bottom), (left, right) = rows.span(tile.r, tile.s), cols.span(0, cols.out)
-    images, (_, h, w, c) = slice(tile.i, tile.j), x.shape
+    (top, bottom), (left, right) = rows.span(tile.r, tile.s), cols.span()
+    images, (_, h, w, c) = tile.place[0], x.shape
     if top >= 0 and left >= 0 and bottom <= h and right <= w:
         return x[images, top:bottom, left:right]
     pixels = np.zeros((tile.j - tile.i, bottom - top, right - left, c), dtype=x.dtype)
