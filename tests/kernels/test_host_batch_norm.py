@@ -7,6 +7,7 @@ import importlib.util
 import numpy as np
 import pytest
 
+from tests.harness import agree
 from xpnet import kernels, ops
 from xpnet.backend import use_cores
 
@@ -129,7 +130,7 @@ def test_inputs_may_be_strided_or_read_only_and_are_not_written(folder):
         want = vjp(dy, (True,) * 5)
         for given in (wide[:, ::2], fixed, np.asfortranarray(x)):
             z, vjp = ops.batch_norm(given, v, v[::-1].copy()[::-1], v, v * v, training=True)
-            np.testing.assert_array_equal(z, y)
+            agree(z, y, np.float32, 40, "y")
             for got, exact in zip(vjp(np.asfortranarray(dy), (True,) * 5)[:3], want[:3], strict=True):
-                np.testing.assert_array_equal(got, exact)
+                agree(got, exact, np.float32, 40, "gradient")
             np.testing.assert_array_equal(given, x)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.harness import sample
-from xpnet import kernels, ops
+from xpnet import ops
 from xpnet.backend import use_cores
 
 FLOAT, DOUBLE = np.float32, np.float64
@@ -126,10 +126,3 @@ def test_read_only_and_strided_images_are_taken(region):
         a.flags.writeable = False
     for got, right in zip(responded(*views, region=region, **STRONG), want, strict=True):
         assert np.array_equal(got, right)
-
-
-def test_each_folder_has_a_kernel_for_response_norm(folder):
-    with kernels.disable(*{"numba", "numpy"} - {folder}):
-        kernel = kernels.find("local_response_norm", np.zeros((1, 2, 2, 1), FLOAT))
-    assert kernel is not None
-    assert kernel.__module__ == f"xpnet.kernels.{folder}.normalization"

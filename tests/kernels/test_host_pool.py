@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.harness import integers, sample
-from xpnet import kernels, ops
+from xpnet import ops
 from xpnet.backend import use_cores
 
 FLOAT, DOUBLE = np.float32, np.float64
@@ -147,11 +147,3 @@ def test_a_result_is_not_touched_by_the_next_call(case):
     pooled(sample(2, 6, 9, 6, seed=5).astype(FLOAT), **WINDOWS[case])
     for a, b in zip(first, kept, strict=True):
         assert np.array_equal(a, b)
-
-
-def test_each_folder_has_a_kernel_for_max_pooling(folder):
-    x = np.zeros((1, 2, 2, 1), FLOAT)
-    with kernels.disable(*{"numba", "numpy"} - {folder}):
-        kernel = kernels.find("max_pool2d", x)
-    assert kernel is not None
-    assert kernel.__module__ == f"xpnet.kernels.{folder}.pool"

@@ -70,6 +70,17 @@ def test_prepare_compiles_every_loop_in_a_thread_for_the_types_it_is_called_with
     assert (done.stdout, done.returncode) == ("\n", 0), done.stderr
 
 
+def test_numba_then_numpy_serve_numpy_arrays_and_all_their_kernels_are_recordable():
+    pytest.importorskip("numba")
+    table = kernels.table(np.ndarray)
+    served = {name: [k.folder for k in row] for name, row in table.items()}
+    for name in ("conv2d", "linear", "max_pool2d", "batch_norm", "local_response_norm", "softmax_cross_entropy"):
+        assert served[name] == ["numba", "numpy"]
+    assert served["avg_pool2d"] == ["numpy"]
+    assert served["gelu"] == []
+    assert all(k.recordable for row in table.values() for k in row)
+
+
 class _Array(np.ndarray):
     """A type of array with other kernels."""
 

@@ -7,7 +7,7 @@ import numpy as np
 from xpnet.backend import empty, launch
 from xpnet.kernels import register
 from xpnet.kernels.numpy.activation import column_sums, long_rows
-from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_rows
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_shape
 from xpnet.kernels.numpy.scratch import scratch
 
 __all__ = ["batch_norm", "moments"]
@@ -22,7 +22,7 @@ def moments(x: Array) -> tuple[Array, Array]:
     if x.dtype not in _FLOATS or x.size < _FEW:
         return NotImplemented
     columns = x.shape[-1]
-    rows = as_rows(x, columns)
+    rows = as_shape(x, (-1, columns))
     mean, var = empty((columns,), x.dtype), empty((columns,), x.dtype)
 
     def measure() -> None:
@@ -47,7 +47,7 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
     if x.dtype not in _FLOATS or mean.dtype != x.dtype or x.size < _FEW:
         return NotImplemented
     columns = x.shape[-1]
-    rows = as_rows(x, columns)
+    rows = as_shape(x, (-1, columns))
     inverse, scale, y = empty((columns,), x.dtype), empty((columns,), x.dtype), empty(x.shape, x.dtype)
 
     def forward() -> None:
@@ -65,7 +65,7 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
     launch(forward)
 
     def vjp(dy: Array, needs: Needs) -> Gradients:
-        given, dx = as_rows(dy, columns), empty(x.shape, x.dtype) if needs[0] else None
+        given, dx = as_shape(dy, (-1, columns)), empty(x.shape, x.dtype) if needs[0] else None
         dgamma, dbeta = empty((columns,), x.dtype), empty((columns,), x.dtype)
 
         def backward() -> None:
