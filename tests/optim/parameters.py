@@ -1,4 +1,4 @@
-"""A stand-in for a model's parameters: what an optimizer asks of them, and no more."""
+"""Parameters without a model, their gradients, and comparisons, for the tests of optimizers."""
 
 from __future__ import annotations
 
@@ -48,3 +48,11 @@ def host(p: Parameter) -> np.ndarray:
 
 def hosts(made: list[Parameter]) -> dict[str, np.ndarray]:
     return {p.path: np.array(host(p)) for p in made}
+
+
+def agree(got: dict[str, np.ndarray], want: dict[str, np.ndarray], dtype: Any) -> None:
+    assert got.keys() == want.keys()
+    for path, x in want.items():
+        assert got[path].dtype == dtype
+        assert got[path].shape == x.shape
+        np.testing.assert_allclose(got[path], x, rtol=0, atol=100 * np.finfo(dtype).eps, err_msg=path)

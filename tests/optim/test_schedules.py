@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import math
 import warnings
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 
 from tests.harness import raises
 from xpnet.errors import ConfigError
-from xpnet.optim import constant, cosine, inverse_decay, one_cycle, step_decay, warmup
+from xpnet.optim import constant, cosine, inverse_decay, one_cycle, schedules, step_decay, warmup
 
 
 def pytorch(lr: float, steps: int, make: Callable[[Any, Any], Any]) -> list[float]:
@@ -118,3 +119,9 @@ def test_a_schedule_prints_as_its_call_and_cannot_be_changed() -> None:
 def test_a_number_outside_its_range_is_refused(make: Callable[[], Any], place: str, value: str) -> None:
     with raises(ConfigError, place, value):
         make()
+
+
+def test_the_examples_in_the_documentation_run() -> None:
+    result = doctest.testmod(schedules)
+    assert result.attempted > 0
+    assert result.failed == 0

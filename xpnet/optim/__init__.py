@@ -1,6 +1,6 @@
 """Optimizers, learning-rate schedules and clipping.
 
-Each optimizer is plain state and a pure rule; a schedule or a bound on the gradient goes with any of them:
+Each optimizer is plain state and a pure rule; schedules and clipping work with all of them:
 
     optimizer = SGD(model.parameters(), lr=warmup(cosine(0.1, steps=900), steps=100), momentum=0.9, clip_norm=1.0)
     optimizer.step(backward(loss))

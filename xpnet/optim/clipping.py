@@ -18,7 +18,7 @@ def clip_norm(gradient: Array, limit: float) -> Array:
         gradient: any shape, real floating; not written.
         limit: the largest norm, > 0.
     Returns:
-        An array like gradient. A gradient that holds NaN comes out as NaN: it is not hidden.
+        An array like gradient. NaN in the gradient makes all of it NaN.
     Cost: two passes over the gradient.
     Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013), algorithm 1.
     """
@@ -26,12 +26,12 @@ def clip_norm(gradient: Array, limit: float) -> Array:
 
 
 def norm_scale(parts: Sequence[Array], limit: float) -> Array:
-    """Return the factor that brings the norm of several arrays together down to a limit.
+    """Return the factor that reduces the joint norm of several arrays to a limit.
 
         scale = limit / max(limit, sqrt(sum over parts of sum(g**2)) + 1e-6)
 
     Args:
-        parts: the pieces of one gradient, at least one, of one dtype and device; not written.
+        parts: the parts of one gradient, at least one, of one dtype and device; not written.
         limit: the largest norm, > 0.
     Returns:
         A 0-dimensional array, 0 <= scale <= 1, on the device of the parts.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, backend_of, namespace
+from xpnet.backend import Array, Backend, backend_of, namespace, set_at
 from xpnet.errors import CheckpointError, ConfigError, DTypeError, ShapeError
 from xpnet.optim.groups import Trainable
 from xpnet.optim.segments import GRID, concatenate
@@ -79,11 +79,7 @@ class FlatBuffer:
         moved = self._bound[0] is None or backend != self.backend or dtype != self.dtype
         if moved:
             self.backend, self.xp, self.dtype = backend, backend.xp, dtype
-            self.in_place = _writes_through(backend)
-        if moved or not self.in_place:
-            self.value = flat
-        else:
-            self.value[...] = flat
+        self.value = flat if moved else set_at(self.value, ..., flat)
         self._bind()
         return moved
 
@@ -132,10 +128,8 @@ class FlatBuffer:
         Args:
             value: (size,), of the backend and dtype of the parameters.
         """
-        if self.in_place:
-            self.value[...] = value
-        else:
-            self.value = value
+        before, self.value = self.value, set_at(self.value, ..., value)
+        if self.value is not before:
             self._bind()
 
     def check(self, gradients: Sequence[Array | None], *others: str) -> None:
@@ -198,12 +192,3 @@ class FlatBuffer:
                 raise CheckpointError(path, f"an array of the parameter's shape {self.shapes[i]}", shape=part.shape)
             flat[slice(*self.bounds[i])] = part.reshape(-1)
         return flat
-
-
-def _writes_through(backend: Backend) -> bool:
-    """Whether an augmented assignment to a reshaped slice changes the array it was cut from."""
-    xp = backend.xp
-    probe = xp.zeros(3, dtype=xp.float32, device=backend.device)
-    view = xp.reshape(probe[1:2], (1, 1))
-    view += 1.0
-    return bool(xp.all(probe[1:2] == 1.0))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from xpnet.backend import Array
 from xpnet.errors import ConfigError, nearest
 from xpnet.optim.ranges import number
-from xpnet.optim.schedules import Schedule
+from xpnet.optim.schedules import Rate
 
 __all__ = ["Group", "Trainable", "read_groups"]
 
@@ -39,7 +39,7 @@ class Group:
     """
 
     parameters: tuple[Trainable, ...]
-    lr: float | Schedule | None = None
+    lr: Rate | None = None
     weight_decay: float | None = None
 
 

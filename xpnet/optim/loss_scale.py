@@ -1,8 +1,9 @@
 """The factor by which a loss in half precision is multiplied, kept where the gradients are.
 
 Half precision holds nothing smaller than 6e-8, and many gradients of a deep model are smaller. So the loss is
-multiplied before the walk back, and every gradient is divided after it, in single precision. The factor is as large as
-can be: when a gradient overflows, that update is left out and the factor halved; after many good updates it is doubled.
+multiplied before the backward pass, and every gradient is divided after it, in single precision. The factor is as large
+as possible: when a gradient overflows, that update is left out and the factor halved; after many good updates it is
+doubled.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ["LossScale"]
 
 
 class LossScale:
-    """A factor for the loss that finds its own size; nothing of it waits for the device.
+    """A factor for the loss that adapts itself; it never waits for the device.
 
         gradients = backward(loss, scale.value)     # of scale * loss
         if all gradients are finite:  good = good + 1; scale doubles when good is a multiple of PATIENCE
@@ -38,28 +39,26 @@ class LossScale:
     skipped: Array  # (), int64: updates left out so far
 
     def __init__(self, backend: Backend) -> None:
-        self._put(backend, self.FIRST, 0, 0)
+        self._create(backend, self.FIRST, 0, 0)
 
-    def _put(self, backend: Backend, value: float, good: int, skipped: int) -> None:
+    def _create(self, backend: Backend, value: float, good: int, skipped: int) -> None:
         xp, device = backend.xp, backend.device
         self.backend = backend
         self.value = xp.asarray(value, dtype=xp.float32, device=device)
-        self.good = xp.asarray(good, dtype=xp.int64, device=device)
-        self.skipped = xp.asarray(skipped, dtype=xp.int64, device=device)
+        self.good, self.skipped = (xp.asarray(n, dtype=xp.int64, device=device) for n in (good, skipped))
 
     def to(self, backend: Backend) -> None:
         """Move to where the gradients are now."""
         if backend != self.backend:
-            self._put(backend, *self.state().values())
+            self._create(backend, **self.state())
 
     def finite(self, gradients: Sequence[Array]) -> Array:
-        """Tell whether every element of some gradients is finite: a truth value, (), on the device."""
+        """Return whether every element of some gradients is finite: a truth value, (), on the device."""
         xp = self.backend.xp
-        each = [xp.all(xp.isfinite(g)) for g in gradients]
-        return xp.all(xp.stack(each)) if len(each) > 1 else each[0]
+        return xp.all(xp.stack([xp.all(xp.isfinite(g)) for g in gradients]))
 
     def renew(self, finite: Array) -> None:
-        """Count one more update, good or left out, and bring the factor to what follows; in place."""
+        """Count one more update, good or left out, and adapt the factor; in place."""
         xp, value = self.backend.xp, self.value
         good = xp.where(finite, self.good + 1, xp.zeros_like(self.good))
         # not xp.clip: array-api-compat's waits for a GPU
@@ -72,15 +71,10 @@ class LossScale:
 
     def state(self) -> dict[str, Any]:
         """Copy the numbers to the host, for JSON."""
-        host = self.backend.to_numpy
-        return {
-            "value": host(self.value).item(),
-            "good": host(self.good).item(),
-            "skipped": host(self.skipped).item(),
-        }
+        return {name: self.backend.to_numpy(getattr(self, name)).item() for name in ("value", "good", "skipped")}
 
     def load(self, saved: Mapping[str, Any]) -> None:
-        """Take over the numbers that state gave, into the arrays there are.
+        """Take over the numbers that state gave, in the existing arrays, which a recorded step reads.
 
         Raises:
             CheckpointError: a number is missing or outside its range.
@@ -90,7 +84,5 @@ class LossScale:
         power = isinstance(value, int | float) and self.LEAST <= value <= self.MOST and math.frexp(value)[0] == 0.5
         if not power or not all(isinstance(n, int) and n >= 0 for n in (good, skipped)):
             raise CheckpointError("LossScale", "a power of two and two whole numbers >= 0", **numbers)
-        kept = (self.value, self.good, self.skipped)  # where a recorded step looks for them
-        self._put(self.backend, value, good, skipped)  # pyright: ignore[reportArgumentType]
-        new = (self.value, self.good, self.skipped)
-        self.value, self.good, self.skipped = (set_at(a, ..., b) for a, b in zip(kept, new, strict=True))
+        for name, number in numbers.items():
+            setattr(self, name, set_at(getattr(self, name), ..., number))

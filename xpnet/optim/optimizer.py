@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xpnet import kernels
-from xpnet.backend import Array, backend_of, launch
+from xpnet.backend import Array, backend_of, set_at
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.optim.flat import FlatBuffer
-from xpnet.optim.groups import Trainable, read_groups
+from xpnet.optim.groups import read_groups
 from xpnet.optim.loss_scale import LossScale
 from xpnet.optim.ranges import number
-from xpnet.optim.schedules import Schedule
+from xpnet.optim.rules import RULES
+from xpnet.optim.schedules import Rate
 from xpnet.optim.segments import Segment
 from xpnet.optim.update import State, Update, update
 
@@ -28,7 +28,9 @@ _log = logging.getLogger("xpnet")
 class Optimizer:
     """The base of all optimizers: plain flat state, and a rule that is a pure function of it.
 
-    A subclass names its state in ``state_names``, sets its constants before it calls ``__init__``, and has ``rule``.
+    A subclass names its state in ``state_names``, sets its constants before it calls ``__init__``, and has ``rule``, or
+    the name of one of rules.RULES. ``parameters`` is what is trained, ``flat`` the flat array of it, ``state`` the flat
+    array of each state by name, ``steps`` how many updates were made.
 
     Args:
         parameters: what to train: the parameters of one model, all on one backend and of one dtype, or groups of them,
@@ -43,13 +45,15 @@ class Optimizer:
     """
 
     state_names: tuple[str, ...] = ()
+    formula = ""  # the rule's key in rules.RULES
+    constants: tuple[str, ...] = ()  # the attributes that are its numbers
     decoupled_decay = False
     updates: ClassVar[int] = 0  # made by all optimizers of this process
 
     def __init__(
         self,
         parameters: Iterable[Any],
-        lr: float | Schedule,
+        lr: Rate,
         *,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
@@ -65,9 +69,10 @@ class Optimizer:
         self.steps = 0
         self.groups = read_groups(type(self).__name__, parameters)
         group_of = {id(p): i for i, group in enumerate(self.groups) for p in group.parameters}
-        self._flat = FlatBuffer(p for group in self.groups for p in group.parameters)
-        self._group_of = [group_of[id(p)] for p in self._flat.parameters]
-        self._state: State = {name: self._flat.zeros() for name in self.state_names}
+        self.flat = FlatBuffer(p for group in self.groups for p in group.parameters)
+        self._group_of = [group_of[id(p)] for p in self.flat.parameters]
+        self.parameters = self.flat.parameters
+        self.state: State = {name: self.flat.zeros() for name in self.state_names}
         self.scaling: LossScale | None = None  # of a scaled loss: gradients are divided by it, and may be float16
 
     def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
@@ -77,7 +82,8 @@ class Optimizer:
             p: parameters, (n,). g: their gradient, (n,), not to be written. state: an array (n,) for each state name.
             lr: the learning rate. t: the number of this update, from 1, the same for all parameters.
         """
-        raise NotImplementedError
+        constants = {name: getattr(self, name) for name in self.constants}
+        return RULES[self.formula](p, g, state, lr, t, **constants)
 
     @property
     def steps(self) -> int:
@@ -90,27 +96,12 @@ class Optimizer:
         Optimizer.updates += 1  # what predictions made of the parameters is out of date
 
     @property
-    def parameters(self) -> tuple[Trainable, ...]:
-        """What is trained."""
-        return self._flat.parameters
-
-    @property
-    def flat(self) -> FlatBuffer:
-        """The flat array of all parameters."""
-        return self._flat
-
-    @property
-    def state(self) -> State:
-        """The flat array of each state, by name."""
-        return self._state
-
-    @property
-    def lr(self) -> float | Schedule:
+    def lr(self) -> Rate:
         """The learning rate or its schedule; may be set between steps. Groups may have others."""
         return self._lr
 
     @lr.setter
-    def lr(self, lr: float | Schedule) -> None:
+    def lr(self, lr: Rate) -> None:
         self._lr = lr if callable(lr) else self._number("lr", lr)
 
     @property
@@ -123,7 +114,7 @@ class Optimizer:
         step = self._steps if step is None else step
         return [self._rate(self._lr if group.lr is None else group.lr, step) for group in self.groups]
 
-    def _rate(self, lr: float | Schedule, step: int) -> float:
+    def _rate(self, lr: Rate, step: int) -> float:
         return self._number("lr", lr(step)) if callable(lr) else lr
 
     @property
@@ -141,7 +132,7 @@ class Optimizer:
             ConfigError: no parameter has a gradient.
             ShapeError, DTypeError, DeviceError: a gradient does not match its parameter.
         """
-        self.update(gradients, self.rates(), self._steps + 1)
+        self.update(gradients, self.rates(), self.steps + 1)
         self.steps += 1
 
     def update(
@@ -159,7 +150,7 @@ class Optimizer:
             t: the number of this update, from 1: an int, or an array () on the device, int64.
         Raises: as step.
         """
-        flat = self._flat
+        flat = self.flat
         self.sync()
         found = [p.grad for p in flat.parameters] if gradients is None else [*map(gradients.get, flat.parameters)]
         flat.check(found, *(["float16"] if self.scaling else []))
@@ -169,13 +160,12 @@ class Optimizer:
             where = f"{type(self).__name__}.step"
             raise ConfigError(where, "a gradient for at least one parameter", "call backward first", gradients=0)
         Optimizer.updates += 1
-        name, constants = getattr(type(self).rule, "kernel", ("", ()))
         work = Update(
             self.rule,
-            name,
-            tuple([float(getattr(self, constant)) for constant in constants]),
+            self.formula if type(self).rule is Optimizer.rule else "",
+            tuple([float(getattr(self, constant)) for constant in self.constants]),
             segments,
-            self._state,
+            self.state,
             self._each_rate(lr),
             t,
             self.decays,
@@ -184,14 +174,9 @@ class Optimizer:
             self.clip_value,
             self.scaling,
         )
-        kernel = kernels.find("update", flat.value) if name and flat.in_place else None
-        if kernel is None or kernel(flat.value, work) is NotImplemented:
-            launch(self._by_definition, work)
-
-    def _by_definition(self, work: Update) -> None:
-        value, self._state = update(self._flat.value, work)
-        if value is not self._flat.value:
-            self._flat.assign(value)
+        if (new := update(flat.value, work)) is not None:
+            value, self.state = new
+            flat.assign(value)
 
     def _each_rate(self, lr: Any) -> Sequence[Any]:
         """The rate of each group: numbers, or arrays () that show what lr holds when they are read."""
@@ -208,19 +193,19 @@ class Optimizer:
             dtype: the name of a floating dtype of the backend.
         """
         self.sync()
-        return self._flat.cast(dtype)
+        return self.flat.cast(dtype)
 
     def zero_grad(self) -> None:
         """Set every parameter's ``grad`` to None."""
-        for p in self._flat.parameters:
+        for p in self.flat.parameters:
             p.grad = None
 
     def sync(self) -> None:
         """Copy in arrays that parameters were given since, and move the state to where they are; update does."""
-        if self._flat.sync():
-            self._state = {k: self._flat.from_host(backend_of(v).to_numpy(v)) for k, v in self._state.items()}
+        if self.flat.sync():
+            self.state = {k: self.flat.from_host(backend_of(v).to_numpy(v)) for k, v in self.state.items()}
         if self.scaling:
-            self.scaling.to(self._flat.backend)
+            self.scaling.to(self.flat.backend)
 
     def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Copy the state to the host: what a checkpoint needs besides the arguments.
@@ -232,9 +217,9 @@ class Optimizer:
         """
         self.sync()
         arrays = {}
-        for name, flat in self._state.items():
+        for name, flat in self.state.items():
             host = backend_of(flat).to_numpy(flat)
-            arrays.update({f"{name}/{path}": array for path, array in self._flat.split(host).items()})
+            arrays.update({f"{name}/{path}": array for path, array in self.flat.split(host).items()})
         scalars = {"optimizer": type(self).__name__, "steps": self._steps}
         return arrays, scalars | ({"loss_scale": self.scaling.state()} if self.scaling else {})
 
@@ -246,7 +231,7 @@ class Optimizer:
                 scale is invalid.
         """
         self.sync()
-        where, flat = f"{type(self).__name__}.load_state_dict", self._flat
+        where, flat = f"{type(self).__name__}.load_state_dict", self.flat
         steps, saved = scalars.get("steps"), scalars.get("optimizer")
         if saved != type(self).__name__:
             raise CheckpointError(where, f"a state of {type(self).__name__}", optimizer=saved)
@@ -269,10 +254,7 @@ class Optimizer:
             counts = "which counted the updates of each parameter; now all have made"
             _log.info("%s: the state is from xpnet 0.5 or older, %s %d", where, counts, steps)
         for name, new in loaded.items():
-            if flat.in_place:
-                self._state[name][...] = new
-            else:
-                self._state[name] = new
+            self.state[name] = set_at(self.state[name], ..., new)
         self.steps = steps
 
     def _number(self, name: str, value: object, low: float = 0, high: float = np.inf, *, above: bool = False) -> float:

@@ -6,12 +6,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from xpnet.backend import Array
 from xpnet.errors import ConfigError, nearest
 from xpnet.optim.optimizer import Optimizer
-from xpnet.optim.rules import adagrad_rule, adam_rule, rmsprop_rule, sgd_rule
-from xpnet.optim.schedules import Schedule
-from xpnet.optim.update import State, has_kernel
+from xpnet.optim.schedules import Rate
 
 __all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "make_optimizer"]
 
@@ -31,10 +28,12 @@ class SGD(Optimizer):
         writes it: the learning rate is outside the velocity.
     """
 
+    formula, constants = "sgd", ("momentum", "nesterov")
+
     def __init__(
         self,
         parameters: Iterable[Any],
-        lr: float | Schedule = 0.01,
+        lr: Rate = 0.01,
         *,
         momentum: float = 0.0,
         nesterov: bool = False,
@@ -46,10 +45,6 @@ class SGD(Optimizer):
             raise ConfigError("SGD", "momentum > 0 with nesterov=True", momentum=momentum)
         self.state_names = ("velocity",) if momentum else ()
         super().__init__(parameters, lr, **options)
-
-    @has_kernel("sgd", "momentum", "nesterov")
-    def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
-        return sgd_rule(p, g, state, lr, t, momentum=self.momentum, nesterov=self.nesterov)
 
 
 class RMSprop(Optimizer):
@@ -67,10 +62,12 @@ class RMSprop(Optimizer):
     Source: Tieleman and Hinton, "Neural networks for machine learning", lecture 6.5 (2012).
     """
 
+    formula, constants = "rmsprop", ("rho", "eps", "momentum")
+
     def __init__(
         self,
         parameters: Iterable[Any],
-        lr: float | Schedule = 1e-3,
+        lr: Rate = 1e-3,
         *,
         rho: float = 0.9,
         eps: float = 1e-8,
@@ -82,10 +79,6 @@ class RMSprop(Optimizer):
         self.momentum = self._number("momentum", momentum, 0, 1)
         self.state_names = ("square_mean", "velocity") if momentum else ("square_mean",)
         super().__init__(parameters, lr, **options)
-
-    @has_kernel("rmsprop", "rho", "eps", "momentum")
-    def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
-        return rmsprop_rule(p, g, state, lr, t, rho=self.rho, eps=self.eps, momentum=self.momentum)
 
 
 class Adagrad(Optimizer):
@@ -102,17 +95,12 @@ class Adagrad(Optimizer):
         (2011), figure 1, the diagonal form.
     """
 
+    formula, constants = "adagrad", ("eps",)
     state_names = ("square_sum",)
 
-    def __init__(
-        self, parameters: Iterable[Any], lr: float | Schedule = 0.01, *, eps: float = 1e-10, **options: Any
-    ) -> None:
+    def __init__(self, parameters: Iterable[Any], lr: Rate = 0.01, *, eps: float = 1e-10, **options: Any) -> None:
         self.eps = self._number("eps", eps)
         super().__init__(parameters, lr, **options)
-
-    @has_kernel("adagrad", "eps")
-    def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
-        return adagrad_rule(p, g, state, lr, t, eps=self.eps)
 
 
 class Adam(Optimizer):
@@ -129,12 +117,13 @@ class Adam(Optimizer):
     Source: Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1.
     """
 
+    formula, constants = "adam", ("beta1", "beta2", "eps")
     state_names = ("first_moment", "second_moment")
 
     def __init__(
         self,
         parameters: Iterable[Any],
-        lr: float | Schedule = 1e-3,
+        lr: Rate = 1e-3,
         *,
         beta1: float = 0.9,
         beta2: float = 0.999,
@@ -145,10 +134,6 @@ class Adam(Optimizer):
         self.beta2 = self._number("beta2", beta2, 0, 1)
         self.eps = self._number("eps", eps)
         super().__init__(parameters, lr, **options)
-
-    @has_kernel("adam", "beta1", "beta2", "eps")
-    def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
-        return adam_rule(p, g, state, lr, t, beta1=self.beta1, beta2=self.beta2, eps=self.eps)
 
 
 class AdamW(Adam):
@@ -163,12 +148,7 @@ class AdamW(Adam):
     decoupled_decay = True
 
     def __init__(
-        self,
-        parameters: Iterable[Any],
-        lr: float | Schedule = 1e-3,
-        *,
-        weight_decay: float = 0.01,
-        **options: Any,
+        self, parameters: Iterable[Any], lr: Rate = 1e-3, *, weight_decay: float = 0.01, **options: Any
     ) -> None:
         super().__init__(parameters, lr, weight_decay=weight_decay, **options)
 
@@ -184,9 +164,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 }
 
 
-def make_optimizer(
-    name: str, parameters: Iterable[Any], lr: float | Schedule | None = None, **options: Any
-) -> Optimizer:
+def make_optimizer(name: str, parameters: Iterable[Any], lr: Rate | None = None, **options: Any) -> Optimizer:
     """Make an optimizer by its name.
 
     Args:

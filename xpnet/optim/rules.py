@@ -15,7 +15,7 @@ from typing import Any
 from xpnet.backend import Array, namespace
 from xpnet.optim.update import State
 
-__all__ = ["adagrad_rule", "adam_rule", "remaining", "rmsprop_rule", "sgd_rule"]
+__all__ = ["RULES", "adagrad_rule", "adam_rule", "remaining", "rmsprop_rule", "sgd_rule"]
 
 
 def sgd_rule(
@@ -95,15 +95,7 @@ def adagrad_rule(p: Array, g: Array, state: State, lr: float, t: int, *, eps: fl
 
 
 def adam_rule(
-    p: Array,
-    g: Array,
-    state: State,
-    lr: float,
-    t: int,
-    *,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
+    p: Array, g: Array, state: State, lr: float, t: int, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
 ) -> tuple[Array, State]:
     """Divide the decaying mean of the gradient by the root of that of its square, both corrected for their zero start.
 
@@ -132,7 +124,10 @@ def adam_rule(
 
 
 def remaining(beta: float, t: int | Array) -> Any:
-    """1 - beta**t: what a mean that decays from a start of zero has of its weight; exact in single precision too."""
+    """Return 1 - beta**t, the weight that a decaying mean has after t updates from 0; exact in single precision too."""
     if isinstance(t, int) or not beta:
         return 1 - beta**t
     return -namespace(t).expm1(t * math.log(beta))
+
+
+RULES = {"sgd": sgd_rule, "rmsprop": rmsprop_rule, "adagrad": adagrad_rule, "adam": adam_rule}

@@ -1,7 +1,7 @@
 """Learning rates that change as training goes on.
 
 Each schedule is a frozen dataclass: it prints as the call that makes it, and is called with the number of updates made
-so far, from 0. Any function from that number to a rate serves as well.
+so far, from 0. Any function from that number to a rate is a schedule too.
 
 >>> schedule = warmup(cosine(0.1, steps=90), steps=10)
 >>> schedule
@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from xpnet.errors import ConfigError
 from xpnet.optim.ranges import count, number
 
-__all__ = ["Schedule", "constant", "cosine", "inverse_decay", "one_cycle", "step_decay", "warmup"]
+__all__ = ["Rate", "Schedule", "constant", "cosine", "inverse_decay", "one_cycle", "step_decay", "warmup"]
 
 Schedule = Callable[[int], float]
+Rate = float | Schedule
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class step_decay:
 
 @dataclass(frozen=True)
 class inverse_decay:
-    """A rate that falls with the inverse of time, however long training goes on.
+    """A rate that falls with the inverse of time, without end.
 
         lr(t) = lr / (1 + t / every)
 
@@ -99,7 +100,7 @@ class cosine:
 
     Args:
         lr: the first rate, >= floor.
-        steps: how many steps the way down takes, >= 1.
+        steps: how many steps the decrease takes, >= 1.
         floor: the last rate, >= 0.
     Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017), section 3, no restart.
     """
@@ -131,7 +132,7 @@ class warmup:
     Source: Goyal et al., "Accurate, large minibatch SGD: training ImageNet in 1 hour" (2017), section 2.2.
     """
 
-    after: Schedule | float
+    after: Rate
     steps: int
 
     def __post_init__(self) -> None:
@@ -184,6 +185,6 @@ class one_cycle:
         return _half_wave(self.peak, start / self.end_divisor, min((step - top) / (last - top), 1.0))
 
 
-def _half_wave(first: float, last: float, way: float) -> float:
-    """From first (way 0) to last (way 1) along half a cosine wave."""
-    return last + (first - last) * (1 + math.cos(math.pi * way)) / 2
+def _half_wave(first: float, last: float, part: float) -> float:
+    """Go from first (part 0) to last (part 1) along half a cosine wave."""
+    return last + (first - last) * (1 + math.cos(math.pi * part)) / 2

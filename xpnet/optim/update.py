@@ -1,25 +1,25 @@
 """The service "update": new values for a flat array of parameters and for an optimizer's state.
 
-The function here is its definition, in standard calls; kernels compute the same in one pass. Before the rule, each
-gradient is prepared: divided by the loss scale, clipped, and given the weight decay.
+The function here is the reference, in standard calls; kernels compute the same in one pass. Before the rule, each
+gradient is prepared: divided by the loss scale, clipped, and weight decay is added.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet import kernels
 from xpnet.backend import Array, namespace, set_at
 from xpnet.optim.clipping import clip_value, norm_scale
 from xpnet.optim.loss_scale import LossScale
 from xpnet.optim.segments import Segment, merge
 
-__all__ = ["State", "Update", "has_kernel", "update"]
+__all__ = ["State", "Update", "update"]
 
 State = dict[str, Array]
-Rule = TypeVar("Rule", bound=Callable[..., Any])
 
 
 class Update(NamedTuple):
@@ -27,7 +27,8 @@ class Update(NamedTuple):
 
     Args:
         rule: (p, g, state, lr, t) -> (p, state); see Optimizer.rule.
-        name: the rule's name among kernels; "" has none. constants: the rule's numbers, as kernels take them.
+        formula: a key of rules.RULES where that is the rule, else "": then no kernel knows it.
+        constants: the rule's numbers, as kernels take them.
         segments: one for each parameter that has a gradient; gradients may be float16 under scaling.
         state: flat arrays by name, in the order of the optimizer's state_names.
         rates: the learning rate of each group: numbers, or 0-dimensional arrays.
@@ -38,7 +39,7 @@ class Update(NamedTuple):
     """
 
     rule: Callable[..., tuple[Array, State]]
-    name: str
+    formula: str
     constants: tuple[float, ...]
     segments: Sequence[Segment]
     state: State
@@ -51,31 +52,18 @@ class Update(NamedTuple):
     scaling: LossScale | None
 
 
-def has_kernel(name: str, *constants: str) -> Callable[[Rule], Rule]:
-    """Declare that kernels know the decorated rule by a name; a rule that overrides it declares nothing.
-
-    Args:
-        name: of the rule among kernels.
-        constants: the attributes of the optimizer that are its numbers.
-    """
-
-    def mark(rule: Rule) -> Rule:
-        rule.kernel = name, constants  # pyright: ignore[reportFunctionMemberAccess]
-        return rule
-
-    return mark
-
-
-def update(value: Array, work: Update) -> tuple[Array, State]:
-    """Update parameters and state, in place where their arrays can be written.
+@kernels.service("update")
+def update(value: Array, work: Update) -> tuple[Array, State] | None:
+    """Update parameters and state, in place where arrays can be written.
 
     Args:
         value: the parameters, (size,).
         work: all else. Arrays among its numbers are read now.
     Returns:
-        The parameters and the state. Where gradients of a scaled loss overflowed, both are as before.
+        None where all was written in place, else the new parameters and state. Where gradients of a scaled loss
+        overflowed, both are as before.
     """
-    xp, state, scaling = namespace(value), dict(work.state), work.scaling
+    xp, before, state, scaling = namespace(value), value, dict(work.state), work.scaling
     segments, rates, t, finite = work.segments, work.rates, work.t, None
     if xp is np:
         rates, t = [float(rate) for rate in rates], int(t)
@@ -112,4 +100,4 @@ def update(value: Array, work: Update) -> tuple[Array, State]:
                 state[name] = set_at(state[name], here, x)
     if scaling is not None and finite is not None:
         scaling.renew(finite)
-    return value, state
+    return None if value is before else (value, state)

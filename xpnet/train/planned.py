@@ -53,7 +53,9 @@ class PlannedStep(EagerStep):
         self._made_for: Fingerprint | None = None
         self._changes = -1  # of all modules, when _made_for was last compared
         self._states: list[tuple[Tensor, Array, bool]] = []
-        named = [name for name in vars(self.optimizer) if not name.startswith("_")]
+        named = [
+            name for name in vars(self.optimizer) if name not in ("flat", "parameters", "state") and name[0] != "_"
+        ]
         self._options = attrgetter(*named, "decays")
         self._set: Any = None
         self._measured: Any = None  # the loss

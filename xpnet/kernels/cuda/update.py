@@ -40,7 +40,7 @@ def update(value: Any, work: Any) -> Any:
     kinds = {np.dtype(s.gradient.dtype).name for s in segments}
     own, scaling = np.dtype(value.dtype).name, work.scaling
     masters = {"float32": "float32", "float16": "float32", "float64": "float64"}
-    if len(kinds) > 1 or work.name not in _RULES:
+    if len(kinds) > 1 or work.formula not in _RULES:
         return NotImplemented
     if masters.get(kind := next(iter(kinds), own)) != own or (scaling is not None and own != "float32"):
         return NotImplemented
@@ -54,8 +54,8 @@ def update(value: Any, work: Any) -> Any:
     for group, table, count, blocks in tables:
         step = _step(value, work, group)
         step["rows"] = count
-        driver.blocks("update", work.name, kind, blocks, table, step, control, threads=_THREADS)
-    return True
+        driver.blocks("update", work.formula, kind, blocks, table, step, control, threads=_THREADS)
+    return None
 
 
 def _table(rows: list[tuple[Any, int, int]]) -> tuple[np.ndarray, int, int]:
@@ -97,7 +97,7 @@ def _step(value: Any, work: Any, group: int) -> np.ndarray:
     step["skipped"] = 0 if work.scaling is None else pointer(work.scaling.skipped)
     step["decay"], step["decoupled"], step["bound"] = work.decays[group], work.decoupled, work.clip_value or 0.0
     constants = list(work.constants)
-    if work.name == "adam":
+    if work.formula == "adam":
         constants += [math.log(beta) if beta else -math.inf for beta in work.constants[:2]]
     step["c"][0, : len(constants)] = constants
     return step

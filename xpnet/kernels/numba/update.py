@@ -61,22 +61,22 @@ def update(value: Any, work: Any) -> Any:
         split(value.size, _LEAST, part)
 
     launch(run)
-    return True
+    return None
 
 
 def _loop(work: Any) -> tuple[Callable[..., None], Callable[[float, int], tuple[Any, ...]]] | None:
     """The loop of a rule, and its arguments from the rate on, made from the rate and the number of the update."""
     c, states = work.constants, tuple(work.state.values())
-    if work.name == "sgd" and not c[0]:
+    if work.formula == "sgd" and not c[0]:
         return _sgd, lambda lr, t: (lr,)
-    if work.name == "sgd":
+    if work.formula == "sgd":
         return _momentum, lambda lr, t: (lr, *states, c[0], int(c[1]))
-    if work.name == "rmsprop":
+    if work.formula == "rmsprop":
         square, velocity = states if len(states) == 2 else (*states, *states)
         return _rmsprop, lambda lr, t: (lr, square, velocity, c[0], 1.0 - c[0], c[1], c[2])
-    if work.name == "adagrad":
+    if work.formula == "adagrad":
         return _adagrad, lambda lr, t: (lr, *states, c[0])
-    if work.name == "adam":
+    if work.formula == "adam":
         return _adam, lambda lr, t: (
             *(lr / (1 - c[0] ** t), *states),
             *(c[0], 1.0 - c[0], c[1], 1.0 - c[1], (1 - c[1] ** t) ** -0.5, c[2]),

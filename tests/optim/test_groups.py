@@ -1,0 +1,89 @@
+"""Parameter groups: each with its rate and its weight decay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.harness import few_on_jax, raises
+from tests.optim.parameters import Parameter, agree, gradients, hosts, parameters
+from xpnet import kernels, nn, optim
+from xpnet.backend import Backend, get_backend
+from xpnet.errors import ConfigError
+from xpnet.optim import OPTIMIZERS, SGD, make_optimizer
+
+NUMPY = get_backend("numpy")
+
+
+@pytest.mark.parametrize("reference", [False, True], ids=["kernel", "reference"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_groups_train_like_optimizers_of_their_own(backend: Backend, name: str, reference: bool) -> None:
+    few_on_jax(backend, name == "adamw" and reference)
+    schedule = optim.cosine(0.3, steps=5)
+    made, alone = parameters(backend), parameters(backend)
+    body, head = [made[i] for i in (3, 1)], [made[i] for i in (0, 2, 4)]
+    groups = [{"params": body, "lr": schedule, "weight_decay": 0.0}, {"params": head}]
+    optimizer = make_optimizer(name, groups, 0.1, weight_decay=0.2)
+    others = [
+        make_optimizer(name, [alone[i] for i in (3, 1)], schedule, weight_decay=0.0),
+        make_optimizer(name, [alone[i] for i in (0, 2, 4)], 0.1, weight_decay=0.2),
+    ]
+    with kernels.disable(*([] if reference else ["none"])):
+        for step in range(4):
+            optimizer.step(gradients(made, step))
+            found = gradients(alone, step)
+            for other in others:
+                other.step(found)
+    agree(hosts(made), hosts(alone), np.float32)
+
+
+def test_settings_of_a_group_may_change_between_steps() -> None:
+    a, b = Parameter("a", np.ones(2)), Parameter("b", np.ones(2))
+    optimizer = SGD([{"params": [a], "lr": 0.5}, {"params": [b]}], lr=0.25)
+    found = {a: np.ones(2), b: np.ones(2)}
+    optimizer.step(found)
+    assert (a.data[0], b.data[0]) == (0.5, 0.75)
+    optimizer.groups[0].lr, optimizer.groups[1].weight_decay, optimizer.lr = 0.0, 1.0, 0.5
+    optimizer.step(found)
+    assert (a.data[0], b.data[0]) == (0.5, 0.75 - 0.5 * (1 + 0.75))
+    assert optimizer.rates() == [0.0, 0.5]
+
+
+@pytest.mark.parametrize("sequence", [False, True], ids=["array", "sequence"])
+def test_an_update_takes_a_rate_for_each_group(backend: Backend, sequence: bool) -> None:
+    xp, device = backend.xp, backend.device
+    made, other = parameters(backend), parameters(backend)
+    optimizer, queued = (SGD([{"params": ps[:2], "lr": 0.5}, {"params": ps[2:]}], lr=0.25) for ps in (made, other))
+    optimizer.step(gradients(made, 0))
+    rates = [0.5, 0.25] if sequence else xp.asarray([0.5, 0.25], dtype=xp.float32, device=device)
+    queued.update(gradients(other, 0), rates, 1)
+    agree(hosts(other), hosts(made), np.float32)
+
+
+P = Parameter("p", np.ones(2))
+MODEL = nn.Linear(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "got"),
+    [
+        (P, "of type Parameter; put it into a list"),
+        (MODEL.weight, "of type Parameter; put it into a list"),
+        (MODEL, "of type Linear; pass model.parameters()"),
+        ({"params": [P]}, "of type dict; put it into a list"),
+        ("model", "parameters 'model'"),
+        ([P, np.ones(2)], "parameter of type ndarray"),
+        ([{"params": P}], "of type Parameter; put it into a list"),
+        ([{"params": [P]}, P], "group of type Parameter"),
+        ([{"parameters": [P]}], "group of type dict"),
+        ([{"params": [P], "lrate": 0.1}], "key 'lrate'; did you mean 'lr'?"),
+        ([{"params": [P], "lr": -1}], "lr -1"),
+        ([{"params": [P], "weight_decay": "much"}], "weight_decay 'much'"),
+        ([{"params": [P]}, {"params": [P]}], "got parameter p"),
+    ],
+)
+def test_what_is_no_parameter_and_no_group_is_refused_in_one_line(given: Any, got: str) -> None:
+    with raises(ConfigError, "SGD", got):
+        SGD(given)
