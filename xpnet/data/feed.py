@@ -89,7 +89,7 @@ class Feed:
         self._factors = None if normalize is None else normalize.factors(backend.xp, backend.device, dtype)
         self._on_host = backend.xp is np
         self._kernel = kernels.find("take_batch", backend.xp.empty(0, device=backend.device))
-        on_device = augment is None or (self._kernel is not None and augment.moves is not None and dtype != "bfloat16")
+        on_device = augment is None or (self._kernel is not None and augment.only_moves and dtype != "bfloat16")
         if resident and not on_device:
             raise ConfigError("Feed", "resident=False, since augment runs on the host", resident=resident)
         if resident is None:
@@ -223,8 +223,7 @@ class Feed:
         xp, x, y = self.backend.xp, self._x, self._y
         if self._kernel is not None:
             key = Key(self.seed, "augment", epoch, step)  # type: ignore[arg-type]
-            moves = None if self.augment is None else self.augment.moves
-            made = self._kernel(x, y, order, self.batch_size, size, key, self._dtype, self._factors, moves)
+            made = self._kernel(x, y, order, self.batch_size, size, key, self._dtype, self._factors, self.augment)
             if made is not NotImplemented:
                 return made
         first = step * self.batch_size

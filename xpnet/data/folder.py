@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,12 +27,6 @@ _DEEP_GRAY = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # 16 bits a pixel
 _GRAY = ("1", "L", "LA", "La", *_DEEP_GRAY)
 _LAYOUT = "one sub-folder of images per class"
 _ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 exchange height and width
-
-
-class _Header(NamedTuple):
-    height: int
-    width: int
-    gray: bool
 
 
 def load_folder(path: Path, progress: Progress | None = None) -> tuple[Dataset, Dataset]:
@@ -120,7 +114,7 @@ def _images(folder: Path) -> list[Path]:
 
 def _decode_all(path: Path, files: list[Path], progress: Progress | None) -> np.ndarray:
     headers = list(_in_threads(_inspect, files))
-    sizes = Counter((h.height, h.width) for h in headers)
+    sizes = Counter((height, width) for height, width, _ in headers)
     height, width = max(sizes, key=lambda size: (sizes[size], size))  # of several equally frequent sizes, the largest
     other = len(files) - sizes[height, width]
     if other:
@@ -128,7 +122,7 @@ def _decode_all(path: Path, files: list[Path], progress: Progress | None) -> np.
             f"{path}: {other} of {len(files)} images are resized to {height} x {width}, the most frequent size",
             stacklevel=4,
         )
-    shape = (height, width, 1 if all(h.gray for h in headers) else 3)
+    shape = (height, width, 1 if all(gray for *_, gray in headers) else 3)
     x = np.empty((len(files), *shape), dtype=np.uint8)
     for i, image in enumerate(_in_threads(lambda file: _decode(file, shape), files)):
         x[i] = image
@@ -178,8 +172,8 @@ def _is_sideways(image: Image) -> bool:
     return image.getexif().get(_ORIENTATION, 1) >= 5
 
 
-def _inspect(path: Path) -> _Header:
-    """Read size and colour from the header alone."""
+def _inspect(path: Path) -> tuple[int, int, bool]:
+    """Read height, width and whether it is grayscale from the header alone."""
     with _opened(path) as image:
         width, height = image.size
         if _is_sideways(image):
@@ -187,7 +181,7 @@ def _inspect(path: Path) -> _Header:
         gray = image.mode in _GRAY
     if min(height, width) < 2:
         raise DataError(str(path), "an image at least 2 pixels high and wide", height=height, width=width)
-    return _Header(height, width, gray)
+    return height, width, gray
 
 
 def _decode(path: Path, shape: tuple[int, int, int]) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -146,15 +146,6 @@ def _two_passes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.asarray(mean), squares / n, largest
 
 
-class Moves(NamedTuple):
-    """The part of an Augment that moves whole pixels, which a kernel can do: shifts, crops and flips."""
-
-    shift: int
-    crop: int
-    flip: bool
-    fill: int
-
-
 @dataclass(frozen=True)
 class Augment:
     """Augment images at random: distort, shift and mirror them.
@@ -194,22 +185,17 @@ class Augment:
     elastic: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("shift", "crop"):
-            if getattr(self, name) < 0:
-                raise ConfigError("Augment", f"{name} of at least 0 pixels", **{name: getattr(self, name)})
         if not 0 <= self.rotate <= 180:
             raise ConfigError("Augment", "rotate between 0 and 180 degrees", rotate=self.rotate)
-        for name in ("scale", "squeeze", "shear", "elastic"):
+        for name in ("shift", "crop", "scale", "squeeze", "shear", "elastic"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError("Augment", f"{name} at least 0 and finite", **{name: getattr(self, name)})
 
     @property
-    def moves(self) -> Moves | None:
-        """The shifts and flips, for a kernel that does them on the device; None if images are changed in other ways."""
+    def only_moves(self) -> bool:
+        """Whether images are only shifted and flipped, which a kernel can do on the device."""
         distorts = self.rotate or self.scale or self.squeeze or self.shear or self.elastic
-        if distorts or type(self).__call__ is not Augment.__call__:
-            return None
-        return Moves(self.shift, self.crop, self.flip, self.fill)
+        return not distorts and type(self).__call__ is Augment.__call__
 
     def __call__(self, images: np.ndarray, key: Key) -> np.ndarray:
         """Augment a batch on the host.

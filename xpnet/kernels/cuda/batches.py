@@ -24,7 +24,7 @@ _KERNELS = {"uint8": "take_bytes", "float32": "take_floats"}  # by the dtype of 
 
 @register("take_batch", "cuda", recordable=True)
 def take_batch(
-    x: Any, y: Any, order: Any, batch: int, size: int, key: Key, dtype: Any, factors: Any, moves: Any
+    x: Any, y: Any, order: Any, batch: int, size: int, key: Key, dtype: Any, factors: Any, augment: Any
 ) -> tuple[Any, Any]:
     """Make a batch of a set on the device: the samples order[step*batch], ..., order[step*batch + size - 1].
 
@@ -34,10 +34,10 @@ def take_batch(
         order: (N,), int64, or None: the set's own.
         batch: samples of a full batch.
         size: those of this one, >= 1.
-        key: names the step, and the draw of the moves.
+        key: names the step, and the draws of augment.
         dtype: of the samples made.
         factors: of data.Normalize, numbers or arrays (C,) of dtype; or None.
-        moves: of data.Augment, or None.
+        augment: a data.Augment that only moves images, or None.
     Returns:
         (size, ...) of dtype and (size,) int64 (or None), or NotImplemented.
     """
@@ -51,8 +51,8 @@ def take_batch(
     h, w, c = x.shape[1:] if len(x.shape) == 4 else (1, 1, x.shape[1])
     parts = -(-(h * w * c) // _PART)
     seed, purpose, step_at, step, epoch_at, epoch = draw_arguments(key)
-    varied = (0, 0, 0, 0) if moves is None else (1, moves.shift, moves.crop, moves.flip)
-    fill = 0 if moves is None else np.full((), moves.fill, x.dtype)
+    varied = (0, 0, 0, 0) if augment is None else (1, augment.shift, augment.crop, augment.flip)
+    fill = 0 if augment is None else np.full((), augment.fill, x.dtype)
     # a number is rounded as when it multiplies an array of dtype
     numbers = [made.dtype.type(f) if isinstance(f, float) else 0 for f in factors or (0, 0)]
     arrays = [None if isinstance(f, float) else driver.contiguous(f) for f in factors or (0.0, 0.0)]
