@@ -196,11 +196,11 @@ class Darker(Augment):
 
 
 @pytest.mark.parametrize("augment", [Augment(rotate=5), Augment(elastic=1), Augment(scale=0.1), Darker()], ids=repr)
-def test_images_that_are_bent_or_changed_otherwise_are_varied_on_the_host(device, augment):
+def test_images_that_are_distorted_or_changed_otherwise_are_augmented_on_the_host(device, augment):
     data = a_set("odd")
     feed = Feed(data, 8, device, augment=augment, shuffle=True, seed=4)
     assert not feed.resident
     for step, found in enumerate(feed.epoch(1)):
         same(device, found, by_numpy(data, None, "float32", augment, 4, 1, step, 8))
-    with pytest.raises(ConfigError, match="augment works on the host, so the set is not resident, got resident True"):
+    with pytest.raises(ConfigError, match="resident=False, since augment runs on the host, got resident True"):
         Feed(data, 8, device, augment=augment, resident=True)

@@ -57,6 +57,6 @@ def load(
         return load_npz(path)
     if path.is_file():
         raise DataError(name, "a folder of images by class or an .npz file", suffix=path.suffix)
-    if len(path.parts) > 1:
+    if len(path.parts) > 1 or name.endswith("/"):
         raise DataError.event(name, "no such folder or file", "check the path")
     raise ConfigError("data", "a data set, folder or .npz file", nearest(name, DATASETS), data=repr(name))
