@@ -10,8 +10,8 @@ import re
 from argparse import Namespace
 from typing import Any
 
-from rows import Row, installed
-from runner import Runner, choose, choose_peers, say
+from rows import Row
+from runner import Runner, choose, choose_peers, request, say
 from turns import HERE, Worker, WorkerError, environment
 from workloads import GPU, GPU_LIBRARIES, Case
 
@@ -28,22 +28,22 @@ def gpu(options: Namespace) -> tuple[dict[str, Any], bool]:
         with Worker("ceilings", environment(device)) as worker:
             ceilings = worker.ask(do="measure", device=device, precisions=precisions)
         with Worker("xpnet_ops", environment(device)) as worker:
-            worker.ask(do="measure", **Runner("gpu", {}, 1.0, None, device).request(Case("softmax", 1)))
+            worker.ask(do="measure", **request(Case("softmax", 1), device))
     except WorkerError as error:
         raise SystemExit(f"gpu: {device} cannot be measured; {error}") from None
     rates = ", ".join(f"{name} {rate:.3g}" for name, rate in ceilings["gemm_tflop_s"].items())
     note = f"{ceilings['device']}: copies {ceilings['copy_gb_s']:.0f} GB/s read and written, products {rates} TFLOP/s"
     name = re.sub(r"[^a-z0-9]+", "-", ceilings["device"].lower()).strip("-")
-    path, minutes = options.json or HERE / "results" / f"gpu-{name}.json", min(options.minutes, 7.0)
-    runner, ops = Runner("gpu", libraries, options.seconds, path, device, None, minutes), []
-    runner.facts["versions"] |= {n: v for n in ("cupy-cuda13x", "nvidia-cudnn-frontend") if (v := installed(n))}
+    options.json, options.minutes = options.json or HERE / "results" / f"gpu-{name}.json", min(options.minutes, 7.0)
+    runner = Runner("gpu", libraries, options, device)
     runner.facts |= {"notes": [note], "ceilings": ceilings}
     runner.run(cases, 1)
     for case in cases:
-        ops += time_ops(runner, case, ceilings)
-        runner.keep(ops)
+        runner.more += time_ops(runner, case, ceilings)
+        runner.keep()
     runner.run(cases, options.processes - 1)
-    runner.keep([*ops, *learn(options)])
+    runner.more += learn(options)
+    runner.keep()
     return runner.facts, runner.failed
 
 
@@ -52,7 +52,7 @@ def time_ops(runner: Runner, case: Case, ceilings: dict[str, Any]) -> list[Row]:
     rows = []
     try:
         with Worker("xpnet_ops", environment(runner.device), 60.0) as worker:
-            ops = worker.ask(do="measure", **runner.request(case))["ops"] if runner.left() > 0 else []
+            ops = worker.ask(do="measure", **request(case, runner.device))["ops"] if runner.left() > 0 else []
     except WorkerError as error:
         say(f"{case.names('gpu')[0]}, op by op: {error}")
         runner.failed, ops = True, []

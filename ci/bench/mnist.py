@@ -16,7 +16,7 @@ import time
 from argparse import Namespace
 from typing import Any
 
-from rows import Row, about, installed, write
+from rows import Row, about, write
 from runner import choose, say
 
 from xpnet import data, models, nn
@@ -68,7 +68,6 @@ def mnist(options: Namespace) -> tuple[dict[str, Any], bool]:
         facts = json.loads(options.json.read_text())
     train, test = data.load("mnist", options.data_dir)
     train, test = train.split(5 / 6) if options.held_out else (train, test)
-    facts["versions"]["xpnet"] = installed("xpnet")
     facts["notes"] = ["On digits held out of the training set" if options.held_out else f"Published: {SOURCE}"]
     for name in names:
         [row] = [r for r in facts["rows"] if same(r, name)] or [{"runs": []}]

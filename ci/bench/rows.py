@@ -14,13 +14,15 @@ The value of a step is that of the best process: the median over its short turns
 import json
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 from workloads import Case
 
+PACKAGES = ["xpnet", "numpy", "numba", "torch", "jax", "scikit-learn", "onnxruntime", "cupy-cuda13x"]
+PACKAGES += ["nvidia-cudnn-frontend"]
 Row = dict[str, Any]
 Turns = list[list[float]]  # a list for each process
 
@@ -45,13 +47,14 @@ def spread(turns: Turns) -> float:
 
 
 def about() -> dict[str, Any]:
-    """What a file begins with: the machine, how busy it was before, the versions."""
+    """What a file begins with: the machine, how busy it was before, the versions of what is installed."""
     held = os.environ.get("OMP_NUM_THREADS")
     machine = f"{cpu_name()}, {cores()} cores, {platform.system()} {platform.machine()}"
+    found = {each.name.lower(): each.version for each in distributions()}
     return {
         "machine": machine + (f", OMP_NUM_THREADS {held}" if held else ""),
         "load_before": round(os.getloadavg()[0], 2),
-        "versions": {"python": platform.python_version(), "numpy": version("numpy")},
+        "versions": {"python": platform.python_version(), **{name: found[name] for name in PACKAGES if name in found}},
         "notes": [],
         "rows": [],
     }
@@ -75,14 +78,6 @@ def _short(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _short(item) for key, item in value.items()}
     return [_short(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def installed(name: str) -> str:
-    """The version of a distribution; empty where it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
 
 
 def cores() -> int:

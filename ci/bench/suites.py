@@ -15,8 +15,8 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from rows import about, cores, installed, spread, write
-from runner import Runner, choose, choose_peers, say
+from rows import about, cores, spread, write
+from runner import Runner, choose, choose_peers, request, say
 from turns import HERE, Worker, environment
 from workloads import CPU, LENET5, LIBRARIES, PYTORCH, WORKLOADS, Case
 
@@ -30,7 +30,7 @@ def cpu(options: Namespace) -> Result:
     libraries = choose_peers(options.peers, LIBRARIES)
     if options.peers == "":
         libraries.pop("xpnet-numpy")
-    runner = Runner("cpu", libraries, options.seconds, options.json, "cpu", options.baseline, options.minutes)
+    runner = Runner("cpu", libraries, options)
     runner.run(cases, options.processes)
     return runner.facts, runner.failed
 
@@ -43,7 +43,6 @@ def process(options: Namespace) -> Result:
         raise SystemExit(f"--data-dir: expected a folder with MNIST's four files, got {root}")
     libraries = choose_peers(None, {name: LIBRARIES[name] for name in ("xpnet", "xpnet-numpy", "torch")})
     facts, runs = about(), {name: [] for name in libraries}
-    facts["versions"] |= {name: installed(name) for name in ("xpnet", "torch")}
     for seed in range(-1, options.processes):
         for name in list(libraries)[:: 1 if seed % 2 else -1]:
             began, asked = perf_counter(), {**GOAL, **libraries[name].options, "seed": max(seed, 0), "layers": LENET5}
@@ -69,8 +68,8 @@ def growth(options: Namespace) -> Result:
     from picture import draw
 
     libraries = choose_peers(None, {name: LIBRARIES[name] for name in ("xpnet", *PYTORCH)})
-    path = options.json or HERE / "results" / "growth.json"
-    runner, floors = Runner("growth", libraries, options.seconds / 2, path), []
+    options.json, options.seconds = options.json or HERE / "results" / "growth.json", options.seconds / 2
+    runner = Runner("growth", libraries, options)
     for n in range(1, cores() + 1):
         with Worker("ceilings", environment("cpu", n)) as worker:
             rate = worker.ask(do="measure", device="cpu", precisions=["fp32"])["gemm_tflop_s"]["fp32"]
@@ -80,16 +79,14 @@ def growth(options: Namespace) -> Result:
                 if not all(runner.attempt(case, f"{name}-{case.batch}, {n} cores") for _ in range(options.processes)):
                     break
                 floor = {**case._asdict(), "suite": "growth", "library": "floor", "unit": "ms"}
-                floors.append({**floor, "value": flops(name) * case.batch / rate / 1e9})
-                runner.keep(floors)
-                points = [row for row in runner.facts["rows"] if Case(name, row["batch"], cores=row["cores"]) == case]
-                took = sum(max(map(max, row["long"])) for row in points if "long" in row) / 1e3
-                held = sum(row.get("mb", 0.0) for row in points)
-                if 20 * options.processes * took > options.limit or 2 * held > available_mb():
+                runner.more.append({**floor, "value": flops(name) * case.batch / rate / 1e9})
+                points = [row for (found, _), row in runner.rows.items() if found == case]
+                took = sum(max(map(max, row["long"])) for row in points) / 1e3
+                if 20 * options.processes * took > options.limit or 2 * sum(r["mb"] for r in points) > available_mb():
                     runner.facts["notes"].append(f"{name}, {n} cores: ends at batch {case.batch}, by time or memory")
                     break
-    runner.keep(floors)
-    draw(runner.facts["rows"], path.with_suffix(".svg"))
+    runner.keep()
+    draw(runner.facts["rows"], options.json.with_suffix(".svg"))
     return runner.facts, runner.failed
 
 
@@ -114,12 +111,10 @@ def feed(options: Namespace, images: int = 2000) -> Result:
     """Decode a folder of JPEG images, with and without training beside; the folder is drawn for the run."""
     [name, *_] = choose(options.only or "alexnet", {name: [name] for name in ("alexnet", "lenet5")})
     case, facts = Case(name, 16), about()
-    facts["versions"]["xpnet"] = installed("xpnet")
-    asked = Runner("feed", {}, 1.0, None).request(case)
     with TemporaryDirectory(prefix="xpnet-feed-") as folder, Worker("xpnet_feed", environment()) as worker:
         say(f"drawing {images} images")
         size = draw(Path(folder), images)
-        found = worker.ask(do="measure", folder=folder, seconds=options.seconds, **asked)
+        found = worker.ask(do="measure", folder=folder, seconds=options.seconds, **request(case))
     for task, rates in found.items():
         row = {**case._asdict(), "suite": "feed", "task": task, "unit": "images/s"}
         facts["rows"] += [{**row, "library": n, "value": v} for n, v in zip(("xpnet", "beside"), rates, strict=True)]
@@ -142,20 +137,3 @@ def draw(folder: Path, images: int, side: int = 256, classes: int = 4) -> int:
         Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(path, quality=85)
         size += path.stat().st_size
     return size
-
-
-def mnist(options: Namespace) -> Result:
-    """Train networks on MNIST."""
-    from mnist import mnist
-
-    return mnist(options)
-
-
-def gpu(options: Namespace) -> Result:
-    """Time training steps on a GPU, op by op too, and LeNet-5 learning MNIST."""
-    from gpu import gpu
-
-    return gpu(options)
-
-
-SUITES = {"cpu": cpu, "process": process, "growth": growth, "feed": feed, "mnist": mnist, "gpu": gpu}

@@ -4,17 +4,9 @@ from itertools import chain
 from statistics import median
 from typing import Any
 
+import workloads as known
 from rows import Row, best
-from workloads import (
-    BEFORE_TARGET,
-    GPU_TARGETS,
-    NUMPY_SHARE,
-    PROCESS_TARGET,
-    PYTORCH,
-    RIVALS,
-    TARGETS,
-    TITLES,
-)
+from workloads import PYTORCH, RIVALS, TITLES
 
 Group = dict[str, Row]  # the rows of one case, by library
 NAMES = {"lenet5": "LeNet-5", "alexnet": "AlexNet", "resnet18": "ResNet-18", "mlp": "MLP", "cnn": "small CNN"}
@@ -75,7 +67,7 @@ def digits(value: float) -> str:
 
 def cell(group: Group, title: str) -> str:
     """The value of a library; of a peer also how many times xpnet's it is, and in long turns."""
-    row, mine = fastest(group, [name for name, known in TITLES.items() if known == title]), ours(group)
+    row, mine = fastest(group, [name for name, each in TITLES.items() if each == title]), ours(group)
     if row is None:
         return ""
     if row["unit"] == "%":
@@ -106,15 +98,17 @@ def targets(group: Group) -> str:
 def goals(row: Row) -> list[tuple[str, tuple[str, ...], float | None]]:
     """Of a case: the library, its rivals, and the least ratio of the fastest rival's time to the library's."""
     if row["suite"] == "cpu":
-        least = TARGETS.get((row["name"], row["batch"], row["task"]), 1.0)
-        wanted = [("xpnet", RIVALS, least), ("xpnet-numpy", RIVALS, NUMPY_SHARE * least)]
-        return [*wanted, ("xpnet", ("baseline",), BEFORE_TARGET)]
+        least = known.TARGETS.get((row["name"], row["batch"], row["task"]), 1.0)
+        wanted = [("xpnet", RIVALS, least), ("xpnet-numpy", RIVALS, known.NUMPY_SHARE * least)]
+        return [*wanted, ("xpnet", ("baseline",), known.BEFORE_TARGET)]
     if row["suite"] == "gpu":
-        eager, fast = GPU_TARGETS[row["name"], row["cudnn"]]
+        eager, fast = known.GPU_TARGETS[row["name"], row["cudnn"]]
         return [("xpnet", ("torch",), eager), ("xpnet", ("torch-captured", "torch-compiled"), fast)]
-    least = PROCESS_TARGET
+    least = known.PROCESS_TARGET
     return (
-        [("xpnet", PYTORCH, least), ("xpnet-numpy", PYTORCH, NUMPY_SHARE * least)] if row["suite"] == "process" else []
+        [("xpnet", PYTORCH, least), ("xpnet-numpy", PYTORCH, known.NUMPY_SHARE * least)]
+        if row["suite"] == "process"
+        else []
     )
 
 

@@ -3,7 +3,7 @@
 One JSON object a line each way. Requests, and their answers:
 
     {"do": "open", "layers", "sample", "classes", "batch", "task", "device", "lr", "momentum", ...}
-                                         -> {"version", "parameters", "loss"}
+                                         -> {"parameters", "loss"}
     {"do": "burst", "seconds": S}        -> {"ms", "loss"}      milliseconds a step, over about S seconds
     {"do": "memory"}                     -> {"peak_mb"}
 

@@ -38,7 +38,7 @@ class FakeWorker:
             self.name += "-numpy" if not request.get("fast", True) else ""
             if self.name not in self.ms:
                 raise importlib.import_module("turns").WorkerError(f"{self.module}: out of luck")
-            return {"version": "9", "parameters": self.parameters.get(self.module, 7), "loss": 2.3}
+            return {"parameters": self.parameters.get(self.module, 7), "loss": 2.3}
         if request["do"] == "memory":
             return {"peak_mb": 100.0}
         same = [w for w in self.started if getattr(w, "name", "") == self.name and len(w.requests) > 1]

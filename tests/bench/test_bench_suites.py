@@ -93,6 +93,7 @@ def growth(bench: Any, workers: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     def run(most: int, limit: float = 1e3) -> dict[str, Any]:
         path = tmp_path / "growth.json"
         options = Namespace(only="lenet5", most=most, seconds=0.15, limit=limit, json=path, processes=2)
+        options.minutes, options.baseline = 60.0, None
         facts, failed = suites.growth(options)
         assert not failed
         assert path.with_suffix(".svg").exists()
@@ -364,7 +365,7 @@ def test_a_floor_is_the_longer_of_arithmetic_and_movement(
     monkeypatch.setattr(gpu, "Worker", Ops)
     case = bench("workloads").Case("alexnet", 128, precision=precision)
     ceilings = {"copy_gb_s": 2000.0, "gemm_tflop_s": {"fp32": 50.0, "tf32": 400.0, "fp16": 800.0}}
-    ours, floor = gpu.time_ops(bench("runner").Runner("gpu", {}, 1.0, None), case, ceilings)
+    ours, floor = gpu.time_ops(bench("runner").Runner("gpu", {}, Namespace(minutes=60.0)), case, ceilings)
     assert (ours["value"], ours["remarks"]) == (3.0, "2 x conv")
     assert floor["value"] == pytest.approx(ms)
 

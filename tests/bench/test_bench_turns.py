@@ -58,9 +58,9 @@ def started(bench: Any, tmp_path: Path) -> Any:
 
 def test_what_a_library_prints_does_not_mix_with_the_answers(started: Any) -> None:
     step = "def step(): print('chatter', flush=True)\n"
-    build = "def build(request): return serve.repeated('1.0', 7, step, lambda result: 0.5)\n"
+    build = "def build(request): return serve.repeated(7, step, lambda result: 0.5)\n"
     with started("import serve\n" + step + build) as worker:
-        assert worker.ask(do="open") == {"version": "1.0", "parameters": 7, "loss": 0.5}
+        assert worker.ask(do="open") == {"parameters": 7, "loss": 0.5}
         said = worker.ask(do="burst", seconds=0.001)
         assert said["loss"] == 0.5
         assert said["ms"] > 0

@@ -197,12 +197,15 @@ def test_the_numbers_of_a_layer_are_each_array_once(bench: Any) -> None:
     assert all(op["ms"] >= 0 for op in ops)
 
 
-def test_ops_are_timed_by_recordings_where_there_are_any(bench: Any) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_ops_are_timed_by_recordings_where_there_are_any(bench: Any, precision: str) -> None:
     emulator = pytest.importorskip("emulator")
     if not emulator.available():
         pytest.skip("the emulator compiles kernels with g++")
-    ops = bench("xpnet_ops").measure(request(bench, "mlp", batch=2, device="emulator"))["ops"]
-    assert [op["op"] for op in ops if op["task"] == "forward"] == ["hidden1", "relu1", "scores", "loss", "update"]
+    asked = request(bench, "cnn", batch=2, device="emulator", precision=precision, without=())
+    ops = bench("xpnet_ops").measure(asked)["ops"]
+    names = ["conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "hidden", "relu3", "drop", "scores"]
+    assert [op["op"] for op in ops if op["task"] == "forward"] == [*names, "loss", "update"]
     assert all(math.isfinite(op["ms"]) for op in ops)
     assert not emulator.TAPE.open
 

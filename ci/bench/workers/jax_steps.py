@@ -23,7 +23,7 @@ def build(request: dict[str, Any]) -> Job:
     if request["task"] == "inference":
         scores = jax.jit(lambda parameters, x: forward(layers, parameters, x))
         predict = lambda: scores(parameters, x).block_until_ready()  # noqa: E731
-        return repeated(jax.__version__, count, predict, lambda y: float(y.mean()))
+        return repeated(count, predict, lambda y: float(y.mean()))
     velocity = jax.tree.map(jnp.zeros_like, parameters)
     key = jax.random.key(0) if any(kind == "dropout" for kind, *_ in layers) else None
 
@@ -47,7 +47,7 @@ def build(request: dict[str, Any]) -> Job:
         jax.block_until_ready((parameters, velocity))
         return float(loss)
 
-    return repeated(jax.__version__, count, step, wait)
+    return repeated(count, step, wait)
 
 
 def initial(layers: list) -> list:

@@ -20,7 +20,6 @@ class Job(NamedTuple):
     """A model and its batch, ready to run.
 
     Args:
-        version: of the library.
         parameters: how many numbers the model learns.
         run: run steps, as many as the iterator says, then as many as it says next, until it ends. A step is forward,
             loss, backward and update, or for inference forward alone.
@@ -28,7 +27,6 @@ class Job(NamedTuple):
         peak: the most memory in use, in MB; this process's by default.
     """
 
-    version: str
     parameters: int
     run: Callable[[Iterator[int]], None]
     wait: Callable[[], float]
@@ -39,9 +37,7 @@ class Done(Exception):
     """Training has gone on for long enough; raised by a callback."""
 
 
-def repeated(
-    version: str, parameters: int, step: Callable[[], Any], read: Callable[[Any], float], peak: Any = None
-) -> Job:
+def repeated(parameters: int, step: Callable[[], Any], read: Callable[[Any], float], peak: Any = None) -> Job:
     """Make the job that calls step; read waits for the device and turns a step's result into a number."""
     result = None
 
@@ -51,7 +47,7 @@ def repeated(
             for _ in range(count):
                 result = step()
 
-    return Job(version, parameters, run, lambda: read(result), peak)
+    return Job(parameters, run, lambda: read(result), peak)
 
 
 def batch_of(request: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +60,7 @@ def batch_of(request: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 def counts(job: Job, requests: Iterator[str], reply: Callable[[dict[str, Any]], None]) -> Iterator[int]:
     """Yield how many steps to run next, and answer requests."""
     yield 1
-    opened = {"version": job.version, "parameters": job.parameters, "loss": job.wait()}
+    opened = {"parameters": job.parameters, "loss": job.wait()}
     ms = 1e3
     wait_until_idle(120.0)  # kernels may still be compiled or loaded in the background
     reply(opened)

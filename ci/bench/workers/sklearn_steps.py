@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import sklearn
 from serve import Job, batch_of, repeated
 from sklearn.neural_network import MLPClassifier
 
@@ -17,4 +16,4 @@ def build(request: dict[str, Any]) -> Job:
     model = MLPClassifier(hidden, batch_size=len(x), shuffle=False, random_state=0, **rate)
     model.partial_fit(x, y, classes=np.arange(request["classes"]))
     count = sum(a.size for a in [*model.coefs_, *model.intercepts_])
-    return repeated(sklearn.__version__, count, lambda: model.partial_fit(x, y), lambda fitted: float(fitted.loss_))
+    return repeated(count, lambda: model.partial_fit(x, y), lambda fitted: float(fitted.loss_))

@@ -46,7 +46,7 @@ def build(request: dict[str, Any]) -> Job:
         torch.cuda.reset_peak_memory_stats(device)
         peak = lambda: torch.cuda.max_memory_reserved() / 2**20  # noqa: E731  (what its pools held, as xpnet's figure)
     count = sum(p.numel() for p in model.parameters())
-    return repeated(torch.__version__, count, step, lambda y: y.mean().item(), peak)  # item() waits for the device
+    return repeated(count, step, lambda y: y.mean().item(), peak)  # item() waits for the device
 
 
 def training(

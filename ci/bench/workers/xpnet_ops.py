@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from xpnet_steps import network
 
-from xpnet import nn, optim
+from xpnet import nn, optim, random
 from xpnet.autograd import Tensor, backward
 from xpnet.backend import Backend, get_backend
+from xpnet.train.precision import Precision
 from xpnet.viz import summarize
 
 CALLS, SECONDS = 10, 0.02  # of an op in a recording; of replays
@@ -28,35 +29,40 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     backend, batch = get_backend(request["device"]), request["batch"]
     model = network(request).train()
     dtype = np.float16 if request["precision"] == "fp16" else np.float32
+    optimizer = optim.SGD(model.parameters(), lr=request["lr"], momentum=request["momentum"])
+    precision = Precision(request["precision"], model, optimizer)
     layers, found, learned = dict(model.modules()), {}, False  # whether a layer before has weights, so dx is wanted
-    for row in summarize(model, tuple(request["sample"]), batch).layers:
-        layer = layers.get(row.name)
-        if layer is None or isinstance(layer, nn.Residual | nn.Flatten):  # a sum or another shape
-            continue
-        if (key := (repr(layer), row.input)) in found:
-            for op in found[key]:
-                op["count"] += 1
-            continue
-        weights, wanted = sum(math.prod(p.shape) for p in layer.parameters()), learned or not layer.parameters()
-        learned = learned or weights > 0
-        x, y = batch * math.prod(row.input), batch * math.prod(row.output)
-        saved = batch * layer.cost(row.input).saved
-        numbers = x + y + weights, y + saved + weights + (x + weights if wanted else 0)  # each array in or out, once
-        values = np.random.default_rng(0).standard_normal((batch, *row.input)).astype(dtype)
-        given = Tensor(backend.from_numpy(values), requires_grad=wanted)
-        dy = backend.from_numpy(values.ravel()[:1].repeat(y).reshape(batch, *row.output))
-        ms = _both(backend, lambda layer=layer, given=given: layer(given), dy)
-        flops = row.flops_forward * batch, row.flops_backward * batch
-        found[key] = _rows(row.name, " ".join((row.kind, *row.details)), flops, numbers, ms)
+    with random.use(random.StepContext(0, 0, 0)), precision.computing():
+        for row in summarize(model, tuple(request["sample"]), batch).layers:
+            layer = layers.get(row.name)
+            if layer is None or isinstance(layer, nn.Residual | nn.Flatten):  # a sum or another shape
+                continue
+            if (key := (repr(layer), row.input)) in found:
+                for op in found[key]:
+                    op["count"] += 1
+                continue
+            weights, wanted = sum(math.prod(p.shape) for p in layer.parameters()), learned or not layer.parameters()
+            learned = learned or weights > 0
+            x, y = batch * math.prod(row.input), batch * math.prod(row.output)
+            saved = batch * layer.cost(row.input).saved
+            numbers = (
+                x + y + weights,
+                y + saved + weights + (x + weights if wanted else 0),
+            )  # each array in or out, once
+            values = np.random.default_rng(0).standard_normal((batch, *row.input)).astype(dtype)
+            given = Tensor(backend.from_numpy(values), requires_grad=wanted)
+            dy = backend.from_numpy(values.ravel()[:1].repeat(y).reshape(batch, *row.output))
+            ms = _both(backend, lambda layer=layer, given=given: layer(given), dy)
+            flops = row.flops_forward * batch, row.flops_backward * batch
+            found[key] = _rows(row.name, " ".join((row.kind, *row.details)), flops, numbers, ms)
     numbers = batch * request["classes"]
     scores = Tensor(backend.from_numpy(np.zeros((batch, request["classes"]), np.float32)), requires_grad=True)
     labels = backend.from_numpy(np.arange(batch) % request["classes"])
     ms = _both(backend, lambda: nn.softmax_cross_entropy(scores, labels), None)
     found["loss"] = _rows("loss", "softmax cross-entropy", (0, 0), (numbers, 2 * numbers), ms)
-    optimizer = optim.SGD(model.parameters(), lr=request["lr"], momentum=request["momentum"])
     gradients = {p: backend.xp.zeros_like(p.data) for p in model.parameters()}
     numbers = 5 * model.parameter_count  # parameter and momentum are read and written, the gradient is read
-    ms = (_ms(backend, lambda: optimizer.step(gradients)),)
+    ms = (_ms(backend, lambda: optimizer.update(gradients, optimizer.rates(), 1)),)
     found["update"] = _rows("update", "momentum", (0,), (numbers,), ms)
     return {"ops": [op for ops in found.values() for op in ops]}
 

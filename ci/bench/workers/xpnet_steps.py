@@ -59,10 +59,11 @@ def build(request: dict[str, Any]) -> Job:
     if "root" in request and Path(xpnet.__file__).parents[1] != Path(request["root"]):
         raise ImportError(f"expected xpnet of {request['root']}, got {xpnet.__file__}")
     backend, model, (x, y) = get_backend(request["device"]), network(request), batch_of(request)
-    about = xpnet.__version__, model.parameter_count
     if request["task"] == "inference":
         given = backend.from_numpy(x)
-        return repeated(*about, lambda: model.predict(given), lambda scores: float(backend.to_numpy(scores).mean()))
+        return repeated(
+            model.parameter_count, lambda: model.predict(given), lambda y: float(backend.to_numpy(y).mean())
+        )
     optimizer = optim.SGD(model.parameters(), lr=request["lr"], momentum=request["momentum"])
     fitted = Trainer(model, optimizer, capture=request.get("capture"), precision=request["precision"])
     steps, on_host = 1, backend.xp is np
@@ -85,7 +86,7 @@ def build(request: dict[str, Any]) -> Job:
     def peak() -> float:
         return (backend.memory().peak - data.x.nbytes) / 2**20
 
-    return Job(*about, run, wait, None if on_host else peak)
+    return Job(model.parameter_count, run, wait, None if on_host else peak)
 
 
 def network(request: dict[str, Any]) -> nn.Sequential:
