@@ -1,8 +1,7 @@
-"""cuDNN's frontend without a GPU: graphs are checked as the real one checks them, and run on the host by NumPy.
+"""cuDNN's frontend without a GPU: graphs are checked as the real one checks them, and run on the host by torch.
 
-Its heuristics like the wrong plans best: one that gives other bits when run again, one that wants more room than there
-is, one that sums in float16, one that rounds float32 to float16 and one that rounds it to TF32. Who asks for none of
-these gets the last.
+Its heuristics prefer the wrong plans: one that gives other bits when run again, one whose workspace is too large, one
+that sums in float16, one that rounds float32 to float16 and one that rounds it to TF32. The last does none of that.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from emulator.convolution import COMPUTE, ask, check
 from emulator.device import EmulatedDriver
 from emulator.tape import TAPE
 
@@ -37,6 +35,52 @@ PLANS: list[tuple[str, list[Note], int]] = [
     ("tensor cores", [Note.TENSOR_CORE], 1024),
     ("plain", [], 0),
 ]
+
+
+def ask(condition: object, why: str, error: type[Exception] = ValueError) -> None:
+    """Raise an error that says why, unless a condition holds."""
+    if not condition:
+        raise error(why)
+
+
+def check(operation: str, dim: dict[str, list[int]], geometry: dict[str, Any]) -> None:
+    """Hold the sizes of an operation's tensors against each other, as cuDNN does: (N, C, H, W) and (F, C/G, KH, KW)."""
+    if operation in ("bias", "relu"):
+        ask(dim["result"] == dim["input"], f"{operation} keeps the sizes, got {dim}")
+        ask(dim.get("bias", [1, dim["input"][1], 1, 1]) == [1, dim["input"][1], 1, 1], f"a number a filter, got {dim}")
+        return
+    x = dim["result" if operation == "conv_dgrad" else "image"]
+    w = dim[{"conv_fprop": "weight", "conv_dgrad": "filter", "conv_wgrad": "result"}[operation]]
+    y = dim["result" if operation == "conv_fprop" else "loss"]
+    ask(all(isinstance(v, list) and len(v) == 2 for v in geometry.values()), f"lists of two, got {geometry}", TypeError)
+    ask(x[1] % w[1] == 0 and w[0] % (x[1] // w[1]) == 0, f"groups divide channels and filters, got {x}, {w}")
+    for i in range(2):
+        before, after, s, d = (geometry[n][i] for n in ("pre_padding", "post_padding", "stride", "dilation"))
+        size = (x[2 + i] + before + after - d * (w[2 + i] - 1) - 1) // s + 1
+        ask(y[2 + i] == size, f"results have {size} rows or columns, got {y}")
+    ask((y[0], y[1]) == (x[0], w[0]), f"results are (N, F, OH, OW), got {y} for {x}, {w}")
+
+
+def compute(operation: str, given: dict[str, np.ndarray], dim: list[int], geometry: dict[str, Any]) -> np.ndarray:
+    """What an operation gives, in float64."""
+    import torch
+
+    t = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in given.items()}
+    how = {"padding": geometry.get("pre_padding"), **{n: geometry.get(n) for n in ("stride", "dilation")}}
+    match operation:
+        case "bias":
+            result = t["input"] + t["bias"]
+        case "relu":
+            result = torch.relu(t["input"])
+        case "conv_fprop":
+            result = torch.conv2d(t["image"], t["weight"], groups=t["image"].shape[1] // t["weight"].shape[1], **how)
+        case "conv_dgrad":
+            groups = dim[1] // t["filter"].shape[1]
+            result = torch.nn.grad.conv2d_input(dim, t["filter"], t["loss"], groups=groups, **how)
+        case _:
+            groups = t["image"].shape[1] // dim[1]
+            result = torch.nn.grad.conv2d_weight(t["image"], dim, t["loss"], groups=groups, **how)
+    return result.numpy()
 
 
 class GraphNotSupported(Exception):
@@ -222,7 +266,7 @@ class Graph:
             given = {name: self._rounded(arrays[t.uid], operation) if not t.virtual else values[t.uid]
                      for name, t in tensors.items() if name != "result"}  # fmt: skip
             with np.errstate(all="ignore"):
-                result = COMPUTE[operation](given, tensors["result"].dim, geometry)
+                result = compute(operation, given, tensors["result"].dim, geometry)
             values[tensors["result"].uid] = result
         if self.plan == "hurried":
             result = result * (1 + 1e-6 * next(self._cudnn.hurry))

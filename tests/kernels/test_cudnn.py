@@ -215,7 +215,7 @@ def test_room_that_became_too_small_is_kept_for_recorded_steps(emulated, cudnn, 
     step(emulated)
     step(emulated)
     assert sorted(cudnn.rooms.values()) == [100, 200, 500]
-    (handle,) = by_cudnn._libraries[driver.current()]._handles.values()
+    (handle,) = by_cudnn._library(driver.current())._handles.values()
     assert [made.size for workspaces in handle._workspaces.values() for made in workspaces] == [100, 200, 500]
 
 

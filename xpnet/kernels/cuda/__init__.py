@@ -12,18 +12,7 @@ from xpnet.kernels.cuda import (
     pool,
     response_norm,
     update,
-)
+)  # fmt: skip
 
-__all__ = [
-    "activation",
-    "batches",
-    "clock",
-    "conv",
-    "dropout",
-    "linear",
-    "loss",
-    "normalization",
-    "pool",
-    "response_norm",
-    "update",
-]
+__all__ = ["activation", "batches", "clock", "conv", "dropout", "linear", "loss", "normalization", "pool",
+           "response_norm", "update"]  # fmt: skip

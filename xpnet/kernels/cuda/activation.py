@@ -7,21 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.kernels import register
 from xpnet.kernels.cuda import driver
+from xpnet.kernels.cuda.driver import DeviceArray, Result
 
 __all__ = ["FUSED", "activate", "pass_back"]
 
 _KINDS = {None: 0, "relu": 1, "leaky_relu": 2, "sigmoid": 3, "tanh": 4, "gelu": 5}  # as in activation.cu
-_SLOPE = 0.01  # of leaky_relu, where linear or conv2d was asked for it
+_SLOPE = 0.01  # of leaky_relu within linear or conv2d
 _THREADS = 256  # in a block that sums
 _BLOCKS = 1056  # that sum: eight for each multiprocessor of an H100; on every device, so that sums have one order
 
-FUSED = (None, "relu", "leaky_relu", "sigmoid", "tanh")  # whose gradient can be told from y alone
+FUSED = (None, "relu", "leaky_relu", "sigmoid", "tanh")  # whose gradient follows from y alone
 
 
-def activate(x: Any, activation: str | None, b: Any = None, *, out: Any = None, slope: float = _SLOPE) -> Any:
-    """Return act(x + b), where b is added along the last axis; out, which may be x, is written where it is given."""
+def activate(
+    x: DeviceArray, activation: str | None, b: DeviceArray | None = None, *, out: DeviceArray | None = None,
+    slope: float = _SLOPE,
+) -> DeviceArray:  # fmt: skip
+    """Return act(x + b), where b is added along the last axis, in out, which may be x, if that is given."""
     y = driver.empty(x.shape, x.dtype) if out is None else out
     packs = -(-x.size * x.itemsize // 16)
     cols = 1 if b is None else b.size
@@ -29,14 +32,16 @@ def activate(x: Any, activation: str | None, b: Any = None, *, out: Any = None, 
     return y
 
 
-def pass_back(dy: Any, y: Any, activation: str | None, sums: bool) -> tuple[Any, Any]:
-    """Return the gradient before a fused activation that gave y, and its sums over all axes but the last, if asked for.
+def pass_back(
+    dy: DeviceArray, y: DeviceArray, activation: str | None, sums: bool
+) -> tuple[DeviceArray, DeviceArray | None]:
+    """Return the gradient before a fused activation that gave y, and its sums over all axes but the last.
 
     Args:
         dy: (..., M), in row-major order.
-        y: like dy; not looked at where activation is None, and dy itself is returned.
+        y: like dy; not used where activation is None, and dy itself is returned.
         activation: one of FUSED.
-        sums: whether the bias's gradient is wanted.
+        sums: whether to compute the sums, which are the bias's gradient; None otherwise.
     """
     if not sums:
         return (dy, None) if activation is None else (_elementwise(dy, y, activation, _SLOPE), None)
@@ -61,7 +66,7 @@ def pass_back(dy: Any, y: Any, activation: str | None, sums: bool) -> tuple[Any,
     return dy if dx is None else dx, db
 
 
-def _elementwise(dy: Any, kept: Any, activation: str, slope: float) -> Any:
+def _elementwise(dy: DeviceArray, kept: DeviceArray, activation: str, slope: float) -> DeviceArray:
     dx = driver.empty(dy.shape, dy.dtype)
     packs = -(-dy.size * dy.itemsize // 16)
     arguments = dy, kept, dx, dy.size, _KINDS[activation], float(slope)
@@ -70,21 +75,14 @@ def _elementwise(dy: Any, kept: Any, activation: str, slope: float) -> Any:
 
 
 def _kernel(activation: str) -> Callable[..., Any]:
-    """The kernel of an activation's own op; it keeps y where that is enough for the gradient, else x."""
-    from_x = activation in ("leaky_relu", "gelu")
+    """The kernel of an activation's own op; it keeps y where the gradient follows from that, else x."""
 
-    @register(activation, "cuda", recordable=True)
-    def kernel(x: Any, slope: float = _SLOPE) -> tuple[Any, Any]:
-        if not driver.supports(x):
-            return NotImplemented
+    @driver.kernel(activation)
+    def kernel(x: DeviceArray, slope: float = _SLOPE) -> Result:
         x = driver.contiguous(x)
         y = activate(x, activation, slope=slope)
-        kept = x if from_x else y
-
-        def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-            return (_elementwise(driver.contiguous(dy), kept, activation, slope) if needs[0] else None,)
-
-        return y, vjp
+        kept = x if activation in ("leaky_relu", "gelu") else y
+        return y, driver.single(lambda dy: _elementwise(dy, kept, activation, slope))
 
     return kernel
 

@@ -6,18 +6,18 @@ tile in one order, so a re-run gives the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from xpnet.backend import namespace
-from xpnet.kernels import register
 from xpnet.kernels.cuda import cudnn, driver
 from xpnet.kernels.cuda.activation import FUSED, activate, pass_back
-from xpnet.kernels.cuda.driver import DeviceArray
+from xpnet.kernels.cuda.driver import DeviceArray, Gradients, Needs, Result
 from xpnet.kernels.cuda.gemm import matmul
+from xpnet.kernels.windows import Axis, Tile, tiles
 
 __all__ = ["conv2d"]
 
@@ -26,12 +26,13 @@ _WINDOWS = np.dtype([(name, np.int64) for name in _NAMES])  # the struct of unro
 _EACH = 4  # packs, about, that a thread unrolls of one window
 
 
-@register("conv2d", "cuda", recordable=True)
+@driver.kernel("conv2d")
 def conv2d(
-    x: Any, w: Any, b: Any, rows: Any, cols: Any, groups: int, flip: bool, budget: int, activation: str | None
-) -> tuple[Any, Any]:
+    x: DeviceArray, w: DeviceArray, b: DeviceArray | None, rows: Axis, cols: Axis, groups: int, flip: bool, budget: int,
+    activation: str | None,
+) -> Result:  # fmt: skip
     """Convolve as ops.conv2d does; rows and cols are the windows laid by the op."""
-    if not driver.supports(x, w, b) or activation not in FUSED:
+    if activation not in FUSED:
         return NotImplemented
     b = None if b is None else driver.contiguous(b)
     planned, unrolled = cudnn.convolution(x, w, rows, cols, flip), None
@@ -40,7 +41,7 @@ def conv2d(
         planned, unrolled = None, _Unrolled(x, w, rows, cols, groups, flip, budget)
         y = unrolled.forward(b, activation)
 
-    def vjp(dy: DeviceArray, needs: tuple[bool, ...]) -> tuple[DeviceArray | None, ...]:
+    def vjp(dy: DeviceArray, needs: Needs) -> Gradients:
         dz, db = pass_back(driver.contiguous(dy), y, activation, b is not None and needs[2])
         dx = planned.input_gradient(dz) if planned and needs[0] else None
         dw = planned.filter_gradient(dz) if planned and needs[1] else None
@@ -54,15 +55,6 @@ def conv2d(
     return y, vjp
 
 
-class _Tile(NamedTuple):
-    """Some images, and some of their rows of windows; both first and how many."""
-
-    image: int
-    images: int
-    row: int
-    rows: int
-
-
 class _Unrolled:
     """A convolution as products: filters are the rows of a bank (F, ld), windows the rows of columns (P, ld).
 
@@ -70,7 +62,9 @@ class _Unrolled:
     columns: its windows are the pixels.
     """
 
-    def __init__(self, x: Any, w: Any, rows: Any, cols: Any, groups: int, flip: bool, budget: int) -> None:
+    def __init__(
+        self, x: DeviceArray, w: DeviceArray, rows: Axis, cols: Axis, groups: int, flip: bool, budget: int
+    ) -> None:
         self.x, self.w = driver.contiguous(x), driver.contiguous(w)
         self.rows, self.cols, self.groups, self.flip = rows, cols, groups, flip
         self.xp, n = namespace(x), x.shape[0]
@@ -83,48 +77,40 @@ class _Unrolled:
         self.plain = self.ld == taken and (self.taps == 1 or not flip)  # the filters lie as the bank does
         self.bank = self.xp.reshape(self.w, (w.shape[0], taken)) if self.plain else self._laid_bank()
         self.windows = _windows(rows, cols, x.shape[3], self.channels, self.ld)
-        self.tiles = [_Tile(0, n, 0, rows.out)] if self.direct and n else list(self._cut(n, budget))
+        row_bytes = max(1, cols.out * self.ld * x.itemsize)
+        self.tiles = list(tiles(0, n, rows.out, n * rows.out if self.direct else budget // row_bytes))
 
-    def _laid_bank(self) -> Any:
+    def _laid_bank(self) -> DeviceArray:
         bank = driver.empty((self.w.shape[0], self.ld), self.w.dtype)
         sizes = self.w.shape[0], self.taps, self.channels, self.ld, self.flip
         driver.launch("unroll", "lay_filters", self.w.dtype, bank.size, self.w, bank, *sizes)
         return bank
 
-    def _cut(self, n: int, budget: int) -> Iterator[_Tile]:
-        """Cut images into tiles whose columns stay within the budget, if one row of windows of one image does."""
-        out = self.rows.out
-        fits = max(1, budget // max(1, self.cols.out * self.ld * self.x.itemsize))  # rows of windows
-        some, high = max(1, fits // out), min(fits, out)
-        for image in range(0, n, some):
-            for row in range(0, out, high):
-                yield _Tile(image, min(some, n - image), row, min(high, out - row))
-
-    def _columns(self) -> Any:
+    def _columns(self) -> DeviceArray | None:
         """Memory for the columns of the largest tile."""
         if self.direct or not self.tiles:
             return None
-        most = max(tile.images * tile.rows for tile in self.tiles) * self.cols.out
+        most = max(math.prod(tile.size) for tile in self.tiles) * self.cols.out
         return driver.empty((most, self.ld), self.x.dtype)
 
-    def _unroll(self, tile: _Tile, group: int, columns: Any) -> Any:
+    def _unroll(self, tile: Tile, group: int, columns: Any) -> DeviceArray:
         """The windows of a tile, in the channels of a group, as rows: written into columns, or x itself."""
         first = group * self.channels
         if self.direct:
             return self.xp.reshape(self.x, (-1, self.x.shape[3]))[:, first : first + self.channels]
-        count = tile.images * tile.rows * self.cols.out
+        count = math.prod(tile.size) * self.cols.out
         lanes = min(32, _floor_of_2(self.ld // self.pack // _EACH))
-        sizes = *tile, first, lanes, self.windows
+        sizes = *_first_and_count(tile), first, lanes, self.windows
         driver.launch("unroll", "unroll", self.x.dtype, count * lanes, self.x, columns, *sizes)
         return columns[:count, :]
 
-    def _of(self, flat: Any, tile: _Tile, group: int) -> Any:
+    def _of(self, flat: DeviceArray, tile: Tile, group: int) -> DeviceArray:
         """The part of y, or of its gradient, (N*OH*OW, F), that a tile and a group of filters make."""
-        start = (tile.image * self.rows.out + tile.row) * self.cols.out
-        count = tile.images * tile.rows * self.cols.out
+        start = (tile.i * self.rows.out + tile.r) * self.cols.out
+        count = math.prod(tile.size) * self.cols.out
         return flat[start : start + count, group * self.filters : (group + 1) * self.filters]
 
-    def forward(self, b: Any, activation: str | None) -> Any:
+    def forward(self, b: DeviceArray | None, activation: str | None) -> DeviceArray:
         """Return y, bias and activation included."""
         f = self.filters
         y = driver.empty((self.x.shape[0], self.rows.out, self.cols.out, f * self.groups), self.x.dtype)
@@ -140,13 +126,13 @@ class _Unrolled:
             activate(y, activation, b, out=y)
         return y
 
-    def gradients(self, dz: Any, needs: tuple[bool, bool]) -> tuple[Any, Any]:
+    def gradients(self, dz: DeviceArray, needs: Needs) -> Gradients:
         """Return the gradients of x and w, where needed, for that of y before its activation, in row-major order."""
         if not self.tiles:
             dx, dw = (driver.zeros(a.shape, a.dtype) for a in (self.x, self.w))
             return dx if needs[0] else None, dw if needs[1] else None
         f, flat, columns = self.filters, self.xp.reshape(dz, (-1, self.w.shape[0])), self._columns()
-        whole = self.tiles[0].rows == self.rows.out  # each pixel is in one tile only
+        whole = self.tiles[0].size[1] == self.rows.out  # each pixel is in one tile only
         make, wide = driver.empty if whole else driver.zeros, np.float32 if self.x.itemsize == 2 else self.x.dtype
         dx = make(self.x.shape, self.x.dtype) if needs[0] else None
         dbank = driver.empty((self.w.shape[0], self.ld), wide) if needs[1] else None  # summed over the tiles
@@ -159,21 +145,23 @@ class _Unrolled:
                     self._pass_back(dpart, self.bank[mine, :], dx, tile, g, columns, not whole)
         return dx, None if dbank is None else self._filters(dbank)
 
-    def _pass_back(self, dz: Any, bank: Any, dx: Any, tile: _Tile, group: int, columns: Any, add: bool) -> None:
+    def _pass_back(
+        self, dz: DeviceArray, bank: DeviceArray, dx: DeviceArray, tile: Tile, group: int, columns: Any, add: bool
+    ) -> None:
         """Write a tile's input gradient, or add it where other tiles touch the same pixels."""
         first = group * self.channels
         if self.direct:
             matmul(dz, bank, self.xp.reshape(dx, (-1, dx.shape[3]))[:, first : first + self.channels])
             return
         matmul(dz, bank, columns[: dz.shape[0], :])
-        top, bottom = self.rows.span(tile.row, tile.row + tile.rows) if add else (0, self.rows.n)
+        top, bottom = self.rows.span(tile.r, tile.s) if add else (0, self.rows.n)
         top, bottom = max(0, top), min(self.rows.n, bottom)
         if top < bottom:
-            numbers = tile.images * (bottom - top) * self.cols.n * self.channels
-            sizes = *tile, first, top, bottom - top, add, self.windows
+            numbers = tile.size[0] * (bottom - top) * self.cols.n * self.channels
+            sizes = *_first_and_count(tile), first, top, bottom - top, add, self.windows
             driver.launch("unroll", "fold", dx.dtype, numbers // self.pack, columns, dx, *sizes)
 
-    def _filters(self, dbank: Any) -> Any:
+    def _filters(self, dbank: DeviceArray) -> DeviceArray:
         """The filters' gradient, out of the bank's."""
         if self.plain and dbank.dtype == self.w.dtype:
             return self.xp.reshape(dbank, self.w.shape)
@@ -183,8 +171,13 @@ class _Unrolled:
         return dw
 
 
+def _first_and_count(tile: Tile) -> tuple[int, int, int, int]:
+    """The first image and how many, the first row of windows and how many, as kernels take them."""
+    return tile.i, tile.size[0], tile.r, tile.size[1]
+
+
 @lru_cache(maxsize=1024)
-def _windows(rows: Any, cols: Any, c: int, channels: int, ld: int) -> np.ndarray:
+def _windows(rows: Axis, cols: Axis, c: int, channels: int, ld: int) -> np.ndarray:
     """The struct Windows of unroll.cu."""
     pairs = [getattr(axis, name) for name in ("out", "k", "s", "p", "d") for axis in (rows, cols)]
     return np.array([(rows.n, cols.n, c, *pairs, channels, ld)], _WINDOWS)

@@ -136,14 +136,14 @@ class Library:
     def _search(self, product: Product) -> _Plan:
         """Describe a product to the library, which searches its fastest algorithm."""
         (m, n, k), fp64 = product.sizes, product.computed == FP64
+        (a_transposed, b_transposed), (lda, ldb, ldd) = product.transposed, product.leading
+        attributes = {_TRANSPOSED_A: a_transposed, _TRANSPOSED_B: b_transposed, _EPILOGUE: product.epilogue}
         desc = self._make("MatmulDesc", product.computed, _TYPES["float64" if fp64 else "float32"])
-        of_a, of_b = product.transposed
-        self._set("MatmulDesc", desc, _TRANSPOSED_A, c_int(of_a))
-        self._set("MatmulDesc", desc, _TRANSPOSED_B, c_int(of_b))
-        self._set("MatmulDesc", desc, _EPILOGUE, c_int(product.epilogue))
-        a = self._make("MatrixLayout", _TYPES[product.dtype], *((k, m) if of_a else (m, k)), product.leading[0])
-        b = self._make("MatrixLayout", _TYPES[product.dtype], *((n, k) if of_b else (k, n)), product.leading[1])
-        d = self._make("MatrixLayout", _TYPES[product.out], m, n, product.leading[2])
+        for attribute, value in attributes.items():
+            self._set("MatmulDesc", desc, attribute, c_int(value))
+        a = self._make("MatrixLayout", _TYPES[product.dtype], *((k, m) if a_transposed else (m, k)), lda)
+        b = self._make("MatrixLayout", _TYPES[product.dtype], *((n, k) if b_transposed else (k, n)), ldb)
+        d = self._make("MatrixLayout", _TYPES[product.out], m, n, ldd)
         prefers = self._make("MatmulPreference")
         self._set("MatmulPreference", prefers, _MOST_WORKSPACE, c_size_t(WORKSPACE))
         self._set("MatmulPreference", prefers, _REDUCTIONS, c_uint32(_IN_COMPUTING_TYPE))

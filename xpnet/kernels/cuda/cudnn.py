@@ -7,32 +7,31 @@ the images and the gradient of the filters. Each returns None where cuDNN cannot
 from __future__ import annotations
 
 import logging
-import weakref
-from typing import Any
+from functools import lru_cache
 
 from xpnet.backend import current_precision, namespace
 from xpnet.kernels.cuda import driver
 from xpnet.kernels.cuda.activation import activate
-from xpnet.kernels.cuda.cudnn_graphs import BIAS, DY, FILTERS, IMAGES, RESULT, Problem
+from xpnet.kernels.cuda.cudnn_graphs import BIAS, DY, FILTERS, IMAGES, Problem
 from xpnet.kernels.cuda.cudnn_plans import Library
 from xpnet.kernels.cuda.driver import DeviceArray
+from xpnet.kernels.windows import Axis
 
 __all__ = ["available", "convolution"]
 
 _OLDEST = 90000  # the extra requires cuDNN 9
 
-_libraries: weakref.WeakKeyDictionary[driver.Driver, Library | None] = weakref.WeakKeyDictionary()
 _log = logging.getLogger("xpnet")
 
 
 def available() -> bool:
     """Whether convolutions go to cuDNN; where they do not, the first answer says why in the log."""
-    return _library() is not None
+    return _library(driver.current()) is not None
 
 
-def convolution(x: DeviceArray, w: DeviceArray, rows: Any, cols: Any, flip: bool) -> Convolution | None:
+def convolution(x: DeviceArray, w: DeviceArray, rows: Axis, cols: Axis, flip: bool) -> Convolution | None:
     """Return a convolution by cuDNN as ops.conv2d defines it, or None where cuDNN is missing or has no such numbers."""
-    library = _library()
+    library = _library(driver.current())
     if library is None or x.dtype.name not in ("float32", "float16") or not x.size:
         return None
     return Convolution(library, x, w, rows, cols, flip)
@@ -48,7 +47,7 @@ class Convolution:
         flip: as the op's.
     """
 
-    def __init__(self, library: Library, x: DeviceArray, w: DeviceArray, rows: Any, cols: Any, flip: bool) -> None:
+    def __init__(self, library: Library, x: DeviceArray, w: DeviceArray, rows: Axis, cols: Axis, flip: bool) -> None:
         self._library, self._flip, self._xp = library, flip, namespace(x)
         self._x, self._w = driver.contiguous(x), driver.contiguous(self._flipped(w))
         self._forward = Problem(
@@ -71,39 +70,26 @@ class Convolution:
         arrays = {IMAGES: self._x, FILTERS: self._w}
         fused = self._forward._replace(bias=b is not None, relu=activation == "relu")
         if fused != self._forward and activation in (None, "relu"):
-            y = self._run(fused, arrays if b is None else {**arrays, BIAS: b})
+            y = self._library.run(fused, arrays if b is None else {**arrays, BIAS: b})
             if y is not None:
                 return y
-        z = self._run(self._forward, arrays)
+        z = self._library.run(self._forward, arrays)
         done = z is None or (b is None and activation is None)
         return z if done else activate(z, activation, b, out=z)
 
     def input_gradient(self, dz: DeviceArray) -> DeviceArray | None:
         """Return the gradient of x, for dz, that of y before its activation."""
-        return self._run(self._forward._replace(work="input gradient"), {DY: dz, FILTERS: self._w})
+        return self._library.run(self._forward._replace(work="input gradient"), {DY: dz, FILTERS: self._w})
 
     def filter_gradient(self, dz: DeviceArray) -> DeviceArray | None:
         """Return the gradient of w, for dz, that of y before its activation."""
-        dw = self._run(self._forward._replace(work="filter gradient"), {DY: dz, IMAGES: self._x})
+        dw = self._library.run(self._forward._replace(work="filter gradient"), {DY: dz, IMAGES: self._x})
         return None if dw is None else self._flipped(dw)
 
-    def _run(self, problem: Problem, arrays: dict[int, DeviceArray]) -> DeviceArray | None:
-        """The result of a plan; None where there is none."""
-        if not self._library.can(problem):
-            return None
-        result = driver.empty(problem.result, problem.dtype)
-        return result if self._library.run(problem, {**arrays, RESULT: result}) else None
 
-
-def _library() -> Library | None:
-    """cuDNN of the driver in use; None, with one line in the log, where it is missing or does not work."""
-    of = driver.current()
-    if of not in _libraries:
-        _libraries[of] = _open(of)
-    return _libraries[of]
-
-
-def _open(of: driver.Driver) -> Library | None:
+@lru_cache(maxsize=4)  # one driver, and a few in tests
+def _library(of: driver.Driver) -> Library | None:
+    """cuDNN of a driver; None, with one line in the log, where it is missing or does not work."""
     try:
         cudnn = of.cudnn()
         version = cudnn.backend_version()  # 9.28.1 is 92801

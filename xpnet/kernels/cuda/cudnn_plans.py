@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.kernels.cuda import cudnn_graphs, driver
-from xpnet.kernels.cuda.cudnn_graphs import Problem
+from xpnet.kernels.cuda.cudnn_graphs import RESULT, Problem
 from xpnet.kernels.cuda.driver import DeviceArray
 
 __all__ = ["Library", "Plan", "PlanFile"]
@@ -52,35 +52,29 @@ class Library:
         self._lock = threading.Lock()
         self._handle()
 
-    def can(self, problem: Problem) -> bool:
-        """Whether there is a plan for a problem on the current device; at first it is built, or read from disk."""
-        key = (driver.current().device(), problem)
-        if key not in self._plans:
-            if driver.current().capturing():  # building a plan cannot be captured; a step is warmed up before
-                return False
-            with self._lock:
-                if key not in self._plans:
-                    self._plans[key] = self._find(problem)
-        return self._plans[key] is not None
+    def run(self, problem: Problem, arrays: dict[int, DeviceArray]) -> DeviceArray | None:
+        """Return what a problem asks for, on the current device and stream; None where there is no plan that runs.
 
-    def run(self, problem: Problem, arrays: dict[int, DeviceArray]) -> bool:
-        """Queue the plan of a problem; False where that fails, after which can() is false for the problem.
+        The plan is read from disk or built the first time, but not while a stream is captured: that cannot be captured.
 
         Args:
-            problem: for which can() is true.
+            problem: what to compute.
             arrays: contiguous, by their numbers in the graph.
         """
-        number = driver.current().device()
+        key = (driver.current().device(), problem)
         with self._lock:
-            plan = self._plans[number, problem]
+            if key not in self._plans and driver.current().capturing():
+                return None
+            plan, result = self._plans[key] if key in self._plans else self._find(problem), None
             while plan is not None:
                 try:
-                    self._execute(plan, arrays)
-                    return True
+                    result = driver.empty(problem.result, problem.dtype)
+                    self._execute(plan, {**arrays, RESULT: result})
+                    break
                 except Exception as error:  # out of memory, or what cuDNN finds only now
                     plan = self._build(problem) if plan.from_disk else self._unavailable(problem, error)
-                    self._plans[number, problem] = plan
-        return False
+            self._plans[key] = plan
+        return None if plan is None else result
 
     def _execute(self, plan: Plan, arrays: dict[int, DeviceArray]) -> None:
         handle = self._handle()

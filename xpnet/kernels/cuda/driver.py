@@ -19,24 +19,18 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.kernels import register
+
 __all__ = [
-    "DeviceArray",
-    "Driver",
-    "blocks",
-    "contiguous",
-    "current",
-    "empty",
-    "flags",
-    "launch",
-    "pointer",
-    "set_driver",
-    "source",
-    "supports",
-    "use_driver",
-    "zeros",
-]
+    "DeviceArray", "Driver", "Gradients", "Needs", "Result", "Vjp", "blocks", "contiguous", "current", "empty", "flags",
+    "kernel", "launch", "pointer", "set_driver", "single", "source", "supports", "use_driver", "zeros",
+]  # fmt: skip
 
 DeviceArray = Any  # a cupy.ndarray, or the emulator's array in tests
+Needs = tuple[bool, ...]  # which inputs of an op need their gradient
+Gradients = tuple[DeviceArray | None, ...]
+Vjp = Callable[[DeviceArray, Needs], Gradients]
+Result = tuple[DeviceArray, Vjp]  # what an op returns: y, vjp
 Launch = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]  # (grid, block, arguments)
 
 _MACROS = {"float32": "XPNET_FLOAT", "float64": "XPNET_DOUBLE", "float16": "XPNET_HALF"}
@@ -145,9 +139,30 @@ def flags(dtype: Any, wide: bool = False) -> tuple[str, ...]:
     return (_MACROS[np.dtype(dtype).name], *(["XPNET_WIDE"] if wide else []))
 
 
-def supports(*arrays: DeviceArray | None) -> bool:
-    """Whether the kernels compute with the dtypes of some arrays, of which some may be None."""
-    return all(x is None or np.dtype(x.dtype).name in _MACROS for x in arrays)
+def supports(x: DeviceArray, *others: Any) -> bool:
+    """Whether the kernels compute with the dtype of x and those of other arrays; integers are indices and labels."""
+    if np.dtype(x.dtype).name not in _MACROS:
+        return False
+    dtypes = (np.dtype(a.dtype) for a in others if hasattr(a, "dtype"))
+    return all(dtype.name in _MACROS or dtype.kind in "iu" for dtype in dtypes)
+
+
+def kernel(op: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make the decorated function the CUDA kernel of an op, for arrays of the dtypes that kernels compute with."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @register(op, "cuda", recordable=True)
+        def checked(*arguments: Any, **options: Any) -> Any:
+            return function(*arguments, **options) if supports(*arguments) else NotImplemented
+
+        return checked
+
+    return decorate
+
+
+def single(gradient: Callable[[DeviceArray], DeviceArray]) -> Vjp:
+    """Return the vjp of an op of one array; gradient takes dy in row-major order."""
+    return lambda dy, needs: (gradient(contiguous(dy)) if needs[0] else None,)
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> DeviceArray:

@@ -6,8 +6,8 @@ y = a b is requested as y' = b' a': its first operand is b, its second a, and no
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 from xpnet.backend import current_precision, namespace
 from xpnet.kernels.cuda import activation as activations
@@ -17,18 +17,11 @@ from xpnet.kernels.cuda.driver import DeviceArray
 
 __all__ = ["matmul"]
 
-_libraries: WeakKeyDictionary[driver.Driver, Library | None] = WeakKeyDictionary()
-
 
 def matmul(
-    a: DeviceArray,
-    b: DeviceArray,
-    out: DeviceArray | None = None,
-    *,
-    add: bool = False,
-    bias: DeviceArray | None = None,
-    activation: str | None = None,
-) -> DeviceArray:
+    a: DeviceArray, b: DeviceArray, out: DeviceArray | None = None, *, add: bool = False,
+    bias: DeviceArray | None = None, activation: str | None = None,
+) -> DeviceArray:  # fmt: skip
     """Multiply two matrices: y = act(a b + bias), or y += a b.
 
     Transposed views, and views whose rows lie further apart than they are long, are not copied. float16 is summed in
@@ -57,8 +50,6 @@ def matmul(
         y[...] = 0
     if done == PLAIN and (bias is not None or activation is not None):
         activations.activate(y, activation, bias, out=y)
-    elif activation is not None and not done & RELU:
-        activations.activate(y, activation, out=y)
     return y
 
 
@@ -130,13 +121,11 @@ def _product(left: _Operand, right: _Operand, y: DeviceArray, epilogue: int) -> 
     )
 
 
+@lru_cache(maxsize=4)  # one driver, and a few in tests
 def _library(of: driver.Driver) -> Library | None:
     """The library of a driver, opened once; None, and a line in the log that says why, where there is none."""
-    if of not in _libraries:
-        _libraries[of] = None
-        try:
-            _libraries[of] = Library(of.library("cublasLt"))
-        except (OSError, AttributeError) as error:
-            line = f"cuBLASLt cannot be loaded ({error}); the array library's own products are used, uncaptured"
-            warn_once(line)
-    return _libraries[of]
+    try:
+        return Library(of.library("cublasLt"))
+    except (OSError, AttributeError) as error:
+        warn_once(f"cuBLASLt cannot be loaded ({error}); CuPy's own products are used, which no graph can hold")
+        return None

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from xpnet.backend import namespace
-from xpnet.kernels import register
 from xpnet.kernels.cuda import driver
+from xpnet.kernels.cuda.driver import DeviceArray, Gradients, Needs, Result
 
 __all__ = ["softmax_cross_entropy"]
 
-_FEW_CLASSES = 32  # a thread a row up to here, a block a row beyond
-_ROWS_OF_ONE_BLOCK = 4096  # few classes: so many rows are summed by one block, in one launch
+_FEW_CLASSES = 32  # up to here a thread computes a row, beyond a block does
+_ROWS_OF_ONE_BLOCK = 4096  # with few classes, one block sums so many rows, in one launch
 
 
 def _threads(n: int, most: int) -> int:
@@ -21,14 +19,12 @@ def _threads(n: int, most: int) -> int:
     return min(most, 32 * max(1, -(-n // 32)))
 
 
-@register("softmax_cross_entropy", "cuda", recordable=True)
+@driver.kernel("softmax_cross_entropy")
 def softmax_cross_entropy(
-    logits: Any, labels: Any, label_smoothing: float, class_weights: Any, reduction: str
-) -> tuple[Any, Any]:
-    """Measure as ops.softmax_cross_entropy does, where it is given no weights or smoothing and takes the mean."""
+    logits: DeviceArray, labels: DeviceArray, label_smoothing: float, class_weights: DeviceArray | None, reduction: str
+) -> Result:
+    """Compute what ops.softmax_cross_entropy does, without weights or smoothing, and the mean."""
     if labels.ndim != 1 or label_smoothing or class_weights is not None or reduction != "mean":
-        return NotImplemented
-    if not driver.supports(logits):
         return NotImplemented
     xp = namespace(logits)
     dtype, (n, classes) = logits.dtype, logits.shape
@@ -49,7 +45,7 @@ def softmax_cross_entropy(
     if not narrow or count > 1:
         driver.blocks("loss", "cross_entropy_mean", dtype, 1, parts, loss, count, n, threads=_threads(count, 1024))
 
-    def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+    def vjp(dy: DeviceArray, needs: Needs) -> Gradients:
         if not needs[0]:
             return (None, None)
         dlogits = driver.empty((n, classes), dtype)
