@@ -95,7 +95,7 @@ def test_the_constant_counts_as_an_input_in_the_cost():
     assert (output, macs, saved) == ((M,), M * (D + 1), D + 1)
     output, macs, saved, *_ = layer.cost((3, D))
     assert (output, macs, saved) == ((3, M), 3 * M * (D + 1), 3 * (D + 1))
-    with raises(ShapeError, "Linear", "D 6", "(5,)"):
+    with raises(ShapeError, "Linear", "D = 6", "(5,)"):
         layer.cost((5,))
 
 
@@ -103,7 +103,7 @@ def test_the_constant_counts_as_an_input_in_the_cost():
 def test_features_that_disagree_are_an_error_in_the_callers_numbers(backend, shape):
     with use_backend(backend):
         model = nn.Sequential(scores=nn.Linear(D, M, bias="augmented"))
-    with raises(ShapeError, "scores (Linear)", "D 6", f"x {shape}"):
+    with raises(ShapeError, "scores (Linear)", "D = 6", f"x {shape}"):
         model(Tensor(put(backend, np.ones(shape), np.float32)))
 
 

@@ -187,15 +187,15 @@ def test_a_residual_costs_both_its_ways():
 
 
 REFUSED = {
-    "Linear": (lambda: nn.Linear(6, 4), (5,), ("D 6", "(5,)")),
-    "Conv2d of another depth": (lambda: nn.Conv2d(4, 6, 3), (7, 5, 3), ("in_channels 4", "(7, 5, 3)")),
+    "Linear": (lambda: nn.Linear(6, 4), (5,), ("D = 6", "(5,)")),
+    "Conv2d of another depth": (lambda: nn.Conv2d(4, 6, 3), (7, 5, 3), ("in_channels = 4", "(7, 5, 3)")),
     "Conv2d of no image": (lambda: nn.Conv2d(4, 6, 3), (7, 4), ("(7, 4)",)),
     "Conv2d beyond the image": (lambda: nn.Conv2d(4, 6, 3), (2, 5, 4), ("(2, 5, 4)", "(3, 3)")),
     "MaxPool2d beyond the image": (lambda: nn.MaxPool2d(3), (7, 2, 4), ("(7, 2, 4)", "(3, 3)")),
     "AvgPool2d of no image": (lambda: nn.AvgPool2d(3), (7,), ("(7,)",)),
     "GlobalAvgPool2d of no image": (nn.GlobalAvgPool2d, (7,), ("(7,)",)),
-    "BatchNorm": (lambda: nn.BatchNorm(4), (7, 5, 3), ("C 4", "(7, 5, 3)")),
-    "LayerNorm": (lambda: nn.LayerNorm(4), (3,), ("C 4", "(3,)")),
+    "BatchNorm": (lambda: nn.BatchNorm(4), (7, 5, 3), ("C = 4", "(7, 5, 3)")),
+    "LayerNorm": (lambda: nn.LayerNorm(4), (3,), ("C = 4", "(3,)")),
     "LocalResponseNorm": (nn.LocalResponseNorm, (3,), ("(3,)",)),
     "Residual": (lambda: nn.Residual(nn.Linear(4, 3)), (4,), ("body (3,)", "shortcut (4,)")),
 }

@@ -144,13 +144,6 @@ def test_modes_are_put_back_after_an_error():
     assert all(module.training for _, module in model.modules())
 
 
-def test_layers_without_a_norm_are_used_as_they_are():
-    model = filled(MODELS["layers without a norm"][0]())
-    plan = predicting.Plan(model)
-    assert [layer for layer, _, _ in plan.steps] == [model[0], model[2][0], model[2][1]]
-    assert not plan.folded
-
-
 def test_paths_stay_those_of_the_model():
     model = nn.Sequential(features=nn.Sequential(conv=nn.Conv2d(3, 4, 3), norm=nn.BatchNorm(4)), tail=nn.Flatten())
     paths = list(model.states())

@@ -328,11 +328,11 @@ class Silent(nn.Module):
 
 def test_a_layer_that_does_not_know_its_cost_is_named_with_what_to_define():
     model = nn.Sequential(first=nn.Linear(4, 4), deep=nn.Residual(nn.Sequential(mine=Silent())), last=Silent())
-    with raises(ConfigError, "deep.body.mine", "Silent", "cost(self, shape)", "nn.Cost", "stages"):
+    with raises(nn.UnknownCostError, "deep.body.mine", "Silent", "cost(shape)", "nn.Cost", "stages"):
         viz.summarize(model, (4,))
-    with raises(ConfigError, "Silent", "cost(self, shape)"):
+    with raises(nn.UnknownCostError, "Silent", "cost(shape)"):
         viz.summarize(Silent(), (4,))
-    with raises(ConfigError, "1", "Silent"):  # not Pair, which has stages
+    with raises(nn.UnknownCostError, "1", "Silent"):  # not Pair, which has stages
         viz.summarize(nn.Sequential(Pair(), Silent()), (9, 9, 3))
 
 
@@ -345,5 +345,5 @@ def test_what_is_no_model_no_shape_and_no_batch_is_refused():
     for batch in (0, -1, 1.5):
         with raises(ConfigError, "summary", f"batch {batch}"):
             viz.summarize(nn.ReLU(), (4,), batch)  # pyright: ignore[reportArgumentType]
-    with raises(ShapeError, "1", "D 4", "(3,)"):
+    with raises(ShapeError, "1", "D = 4", "(3,)"):
         viz.summarize(nn.Sequential(nn.ReLU(), nn.Linear(4, 2)), (3,))

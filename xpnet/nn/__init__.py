@@ -1,10 +1,11 @@
 """Layers: parameters and configuration; the arithmetic is in xpnet.ops."""
 
-from xpnet.nn.activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
-from xpnet.nn.collapse import collapse
+from xpnet.nn.activation import GELU, Activation, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.nn.affine import Filters, Foldable, Form
 from xpnet.nn.container import Residual, Sequential
 from xpnet.nn.conv import Conv2d
-from xpnet.nn.cost import Cost
+from xpnet.nn.cost import Cost, UnknownCostError
+from xpnet.nn.fold import collapse, fold
 from xpnet.nn.initializers import (
     Initializer,
     constant,
@@ -34,17 +35,23 @@ from xpnet.nn.normalization import BatchNorm, Dropout, LayerNorm, LocalResponseN
 from xpnet.nn.pad import PadChannels
 from xpnet.nn.perceptron import Perceptron
 from xpnet.nn.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from xpnet.nn.receptive import Field
 from xpnet.nn.state import Buffer, Parameter, State
 
 __all__ = [
     "GELU",
+    "Activation",
     "AvgPool2d",
     "BatchNorm",
     "Buffer",
     "Conv2d",
     "Cost",
     "Dropout",
+    "Field",
+    "Filters",
     "Flatten",
+    "Foldable",
+    "Form",
     "GlobalAvgPool2d",
     "Initializer",
     "LayerNorm",
@@ -65,10 +72,12 @@ __all__ = [
     "Stage",
     "State",
     "Tanh",
+    "UnknownCostError",
     "averages_examples",
     "binary_cross_entropy",
     "collapse",
     "constant",
+    "fold",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",

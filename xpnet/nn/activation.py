@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, ClassVar
+
 from xpnet import ops
 from xpnet.autograd import Tensor, apply
 from xpnet.errors import ConfigError
 from xpnet.nn.cost import Cost
 from xpnet.nn.module import Module
+from xpnet.nn.receptive import Field
 
-__all__ = ["GELU", "LeakyReLU", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh"]
+__all__ = ["GELU", "Activation", "LeakyReLU", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh"]
 
 
 class Activation(Module):
-    """What activations share: the shape stays, and x or y is kept for the backward pass."""
+    """A layer of one op that keeps the shape of its input; ``op`` names it.
 
-    fused: str | None = None  # the name that linear and conv2d know it by
+    Attributes:
+        keeps: what the op keeps for the backward pass, its input "x" or its output "y".
+    """
+
+    family = "activation"
+    across_batch = False
+    pointwise = True
+    op: ClassVar[Callable[..., Any]]
     keeps = "y"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "kind" not in vars(cls):
+            cls.kind = cls.__name__.lower()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the op."""
+        return apply(type(self).op, x)
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one example of any shape."""
@@ -25,16 +45,15 @@ class Activation(Module):
 class ReLU(Activation):
     """Keep what is positive: ops.relu."""
 
+    op = staticmethod(ops.relu)
     fused = "relu"
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply ops.relu."""
-        return apply(ops.relu, x)
 
 
 class LeakyReLU(Activation):
     """Keep what is positive, and slope times what is not: ops.leaky_relu."""
 
+    kind = "leaky relu"
+    across_batch = False
     keeps = "x"
 
     def __init__(self, slope: float = 0.01) -> None:
@@ -48,38 +67,29 @@ class LeakyReLU(Activation):
 class Sigmoid(Activation):
     """Squash to (0, 1): ops.sigmoid."""
 
+    op = staticmethod(ops.sigmoid)
     fused = "sigmoid"
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply ops.sigmoid."""
-        return apply(ops.sigmoid, x)
 
 
 class Tanh(Activation):
     """Squash to (-1, 1): ops.tanh."""
 
+    op = staticmethod(ops.tanh)
     fused = "tanh"
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply ops.tanh."""
-        return apply(ops.tanh, x)
 
 
 class GELU(Activation):
-    """Weigh x by about the normal distribution function: ops.gelu."""
+    """Multiply x by about the normal distribution function: ops.gelu."""
 
+    op = staticmethod(ops.gelu)
     fused = "gelu"
     keeps = "x"
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply ops.gelu."""
-        return apply(ops.gelu, x)
 
 
 class _OverAxis(Activation):
     def __init__(self, axis: int = -1) -> None:
         if not isinstance(axis, int):
-            raise ConfigError(type(self).__name__, "axis is an integer", axis=axis)
+            raise ConfigError(type(self).__name__, "axis that is an integer", axis=axis)
         self.axis = axis
 
     @property
@@ -87,18 +97,24 @@ class _OverAxis(Activation):
         """Whether the axis may be N, which the last one is not."""
         return self.axis != -1
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the op along the axis."""
+        return apply(type(self).op, x, axis=self.axis)
+
+    def receptive_field(self, field: Field, output: tuple[int, ...]) -> Field:
+        """Return the field of numbers that depend on all along the axis."""
+        axis = self.axis if self.axis >= 0 else self.axis + len(output) + 1
+        return field.whole() if field.flat else field.along(axis - 1)
+
 
 class Softmax(_OverAxis):
     """Turn scores into probabilities along an axis: ops.softmax."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply ops.softmax."""
-        return apply(ops.softmax, x, axis=self.axis)
+    op = staticmethod(ops.softmax)
 
 
 class LogSoftmax(_OverAxis):
     """Turn scores into log-probabilities along an axis: ops.log_softmax."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply ops.log_softmax."""
-        return apply(ops.log_softmax, x, axis=self.axis)
+    kind = "log softmax"
+    op = staticmethod(ops.log_softmax)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from xpnet.autograd import Tensor
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.nn.activation import Activation
 from xpnet.nn.cost import Cost
 from xpnet.nn.module import Module, Stage, watching
+from xpnet.nn.receptive import Field
 
 __all__ = ["Residual", "Sequential"]
 
 
 class _Composite(Module):
-    """What modules made of modules share: their cost is that of their stages."""
+    """A module made of modules: its cost is that of their stages."""
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Sum the stages' costs for one example; what two of them keep counts once."""
@@ -27,7 +27,7 @@ class _Composite(Module):
 
 
 def _keeps_input(stages: list[Stage]) -> bool:
-    """Whether the first stage that is no mere change of shape keeps what comes in."""
+    """Whether the first stage that is not only a change of shape keeps its input."""
     first = next((s for s in stages if "=" not in s.cost.keeps), None)
     return first is not None and "x" in first.cost.keeps
 
@@ -41,44 +41,44 @@ class Sequential(_Composite):
     An activation after a Linear or Conv2d is computed within that layer's op; the layers stay as written.
 
     Args:
-        layers: modules, named "0", "1", ... ; named: modules with names of your own, after those.
+        layers: modules, named "0", "1", ... ; named: modules with other names, after those.
     Raises:
-        ConfigError: an argument is not a Module.
+        ConfigError: an argument is not a Module, or its name is that of an attribute of every module.
     """
 
-    _plan: list[tuple[Module, dict[str, Any]]] | None = None  # what to call, worked out at the first call
+    across_batch = False
+    computes = False
+    _calls: list[tuple[Module, dict[str, Any]]] | None = None  # what forward calls, found at the first call
+    _cached = ("_calls",)
 
     def __init__(self, *layers: Module, **named: Module) -> None:
         for name, layer in {**{str(i): m for i, m in enumerate(layers)}, **named}.items():
             if not isinstance(layer, Module):
-                raise ConfigError("Sequential", "layers are modules", **{name: type(layer).__name__})
+                raise ConfigError("Sequential", "layers that are modules", **{name: type(layer).__name__})
             if hasattr(Sequential, name):
-                raise ConfigError("Sequential", "a layer is not named like a part of every module", name=repr(name))
+                raise ConfigError("Sequential", "names that are not attributes of every module", name=repr(name))
             setattr(self, name, layer)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        object.__setattr__(self, "_plan", None)
+        object.__setattr__(self, "_calls", None)
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
-        object.__setattr__(self, "_plan", None)
-
-    def _planned(self) -> list[tuple[Module, dict[str, Any]]]:
-        """The layers to call, each with the activation fused into it."""
-        plan: list[tuple[Module, dict[str, Any]]] = []
-        for layer in self:
-            fused = getattr(layer, "fused", None) if isinstance(layer, Activation) else None
-            if fused and plan and getattr(plan[-1][0], "fuses", False) and not plan[-1][1]:
-                plan[-1] = (plan[-1][0], {"activation": fused})
-            else:
-                plan.append((layer, {}))
-        object.__setattr__(self, "_plan", plan)
-        return plan
+        object.__setattr__(self, "_calls", None)
 
     def calls(self) -> list[tuple[Module, dict[str, Any]]]:
         """Return what forward calls, in turn: a layer, with the activation that is fused into it as an option."""
-        return self._plan or self._planned()
+        if self._calls is None:
+            calls: list[tuple[Module, dict[str, Any]]] = []
+            for layer in self:
+                if layer.fused and calls and calls[-1][0].fuses and not calls[-1][1]:
+                    calls[-1] = (calls[-1][0], {"activation": layer.fused})
+                else:
+                    calls.append((layer, {}))
+            object.__setattr__(self, "_calls", calls)
+            return calls
+        return self._calls
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layers in turn."""
@@ -86,9 +86,13 @@ class Sequential(_Composite):
             for layer in self:
                 x = layer(x)
             return x
-        for layer, options in self._plan or self._planned():
+        for layer, options in self._calls or self.calls():
             x = layer(x, **options)
         return x
+
+    def in_sequence(self) -> list[tuple[str, Module]] | None:
+        """Return the layers, with their names."""
+        return list(self.children())
 
     def stages(self, shape: tuple[int, ...], kept: bool = False) -> Iterator[Stage]:
         """Go over the layers' stages in turn."""
@@ -109,15 +113,20 @@ class Sequential(_Composite):
 
 
 class Residual(_Composite):
-    """Add what a body computes to what comes in: y = body(x) + shortcut(x).
+    """Add the output of a body to the input: y = body(x) + shortcut(x).
 
     Args:
         body: a module whose output is shaped like the shortcut's.
-        shortcut: a module, such as a 1x1 convolution where sizes differ; None passes x on.
+        shortcut: a module, such as a 1x1 convolution where sizes differ; None is the identity.
     Raises:
         ShapeError: on call, the two shapes differ.
     Source: He, Zhang, Ren and Sun (2016).
     """
+
+    kind = "sum"
+    family = "sum"
+    across_batch = False
+    computes = True
 
     def __init__(self, body: Module, shortcut: Module | None = None) -> None:
         self.body = body
@@ -128,7 +137,7 @@ class Residual(_Composite):
         ahead = self.body(x)
         direct = x if self.shortcut is None else self.shortcut(x)
         if ahead.shape != direct.shape:
-            raise ShapeError("Residual", "body and shortcut give one shape", body=ahead.shape, shortcut=direct.shape)
+            raise ShapeError("Residual", "body and shortcut of one shape", body=ahead.shape, shortcut=direct.shape)
         return ahead + direct
 
     def stages(self, shape: tuple[int, ...], kept: bool = False) -> Iterator[Stage]:
@@ -141,5 +150,13 @@ class Residual(_Composite):
         yield from direct
         beside = direct[-1].cost.output if direct else shape
         if beside != output:
-            raise ShapeError(self.path or "Residual", "body and shortcut give one shape", body=output, shortcut=beside)
-        yield Stage(self.path, self, shape, Cost(output, 0, 0), 0, False)
+            raise ShapeError(self.path or "Residual", "body and shortcut of one shape", body=output, shortcut=beside)
+        yield Stage(self.path, self, shape, Cost(output, 0, 0), 0, False, (len(body), len(direct)))
+
+    def receptive_field(self, field: Field, output: tuple[int, ...]) -> Field:
+        """Return the field of the sum's terms."""
+        return field
+
+    def copy_folded(self, fold: Callable[[Module], Module]) -> Module:
+        """Return a Residual of the folded body and shortcut."""
+        return Residual(fold(self.body), None if self.shortcut is None else fold(self.shortcut))

@@ -7,9 +7,11 @@ import math
 from xpnet import ops
 from xpnet.autograd import Tensor, apply
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.nn.cost import Cost, rank
+from xpnet.nn.affine import Filters, Form
+from xpnet.nn.cost import Cost, check_last, check_rank
 from xpnet.nn.initializers import Initializer, he_normal, zeros
 from xpnet.nn.module import Module
+from xpnet.nn.receptive import Field, pair_text, window_details
 from xpnet.nn.state import Parameter
 from xpnet.ops.checks import pair
 from xpnet.ops.windows import out_size
@@ -38,7 +40,11 @@ class Conv2d(Module):
     Cost: OH*OW*F*KH*KW*C/G multiply-adds an example.
     """
 
+    kind = "conv"
+    family = "convolution"
+    across_batch = False
     fuses = True
+    fold_order = 2
 
     def __init__(
         self,
@@ -55,11 +61,11 @@ class Conv2d(Module):
         init: Initializer = he_normal,
     ) -> None:
         if min(in_channels, out_channels) < 1:
-            raise ConfigError("Conv2d", "channels are >= 1", in_channels=in_channels, out_channels=out_channels)
+            raise ConfigError("Conv2d", "channels >= 1", in_channels=in_channels, out_channels=out_channels)
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ConfigError(
                 "Conv2d",
-                "groups divides in_channels and out_channels",
+                "groups that divide in_channels and out_channels",
                 in_channels=in_channels,
                 out_channels=out_channels,
                 groups=groups,
@@ -79,7 +85,7 @@ class Conv2d(Module):
         if self.stride != (1, 1) or not all(k % 2 for k in self.kernel_size):
             raise ConfigError(
                 "Conv2d",
-                'padding "same" needs odd kernels and stride 1',
+                'odd kernels and stride 1 with padding "same"',
                 "give the padding in pixels",
                 kernel_size=self.kernel_size,
                 stride=self.stride,
@@ -105,14 +111,47 @@ class Conv2d(Module):
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one image (H, W, C)."""
         where = self.path or "Conv2d"
-        rank(where, shape, "H, W, C")
-        if shape[2] != self.in_channels:
-            raise ShapeError(where, "the input has in_channels channels", in_channels=self.in_channels, shape=shape)
+        check_rank(where, shape, "H, W, C")
+        check_last(where, shape, "in_channels", self.in_channels)
         geometry = zip(shape, self.kernel_size, self.stride, self.padding, self.dilation, strict=False)
         height, width = (out_size(*axis) for axis in geometry)
         if min(height, width) < 1:
-            raise ShapeError(
-                where, "the dilated kernel fits in the padded image", shape=shape, kernel_size=self.kernel_size
-            )
+            rule = "a padded image that the dilated kernel fits in"
+            raise ShapeError(where, rule, shape=shape, kernel_size=self.kernel_size)
         output = (height, width, self.out_channels)
         return Cost.of(shape, output, math.prod(output) * math.prod(self.weight.shape[1:]), "x")
+
+    def details(self) -> tuple[str, ...]:
+        """Return the window, and what is not usual."""
+        found = window_details(self.kernel_size, self.stride, self.padding)
+        if self.dilation != (1, 1):
+            found.append(f"dilation {pair_text(self.dilation)}")
+        if self.groups > 1:
+            found.append(f"{self.groups} groups")
+        return (*found, "flipped") if self.flip else tuple(found)
+
+    def receptive_field(self, field: Field, output: tuple[int, ...]) -> Field:
+        """Return the field of windows."""
+        return field.windows(output, self.kernel_size, self.stride, self.padding, self.dilation)
+
+    def output_rank(self, rank: int | None) -> int:
+        """Return 4."""
+        return 4
+
+    def conv_form(self) -> Form | None:
+        """Return the layer's own geometry."""
+        slides = self.kernel_size, self.stride, self.padding, self.dilation
+        return Form(self.in_channels, self.out_channels, *slides, self.groups)
+
+    def filters(self) -> Filters:
+        """Return the filters as they are slid, and the bias."""
+        weight, shift = self.weight.as_float64(), None if self.bias is None else self.bias.as_float64()
+        return Filters(weight[:, ::-1, ::-1] if self.flip else weight, shift)
+
+    def folded(self, form: Form, filters: Filters) -> Conv2d:
+        """Return a Conv2d of a form and filters."""
+        layer = Conv2d(form.channels, form.filters, *form[2:], filters.shift is not None)
+        layer.weight.fill(filters.weight, self.weight)
+        if layer.bias is not None and filters.shift is not None:
+            layer.bias.fill(filters.shift, self.weight)
+        return layer

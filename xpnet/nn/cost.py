@@ -1,17 +1,21 @@
-"""What layers cost, as shapes alone tell it."""
+"""The cost of layers, from shapes alone."""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
-from xpnet.errors import ShapeError
+from xpnet.errors import ConfigError, ShapeError
 
-__all__ = ["Cost", "rank"]
+__all__ = ["Cost", "UnknownCostError", "check_last", "check_rank"]
+
+
+class UnknownCostError(ConfigError, NotImplementedError):
+    """A module defines neither cost nor stages."""
 
 
 class Cost(NamedTuple):
-    """What a layer costs for one example.
+    """The cost of a layer for one example.
 
     Args:
         output: the output's shape.
@@ -33,7 +37,13 @@ class Cost(NamedTuple):
         return cls(output, macs, saved, keeps)
 
 
-def rank(layer: str, shape: tuple[int, ...], letters: str) -> None:
+def check_rank(layer: str, shape: tuple[int, ...], letters: str) -> None:
     """Raise ShapeError unless one example's shape has as many sizes as there are letters, as in "H, W, C"."""
     if len(shape) != letters.count(",") + 1:
-        raise ShapeError(layer, f"the input of one example is ({letters})", shape=shape)
+        raise ShapeError(layer, f"an input of one example ({letters})", shape=shape)
+
+
+def check_last(layer: str, shape: tuple[int, ...], letter: str, size: int) -> None:
+    """Raise ShapeError unless the last axis of one example's shape, which a letter names, has a size."""
+    if not shape or shape[-1] != size:
+        raise ShapeError(layer, f"an input whose last axis is {letter} = {size}", shape=shape)

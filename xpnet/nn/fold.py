@@ -1,214 +1,225 @@
-"""The product of linear layers: what one layer computes the same, by arithmetic in float64 on the host.
-
-A Linear is a convolution with a 1x1 filter. A BatchNorm that uses its running averages is one too, whose filter c sees
-channel c alone. And a convolution after a convolution is a convolution. So one product serves every pair. Letters as
-in ops.conv2d; 1 and 2 are the first and the second of a pair.
-"""
+"""Fold a model for inference: runs of layers that are linear become one layer, the same function in fewer steps."""
 
 from __future__ import annotations
 
+import copy
 import itertools
-import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, cast
 
-import numpy as np
-
-from xpnet.nn.conv import Conv2d
-from xpnet.nn.linear import Linear
+from xpnet.errors import ConfigError
+from xpnet.nn.affine import Foldable, Form, fewest, product, then
+from xpnet.nn.container import Sequential
 from xpnet.nn.module import Module
-from xpnet.nn.normalization import BatchNorm
 from xpnet.nn.state import State
 
-__all__ = ["Form", "fewest", "fold", "form_of", "keeps_zeros", "settle", "then"]
+__all__ = ["collapse", "fold"]
 
 
-class Form(NamedTuple):
-    """A layer as a convolution, without its numbers: channels in, filters, and how they slide."""
+def fold(model: Module) -> Module:
+    """Make a copy of a model for inference, with each BatchNorm folded into its neighbour where that is exact.
 
-    channels: int
-    filters: int
-    kernel: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
+    Adjacent linear layers become one too where that does not add weights. See collapse, of which this is
+    only_smaller=True.
 
-    @property
-    def weights(self) -> int:
-        """How many numbers its filters have."""
-        return self.filters * math.prod(self.kernel) * self.channels // self.groups
+        fast = nn.fold(model)
+        scores = fast.predict(x)
 
-    @property
-    def scales(self) -> bool:
-        """Whether it multiplies each channel by a number, and no more."""
-        return self.kernel == (1, 1) and self.channels == self.filters == self.groups
-
-
-class _Numbers(NamedTuple):
-    """A layer's filters, (F, KH, KW, C/G), and shift, (F,), in float64."""
-
-    weight: np.ndarray
-    shift: np.ndarray
-
-
-def form_of(layer: Module) -> Form | None:
-    """Return the form of a Linear, Conv2d or BatchNorm, and None of anything else, subclasses included."""
-    if type(layer) is BatchNorm:
-        return Form(layer.features, layer.features, groups=layer.features)
-    if type(layer) is Linear:
-        return Form(layer.in_features, layer.out_features)
-    if type(layer) is Conv2d:
-        slides = layer.kernel_size, layer.stride, layer.padding, layer.dilation
-        return Form(layer.in_channels, layer.out_channels, *slides, layer.groups)
-    return None
-
-
-def then(first: Form, second: Form) -> Form:
-    """Return the form of two layers together; the second has no padding, or the first none and a 1x1 kernel.
-
-    A window of the second sees (K1-1)*D1 + (K2-1)*D2*S1 + 1 pixels of the input in a row; where all that count lie a
-    step apart, the step is the dilation. Channels stay apart in gcd(G1, G2) groups.
+    Args:
+        model: any module; it stays as it is. What is written to it later does not change the copy.
+    Returns: a new module, in evaluation mode, with arrays of its own, on the same backend and in the same dtype.
+    Raises:
+        ConfigError: model is not a Module, or something in a custom module cannot be copied.
+    Cost: a product of weights a layer, in float64 on the host. Outputs agree to rounding.
+    Source: Jacob et al. (2018), section 3.2.
     """
-    kernel, dilation = [], []
-    axes = zip(first.kernel, first.dilation, first.stride, second.kernel, second.dilation, strict=True)
-    for k1, d1, s1, k2, d2 in axes:
-        step = math.gcd(d1 * (k1 > 1), d2 * s1 * (k2 > 1)) or 1
-        kernel.append(((k1 - 1) * d1 + (k2 - 1) * d2 * s1) // step + 1)
-        dilation.append(step)
-    return Form(
-        first.channels,
-        second.filters,
-        (kernel[0], kernel[1]),
-        (first.stride[0] * second.stride[0], first.stride[1] * second.stride[1]),
-        (first.padding[0] + second.padding[0], first.padding[1] + second.padding[1]),
-        (dilation[0], dilation[1]),
-        math.gcd(first.groups, second.groups),
-    )
+    return _folded("fold", model, only_smaller=True)
 
 
-def fewest(forms: Sequence[Form]) -> list[tuple[int, int]]:
-    """Cut a run into parts, [start, stop), that folded have the fewest weights; of equals the fewest parts."""
-    best: list[tuple[int, list[tuple[int, int]]]] = [(0, [])]  # of the first 0, 1, ... layers
-    for stop in range(1, len(forms) + 1):
-        form, choices = forms[stop - 1], []
-        for start in range(stop - 1, -1, -1):
-            form = form if start == stop - 1 else then(forms[start], form)
-            weights, parts = best[start]
-            choices.append((weights + form.weights, [*parts, (start, stop)]))
-        best.append(min(choices, key=lambda choice: (choice[0], len(choice[1]))))
-    return best[-1][1]
+def collapse(model: Module, *, only_smaller: bool = False) -> Module:
+    """Make a copy of a model for inference, in which each run of Linear, Conv2d and BatchNorm is one layer.
+
+        w2 (w1 x + b1) + b2 = (w2 w1) x + (w2 b1 + b2)
+
+    A run ends at an activation, a pool or any other layer, and where folding would not be exact: before a convolution
+    with padding, unless what comes before it turns 0 into 0 pixel by pixel, so that the zeros are the same. Dropout is
+    left out, and so is a Flatten of rows that are flat already. A run may begin in one Sequential and end in another;
+    body and shortcut of a Residual are collapsed separately. Custom modules, and subclasses with a forward of their
+    own, are copied as they are, with all that is in them.
+
+    A folded layer has the name and place of the first of its run that is not a BatchNorm, so the layers that are left
+    keep their paths; its filters are not flipped. What was shared in the model is shared in the copy, unless it was
+    folded with different neighbours.
+
+    Args:
+        model: any module; it stays as it is. Running averages are used even while it is training.
+        only_smaller: fold only where that does not add weights, biases aside, and so that the fewest are left. Linear
+            layers 784-10-784 then stay: the one matrix in their place has 39 times the weights. A layer used in
+            several places stays too.
+    Returns: a new module, in evaluation mode, with arrays of its own, on the same backend and in the same dtype; a
+        Sequential remains one, even of one layer.
+    Raises:
+        ConfigError: model is not a Module, or something in a custom module cannot be copied.
+    Cost: a product of weights a layer, in float64 on the host. Outputs agree to rounding.
+    """
+    return _folded("collapse", model, only_smaller)
 
 
-def keeps_zeros(layer: Module) -> bool:
-    """Tell whether a layer gives 0 for 0, pixel by pixel: zeros around its input are zeros around its output."""
-    form = form_of(layer)
-    if form is None or (form.kernel, form.stride, form.padding) != ((1, 1), (1, 1), (0, 0)):
+def _folded(where: str, model: Module, only_smaller: bool) -> Module:
+    if not isinstance(model, Module):
+        raise ConfigError(where, "a model that is a Module", model=type(model).__name__)
+    for state in model.states().values():  # sets the paths that arrays are initialized by
+        _ = state.data
+    folder = _Folder(where, model, only_smaller)
+    copied = folder(model)
+    object.__setattr__(copied, "path", "")
+    copied.states()
+    return copied.eval()
+
+
+class _Leaf(NamedTuple):
+    """A layer in a Sequential or in one within it, by its names, outermost first; its form if it may be folded."""
+
+    names: tuple[str, ...]
+    layer: Module
+    form: Form | None = None
+    place: int = 0
+
+
+class _Folder:
+    """One call of fold or collapse: what it has made so far, so that what was shared stays shared."""
+
+    def __init__(self, where: str, model: Module, only_smaller: bool) -> None:
+        self.where = where
+        self.only_smaller = only_smaller
+        self.uses = Counter(id(state) for _, part in model.modules() for state in _states(part))
+        self.made: dict[tuple[int, ...], Module] = {}  # by the ids of the modules that it replaces
+        self.memo: dict[int, object] = {}  # of deepcopy
+
+    def __call__(self, module: Module) -> Module:
+        """Return the folded copy of a module, made once."""
+        key = (id(module),)
+        if key not in self.made:
+            layers = module.in_sequence()
+            made = module.copy_folded(self) if layers is None else _nested(self._sequence(layers))
+            self.made[key] = self.copy(module) if made is None else made
+        return self.made[key]
+
+    def copy(self, module: Module) -> Module:
+        """Copy a module as it is, with all that is in it."""
+        try:
+            return copy.deepcopy(module, self.memo)
+        except TypeError as error:
+            place = module.path or type(module).__name__
+            raise ConfigError(self.where, "custom modules that can be copied", module=place, error=error) from error
+
+    def _sequence(self, layers: Iterable[tuple[str, Module]]) -> list[_Leaf]:
+        """Fold the runs of layers that follow each other, and of sequences within them."""
+        leaves = [
+            leaf._replace(form=self._form(leaf.layer), place=i) for i, leaf in enumerate(_computing(_leaves(layers)))
+        ]
+        run: list[_Leaf] = []
+        left: list[_Leaf] = []
+        for leaf in leaves:
+            if run and _joins(run, leaf):
+                run.append(leaf)
+            elif run and leaf.layer.computes is False and _rows(run, leaves[leaf.place + 1 :]):
+                left.append(leaf._replace(layer=self(leaf.layer)))
+            else:
+                left += self._runs(run)
+                run = [leaf] if leaf.form else []
+                left += [] if leaf.form else [leaf._replace(layer=self(leaf.layer))]
+        return sorted([*left, *self._runs(run)], key=lambda leaf: leaf.place)
+
+    def _form(self, layer: Module) -> Form | None:
+        shared = any(self.uses[id(state)] > 1 for state in _states(layer))
+        return None if self.only_smaller and shared else layer.conv_form()
+
+    def _runs(self, run: list[_Leaf]) -> Iterator[_Leaf]:
+        """Fold a run into one layer, or into those with the fewest weights."""
+        whole = [(0, len(run))] if run else []
+        for start, stop in fewest([leaf.form for leaf in run if leaf.form]) if self.only_smaller else whole:
+            part = run[start:stop]
+            layers = [leaf.layer for leaf in part]
+            key = tuple(map(id, layers))
+            if key not in self.made:
+                self.made[key] = _product(layers) if len(layers) > 1 else self.copy(layers[0])
+            head = next((leaf for leaf in part if _foldable(leaf.layer).fold_order), part[0])
+            yield head._replace(layer=self.made[key])
+
+
+def _product(layers: Sequence[Module]) -> Module:
+    """Make one layer of several that follow each other."""
+    foldable = [_foldable(layer) for layer in layers]
+    form, filters = foldable[0].conv_form(), foldable[0].filters()
+    for layer in foldable[1:]:
+        second = layer.conv_form()
+        assert form is not None
+        assert second is not None
+        filters, form = product(form, filters, second, layer.filters()), then(form, second)
+    assert form is not None
+    return max(foldable, key=lambda layer: layer.fold_order).folded(form, filters)
+
+
+def _foldable(layer: Module) -> Foldable:
+    return cast(Foldable, layer)
+
+
+def _states(module: Module) -> Iterator[State]:
+    return (part for _, part in module.named_parts() if isinstance(part, State))
+
+
+def _leaves(layers: Iterable[tuple[str, Module]]) -> Iterator[_Leaf]:
+    """Go over layers and those of sequences within them, in the order of calls."""
+    for name, layer in layers:
+        within = layer.in_sequence()
+        if within is None:
+            yield _Leaf((name,), layer)
+        else:
+            yield from (_Leaf((name, *leaf.names), leaf.layer) for leaf in _leaves(within))
+
+
+def _computing(leaves: Iterable[_Leaf]) -> Iterator[_Leaf]:
+    """Leave out layers whose output is their input, such as Dropout, and Flatten where rows are flat."""
+    rank: int | None = None
+    for leaf in leaves:
+        before, rank = rank, leaf.layer.output_rank(rank)
+        if leaf.layer.computes is not False or rank != before:
+            yield leaf
+
+
+def _joins(run: list[_Leaf], leaf: _Leaf) -> bool:
+    """Tell whether a layer can be folded into the run before it, exactly."""
+    last = run[-1].form
+    if leaf.form is None or last is None or leaf.form.channels != last.filters:
         return False
-    return not _numbers(layer).shift.any()
+    return leaf.form.padding == (0, 0) or all(_keeps_zeros(before.layer) for before in run)
 
 
-def fold(layers: Sequence[Module]) -> Module:
-    """Make one layer of several that form_of knows, in the dtype and on the backend of the first.
+def _keeps_zeros(layer: Module) -> bool:
+    """Tell whether a layer turns 0 into 0, pixel by pixel: zeros around its input are zeros around its output."""
+    form = layer.conv_form()
+    if form is None or not form.by_pixel:
+        return False
+    shift = _foldable(layer).filters().shift
+    return shift is None or not shift.any()
 
-    Returns: a Conv2d if there is one among them, else a Linear if there is one, else a BatchNorm.
+
+def _rows(run: list[_Leaf], after: list[_Leaf]) -> bool:
+    """Tell whether a Flatten in a run of rows may stand before or after what the run folds into.
+
+    The layer after it takes as many features as the one before it gives, so there is one row an example.
     """
-    form, numbers, shifted = Form(0, 0), _Numbers(np.zeros(0), np.zeros(0)), False
-    for i, layer in enumerate(layers):
-        its, read = form_of(layer), _numbers(layer)
-        assert its is not None
-        numbers = read if i == 0 else _product(form, numbers, its, read)
-        form = its if i == 0 else then(form, its)
-        shifted = shifted or not isinstance(layer, Linear | Conv2d) or layer.bias is not None or _augmented(layer)
-    weight, shift = numbers
-    like = next((layer for layer in layers if isinstance(layer, Linear | Conv2d)), None)
-    if like is None:
-        return _batch_norm(layers[0], weight[:, 0, 0, 0], shift)
-    if any(isinstance(layer, Conv2d) for layer in layers):
-        folded = Conv2d(form.channels, form.filters, *form[2:], shifted)
-    else:
-        folded, weight = Linear(form.channels, form.filters, shifted), weight[:, 0, 0, :]
-    settle(folded.weight, weight, like.weight)
-    if folded.bias is not None:
-        settle(folded.bias, shift, like.weight)
-    return folded
+    if not after or any(leaf.layer.output_rank(2) != 2 for leaf in (*run, after[0])):
+        return False
+    return _joins(run, after[0])
 
 
-def settle(state: State, values: np.ndarray, like: State) -> State:
-    """Give a state its values, in the dtype and on the backend of another."""
-    dtype = like.numpy().dtype
-    state.settle(like.backend.from_numpy(np.ascontiguousarray(values, dtype)), like.backend, dtype.name)
-    return state
-
-
-def _batch_norm(first: Module, scale: np.ndarray, shift: np.ndarray) -> BatchNorm:
-    """The first of several batch norms, with its averages, scaled and shifted so that it does what all do."""
-    assert isinstance(first, BatchNorm)
-    folded = BatchNorm(first.features, first.eps, first.momentum)
-    mean, var = first.mean.numpy().astype(np.float64), first.var.numpy().astype(np.float64)
-    settle(folded.gamma, scale * np.sqrt(var + first.eps), first.gamma)
-    settle(folded.beta, shift + scale * mean, first.beta)
-    settle(folded.mean, mean, first.mean)
-    settle(folded.var, var, first.var)
-    return folded
-
-
-def _augmented(layer: Module) -> bool:
-    return isinstance(layer, Linear) and layer.augmented
-
-
-def _numbers(layer: Module) -> _Numbers:
-    """What a layer's parameters and buffers say, as filters and shift."""
-
-    def read(state: State | None, filters: int = 0) -> np.ndarray:
-        return np.zeros(filters) if state is None else state.numpy().astype(np.float64)
-
-    if isinstance(layer, BatchNorm):
-        scale = read(layer.gamma) / np.sqrt(read(layer.var) + layer.eps)
-        return _Numbers(scale[:, None, None, None], read(layer.beta) - read(layer.mean) * scale)
-    if isinstance(layer, Conv2d):
-        weight = read(layer.weight)
-        return _Numbers(weight[:, ::-1, ::-1] if layer.flip else weight, read(layer.bias, layer.out_channels))
-    assert isinstance(layer, Linear)
-    weight, shift = read(layer.weight), read(layer.bias, layer.out_features)
-    if layer.augmented:
-        weight, shift = weight[:, :-1], weight[:, -1]
-    return _Numbers(weight[:, None, None, :], shift)
-
-
-def _product(form1: Form, first: _Numbers, form2: Form, second: _Numbers) -> _Numbers:
-    """The numbers of then(form1, form2): w2 w1 and w2 b1 + b2."""
-    groups, filters = form2.groups, form2.filters
-    sums = second.weight.sum(axis=(1, 2)).reshape(groups, filters // groups, -1)  # (G2, F2/G2, F1/G2)
-    shift = np.einsum("gfc,gc->gf", sums, first.shift.reshape(groups, -1)).reshape(filters) + second.shift
-    if form2.scales:
-        return _Numbers(first.weight * second.weight, shift)
-    if form1.scales:
-        scale = np.repeat(first.weight.reshape(groups, -1), filters // groups, axis=0)  # (F2, C/G2)
-        return _Numbers(second.weight * scale[:, None, None, :], shift)
-    form = then(form1, form2)
-    w1, w2 = _regrouped(first.weight, form1.groups, form.groups), _regrouped(second.weight, form2.groups, form.groups)
-    w = np.zeros((form.filters, *form.kernel, form.channels // form.groups))
-    for g in range(form.groups):
-        theirs, mine = (slice(g * len(a) // form.groups, (g + 1) * len(a) // form.groups) for a in (w1, w2))
-        for p, q in itertools.product(*map(range, form2.kernel)):  # pixel p, q of the second puts a first there
-            down, right = _places(form1, form2, form, 0, p), _places(form1, form2, form, 1, q)
-            w[mine, down, right, :] += np.tensordot(w2[mine, p, q, :], w1[theirs], axes=1)
-    return _Numbers(w, shift)
-
-
-def _places(form1: Form, form2: Form, form: Form, axis: int, at: int) -> slice:
-    """Where on an axis of the new filter the first's filter lies, when it gives number `at` of the second's window."""
-    start = at * form2.dilation[axis] * form1.stride[axis] // form.dilation[axis]
-    apart = max(1, form1.dilation[axis] // form.dilation[axis])
-    return slice(start, start + (form1.kernel[axis] - 1) * apart + 1, apart)
-
-
-def _regrouped(w: np.ndarray, groups: int, fewer: int) -> np.ndarray:
-    """Filters (F, KH, KW, C/G) of G groups as those of fewer, with zeros for the channels that a filter did not see."""
-    filters, channels, together = len(w) // groups, w.shape[3], groups // fewer
-    wide = np.zeros((*w.shape[:3], channels * together))
-    for g in range(groups):
-        rows, at = slice(g * filters, (g + 1) * filters), g % together * channels
-        wide[rows, ..., at : at + channels] = w[rows]
-    return wide
+def _nested(leaves: list[_Leaf]) -> Sequential:
+    """Put layers back into Sequentials, by their names."""
+    named: dict[str, Module] = {}
+    for name, group in itertools.groupby(leaves, key=lambda leaf: leaf.names[0]):
+        inner = [leaf._replace(names=leaf.names[1:]) for leaf in group]
+        named[name] = _nested(inner) if inner[0].names else inner[0].layer
+    return Sequential(**named)

@@ -1,4 +1,4 @@
-"""Initial weights: how large the first random numbers are. Each draws float32 from the key it is given, on the host.
+"""Initial weights. Each initializer draws float32 numbers from a key and a shape, on the host.
 
 Letters: fan_in numbers feed a neuron, fan_out neurons are fed by a number; for weights (M, D) they are D and M, for
 filters (F, KH, KW, C/G) they are KH*KW*C/G and KH*KW*F.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -41,7 +42,11 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def constant(value: float) -> Initializer:
     """Fill with one value."""
-    return lambda key, shape: np.full(shape, value, dtype=np.float32)
+    return partial(_full, value)
+
+
+def _full(value: float, key: Key, shape: tuple[int, ...]) -> np.ndarray:
+    return np.full(shape, value, dtype=np.float32)
 
 
 def zeros(key: Key, shape: tuple[int, ...]) -> np.ndarray:
@@ -58,14 +63,14 @@ def normal(std: float = 0.01, mean: float = 0.0) -> Initializer:
     """Draw from the normal distribution of a standard deviation, >= 0, and mean."""
     if std < 0:
         raise ConfigError("normal", "std >= 0", std=std)
-    return lambda key, shape: draw_normal(key, shape, mean, std)
+    return partial(draw_normal, mean=mean, std=std)
 
 
 def uniform(low: float = -0.05, high: float = 0.05) -> Initializer:
     """Draw from the uniform distribution over [low, high), low <= high."""
     if low > high:
         raise ConfigError("uniform", "low <= high", low=low, high=high)
-    return lambda key, shape: draw_uniform(key, shape, low, high)
+    return partial(draw_uniform, low=low, high=high)
 
 
 def he_normal(key: Key, shape: tuple[int, ...]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -10,9 +11,11 @@ from xpnet import ops
 from xpnet.autograd import Tensor, apply
 from xpnet.backend import Array, namespace
 from xpnet.errors import ConfigError, ShapeError, nearest
-from xpnet.nn.cost import Cost
+from xpnet.nn.affine import Filters, Form
+from xpnet.nn.cost import Cost, check_last
 from xpnet.nn.initializers import Initializer, he_normal, zeros
 from xpnet.nn.module import Module
+from xpnet.nn.receptive import Field
 from xpnet.nn.state import Parameter
 from xpnet.random import Key
 
@@ -38,22 +41,27 @@ class Linear(Module):
     Cost: M*D multiply-adds an example, M*(D+1) where augmented, which keeps a copy of x besides.
     """
 
+    kind = "linear"
+    family = "linear"
+    across_batch = False
+    pointwise = True
     fuses = True
+    fold_order = 1
     augmented = False
 
     def __init__(
         self, in_features: int, out_features: int, bias: bool | str = True, *, init: Initializer = he_normal
     ) -> None:
         if min(in_features, out_features) < 1:
-            raise ConfigError("Linear", "sizes are >= 1", in_features=in_features, out_features=out_features)
+            raise ConfigError("Linear", "sizes >= 1", in_features=in_features, out_features=out_features)
         if not isinstance(bias, bool) and bias != "augmented":
             hint = nearest(str(bias), ("True", "False", "augmented"))
-            raise ConfigError("Linear", 'bias is True, False or "augmented"', hint, bias=repr(bias))
+            raise ConfigError("Linear", 'bias True, False or "augmented"', hint, bias=repr(bias))
         self.in_features = in_features
         self.out_features = out_features
         if bias == "augmented":
             self.augmented = True
-            self.weight = Parameter((out_features, in_features + 1), _then_zeros(init))
+            self.weight = Parameter((out_features, in_features + 1), partial(_then_zeros, init))
         else:
             self.weight = Parameter((out_features, in_features), init)
         self.bias = Parameter((out_features,), zeros) if bias is True else None
@@ -62,29 +70,47 @@ class Linear(Module):
         """Apply ops.linear to x (..., D), widened by a 1 if augmented, and an activation fused with it."""
         if self.augmented:
             if not x.shape or x.shape[-1] != self.in_features:
-                raise ShapeError("Linear", "x is (..., D)", D=self.in_features, x=tuple(x.shape))
+                raise ShapeError("Linear", f"x of shape (..., D), D = {self.in_features}", x=tuple(x.shape))
             x = apply(ops.concat, x, _ones(x.data if isinstance(x, Tensor) else x), axis=-1)  # (..., D+1)
         return apply(ops.linear, x, self.weight, self.bias, activation=activation)
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one example (..., D)."""
-        if not shape or shape[-1] != self.in_features:
-            raise ShapeError(self.path or "Linear", "the last axis of the input is D", D=self.in_features, shape=shape)
+        check_last(self.path or "Linear", shape, "D", self.in_features)
         output = (*shape[:-1], self.out_features)
         if self.augmented:
             numbers = math.prod(shape[:-1]) * (self.in_features + 1)
             return Cost(output, numbers * self.out_features, numbers)
         return Cost.of(shape, output, math.prod(shape) * self.out_features, "x")
 
+    def receptive_field(self, field: Field, output: tuple[int, ...]) -> Field:
+        """Return the field of sums over all features."""
+        return field.features()
 
-def _then_zeros(init: Initializer) -> Initializer:
+    def conv_form(self) -> Form | None:
+        """Return the form of a convolution with 1x1 filters."""
+        return Form(self.in_features, self.out_features)
+
+    def filters(self) -> Filters:
+        """Return the weights as 1x1 filters, and the bias."""
+        weight, shift = self.weight.as_float64(), None if self.bias is None else self.bias.as_float64()
+        if self.augmented:
+            weight, shift = weight[:, :-1], weight[:, -1]
+        return Filters(weight[:, None, None, :], shift)
+
+    def folded(self, form: Form, filters: Filters) -> Linear:
+        """Return a Linear that computes what 1x1 filters do."""
+        layer = Linear(form.channels, form.filters, filters.shift is not None)
+        layer.weight.fill(filters.weight[:, 0, 0, :], self.weight)
+        if layer.bias is not None and filters.shift is not None:
+            layer.bias.fill(filters.shift, self.weight)
+        return layer
+
+
+def _then_zeros(init: Initializer, key: Key, shape: tuple[int, ...]) -> np.ndarray:
     """Draw (M, D) as init does, from the same key, and append a column of zeros: (M, D+1)."""
-
-    def draw(key: Key, shape: tuple[int, ...]) -> np.ndarray:
-        first = np.asarray(init(key, (shape[0], shape[1] - 1)))
-        return np.concatenate([first, np.zeros_like(first[:, :1])], axis=1)
-
-    return draw
+    first = np.asarray(init(key, (shape[0], shape[1] - 1)))
+    return np.concatenate([first, np.zeros_like(first[:, :1])], axis=1)
 
 
 def _ones(x: Array) -> Array:
@@ -95,6 +121,11 @@ def _ones(x: Array) -> Array:
 class Flatten(Module):
     """Make one row of features of each example: (N, ...) to (N, D). Already flat rows pass unchanged."""
 
+    kind = "flatten"
+    family = "reshape"
+    across_batch = False
+    computes = False
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.flatten."""
         return apply(ops.flatten, x)
@@ -102,3 +133,11 @@ class Flatten(Module):
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one example."""
         return Cost.of(shape, (math.prod(shape),), keeps="=")
+
+    def receptive_field(self, field: Field, output: tuple[int, ...]) -> Field:
+        """Return the same places, laid out as one row of features."""
+        return field._replace(flat=True)
+
+    def output_rank(self, rank: int | None) -> int:
+        """Return 2."""
+        return 2

@@ -16,15 +16,18 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from xpnet.autograd import Tensor
-from xpnet.backend import Array, Backend, backend_of, current_backend, get_backend
+from xpnet.backend import Array, Backend, current_backend, get_backend
 from xpnet.errors import CheckpointError, ConfigError, XpnetError, nearest
-from xpnet.nn.cost import Cost
+from xpnet.nn.affine import Form
+from xpnet.nn.cost import Cost, UnknownCostError
+from xpnet.nn.receptive import Field
 from xpnet.nn.state import Parameter, State
 from xpnet.random import Key, random_bits
 
@@ -43,10 +46,11 @@ class Stage(NamedTuple):
     Args:
         path: where it is, such as "stage1.body.conv2".
         layer: the module.
-        input: the shape that comes in.
-        cost: what it costs by itself.
+        input: the shape of its input.
+        cost: its own cost.
         saved: numbers it keeps that no layer before it keeps already; their sum is what the model keeps.
         kept: whether its output is among the numbers kept so far.
+        branches: of a sum, how many stages before it are its body's and how many its shortcut's.
     """
 
     path: str
@@ -55,22 +59,57 @@ class Stage(NamedTuple):
     cost: Cost
     saved: int
     kept: bool
+    branches: tuple[int, int] | None = None
 
 
 class Module:
-    """A layer or a model: parameters, buffers and layers (or lists of layers) as attributes, and a ``forward``.
+    """A layer or a model: parameters, buffers and layers as attributes, and a ``forward``.
 
-    Configuration is set and checked in ``__init__``; ``forward`` names one op or a few. Calling the module runs
-    forward, and an error within says which layer it came from.
+    Parameters, buffers and layers may also be in lists, tuples and dicts, nested. Configuration is set and checked in
+    ``__init__``; ``forward`` names one op or a few. Calling the module runs forward; an error says in which layer.
 
-    ``across_batch`` says whether what it gives for one example depends on the others of the batch, as with BatchNorm;
-    only models without such modules are trained in several threads. Say False of a module of your own whose forward
-    treats each example alone; None, the default, is not known where forward is your own, and False where it is xpnet's.
+    A module describes itself to summaries, pictures, threads and folding by the attributes below, by ``details``,
+    ``cost``, ``stages``, ``receptive_field``, ``output_rank``, ``in_sequence``, ``conv_form`` and ``copy_folded``. A
+    subclass with a forward of its own inherits them, except those that hold for one forward only: across_batch,
+    conv_form, fuses, fused and in_sequence.
+
+    Attributes:
+        kind: its name in summaries; by default the class's.
+        family: its entry in the legends of pictures: "convolution", "linear", "pooling", "normalization", "activation",
+            "reshape", "dropout", "sum" or "other".
+        across_batch: whether its output for one example depends on the others of the batch, in training or always, as
+            with BatchNorm. Only models whose modules all say False are trained in several threads; None is unknown.
+        across_batch_in_inference: the same in evaluation mode; by default what across_batch says.
+        pointwise: whether the output at a place depends on the input at that place alone, features aside, and has as
+            many axes.
+        computes: whether its output holds new numbers; False for layers that only reshape or pass on their input in
+            evaluation mode; None: True unless it contains layers.
+        fuses: whether its forward takes activation=..., the name of an activation to apply to its output.
+        fused: the name by which such a layer knows this activation.
     """
 
     path: str = ""
+    kind: str = ""
+    family: str = "other"
     across_batch: bool | None = None
+    pointwise: bool = False
+    computes: bool | None = None
+    fuses: bool = False
+    fused: str | None = None
     _training: bool = True
+    _cached: tuple[str, ...] = ()  # names of attributes that are made from others: not searched, not copied
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "forward" in vars(cls):
+            for name in ("across_batch", "conv_form", "fuses", "fused", "in_sequence"):
+                if name not in vars(cls):
+                    setattr(cls, name, getattr(Module, name))
+
+    @property
+    def across_batch_in_inference(self) -> bool | None:
+        """Whether the output for one example depends on the others in evaluation mode."""
+        return self.across_batch
 
     @property
     def training(self) -> bool:
@@ -82,18 +121,26 @@ class Module:
         object.__setattr__(self, "_training", mode)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        current = vars(self).get(name)
+        if isinstance(current, State) and value is not None and not isinstance(value, Module | State):
+            current.assign(value, f"{type(self).__name__}.{name}")
+            return
+        parts = list(parts_of(name, value))  # raises before anything is assigned
         object.__setattr__(self, name, value)
-        if type(self).__module__.startswith("xpnet."):  # what a module of one's own notes, it reads itself
-            _note_change()
-        for path, part in _parts(name, value):
-            _note_change()
+        if type(self).__module__.startswith("xpnet."):  # custom modules may count or collect in attributes
+            _count_change()
+        for path, part in parts:
+            _count_change()
             part.path = _join(self.path, path)
             if isinstance(part, Module):
                 part.states()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in self._cached}
+
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        _note_change()
+        _count_change()
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute the output; every module defines its own."""
@@ -111,61 +158,91 @@ class Module:
         return y
 
     def predict(self, x: Any, *, batch_size: int = 256) -> Any:
-        """Compute the output for examples as in inference, whatever mode the model is in, and without a tape.
-
-        Each BatchNorm is folded into the layer beside it where that gives the same. While the model is in inference
-        (eval), what was folded is kept until parameters or averages are replaced or an optimizer updates any. A write
-        of your own into the array of a folded layer is not seen then: give the layer a new array instead. Layers that
-        are not folded may be written to at any time.
+        """Compute the output for examples in evaluation mode, whatever mode the model is in, and without a tape.
 
         Args:
             x: (N, ...), real floating, on the same scale as the examples that the model was trained with: on the host,
-                then in any precision; or on the model's backend. Bytes are refused, since the scale is not known here;
-                Trainer.predict knows it.
+                then in any precision; or on the model's backend. Bytes raise an error, since the scale is not known
+                here; Trainer.predict knows it.
             batch_size: how many examples are computed at once, >= 1. On a CPU the threads share them.
         Returns:
             The model's scores, such as (N, K); on the host, as a NumPy array, where x was.
         Raises:
             ConfigError: batch_size. DTypeError: x holds bytes. Otherwise as the layers do.
-        Cost: the layers' multiply-adds; memory of the activations of one batch, layer by layer. The first prediction,
-            and the first after a change, folds the norms.
+        Cost: the layers' multiply-adds; memory of the activations of one batch, layer by layer.
         """
         from xpnet.nn.predict import predict
 
         return predict(self, x, batch_size)
 
+    def details(self) -> tuple[str, ...]:
+        """Return what sets the layer apart from others of its kind, such as ("3x3", "stride 2")."""
+        return ()
+
     def cost(self, shape: tuple[int, ...]) -> Cost:
-        """Work out output shape, multiply-adds and saved numbers for one example of a shape, computing nothing.
+        """Work out output shape, multiply-adds and saved numbers for one example from its shape alone.
 
         Args:
             shape: the input without N, such as (H, W, C) or (D,).
         Raises:
-            ShapeError: the layer cannot take such an input.
+            ShapeError: the layer cannot take such an input. UnknownCostError: the module does not define its cost.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not know its cost")
+        raise UnknownCostError(
+            self.path or type(self).__name__,
+            "a layer that defines cost(shape), returning an nn.Cost, or stages(shape, kept=False) for its layers",
+            layer=type(self).__name__,
+        )
 
     def stages(self, shape: tuple[int, ...], kept: bool = False) -> Iterator[Stage]:
-        """Go over the layers that compute, in their order, from shapes alone; a module is one by default.
+        """Go over the layers that compute, in order, from shapes alone; a module is one stage by default.
 
         Args:
             shape: the input of one example.
-            kept: whether the input is kept for the backward pass by a layer before.
+            kept: whether a layer before keeps the input for the backward pass.
         Raises:
-            ShapeError: a layer cannot take what comes in.
+            ShapeError: a layer cannot take its input. UnknownCostError: a layer does not define its cost.
         """
         cost = self.cost(shape)
         twice = math.prod(shape) if kept and "x" in cost.keeps else 0
         yield Stage(self.path, self, shape, cost, cost.saved - twice, "y" in cost.keeps or (kept and "=" in cost.keeps))
 
-    def _own_states(self) -> Iterator[tuple[str, State]]:
-        return ((n, s) for n, s in vars(self).items() if isinstance(s, State))
+    def receptive_field(self, field: Field, output: tuple[int, ...]) -> Field | None:
+        """Return which pixels of the image the layer's outputs depend on; None where that is not known.
+
+        Args:
+            field: the pixels that the layer's inputs depend on.
+            output: the shape of the output of one example.
+        """
+        return field if self.pointwise else None
+
+    def output_rank(self, rank: int | None) -> int | None:
+        """Return how many axes the output has, N included, for an input of so many; None where that is not known."""
+        return rank if self.pointwise else None
+
+    def conv_form(self) -> Form | None:
+        """Return the form of the convolution that the layer is in evaluation mode, None where it is none.
+
+        A layer that returns a form can be folded; it also defines ``filters`` and ``folded``, as nn.Foldable says.
+        """
+        return None
+
+    def in_sequence(self) -> list[tuple[str, Module]] | None:
+        """Return the layers that forward applies one after the other, with their names; None if it does more."""
+        return None
+
+    def copy_folded(self, fold: Callable[[Module], Module]) -> Module | None:
+        """Return a copy in which the layers within are folded, fold(layer) each; None to be copied as it is."""
+        return None
+
+    def named_parts(self) -> Iterator[tuple[str, Module | State]]:
+        """Go over the parameters, buffers and layers directly within this module, with their names."""
+        for name, value in vars(self).items():
+            if name not in self._cached:
+                yield from parts_of(name, value)
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """Go over the layers directly within this one, with their names."""
-        for name, value in vars(self).items():
-            for path, part in _parts(name, value):
-                if isinstance(part, Module):
-                    yield path, part
+        return ((name, part) for name, part in self.named_parts() if isinstance(part, Module))
 
     def modules(self) -> Iterator[tuple[str, Module]]:
         """Go over this module and all within it, with their paths, outermost first; the paths are set on the way."""
@@ -179,8 +256,8 @@ class Module:
         found: dict[str, State] = {}
         seen: set[State] = set()
         for path, module in self.modules():
-            for name, state in module._own_states():
-                if state not in seen:
+            for name, state in module.named_parts():
+                if isinstance(state, State) and state not in seen:
                     seen.add(state)
                     state.path = _join(path, name)
                     found[state.path] = state
@@ -203,7 +280,7 @@ class Module:
         return current_backend()
 
     def initialize(self, seed: int = 0) -> Module:
-        """Give every parameter and buffer its first values again, from a seed and the parameter's path.
+        """Set every parameter and buffer to its initial values, drawn from a seed and the parameter's path.
 
         Args:
             seed: 0 <= seed < 2**64. Without a call to initialize, it is 0.
@@ -213,7 +290,7 @@ class Module:
         """
         random_bits(Key(seed, "init"), 0)
         for state in self.states().values():
-            state.forget(seed)
+            state.reset(seed)
         return self
 
     def to(self: Self, backend: str | Backend | None = None, *, dtype: str | None = None) -> Self:
@@ -233,14 +310,14 @@ class Module:
         states = self.states().values()
         arrays = [state.moved(target, dtype) for state in states]
         for state, array in zip(states, arrays, strict=True):
-            state.settle(array, target, dtype)
+            state.place(array, target, dtype)
         return self
 
     def train(self: Self, mode: bool = True) -> Self:
         """Switch this module and all within it to training: dropout drops, batch norm uses the batch."""
         modules = [module for _, module in self.modules()]
         if mode or any(module._training for module in modules):
-            _note_change()  # its values will, or what it computes did
+            _count_change()  # its values will, or what it computes did
         for module in modules:
             object.__setattr__(module, "_training", mode)
         return self
@@ -264,7 +341,7 @@ class Module:
         if missing or unknown:
             raise CheckpointError(
                 "load_state_dict",
-                "the arrays are the model's",
+                "the names of the model's parameters and buffers",
                 missing=sorted(missing)[:3] or "none",
                 unknown=sorted(unknown)[:3] or "none",
             )
@@ -272,15 +349,11 @@ class Module:
             if tuple(arrays[path].shape) != state.shape:
                 raise CheckpointError(
                     "load_state_dict",
-                    f"{path} has the model's shape",
-                    model=state.shape,
-                    found=tuple(arrays[path].shape),
+                    f"{path} of the model's shape {state.shape}",
+                    shape=tuple(arrays[path].shape),
                 )
         for path, state in states.items():
-            values = arrays[path]
-            if not isinstance(values, np.ndarray):
-                values = backend_of(values).to_numpy(values)
-            state.data = state.backend.from_numpy(values.astype(state.dtype_))
+            state.assign(arrays[path], path)
 
     def __repr__(self) -> str:
         shown = {k: v for k, v in vars(self).items() if k != "path" and not k.startswith("_")}
@@ -307,7 +380,7 @@ def inference() -> Iterator[None]:
 
 @contextlib.contextmanager
 def watch() -> Iterator[dict[str, Tensor]]:
-    """Keep what each layer gives that is called within a with-block, in this thread and task only.
+    """Keep the output of each layer that is called within a with-block, in this thread and task only.
 
         with nn.watch() as seen:
             model(x)
@@ -315,7 +388,7 @@ def watch() -> Iterator[dict[str, Tensor]]:
 
     Returns:
         A dictionary from path to output, in the order of calls; of a layer called twice the last output. Within the
-        block activations are computed by themselves, so that the sums before them are seen too.
+        block activations are not fused, so that their inputs are seen too.
     """
     seen: dict[str, Tensor] = {}
     token = _watched.set(seen)
@@ -326,11 +399,11 @@ def watch() -> Iterator[dict[str, Tensor]]:
 
 
 def changes() -> int:
-    """How often modules of this process were given or lost parts or settings; what was made of them may be old then."""
+    """Return how often parts or settings of modules have changed in this process; see nn.predict."""
     return _changes
 
 
-def _note_change() -> None:
+def _count_change() -> None:
     global _changes
     _changes += 1
 
@@ -344,11 +417,29 @@ def _join(*names: str) -> str:
     return ".".join(n for n in names if n)
 
 
-def _parts(name: str, value: Any) -> Iterator[tuple[str, Module | State]]:
-    """The modules and states in an attribute: itself, or the modules of a list or tuple."""
+def parts_of(name: str, value: Any) -> Iterator[tuple[str, Module | State]]:
+    """Go over the modules and states in an attribute: itself, or those in lists, tuples and dicts, nested.
+
+    Raises:
+        ConfigError: some are where they cannot be found by a name that stays the same, as in a set.
+    """
     if isinstance(value, Module | State):
         yield name, value
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
-            if isinstance(item, Module):
-                yield f"{name}.{i}", item
+            if isinstance(item, _SEARCHED):
+                yield from parts_of(f"{name}.{i}", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(item, _SEARCHED):
+                for path, part in parts_of(f"{name}.{key}", item):
+                    if not isinstance(key, str | int) or "." in str(key):
+                        raise ConfigError(name, "keys that are integers or words without a dot", key=repr(key))
+                    yield path, part
+    elif isinstance(value, _UNORDERED) and any(True for item in value for _ in parts_of(name, item)):
+        do = "keep layers and parameters in lists, tuples or dicts"
+        raise ConfigError(name, "layers and parameters where they can be found", do, type=type(value).__name__)
+
+
+_UNORDERED = (set, frozenset, deque, type({}.values()))
+_SEARCHED = (Module, State, list, tuple, dict, *_UNORDERED)

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from xpnet import ops, random
 from xpnet.autograd import Tensor, apply
-from xpnet.errors import ConfigError, ShapeError
-from xpnet.nn.cost import Cost, rank
+from xpnet.errors import ConfigError
+from xpnet.nn.affine import Filters, Form
+from xpnet.nn.cost import Cost, check_last, check_rank
 from xpnet.nn.initializers import ones, zeros
 from xpnet.nn.module import Module
+from xpnet.nn.receptive import Field
 from xpnet.nn.state import Buffer, Parameter
 
 __all__ = ["BatchNorm", "Dropout", "LayerNorm", "LocalResponseNorm"]
 
 
-def _last(layer: str, shape: tuple[int, ...], features: int) -> Cost:
-    if not shape or shape[-1] != features:
-        raise ShapeError(layer, "the last axis of the input is C", C=features, shape=shape)
-    return Cost.of(shape, shape, keeps="x")
-
-
 class BatchNorm(Module):
-    """Normalize each channel, the last axis, over the batch; in inference, by running averages. See ops.batch_norm.
+    """Normalize each channel, the last axis, over the batch; in evaluation, by running averages. See ops.batch_norm.
 
         running <- (1 - momentum) * running + momentum * batch      (the variance kept is the unbiased one)
 
@@ -35,7 +33,11 @@ class BatchNorm(Module):
     Source: Ioffe and Szegedy (2015).
     """
 
+    kind = "batch norm"
+    family = "normalization"
     across_batch = True
+    pointwise = True
+    fold_order = 0
 
     def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         if features < 1 or eps <= 0 or not 0 < momentum <= 1:
@@ -69,7 +71,32 @@ class BatchNorm(Module):
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one example (..., C)."""
-        return _last(self.path or "BatchNorm", shape, self.features)
+        check_last(self.path or "BatchNorm", shape, "C", self.features)
+        return Cost.of(shape, shape, keeps="x")
+
+    @property
+    def across_batch_in_inference(self) -> bool:
+        """False: the running averages are used."""
+        return False
+
+    def conv_form(self) -> Form | None:
+        """Return the form of a convolution whose 1x1 filters see a channel each."""
+        return Form(self.features, self.features, groups=self.features)
+
+    def filters(self) -> Filters:
+        """Return the scale and shift of each channel, by the running averages."""
+        scale = self.gamma.as_float64() / np.sqrt(self.var.as_float64() + self.eps)
+        return Filters(scale[:, None, None, None], self.beta.as_float64() - self.mean.as_float64() * scale)
+
+    def folded(self, form: Form, filters: Filters) -> BatchNorm:
+        """Return a BatchNorm with these averages that scales and shifts as the filters do."""
+        layer, scale = BatchNorm(self.features, self.eps, self.momentum), filters.weight[:, 0, 0, 0]
+        mean, var = self.mean.as_float64(), self.var.as_float64()
+        layer.gamma.fill(scale * np.sqrt(var + self.eps), self.gamma)
+        layer.beta.fill(scale * mean if filters.shift is None else filters.shift + scale * mean, self.beta)
+        layer.mean.fill(mean, self.mean)
+        layer.var.fill(var, self.var)
+        return layer
 
 
 class LayerNorm(Module):
@@ -82,6 +109,11 @@ class LayerNorm(Module):
         ConfigError: an argument out of range. On call, ShapeError: the last axis is not C.
     Source: Ba, Kiros and Hinton (2016).
     """
+
+    kind = "layer norm"
+    family = "normalization"
+    across_batch = False
+    pointwise = True
 
     def __init__(self, features: int, eps: float = 1e-5) -> None:
         if features < 1 or eps <= 0:
@@ -97,7 +129,12 @@ class LayerNorm(Module):
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one example (..., C)."""
-        return _last(self.path or "LayerNorm", shape, self.features)
+        check_last(self.path or "LayerNorm", shape, "C", self.features)
+        return Cost.of(shape, shape, keeps="x")
+
+    def receptive_field(self, field: Field, output: tuple[int, ...]) -> Field:
+        """Return the field of numbers that depend on all features."""
+        return field.features()
 
 
 class LocalResponseNorm(Module):
@@ -109,6 +146,10 @@ class LocalResponseNorm(Module):
         ConfigError: size under 1 or an unknown region.
     Source: Krizhevsky, Sutskever and Hinton (2012), section 3.3.
     """
+
+    kind = "response norm"
+    family = "normalization"
+    across_batch = False
 
     def __init__(
         self,
@@ -143,15 +184,30 @@ class LocalResponseNorm(Module):
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one image (H, W, C)."""
-        rank(self.path or "LocalResponseNorm", shape, "H, W, C")
+        check_rank(self.path or "LocalResponseNorm", shape, "H, W, C")
         return Cost.of(shape, shape, keeps="x")
+
+    def details(self) -> tuple[str, ...]:
+        """Return the size of the region."""
+        return (str(self.size) if self.region == "across" else f"{self.size}x{self.size}",)
+
+    def receptive_field(self, field: Field, output: tuple[int, ...]) -> Field:
+        """Return the same field, or that of windows within a channel."""
+        if self.region == "across":
+            return field
+        size, half = self.size, self.size // 2
+        return field.windows(output, (size, size), (1, 1), (half, half), (1, 1))
+
+    def output_rank(self, rank: int | None) -> int:
+        """Return 4."""
+        return 4
 
 
 class Dropout(Module):
     """In training, drop each number with a probability and scale up the rest. See ops.random_dropout.
 
-    The mask is drawn from (seed, this layer's path, epoch, step). Within a Trainer these are the run's; in a loop of
-    your own, seed and epoch are 0 and the step counts the calls.
+    The mask is drawn from (seed, this layer's path, epoch, step). Within a Trainer these are the run's; in a custom
+    loop, seed and epoch are 0 and the step counts the calls.
 
     Args:
         rate: the probability, 0 <= rate < 1.
@@ -160,6 +216,12 @@ class Dropout(Module):
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014).
     """
 
+    kind = "dropout"
+    family = "dropout"
+    across_batch = False
+    pointwise = True
+    computes = False
+
     def __init__(self, rate: float = 0.5) -> None:
         if not 0.0 <= rate < 1.0:
             raise ConfigError("Dropout", "0 <= rate < 1", rate=rate)
@@ -167,18 +229,22 @@ class Dropout(Module):
         self.calls = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply ops.random_dropout to x of any shape (N, ...) in training; pass it on in inference."""
+        """Apply ops.random_dropout to x of any shape (N, ...) in training; return x in evaluation mode."""
         x = x if isinstance(x, Tensor) else Tensor(x)
         if not self.training or not self.rate:
             return x
-        moment = random.current()
-        if moment is None:
-            moment = random.StepContext(0, 0, self.calls)
+        context = random.current()
+        if context is None:
+            context = random.StepContext(0, 0, self.calls)
             self.calls += 1
-        key = random.Key(moment.seed, "dropout/" + self.path, moment.epoch, moment.step)
-        start = moment.row * math.prod(x.shape[1:])
+        key = random.Key(context.seed, "dropout/" + self.path, context.epoch, context.step)
+        start = context.row * math.prod(x.shape[1:])
         return apply(ops.random_dropout, x, key=key, rate=self.rate, start=start)
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one example of any shape; a kept mask counts as a quarter of a number, one byte of four."""
         return Cost(shape, 0, math.prod(shape) // 4)
+
+    def details(self) -> tuple[str, ...]:
+        """Return the rate."""
+        return (f"{self.rate:.0%}",)

@@ -24,9 +24,14 @@ class PadChannels(Module):
     Source: He, Zhang, Ren and Sun (2016), section 3.3: a shortcut without weights to a larger depth, option A.
     """
 
+    kind = "pad channels"
+    family = "reshape"
+    across_batch = False
+    pointwise = True
+
     def __init__(self, before: int = 0, after: int = 0) -> None:
         if not isinstance(before, int) or not isinstance(after, int) or min(before, after) < 0:
-            raise ConfigError("PadChannels", "before and after are integers >= 0", before=before, after=after)
+            raise ConfigError("PadChannels", "before and after that are integers >= 0", before=before, after=after)
         self.before = before
         self.after = after
 
@@ -34,7 +39,7 @@ class PadChannels(Module):
         """Apply ops.concat to x (N, ..., C) and zeros."""
         x = x if isinstance(x, Tensor) else Tensor(x)
         if x.ndim < 2:
-            raise ShapeError("PadChannels", "the input is (N, ..., C)", shape=x.shape)
+            raise ShapeError("PadChannels", "an input of shape (N, ..., C)", shape=x.shape)
         backend = backend_of(x.data)
 
         def zeros(channels: int) -> list[Tensor]:
@@ -46,5 +51,9 @@ class PadChannels(Module):
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one example (..., C)."""
         if not shape:
-            raise ShapeError(self.path or "PadChannels", "the input of one example is (..., C)", shape=shape)
+            raise ShapeError(self.path or "PadChannels", "an input of one example (..., C)", shape=shape)
         return Cost((*shape[:-1], self.before + shape[-1] + self.after), 0, 0)
+
+    def details(self) -> tuple[str, ...]:
+        """Return how many channels are added."""
+        return (f"+{self.before + self.after}",)

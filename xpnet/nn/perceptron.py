@@ -1,4 +1,4 @@
-"""The perceptron: a neuron that says yes or no, and learns from its mistakes."""
+"""The perceptron: a neuron with output 0 or 1 that learns from its mistakes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from xpnet import ops
 from xpnet.autograd import Tensor, apply
 from xpnet.backend import Array, backend_of, namespace
 from xpnet.errors import ConfigError, DataError, ShapeError
-from xpnet.nn.cost import Cost
+from xpnet.nn.cost import Cost, check_last
 from xpnet.nn.initializers import zeros
 from xpnet.nn.module import Module
+from xpnet.nn.receptive import Field
 from xpnet.nn.state import Parameter
 
 __all__ = ["Perceptron"]
@@ -25,13 +26,13 @@ class Perceptron(Module):
         while neuron.learn(x, labels):
             pass
 
-    The loop ends where a line separates the classes, and only there. One neuron tells labels 0 and 1 apart. Of K
-    neurons each answers a question of its own, whether the example is of its class; for several to say yes, or none, is
-    a mistake too, and predict takes the highest sum.
+    The loop ends if a line separates the classes, and only then. One neuron separates labels 0 and 1. Each of K neurons
+    decides whether the example is of its class; if several or none output 1, that is a mistake too, and predict takes
+    the highest sum.
 
-    nn.perceptron_loss, with models.perceptron, asks for less: that the sum of the right class be the highest. There a
-    mistake corrects two neurons, the right one and the one that won; here each that answered wrongly. With one neuron
-    for two classes both are one rule, but for sums of exactly 0.
+    nn.perceptron_loss, with models.perceptron, requires less: that the sum of the correct class is the highest. There a
+    mistake corrects two neurons, the correct one and the one with the highest sum; here each whose output was wrong.
+    With one neuron for two classes both rules are the same, except for sums of exactly 0.
 
     Args:
         in_features: D, >= 1.
@@ -43,9 +44,14 @@ class Perceptron(Module):
     Source: Rosenblatt (1958).
     """
 
+    kind = "perceptron"
+    family = "linear"
+    across_batch = False
+    pointwise = True
+
     def __init__(self, in_features: int, neurons: int = 1, bias: bool = True) -> None:
         if min(in_features, neurons) < 1:
-            raise ConfigError("Perceptron", "sizes are >= 1", in_features=in_features, neurons=neurons)
+            raise ConfigError("Perceptron", "sizes >= 1", in_features=in_features, neurons=neurons)
         self.in_features = in_features
         self.neurons = neurons
         self.weight = Parameter((neurons, in_features), zeros)
@@ -57,10 +63,12 @@ class Perceptron(Module):
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one example (..., D)."""
-        if not shape or shape[-1] != self.in_features:
-            where = self.path or "Perceptron"
-            raise ShapeError(where, "the last axis of the input is D", D=self.in_features, shape=shape)
+        check_last(self.path or "Perceptron", shape, "D", self.in_features)
         return Cost.of(shape, (*shape[:-1], self.neurons), math.prod(shape) * self.neurons, "x")
+
+    def receptive_field(self, field: Field, output: tuple[int, ...]) -> Field:
+        """Return the field of sums over all features."""
+        return field.features()
 
     def learn(self, x: Array, labels: Array, lr: float = 1.0) -> int:
         """Go over the examples once, in order, and correct each mistake before the next example (Rosenblatt's rule).
@@ -83,7 +91,7 @@ class Perceptron(Module):
             example meets the corrected weights.
         """
         if not (0.0 < lr < math.inf):
-            raise ConfigError("Perceptron.learn", "lr is above 0 and finite", lr=lr)
+            raise ConfigError("Perceptron.learn", "lr above 0 and finite", lr=lr)
         x, lr = self._examples("Perceptron.learn", x), float(lr)
         targets = self._targets(x, labels)  # (N, K), on the host
         backend, wrong, w = self.backend, 0, self.weight.data
@@ -105,7 +113,7 @@ class Perceptron(Module):
         return wrong
 
     def predict(self, x: Array) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Say the class of each example.
+        """Predict the class of each example.
 
         Args:
             x: (N, D), as learn takes it.
@@ -124,19 +132,19 @@ class Perceptron(Module):
         """Check (N, D), and bring it to the model if it is on the host."""
         namespace(x)
         if tuple(x.shape[1:]) != (self.in_features,):
-            raise ShapeError(where, "x is (N, D)", D=self.in_features, x=tuple(x.shape))
+            raise ShapeError(where, f"x of shape (N, D), D = {self.in_features}", x=tuple(x.shape))
         return self.backend.from_numpy(x.astype(self.weight.dtype_)) if isinstance(x, np.ndarray) else x
 
     def _targets(self, x: Array, labels: Array) -> np.ndarray:
-        """Check the labels; give what each neuron should say, (N, K), on the host."""
+        """Check the labels; return the correct output of each neuron, (N, K), on the host."""
         where = "Perceptron.learn"
         t = labels if isinstance(labels, np.ndarray) else backend_of(labels).to_numpy(labels)
         if t.shape != (x.shape[0],) or t.dtype.kind not in "iu":
-            raise ShapeError(where, "labels are (N,) integers", N=x.shape[0], labels=f"{t.shape} {t.dtype}")
+            raise ShapeError(where, f"labels (N,) of integers, N = {x.shape[0]}", labels=f"{t.shape} {t.dtype}")
         classes = max(2, self.neurons)
         outside = t[(t < 0) | (t >= classes)]
         if outside.size:
-            rule = "labels are 0 or 1 for one neuron" if self.neurons == 1 else "labels are in 0..K-1"
-            raise DataError(where, rule, label=int(outside[0]), K=self.neurons)
-        said = t[:, None] if self.neurons == 1 else np.equal.outer(t, np.arange(self.neurons))
-        return said.astype(self.weight.dtype_)
+            rule = "labels 0 or 1 for one neuron" if self.neurons == 1 else f"labels in 0..K-1, K = {self.neurons}"
+            raise DataError(where, rule, label=int(outside[0]))
+        wanted = t[:, None] if self.neurons == 1 else np.equal.outer(t, np.arange(self.neurons))
+        return wanted.astype(self.weight.dtype_)

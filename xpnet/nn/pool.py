@@ -5,8 +5,9 @@ from __future__ import annotations
 from xpnet import ops
 from xpnet.autograd import Tensor, apply
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.nn.cost import Cost, rank
+from xpnet.nn.cost import Cost, check_rank
 from xpnet.nn.module import Module
+from xpnet.nn.receptive import Field, window_details
 from xpnet.ops.checks import pair
 from xpnet.ops.windows import out_size
 
@@ -18,6 +19,7 @@ Pair = int | tuple[int, int]
 class _Pool2d(Module):
     """What max and average pooling share: how windows lie."""
 
+    family = "pooling"
     _keeps = ""
 
     def __init__(
@@ -29,20 +31,33 @@ class _Pool2d(Module):
         self.padding = pair(kind, "padding", padding, 0)
         self.ceil_mode = ceil_mode
         if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
-            raise ConfigError(kind, "padding is at most half of kernel_size", padding=padding, kernel_size=kernel_size)
+            raise ConfigError(kind, "padding of at most half of kernel_size", padding=padding, kernel_size=kernel_size)
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one image (H, W, C)."""
         where = self.path or type(self).__name__
-        rank(where, shape, "H, W, C")
+        check_rank(where, shape, "H, W, C")
         height, width = (
             out_size(n, k, s, p, ceil_mode=self.ceil_mode)
             for n, k, s, p in zip(shape, self.kernel_size, self.stride, self.padding, strict=False)
         )
         if min(height, width) < 1:
-            raise ShapeError(where, "the kernel fits in the padded image", shape=shape, kernel_size=self.kernel_size)
+            rule = "a padded image that the kernel fits in"
+            raise ShapeError(where, rule, shape=shape, kernel_size=self.kernel_size)
         output = (height, width, shape[2])
         return Cost.of(shape, output, keeps=self._keeps)
+
+    def details(self) -> tuple[str, ...]:
+        """Return the window."""
+        return tuple(window_details(self.kernel_size, self.stride, self.padding))
+
+    def receptive_field(self, field: Field, output: tuple[int, ...]) -> Field:
+        """Return the field of windows."""
+        return field.windows(output, self.kernel_size, self.stride, self.padding, (1, 1))
+
+    def output_rank(self, rank: int | None) -> int:
+        """Return 4."""
+        return 4
 
 
 class MaxPool2d(_Pool2d):
@@ -54,6 +69,8 @@ class MaxPool2d(_Pool2d):
         ConfigError: an argument out of range. On call, ShapeError: as ops.max_pool2d.
     """
 
+    kind = "max pool"
+    across_batch = False
     _keeps = "xy"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,6 +93,9 @@ class AvgPool2d(_Pool2d):
     Raises:
         ConfigError: an argument out of range. On call, ShapeError: as ops.avg_pool2d.
     """
+
+    kind = "average pool"
+    across_batch = False
 
     def __init__(
         self,
@@ -104,11 +124,23 @@ class AvgPool2d(_Pool2d):
 class GlobalAvgPool2d(Module):
     """The average of each channel over the whole image: (N, H, W, C) to (N, C)."""
 
+    kind = "global average"
+    family = "pooling"
+    across_batch = False
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.global_avg_pool2d."""
         return apply(ops.global_avg_pool2d, x)
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one image (H, W, C)."""
-        rank(self.path or "GlobalAvgPool2d", shape, "H, W, C")
+        check_rank(self.path or "GlobalAvgPool2d", shape, "H, W, C")
         return Cost.of(shape, shape[2:])
+
+    def receptive_field(self, field: Field, output: tuple[int, ...]) -> Field:
+        """Return the field of averages over all places."""
+        return field.whole()
+
+    def output_rank(self, rank: int | None) -> int:
+        """Return 2."""
+        return 2

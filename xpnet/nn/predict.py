@@ -26,7 +26,6 @@ from xpnet.autograd import Tensor, no_grad
 from xpnet.backend import Array, Backend, Program, can_limit_blas, cores, current_backend, record_call, run_parallel
 from xpnet.errors import ConfigError, DTypeError, XpnetError
 from xpnet.nn.activation import Activation
-from xpnet.nn.collapse import Folding
 from xpnet.nn.container import Residual, Sequential
 from xpnet.nn.module import Module, changes, inference, watching
 from xpnet.nn.normalization import BatchNorm
@@ -93,16 +92,16 @@ class Plan:
         states = model.states().values()
         self.state = next(iter(states), None)
         self.read = [(state, state.data) for state in states]  # made before threads ask for it
-        folding = Folding(model)
-        self.steps = _steps(model, folding)
-        self.folded: list[tuple[State, Array]] = [(state, state.data) for state in folding.states]
+        self.steps = _steps(model)
+        self.folded: list[tuple[State, Array]] = []
         self.work: dict[tuple[int, ...], int] = {}  # multiply-adds of an example of a shape
         self.noted: dict[Any, _Noted] = {}  # by shape, dtype, cores and kernels
         self.busy = threading.Lock()  # held by the thread that uses what is noted
         self.changes = changes()  # folding made layers too
 
-    def __deepcopy__(self, memo: Any) -> None:
+    def __reduce__(self) -> Any:
         """A copy of the model makes a plan of its own."""
+        return type(None), ()
 
     def holds(self) -> bool:
         """Whether nothing has changed since that this was made from."""
@@ -225,16 +224,16 @@ class _Noted:
         return np.array(self.y)
 
 
-def _steps(module: Module, folding: Folding) -> list[Step]:
+def _steps(module: Module) -> list[Step]:
     """What a module calls, in turn, with activations fused and norms folded; those of Sequentials within it are its."""
     steps: list[Step] = []
-    for layer in folding.layers(module) if type(module) is Sequential else [module]:
+    for layer in module if type(module) is Sequential else [module]:
         fused = layer.fused if isinstance(layer, Activation) else None
         if fused and steps and getattr(steps[-1][0], "fuses", False) and not steps[-1][2]:
             steps[-1] = (*steps[-1][:2], {"activation": fused})
         elif type(layer) is Residual:
-            body = _steps(layer.body, folding)
-            shortcut = [] if layer.shortcut is None else _steps(layer.shortcut, folding)
+            body = _steps(layer.body)
+            shortcut = [] if layer.shortcut is None else _steps(layer.shortcut)
             steps.append((layer, partial(_added, layer, body, shortcut), {}))
         else:
             steps.append((layer, layer.forward, {}))

@@ -1,4 +1,4 @@
-"""What a model keeps: parameters and buffers, whose arrays are made when they are first needed."""
+"""The arrays of a model: parameters and buffers, which are made when they are first needed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from xpnet.autograd import Tensor
-from xpnet.backend import Array, Backend, backend_of, current_backend
+from xpnet.backend import Array, Backend, backend_of, current_backend, namespace
+from xpnet.errors import DTypeError, ShapeError
 from xpnet.nn.initializers import Initializer, zeros
+from xpnet.ops.checks import is_floating
 from xpnet.random import Key
 
 __all__ = ["Buffer", "Parameter", "State"]
@@ -62,12 +64,30 @@ class State(Tensor):
         """The backend the array lives on, or will."""
         return backend_of(self.data) if self.made else self.backend_
 
-    def forget(self, seed: int) -> None:
-        """Drop the array, to be made again from a seed."""
+    def reset(self, seed: int) -> None:
+        """Drop the array, to be made from a seed when it is next needed."""
         self.seed, self.grad = seed, None
         if self.made:
             self.backend_ = self.backend
             del self.data
+
+    def assign(self, values: Any, where: str) -> None:
+        """Set the values from an array or tensor of any backend; dtype and backend of the state stay.
+
+        Args:
+            values: shaped like the state, real floating.
+            where: named in errors.
+        Raises:
+            ShapeError: the shape differs. DTypeError: values is not an array of real floating numbers.
+        """
+        values = values.data if isinstance(values, Tensor) else values
+        namespace(values)  # raises if it is not an array
+        if tuple(values.shape) != self.shape:
+            raise ShapeError(where, f"values of shape {self.shape}", shape=tuple(values.shape))
+        if not is_floating(values):
+            raise DTypeError(where, "values of a real floating dtype", dtype=values.dtype)
+        on_host = values if isinstance(values, np.ndarray) else backend_of(values).to_numpy(values)
+        self.data = self.backend.from_numpy(on_host.astype(self.dtype_))
 
     def moved(self, backend: Backend | None, dtype: str | None) -> Array | None:
         """Copy the array to another backend, or cast it; None if it is not made yet. The state itself stays."""
@@ -76,14 +96,38 @@ class State(Tensor):
         values = self.numpy()
         return (backend or self.backend).from_numpy(values if dtype is None else values.astype(dtype))
 
-    def settle(self, array: Array | None, backend: Backend | None, dtype: str | None) -> None:
-        """Take what moved returned, or note where and how the array is to be made."""
+    def place(self, array: Array | None, backend: Backend | None, dtype: str | None) -> None:
+        """Take what moved returned; if that is None, remember where and in which dtype to make the array."""
         if array is not None:
             self.data = array
         self.backend_, self.dtype_, self.grad = backend or self.backend_, dtype or self.dtype_, None
 
+    def as_float64(self) -> np.ndarray:
+        """Copy the values to the host in float64."""
+        return self.numpy().astype(np.float64)
+
+    def fill(self, values: np.ndarray, like: State) -> None:
+        """Set the values, in the dtype and on the backend of another state."""
+        dtype = like.numpy().dtype
+        self.place(like.backend.from_numpy(np.ascontiguousarray(values, dtype)), like.backend, dtype.name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles hold the values, on the host, and no gradient."""
+        attributes = (self.dtype_, self.backend, self.path, self.seed, self.requires_grad)
+        return _restore, (type(self), self.shape_, self.initializer, attributes, self.numpy() if self.made else None)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path or '?'}: {self.shape_} on {self.backend.spec})"
+
+
+def _restore(
+    kind: type[State], shape: tuple[int, ...], initializer: Initializer, attributes: tuple[Any, ...], values: Any
+) -> State:
+    state = kind(shape, initializer)
+    state.dtype_, state.backend_, state.path, state.seed, state.requires_grad = attributes
+    if values is not None:
+        state.data = state.backend_.from_numpy(values)
+    return state
 
 
 class Parameter(State):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Backend
-from xpnet.nn import Dropout, Flatten, Module, Residual
+from xpnet.nn import Module, State
 from xpnet.viz.canvas import PALETTE, panels
 from xpnet.viz.predicting import Scale, Subject, host, layer_name, one_of, outputs, prepared, unpack
 
@@ -44,7 +44,7 @@ def activations(
     seen = outputs(module, prepared(module, host(x), normalize))
     kinds = {layer_name(path, layer): layer for path, layer in module.modules()}
     if layers is None:
-        names = [name for name in seen if _tells(kinds[name])] or list(seen)
+        names = [name for name in seen if _computes(kinds[name])] or list(seen)
     else:
         names = [one_of("activations", name, list(seen), "the model's layers") for name in layers]
     figures, samples = _looked_at(module.backend, [seen[name] for name in names])
@@ -59,14 +59,14 @@ def activations(
             baseline=-row,
             fill=True,
             linewidth=0,
-            color=PALETTE[0] if any(kinds[name]._own_states()) else PALETTE[4],
+            color=PALETTE[0] if any(isinstance(part, State) for _, part in kinds[name].named_parts()) else PALETTE[4],
         )
     return _labelled(figure, ax, names, figures)
 
 
-def _tells(layer: Module) -> bool:
-    """Whether a layer gives numbers of its own: it neither just passes them on nor hands on what layers in it gave."""
-    return isinstance(layer, Residual) or not (isinstance(layer, Flatten | Dropout) or any(layer.children()))
+def _computes(layer: Module) -> bool:
+    """Whether a layer computes new numbers itself: it neither passes on its input nor what layers in it computed."""
+    return not any(layer.children()) if layer.computes is None else layer.computes
 
 
 def _looked_at(backend: Backend, arrays: list[Array]) -> tuple[np.ndarray, list[np.ndarray]]:

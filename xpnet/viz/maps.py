@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.nn import Conv2d
 from xpnet.viz.canvas import panels
 from xpnet.viz.predicting import (
     Scale,
@@ -48,7 +47,7 @@ def feature_maps(
     image = single_image("feature_maps", image)
     seen = outputs(module, prepared(module, image[np.newaxis], normalize))
     maps = [name for name, y in seen.items() if len(y.shape) == 4]
-    kernels = (layer_name(path, each) for path, each in module.modules() if isinstance(each, Conv2d))
+    kernels = (layer_name(path, each) for path, each in module.modules() if each.family == "convolution")
     first = next((name for name in kernels if name in maps), maps[0] if maps else "")
     name = one_of("feature_maps", first if layer is None else layer, maps, "the layers that give maps")
     values = np.moveaxis(module.backend.to_numpy(seen[name])[0], 2, 0)  # (F, OH, OW)

@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from xpnet.errors import ConfigError
-from xpnet.nn import Module, Parameter, Stage
-from xpnet.viz import receptive
+from xpnet.nn import Field, Module, Parameter, Stage
 from xpnet.viz.flow import Fork, every, flow
-from xpnet.viz.kinds import kind_of
 from xpnet.viz.table import table
 
 __all__ = ["Layer", "Summary", "summarize"]
@@ -153,7 +151,7 @@ def summarize(model: Module, shape: tuple[int, ...], batch: int = 1) -> Summary:
     if not isinstance(batch, int) or batch < 1:
         raise ConfigError("summary", "batch >= 1", batch=batch)
     stages = flow(model, shape)
-    start = _State(tuple(shape), receptive.image(tuple(shape)), False)
+    start = _State(tuple(shape), Field.of_image(tuple(shape)), False)
     steps, _ = _Count(batch).steps(stages, start)
     return Summary(tuple(shape), batch, steps, model.parameter_count)
 
@@ -162,7 +160,7 @@ class _State(NamedTuple):
     """What is known of the numbers between two layers: their shape, what they see, whether they can be learned."""
 
     shape: tuple[int, ...]
-    field: receptive.Field | None
+    field: Field | None
     learned: bool
 
 
@@ -180,7 +178,7 @@ class _Count:
             if isinstance(step, Fork):
                 body, ahead = self.steps(step.body, state)
                 shortcut, direct = self.steps(step.shortcut, state)
-                both = receptive.joined(ahead.field, direct.field)
+                both = ahead.field and ahead.field.joined(direct.field)
                 total, state = self.layer(step.sum, state._replace(field=both))
                 done.append(Fork(body, shortcut, total))
             else:
@@ -192,19 +190,18 @@ class _Count:
         """Count one layer."""
         layer, cost = stage.layer, stage.cost
         follows = state.field if stage.input == state.shape else None
-        seen = receptive.after(follows, layer, cost.output)
+        seen = layer.receptive_field(follows, cost.output) if follows else None
         own = layer.parameters()
         new = [p for p in own if p not in self.seen]
         self.seen.update(new)
         trained = any(p.requires_grad for p in own)
         gradients = (trained or (state.learned and not own)) + state.learned  # of the weights, of the input
-        kind = kind_of(layer)
         row = Layer(
             name=stage.path or type(layer).__name__,
-            kind=kind.word,
+            kind=layer.kind or type(layer).__name__,
             layer=type(layer).__name__,
-            details=kind.details,
-            family=kind.family,
+            details=layer.details(),
+            family=layer.family,
             input=stage.input,
             output=cost.output,
             kernel_size=getattr(layer, "kernel_size", None),
