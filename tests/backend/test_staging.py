@@ -1,14 +1,14 @@
 """Staging buffers: what is computed with is what was sent, however late the copies are made.
 
 The emulated copies are made when their event is waited for and not before, and a slot that was released is spoiled; so
-each wait that is left out shows as wrong numbers. CuPy's side is tested by the calls that CuPy receives.
+each wait that is left out shows as wrong numbers.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import types
-from typing import Any
 
 import emulator
 import numpy as np
@@ -160,79 +160,17 @@ def test_a_batch_cannot_be_taken_from_staging_while_a_step_is_captured(device):
         device.recorder().record(lambda: buffers.take(0))
 
 
-# CuPy's side
-
-
-class FakeCuPy:
-    """What staging needs of CuPy; it logs what each stream does, and checks that the right device is current."""
-
-    def __init__(self) -> None:
-        self.log: list[tuple[Any, ...]] = []
-        self.devices = [0]
-        fake, log, events = self, self.log, []
-
-        class Device:
-            def __enter__(self):
-                fake.devices.append(1)
-
-            def __exit__(self, *_):
-                fake.devices.pop()
-
-        class Stream:
-            def __init__(self, non_blocking=False, name="copies"):
-                assert non_blocking or name != "copies", "a blocking stream waits for the default one"
-                self.name = name
-
-            def wait_event(self, event):
-                log.append((self.name, "waits for", events.index(event)))
-
-            def record(self, event):
-                log.append((self.name, "sets", events.index(event)))
-
-        def make_event(block, disable_timing):
-            assert (block, disable_timing, fake.devices[-1]) == (True, True, 1)
-            events.append(types.SimpleNamespace())
-            events[-1].synchronize = lambda event=events[-1]: log.append(("host", "waits for", events.index(event)))
-            return events[-1]
-
-        class OnDevice(np.ndarray):
-            def set(self, host, stream):
-                self[...] = host
-                log.append((stream.name, "copies", host.shape))
-
-        def empty(shape, dtype):
-            assert fake.devices[-1] == 1, "memory belongs to a device"
-            return np.empty(shape, dtype).view(OnDevice)
-
-        self.device, work = Device(), Stream(name="work")
-        cuda = types.SimpleNamespace(Stream=Stream, Event=make_event, get_current_stream=lambda: work)
-        self.cupy: Any = types.SimpleNamespace(cuda=cuda, empty=empty)
-        self.cupyx: Any = types.SimpleNamespace(empty_pinned=np.empty)
-
-
-def test_cupys_copies_have_their_own_stream_and_only_events_are_waited_for(monkeypatch):
-    fake = FakeCuPy()
-    monkeypatch.setitem(sys.modules, "cupy", fake.cupy)
-    monkeypatch.setitem(sys.modules, "cupyx", fake.cupyx)
-    buffers = StagingBuffers(StagingDevice(fake.device), PARTS, slots=2)  # events 0, 1: sent; 2, 3: released
-    assert fake.log == [("work", "sets", 2), ("work", "sets", 3)]
-    del fake.log[:]
-    x, y = buffers.host(1)
-    x[:3], y[:3] = 5, 6
-    buffers.send(1, 3)
-    arrived = buffers.take(1)
-    buffers.release(1)
-    assert fake.log == [
-        ("host", "waits for", 1),
-        ("copies", "waits for", 3),
-        ("copies", "copies", (3, 3)),
-        ("copies", "copies", (3,)),
-        ("copies", "sets", 1),
-        ("work", "waits for", 1),
-        ("work", "sets", 3),
-    ]
-    assert [a.tolist() for a in arrived] == [[[5.0] * 3] * 3, [6] * 3]
-    del fake.log[:]
-    buffers.drain()
-    assert fake.log == [("work", "waits for", 0), ("work", "sets", 2), ("work", "waits for", 1), ("work", "sets", 3)]
-    assert fake.devices == [0], "the device that was current is so again"
+def test_cupys_copies_have_their_own_stream_and_a_host_that_waits_for_an_event_sleeps(monkeypatch):
+    device = contextlib.nullcontext()
+    cuda = types.SimpleNamespace(
+        Stream=lambda **options: ("stream", options),
+        Event=lambda **options: ("event", options),
+        get_current_stream=lambda: "work",
+    )
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(cuda=cuda, empty=lambda *given: ("device", *given)))
+    monkeypatch.setitem(sys.modules, "cupyx", types.SimpleNamespace(empty_pinned=lambda *given: ("pinned", *given)))
+    staging = StagingDevice(device)
+    assert staging.copies == ("stream", {"non_blocking": True})  # a blocking one waits for the default stream
+    assert staging.event() == ("event", {"block": True, "disable_timing": True})  # block: the thread sleeps
+    assert (staging.current_stream(), staging.active()) == ("work", device)
+    assert (staging.pinned((2,), "f4"), staging.empty((3,), "i8")) == (("pinned", (2,), "f4"), ("device", (3,), "i8"))

@@ -11,7 +11,7 @@ import ctypes
 import hashlib
 from collections.abc import Callable
 from ctypes import POINTER, c_int, c_int64, c_size_t, c_uint64, c_void_p
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,16 +39,15 @@ class _Heuristic(ctypes.Structure):
     )
 
 
-class Matmul:
-    """One product that was asked for: its sizes, column-major, and how it was to be computed."""
+class Matmul(NamedTuple):
+    """One product that was requested: its sizes, column-major, and how it was to be computed."""
 
-    def __init__(
-        self, desc: dict[str, Any], sizes: tuple[int, ...], leading: tuple[int, ...], beta: float, reductions: int
-    ):
-        self.computed: str = COMPUTED[desc["compute"]]
-        self.epilogue: int = desc["epilogue"]
-        self.transposed = desc["transposed_a"], desc["transposed_b"]
-        self.sizes, self.leading, self.beta, self.reductions = sizes, leading, beta, reductions
+    computed: str
+    epilogue: int
+    sizes: tuple[int, ...]
+    leading: tuple[int, ...]
+    beta: float
+    reductions: int
 
 
 class _Refused(Exception):
@@ -86,9 +85,7 @@ class Blas:
         self._export("Create", self._create, out)
         self._export("MatmulDescCreate", self._desc, out, c_int, c_int)
         self._export("MatmulDescSetAttribute", self._set_desc, c_void_p, c_int, c_void_p, c_size_t)
-        self._export("MatmulDescDestroy", self._destroy, c_void_p)
         self._export("MatrixLayoutCreate", self._layout, out, c_int, c_uint64, c_uint64, c_int64)
-        self._export("MatrixLayoutDestroy", self._destroy, c_void_p)
         self._export("MatmulPreferenceCreate", self._preference, out)
         self._export("MatmulPreferenceSetAttribute", self._set_preference, c_void_p, c_int, c_void_p, c_size_t)
         self._export("MatmulPreferenceDestroy", self._destroy, c_void_p)
@@ -133,7 +130,7 @@ class Blas:
 
     def _layout(self, out: Any, kind: int, rows: int, cols: int, lead: int) -> None:
         _ask(kind in TYPES and rows > 0 and cols > 0 and lead >= rows, f"layout {kind} {rows} x {cols}, {lead} apart")
-        self._new(out, "layout", dtype=TYPES[kind], rows=rows, cols=cols, lead=lead)
+        self._new(out, "layout", dtype=TYPES[kind], rows=rows, cols=cols, leading=lead)
 
     def _preference(self, out: Any) -> None:
         aligned = {f"align_{x}": 256 for x in "abcd"}
@@ -206,7 +203,9 @@ class Blas:
         number = ctypes.c_double if described["compute"] == 70 else ctypes.c_float
         by, kept = number.from_address(alpha).value, number.from_address(beta).value
         _ask(not self.fails, "it was told to fail", self.fails)
-        self.products.append(Matmul(described, (n, m, k), tuple(x["lead"] for x in layouts), kept, reductions))
+        how = COMPUTED[described["compute"]], described["epilogue"]
+        leading = tuple(x["leading"] for x in layouts)
+        self.products.append(Matmul(*how, (n, m, k), leading, kept, reductions))
 
         def work() -> None:
             ctypes.memset(workspace, 0xA5, SCRATCH)
@@ -228,7 +227,7 @@ class Blas:
             if kept:
                 sums += wide(kept) * c.astype(wide)
             if desc["epilogue"] & BIAS:
-                layout = {"dtype": d.dtype, "rows": len(d), "cols": 1, "lead": len(d)}
+                layout = {"dtype": d.dtype, "rows": len(d), "cols": 1, "leading": len(d)}
                 sums += _matrix(desc["bias"], layout).astype(wide)  # a number a row, for all columns
             if desc["epilogue"] & RELU:
                 sums = (np.fmax if self.hides_nan else np.maximum)(sums, wide(0))
@@ -237,7 +236,7 @@ class Blas:
 
 def _matrix(at: int, layout: dict[str, Any]) -> np.ndarray:
     """The memory at an address as a matrix, its columns one after the other."""
-    size, rows, cols, lead = layout["dtype"].itemsize, layout["rows"], layout["cols"], layout["lead"]
+    size, rows, cols, lead = layout["dtype"].itemsize, layout["rows"], layout["cols"], layout["leading"]
     memory = (ctypes.c_char * (((cols - 1) * lead + rows) * size)).from_address(at)
     return np.ndarray((rows, cols), layout["dtype"], memory, strides=(size, lead * size))
 

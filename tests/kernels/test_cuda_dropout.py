@@ -12,7 +12,6 @@ from xpnet import kernels, nn, ops, random
 from xpnet.autograd import Tensor
 from xpnet.backend import get_backend
 from xpnet.errors import ConfigError
-from xpnet.kernels.cuda import driver
 from xpnet.random import Key, StepContext, keep_mask, random_bits
 
 EMULATED = pytest.mark.skipif(not emulator.available(), reason="the emulator compiles kernels with g++")
@@ -81,13 +80,6 @@ def test_arrays_that_do_not_begin_at_16_bytes_are_served(device):
         assert np.array_equal(kept(device, whole[first:], key=key, rate=0.5), keep_mask(key, (100 - first,), 0.5))
 
 
-def test_an_array_of_2_to_31_elements_or_more_is_counted_in_64_bits(device, monkeypatch):
-    monkeypatch.setattr(driver, "_WIDE", 1)
-    key = KEYS["large"]
-    found = kept(device, put(device, np.ones(1001), "float32"), key=key, rate=0.5, start=BIG // 4)
-    assert np.array_equal(found, keep_mask(key, (1001,), 0.5, BIG // 4))
-
-
 def on_device(device, value):
     return device.from_numpy(np.array(value, np.int64))
 
@@ -134,16 +126,8 @@ def test_to_draw_on_the_host_by_a_step_on_the_device_is_an_error_while_it_is_cap
         recorder.record(lambda: ops.random_dropout(x, key=Key(0, "a", 0, step), rate=0.5))  # type: ignore[arg-type]
 
 
-@EMULATED
-def test_the_order_in_which_threads_run_changes_nothing():
-    x = put(get_backend("emulator"), np.ones(777), "float32")
-    with driver.use_driver(emulator.EmulatedDriver(descending=True)):
-        found = kept(get_backend("emulator"), x, key=KEYS["small"], rate=0.5, start=3)
-    assert np.array_equal(found, keep_mask(KEYS["small"], (777,), 0.5, 3))
-
-
 @pytest.mark.parametrize("changed", [{"step": -1}, {"epoch": 1 << 64}, {"seed": -5}], ids=str)
 def test_a_key_outside_64_bits_is_refused_as_on_the_host(device, changed):
     (name, value), key = *changed.items(), Key(0, "a")._replace(**changed)
-    with pytest.raises(ConfigError, match=f"random: {name} is between 0 and 2\\*\\*64 - 1, got {name} {value}"):
+    with pytest.raises(ConfigError, match=f"^random: expected {name} .*2\\*\\*64 - 1, got {name} {value}"):
         ops.random_dropout(put(device, np.ones(8), "float32"), key=key, rate=0.5)

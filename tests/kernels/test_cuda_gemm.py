@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 
 import emulator
@@ -359,25 +358,6 @@ def test_products_without_numbers_and_sums_of_none(backend, blas):
     assert not blas.products
 
 
-def test_products_in_a_captured_graph_are_made_again_with_new_numbers(backend, blas):
-    a, b, bias = (put(backend, sample(*s, seed=i), np.float32) for i, s in enumerate([(5, 7), (7, 4), (4,)]))
-
-    def work():
-        hidden = gemm.matmul(a, b, bias=bias, activation="relu")
-        return gemm.matmul(hidden.T, hidden)
-
-    work()
-    reads = TAPE.reads
-    y, again = backend.recorder().record(work)
-    assert TAPE.reads == reads
-    for seed in (5, 6):
-        new = sample(5, 7, seed=seed).astype(np.float32)
-        a.set(new)
-        again()
-        hidden = np.maximum(new.astype(float) @ sample(7, 4, seed=1) + sample(4, seed=2), 0)
-        near(backend, y, hidden.T @ hidden, np.float32, 12)
-
-
 @dtypes
 def test_linear_with_relu_is_one_launch_forward_and_three_backward(backend, blas, dtype):
     arrays = [sample(*s, seed=i).astype(dtype) for i, s in enumerate(((20, 24), (16, 24), (16,)))]
@@ -395,32 +375,3 @@ def test_linear_with_relu_is_one_launch_forward_and_three_backward(backend, blas
     near(backend, y, np.maximum(z, 0), dtype, 25)
     for got, want in zip(grads, (dz @ exact_w, dz.T @ exact_x, dz.sum(axis=0)), strict=True):
         near(backend, got, want, dtype, 25)
-
-
-# The stand-in refuses what the library would.
-
-
-def _calls(blas):
-    """A descriptor, a layout and a preference, made as a caller in C would."""
-    made = [ctypes.c_void_p() for _ in range(3)]
-    assert blas.cublasLtMatmulDescCreate(ctypes.byref(made[0]), 68, 0) == 0
-    assert blas.cublasLtMatrixLayoutCreate(ctypes.byref(made[1]), 0, 3, 4, 3) == 0
-    assert blas.cublasLtMatmulPreferenceCreate(ctypes.byref(made[2])) == 0
-    return made
-
-
-def test_the_stand_in_refuses_attributes_and_layouts_that_are_wrong(backend, blas):
-    desc, layout, preference = _calls(blas)
-    one, new = ctypes.c_int(1), ctypes.c_void_p()
-    at, size = ctypes.byref(one), ctypes.sizeof(one)
-    assert blas.cublasLtMatmulDescSetAttribute(desc, 3, at, size) == 0
-    refused = [
-        blas.cublasLtMatmulDescSetAttribute(desc, 3, at, 8),  # of another size
-        blas.cublasLtMatmulDescSetAttribute(desc, 99, at, size),  # unknown
-        blas.cublasLtMatmulDescSetAttribute(layout, 3, at, size),  # of something else
-        blas.cublasLtMatmulPreferenceSetAttribute(preference, 1, at, size),
-        blas.cublasLtMatrixLayoutCreate(ctypes.byref(new), 0, 3, 4, 2),  # columns closer than they are long
-        blas.cublasLtMatmulDescCreate(ctypes.byref(new), 70, 0),  # float64 scaled in float32
-    ]
-    assert refused == [7] * 6
-    blas.complaints.clear()

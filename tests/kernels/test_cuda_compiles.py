@@ -1,4 +1,4 @@
-"""Ring two: each family of kernels becomes machine code for three generations of GPUs, and none of it spills registers.
+"""Each family of kernels becomes machine code for three generations of GPUs, and none of it spills registers.
 
 A100 is sm_80, H100 sm_90, B200 sm_100. No GPU is needed, nor a driver: NVRTC compiles, and ptxas says what it used.
 """
@@ -30,10 +30,6 @@ def build(text: str, arch: int = 90, *macros: str) -> nvrtc.Compiled:
     return nvrtc.compiled(text, *OPTIONS, f"-arch=sm_{arch}", *(f"-D{macro}" for macro in macros))
 
 
-def test_the_families_are_found():
-    assert "pool" in FAMILIES
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     ("arch", "kind", "wide"), VARIANTS, ids=[f"sm{a}-{k.lower()}{'-wide' * w}" for a, k, w in VARIANTS]
@@ -51,10 +47,7 @@ def test_a_family_compiles_without_a_warning_and_without_spills(family: str, arc
         assert used.registers <= MOST_REGISTERS, f"{name} takes too many registers: {used}"
 
 
-# The checks above can fail:
-
-
-def test_a_kernel_that_spills_is_seen_to() -> None:
+def test_spills_warnings_and_errors_are_found() -> None:
     body = "float v[96]; for (int k = 0; k < 96; ++k) v[k] = x[k * 1024 + threadIdx.x];"
     body += "for (int r = 0; r < n; ++r) for (int k = 0; k < 96; ++k) v[k] = v[k] * v[(k + 1) % 96] + r;"
     body += "for (int k = 0; k < 96; ++k) x[k * 1024 + threadIdx.x] = v[k];"
@@ -64,27 +57,5 @@ def test_a_kernel_that_spills_is_seen_to() -> None:
     used = nvrtc.usage(found.log)["greedy"]
     assert used.registers <= 32
     assert min(used.spill_stores, used.spill_loads, used.stack) > 0
-
-
-def test_a_warning_and_an_error_are_in_the_log() -> None:
-    warned = build('extern "C" __global__ void idle(float* x) { int unused = 3; }')
-    assert warned.ok
-    assert "warning" in warned.log.lower()
-    broken = build('extern "C" __global__ void broken(float* x) { y = 3; }')
-    assert not broken.ok
-    assert '"y" is undefined' in broken.log
-    assert broken.size == 0
-
-
-def test_each_kernel_of_a_log_is_read() -> None:
-    log = """ptxas info    : 0 bytes gmem
-ptxas info    : Compiling entry function 'second' for 'sm_90'
-ptxas info    : Function properties for second
-ptxas         .     16 bytes stack frame, 8 bytes spill stores, 12 bytes spill loads
-ptxas info    : Used 31 registers, used 1 barriers, 132 bytes smem
-ptxas info    : Compiling entry function 'first' for 'sm_90'
-ptxas info    : Function properties for first
-ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
-ptxas info    : Used 255 registers, used 0 barriers
-"""
-    assert nvrtc.usage(log) == {"second": (31, 16, 8, 12), "first": (255, 0, 0, 0)}
+    assert "warning" in build('extern "C" __global__ void idle(float* x) { int unused = 3; }').log.lower()
+    assert not build('extern "C" __global__ void broken(float* x) { y = 3; }').ok

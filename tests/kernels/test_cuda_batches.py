@@ -179,17 +179,6 @@ def test_no_image_reaches_into_the_next(descending):
                 same(feed.backend, found, by_numpy(data, None, "float32", None, 4, epoch, step, 8))
 
 
-@EMULATED
-@pytest.mark.parametrize("name", ["large", "large, even"])
-@pytest.mark.parametrize("augment", [None, WAYS["all"]], ids=["as stored", "varied"])
-def test_the_order_in_which_threads_run_changes_nothing(name, augment):
-    data = a_set(name)
-    with driver.use_driver(emulator.EmulatedDriver(descending=True)):
-        feed = Feed(data, 8, get_backend("emulator"), shuffle=True, seed=4, augment=augment)
-        for step, found in enumerate(feed.epoch(1)):
-            same(feed.backend, found, by_numpy(data, None, "float32", augment, 4, 1, step, 8))
-
-
 class Darker(Augment):
     def __call__(self, images, key):
         return images // 2
