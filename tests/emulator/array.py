@@ -1,7 +1,7 @@
 """Arrays as CuPy's: NumPy's memory and arithmetic, behind a wall that NumPy's functions do not see through.
 
-While a stream is being captured nothing may be read by the host, and what is asked of arrays is written on a tape to be
-done again by each replay, into the same memory.
+While a stream is being captured the host may read nothing, and what arrays do is recorded on a tape: a replay does it
+again, into the same memory.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ def made(function: Callable[..., np.ndarray], device: str, *arguments: Any, **op
     array = Array(aligned(function(*arguments, **options)), device)
     if TAPE.open and not function.__name__.startswith("empty"):
         first = array._a.copy()
-        TAPE.note(lambda: np.copyto(array._a, first))
+        TAPE.record(lambda: np.copyto(array._a, first))
     return array
 
 
@@ -265,11 +265,11 @@ def call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     if TAPE.open and not all(any(np.may_share_memory(part, a) for a in inputs) for part in map(np.asarray, parts)):
         targets = [w._a for w in (wrapped if isinstance(wrapped, tuple | list) else [wrapped])]
 
-        def again() -> None:
+        def replay() -> None:
             with np.errstate(all="ignore"):
                 new = function(*args, **kwargs)
             for target, value in zip(targets, new if isinstance(new, tuple | list) else [new], strict=True):
                 np.copyto(target, value)
 
-        TAPE.note(again)
+        TAPE.record(replay)
     return wrapped

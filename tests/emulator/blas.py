@@ -26,7 +26,7 @@ PLAIN, RELU, BIAS = 1, 2, 4  # of cublasLtEpilogue_t
 DESC = {3: ("transposed_a", c_int), 4: ("transposed_b", c_int), 7: ("epilogue", c_int), 8: ("bias", c_void_p)}
 PREFERENCE = {1: ("workspace", c_size_t), 3: ("reductions", ctypes.c_uint32)}
 PREFERENCE |= {5 + i: (f"align_{x}", ctypes.c_uint32) for i, x in enumerate("abcd")}
-SCRATCH = 4096  # bytes of workspace that every algorithm wants here
+SCRATCH = 4096  # bytes of workspace that every algorithm needs here
 
 
 class _Heuristic(ctypes.Structure):
@@ -68,7 +68,7 @@ class Blas:
         hides_nan: RELU makes 0 of NaN.
         finds: given a descriptor, whether the heuristic finds an algorithm.
         fails: a status that every product ends with, or 0.
-        products: what was asked for, the last one last. searches: how often the heuristic was asked.
+        products: what was requested, in order. searches: how often the heuristic was called.
         complaints: why something was refused.
     """
 
@@ -128,9 +128,12 @@ class Blas:
         _ask(compute in COMPUTED and scale == (1 if compute == 70 else 0), f"compute {compute} in scale {scale}")
         self._new(out, "desc", compute=compute, transposed_a=0, transposed_b=0, epilogue=PLAIN, bias=None)
 
-    def _layout(self, out: Any, kind: int, rows: int, cols: int, lead: int) -> None:
-        _ask(kind in TYPES and rows > 0 and cols > 0 and lead >= rows, f"layout {kind} {rows} x {cols}, {lead} apart")
-        self._new(out, "layout", dtype=TYPES[kind], rows=rows, cols=cols, leading=lead)
+    def _layout(self, out: Any, kind: int, rows: int, cols: int, leading: int) -> None:
+        _ask(
+            kind in TYPES and rows > 0 and cols > 0 and leading >= rows,
+            f"layout {kind} {rows} x {cols}, {leading} apart",
+        )
+        self._new(out, "layout", dtype=TYPES[kind], rows=rows, cols=cols, leading=leading)
 
     def _preference(self, out: Any) -> None:
         aligned = {f"align_{x}": 256 for x in "abcd"}
@@ -187,7 +190,7 @@ class Blas:
 
     def _matmul(
         self, handle: int, desc: int, alpha: int, a: int, of_a: int, b: int, of_b: int, beta: int, c: int, of_c: int,
-        d: int, of_d: int, algorithm: int, workspace: int, room: int, stream: int | None,
+        d: int, of_d: int, algorithm: int, workspace: int, size: int, stream: int | None,
     ) -> None:  # fmt: skip
         self._get(handle, "handle")
         described = dict(self._get(desc, "desc"))
@@ -197,12 +200,12 @@ class Blas:
         _ask(mark == self._mark(described, *layouts), "the algorithm is of another product")
         for at, wanted in zip((a, b, c, d), aligned, strict=True):
             _ask(at and at % wanted == 0, f"a pointer that is not aligned to {wanted}")
-        _ask(workspace and room >= SCRATCH, "too little workspace")
+        _ask(workspace and size >= SCRATCH, "too little workspace")
         if described["epilogue"] & BIAS:
             _ask(described["bias"] and described["bias"] % 16 == 0, f"bias at {described['bias']}")
         number = ctypes.c_double if described["compute"] == 70 else ctypes.c_float
         by, kept = number.from_address(alpha).value, number.from_address(beta).value
-        _ask(not self.fails, "it was told to fail", self.fails)
+        _ask(not self.fails, "a test makes it fail", self.fails)
         how = COMPUTED[described["compute"]], described["epilogue"]
         leading = tuple(x["leading"] for x in layouts)
         self.products.append(Matmul(*how, (n, m, k), leading, kept, reductions))
@@ -236,9 +239,9 @@ class Blas:
 
 def _matrix(at: int, layout: dict[str, Any]) -> np.ndarray:
     """The memory at an address as a matrix, its columns one after the other."""
-    size, rows, cols, lead = layout["dtype"].itemsize, layout["rows"], layout["cols"], layout["leading"]
-    memory = (ctypes.c_char * (((cols - 1) * lead + rows) * size)).from_address(at)
-    return np.ndarray((rows, cols), layout["dtype"], memory, strides=(size, lead * size))
+    size, rows, cols, leading = layout["dtype"].itemsize, layout["rows"], layout["cols"], layout["leading"]
+    memory = (ctypes.c_char * (((cols - 1) * leading + rows) * size)).from_address(at)
+    return np.ndarray((rows, cols), layout["dtype"], memory, strides=(size, leading * size))
 
 
 def _ten_bits(x: np.ndarray) -> np.ndarray:

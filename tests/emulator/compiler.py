@@ -1,6 +1,6 @@
 """Kernels compiled for the host: a .cu family after the shim, and an entry a kernel that takes CUDA's argument list.
 
-A test may add a .cu file of its own, which is then a family like the package's.
+A test may add another .cu file, which is then a family like the package's.
 """
 
 from __future__ import annotations
@@ -124,9 +124,9 @@ def library(family: str, flags: tuple[str, ...]) -> ctypes.PyDLL:
     return loaded
 
 
-def _raise_failure(said: bytes | None, entry: object, arguments: tuple[object, ...]) -> None:
-    if said:
-        raise Failure(f"{entry.__name__.removeprefix('host_')}: {said.decode()}")
+def _raise_failure(message: bytes | None, entry: object, arguments: tuple[object, ...]) -> None:
+    if message:
+        raise Failure(f"{entry.__name__.removeprefix('host_')}: {message.decode()}")
 
 
 def _entry(kernel: Kernel) -> str:

@@ -26,7 +26,7 @@ Heuristics = Enum("Heuristics", ["A", "B", "FALLBACK"])
 Note = Enum("Note", ["NONDETERMINISTIC", "TENSOR_CORE", "DOWN_CONVERT_INPUTS", "REDUCED_PRECISION_REDUCTION"])
 _TYPES = {DataType.FLOAT: np.dtype(np.float32), DataType.HALF: np.dtype(np.float16)}
 
-# Plans, as the heuristics rank them: the notes of each, and the bytes that it works in.
+# Plans, as the heuristics rank them: the notes and the workspace, in bytes, of each.
 PLANS: list[tuple[str, list[Note], int]] = [
     ("hurried", [Note.NONDETERMINISTIC], 256),
     ("greedy", [], 1 << 40),
@@ -136,7 +136,7 @@ class Graph:
     def operations(self) -> list[str]:
         return [name for name, _, _ in self.nodes]
 
-    # To say what is wanted.
+    # Describing.
 
     def tensor(self, dim: list[int], stride: list[int], data_type: DataType, name: str = "", uid: int = -1) -> _Tensor:
         made = _Tensor(self, next(self._numbers) if uid == -1 else uid, data_type, False)
@@ -166,10 +166,10 @@ class Graph:
     def relu(self, input: Any) -> _Tensor:
         return self._node("relu", {"input": input}, {})
 
-    # To plan it.
+    # Planning.
 
     def validate(self) -> None:
-        """Check all that is said, sizes against sizes."""
+        """Check each tensor, and sizes against sizes."""
         for t in self.tensors:
             ask(len(t.dim) == len(t.stride) == 4, f"a tensor has four sizes and strides, got {t.dim}, {t.stride}")
             _, c, h, w = t.dim
@@ -177,7 +177,7 @@ class Graph:
             ask(t.stride == [h * w * c, 1, w * c, c], f"channels lie last without gaps, got {t.dim}, {t.stride}")
             ask(t.dtype in _TYPES, f"the type of each tensor is set, got {t.dtype}")
         uids = [t.uid for t in self.tensors]
-        ask(len(set(uids)) == len(uids), f"tensors have numbers of their own, got {uids}")
+        ask(len(set(uids)) == len(uids), f"each tensor has another number, got {uids}")
         ask(self._types[1] == self._types[2] == DataType.FLOAT, "sums and what lies between operations are float32")
         results = [tensors["result"] for _, tensors, _ in self.nodes]
         ask([t.virtual for t in results] == [True] * (len(results) - 1) + [False], "the last result alone is an output")
@@ -194,7 +194,7 @@ class Graph:
         self.barred = set()
 
     def deselect_numeric_notes(self, notes: list[Note]) -> None:
-        """Pass over plans with any of some notes; the real one forgets what it is told before there are plans."""
+        """Exclude plans with any of some notes; in the real one this has no effect before there are plans."""
         ask(self.barred is not None, "there are no plans yet", RuntimeError)
         self.barred |= {i for i, (_, has, _) in enumerate(PLANS) if set(has) & set(notes)}
 
@@ -216,7 +216,7 @@ class Graph:
     def get_workspace_size(self) -> int:
         return next(needs for name, _, needs in PLANS if name == self.plan)
 
-    # To keep it.
+    # Serializing.
 
     def serialize(self) -> list[int]:
         tensors = [(t.uid, t.dim, t.stride, t.dtype.name, t.virtual) for t in self.tensors]
@@ -235,7 +235,7 @@ class Graph:
         self.nodes = [(op, {name: self.tensors[i] for name, i in used.items()}, how) for op, used, how in nodes]
         self._cudnn.read.append(self)
 
-    # To do it.
+    # Running.
 
     def execute(self, pointers: dict[int, int], workspace: int, handle: _Handle) -> None:
         """Queue the selected plan on the handle's stream."""
@@ -250,7 +250,7 @@ class Graph:
             RuntimeError,
         )
         needs = self.get_workspace_size()
-        ask(not needs or self._cudnn.rooms.get(workspace, 0) >= needs, f"{needs} bytes of workspace", RuntimeError)
+        ask(not needs or self._cudnn.workspaces.get(workspace, 0) >= needs, f"{needs} bytes of workspace", RuntimeError)
         arrays = {t.uid: _array(pointers[t.uid], t) for t in self.tensors if not t.virtual}
         self._cudnn.executed.append((self, handle.stream, workspace))
 
@@ -307,7 +307,7 @@ class CuDNN:
         self.read: list[Graph] = []
         self.executed: list[tuple[Graph, int, int]] = []  # graph, stream, address of the workspace
         self.streams: list[int] = []  # of each set_stream
-        self.rooms: dict[int, int] = {}  # bytes by address, of the driver's arrays of bytes
+        self.workspaces: dict[int, int] = {}  # bytes by address, of the driver's arrays of bytes
         self.hurry = itertools.count()
 
     def backend_version(self) -> int:
@@ -338,7 +338,7 @@ class CuDNN:
 
 
 class DriverWithCuDNN(EmulatedDriver):
-    """The emulated driver with a stand-in for cuDNN, and a stream that can be told."""
+    """The emulated driver with a stand-in for cuDNN, and a stream that tests set."""
 
     def __init__(self, cudnn: CuDNN) -> None:
         super().__init__()
@@ -348,7 +348,7 @@ class DriverWithCuDNN(EmulatedDriver):
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         array = super().empty(shape, dtype)
         if array.dtype == np.uint8:
-            self.libraries["cudnn"].rooms[self.pointer(array)] = array.nbytes
+            self.libraries["cudnn"].workspaces[self.pointer(array)] = array.nbytes
         return array
 
     def stream(self) -> int:

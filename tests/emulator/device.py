@@ -57,7 +57,7 @@ class EmulatedDriver:
 
     def pointer(self, x: Array) -> int:
         if TAPE.open:
-            TAPE.note(lambda kept=x: None)  # what goes by its address lives as long as the tape
+            TAPE.record(lambda kept=x: None)  # what is used by address lives as long as the tape
         return x._a.ctypes.data
 
     def function(self, family: str, name: str, flags: tuple[str, ...]) -> driver.Launch:
@@ -174,10 +174,10 @@ class _Recorder:
         try:
             result = work()
         finally:
-            again = TAPE.end()
+            work_items = TAPE.end()
 
         def replay() -> None:
-            for do in again:
+            for do in work_items:
                 do()
 
         return result, replay

@@ -1,4 +1,4 @@
-"""What a CUDA stream is for the host: work that is queued, and, while it is captured, written down instead of done."""
+"""What a CUDA stream is for the host: work that is queued, and, while it is captured, recorded instead of done."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Tape:
         self._work: list[Work] = []
 
     def do(self, work: Work) -> None:
-        """Do something that writes where it was told to; only write it down while captured."""
+        """Do work that writes to known places; while captured, only record it."""
         if self.open:
             self._work.append(work)
         else:
             work()
 
-    def note(self, work: Work) -> None:
-        """Write down how something that is done already is done again."""
+    def record(self, work: Work) -> None:
+        """Record how work that was done already is replayed."""
         self._work.append(work)
 
     def host_reads(self) -> None:
@@ -49,7 +49,7 @@ class Tape:
         self.open, self._work = True, []
 
     def end(self) -> list[Work]:
-        """End the capture, and return what was written down."""
+        """End the capture, and return what was recorded."""
         self.open = False
         work, self._work = self._work, []
         return work

@@ -27,7 +27,7 @@ def device() -> Iterator[Backend]:
 
 @pytest.fixture
 def cuda(device: Backend) -> Backend:
-    """The same, and CuPy's, of which streams, events and memory figures are asked."""
+    """The same, where it is CuPy's, which has streams, events and memory figures."""
     if device.name != "cupy":
         pytest.skip(f"{device.name} has no streams")
     return device

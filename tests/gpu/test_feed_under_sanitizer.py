@@ -31,8 +31,8 @@ def test_the_sanitizer_finds_nothing_in_the_feed(cuda: Backend, tool: str) -> No
     if sanitizer is None:
         pytest.skip("compute-sanitizer is not installed; it comes with CUDA's toolkit")
     done = run(sanitizer, "--tool", tool, "--error-exitcode", "9")
-    said = done.stdout + done.stderr
-    if "not supported" in said:
-        pytest.skip(f"compute-sanitizer does not run on this machine: {said.strip().splitlines()[-1]}")
-    assert done.returncode == 0, said
-    assert "the same" in said
+    output = done.stdout + done.stderr
+    if "not supported" in output:
+        pytest.skip(f"compute-sanitizer does not run on this machine: {output.strip().splitlines()[-1]}")
+    assert done.returncode == 0, output
+    assert "the same" in output

@@ -35,7 +35,7 @@ class ResidualNet(nn.Sequential):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
-@pytest.mark.parametrize("augment", [None, Augment(shift=1), Augment(rotate=5.0)], ids=["plain", "moved", "turned"])
+@pytest.mark.parametrize("augment", [None, Augment(shift=1), Augment(rotate=5.0)], ids=["plain", "moved", "rotated"])
 @pytest.mark.parametrize("model", ["mlp", "lenet5", "noisy", "residual"])
 @pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
 def test_a_captured_run_is_an_eager_run_bit_for_bit(
@@ -70,7 +70,7 @@ def test_a_precision_learns_about_as_fp32_does(device: Backend, precision: str) 
 
 # No waiting
 
-QUEUED = 32  # steps of an epoch: so few that all of them have room in the device's queue
+QUEUED = 32  # steps of an epoch: so few that all of them fit the device's queue
 
 SPIN = r"""
 extern "C" __global__ void spin(long long cycles) {
@@ -139,7 +139,7 @@ def test_the_spinning_shows_a_step_that_waits(cuda: Backend) -> None:
 
 
 class Held(Callback):
-    """Notes the device memory in use at two steps of the run."""
+    """Records the device memory in use at two steps of the run."""
 
     def __init__(self, first: int) -> None:
         self.first, self.done, self.used = first, 0, []

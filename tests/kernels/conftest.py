@@ -21,7 +21,7 @@ from xpnet.kernels.cuda import driver
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The cache of the operating system: one of this test's own."""
+    """The operating system's cache, in a folder of this test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path
 
@@ -39,7 +39,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[Backend]:
 
 @pytest.fixture
 def emulated(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Backend:
-    """The emulator alone, with float32 numbers only: cuDNN is asked for nothing wider."""
+    """The emulator alone, with float32 numbers only: cuDNN computes nothing wider."""
     if not emulator.available():
         pytest.skip("the emulator compiles kernels with g++")
     monkeypatch.setattr(harness, "float_types", lambda backend: [np.float32])

@@ -10,7 +10,7 @@ from tests.ops.test_conv import X
 from xpnet import ops
 from xpnet.kernels.cuda import driver
 
-__all__ = ["B", "W", "X", "again", "convolve", "step"]
+__all__ = ["B", "W", "X", "convolve", "next_process", "step"]
 
 W, B = sample(4, 2, 3, 3, seed=1), sample(4, seed=2)
 
@@ -28,7 +28,7 @@ def step(emulated, x=X, w=W, b=B, dtype=np.float32, **options):
     return [None if a is None else emulated.to_numpy(a) for a in (y, *gradients)]
 
 
-def again(emulated, **options):
+def next_process(emulated, **options):
     """The stand-in of a second process, after one step."""
     fake = CuDNN(**options)
     with driver.use_driver(DriverWithCuDNN(fake)):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 
 class Compiled(NamedTuple):
-    """What came of a text: whether it compiled, what the compiler said, and how many bytes of machine code it gave."""
+    """The result for a text: whether it compiled, the log, and how many bytes of machine code it gave."""
 
     ok: bool
     log: str

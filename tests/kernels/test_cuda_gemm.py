@@ -32,7 +32,7 @@ def backend():
 
 
 @pytest.fixture
-def door(backend):
+def counted(backend):
     """A driver of this test's own, which counts what it makes and copies."""
 
     class Counting(emulator.EmulatedDriver):
@@ -55,9 +55,9 @@ def door(backend):
 
 
 @pytest.fixture
-def blas(door):
+def blas(counted):
     """The stand-in for cuBLASLt. What it refused is an error of the test, unless the test takes it away."""
-    found = door.libraries["cublasLt"]
+    found = counted.libraries["cublasLt"]
     yield found
     assert not found.complaints
 
@@ -98,22 +98,22 @@ GAPS = {
 @dtypes
 @pytest.mark.parametrize("right", LAYOUTS)
 @pytest.mark.parametrize("left", LAYOUTS)
-def test_operands_are_multiplied_where_they_lie(backend, door, blas, left, right, dtype):
+def test_operands_are_multiplied_where_they_lie(backend, counted, blas, left, right, dtype):
     a, b = sample(5, 7).astype(dtype), sample(7, 3, seed=1).astype(dtype)
     y = gemm.matmul(LAYOUTS[left](a), LAYOUTS[right](b))
     near(backend, y, a.astype(float) @ b.astype(float), dtype, 7)
-    assert door.copies == 0
+    assert counted.copies == 0
     assert len(blas.products) == 1
     assert blas.products[0].sizes == (3, 5, 7)
 
 
 @pytest.mark.parametrize("view", GAPS)
-def test_an_operand_that_no_layout_describes_is_copied(backend, door, blas, view):
+def test_an_operand_that_no_layout_describes_is_copied(backend, counted, blas, view):
     a, b = sample(5, 7).astype(np.float32), sample(7, 3, seed=1).astype(np.float32)
     seen = GAPS[view](a, backend.xp)
     y = gemm.matmul(seen, backend.xp.asarray(b))
     near(backend, y, backend.to_numpy(seen).astype(float) @ b, np.float32, 7)
-    assert door.copies == 1
+    assert counted.copies == 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 7, 3), (5, 1, 3), (5, 7, 1), (1, 7, 1)], ids=str)
@@ -270,7 +270,7 @@ def test_float16_is_added_up_in_float32_where_out_is(backend, blas):
 # Plans, workspace, fallbacks.
 
 
-def test_a_plan_is_looked_for_once_and_again_for_whatever_matters(backend, door, blas):
+def test_a_plan_is_searched_once_for_each_kind_of_product(backend, counted, blas):
     bias = placed(np.zeros(4, np.float32))
 
     def product(n=5, k=8, m=4, dtype=np.float32, left="plain", right="plain", **options):
@@ -306,19 +306,19 @@ def test_a_plan_is_looked_for_once_and_again_for_whatever_matters(backend, door,
         assert blas.searches == before + 1
 
 
-def test_memory_for_the_library_is_made_once_for_a_stream(backend, door, blas, monkeypatch):
+def test_memory_for_the_library_is_made_once_for_a_stream(backend, counted, blas, monkeypatch):
     a = put(backend, sample(8, 8), np.float32)
     for _ in range(3):
         gemm.matmul(a, a)
-    assert door.made.count(32 << 20) == 1
-    monkeypatch.setattr(door, "stream", lambda: 7)
+    assert counted.made.count(32 << 20) == 1
+    monkeypatch.setattr(counted, "stream", lambda: 7)
     gemm.matmul(a, a)
     gemm.matmul(a, a)
-    assert door.made.count(32 << 20) == 2
+    assert counted.made.count(32 << 20) == 2
 
 
-def test_without_the_library_products_are_the_namespaces_own_with_one_line(backend, door, log):
-    door.libraries.clear()
+def test_without_the_library_products_are_the_namespaces_own_with_one_line(backend, counted, log):
+    counted.libraries.clear()
     a, b, bias = (sample(*s, seed=i).astype(np.float32) for i, s in enumerate([(5, 7), (7, 4), (4,)]))
     left, right, of = map(backend.xp.asarray, (a, b, bias))
     near(backend, gemm.matmul(left, right, bias=of, activation="relu"), np.maximum(a @ b + bias, 0), np.float32, 8)

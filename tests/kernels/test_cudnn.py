@@ -175,7 +175,7 @@ def test_the_text_of_a_problem_says_all_that_sets_it_apart():
     assert len(texts) == 1 + len(changes)
 
 
-# Streams and room to work in.
+# Streams and workspaces.
 
 
 def test_the_stream_is_told_only_when_it_changes(emulated, cudnn):
@@ -198,23 +198,23 @@ def test_each_device_has_a_handle_and_plans_of_its_own(emulated, cudnn, monkeypa
     assert len({id(graph) for graph, _, _ in cudnn.executed}) == 6
 
 
-def test_room_to_work_in_is_made_once_for_each_stream(emulated, cudnn):
+def test_a_workspace_is_made_once_for_each_stream(emulated, cudnn):
     with use_precision("tf32"):
         step(emulated)
         step(emulated, X[:1])
-        assert len(cudnn.rooms) == 1
+        assert len(cudnn.workspaces) == 1
         driver.current().on_stream = 8
         step(emulated)
-    by_stream = {(stream, room) for _, stream, room in cudnn.executed}
-    assert len(by_stream) == len(cudnn.rooms) == 2
+    by_stream = {(stream, workspace) for _, stream, workspace in cudnn.executed}
+    assert len(by_stream) == len(cudnn.workspaces) == 2
 
 
-def test_room_that_became_too_small_is_kept_for_recorded_steps(emulated, cudnn, monkeypatch):
+def test_a_workspace_that_became_too_small_is_kept_for_recorded_steps(emulated, cudnn, monkeypatch):
     sizes = {"conv_fprop": 100, "conv_dgrad": 150, "conv_wgrad": 500}
     monkeypatch.setattr(Graph, "get_workspace_size", lambda graph: sizes[graph.operations[0]])
     step(emulated)
     step(emulated)
-    assert sorted(cudnn.rooms.values()) == [100, 200, 500]
+    assert sorted(cudnn.workspaces.values()) == [100, 200, 500]
     (handle,) = by_cudnn._library(driver.current())._handles.values()
     assert [made.size for workspaces in handle._workspaces.values() for made in workspaces] == [100, 200, 500]
 
@@ -223,7 +223,7 @@ def test_room_that_became_too_small_is_kept_for_recorded_steps(emulated, cudnn, 
 
 
 def test_a_captured_convolution_gives_the_eager_bits_for_each_new_batch(emulated, cudnn):
-    with use_precision("tf32"):  # the plan that works in a room
+    with use_precision("tf32"):  # the plan that needs a workspace
         x, w, b = (put(emulated, a, np.float32) for a in (X, W, B))
         dy = put(emulated, sample(2, 4, 5, 4, seed=77), np.float32)
 
@@ -232,7 +232,7 @@ def test_a_captured_convolution_gives_the_eager_bits_for_each_new_batch(emulated
             return y, *vjp(dy, (True, True, False))
 
         work()
-        built, rooms = len(cudnn.built), len(cudnn.rooms)
+        built, workspaces = len(cudnn.built), len(cudnn.workspaces)
         results, replay = emulated.recorder().record(work)
         for seed in (5, 6):
             x[...] = put(emulated, sample(*X.shape, seed=seed), np.float32)
@@ -242,7 +242,7 @@ def test_a_captured_convolution_gives_the_eager_bits_for_each_new_batch(emulated
             got = [emulated.to_numpy(a) for a in results[:3]]
             want = [emulated.to_numpy(a) for a in work()[:3]]
             assert all(np.array_equal(g, e) for g, e in zip(got, want, strict=True))
-    assert (len(cudnn.built), len(cudnn.rooms)) == (built, rooms)
+    assert (len(cudnn.built), len(cudnn.workspaces)) == (built, workspaces)
 
 
 def test_while_a_step_is_captured_no_plan_is_built(emulated, cudnn):

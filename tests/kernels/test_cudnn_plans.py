@@ -9,7 +9,7 @@ from emulator.cudnn_frontend import CuDNN, DriverWithCuDNN
 
 from tests import oracles
 from tests.harness import agree, put
-from tests.kernels.convolving import B, W, X, again, convolve, step
+from tests.kernels.convolving import B, W, X, convolve, next_process, step
 from xpnet.backend import use_precision
 from xpnet.kernels.cuda import cudnn as by_cudnn
 from xpnet.kernels.cuda import driver
@@ -70,7 +70,7 @@ def test_what_cannot_be_fused_is_done_after_the_convolution(emulated, cudnn, log
     assert [level for level, _ in log()] == ["INFO"]
 
 
-def test_too_little_memory_to_work_in_leaves_it_to_unrolled_columns(emulated, cudnn, log, monkeypatch):
+def test_too_little_memory_for_the_workspace_leaves_it_to_unrolled_columns(emulated, cudnn, log, monkeypatch):
     empty = DriverWithCuDNN.empty
 
     def full(self, shape, dtype):
@@ -80,7 +80,7 @@ def test_too_little_memory_to_work_in_leaves_it_to_unrolled_columns(emulated, cu
 
     monkeypatch.setattr(DriverWithCuDNN, "empty", full)
     x, w, b = (np.round(3 * a) for a in (X, W, B))  # exact in TF32
-    with use_precision("tf32"):  # the plan that works in a room
+    with use_precision("tf32"):  # the plan that needs a workspace
         y = step(emulated, x, w, b)[0]
     agree(y, oracles.conv2d(x, w, b), np.float32, W[0].size, "unrolled")
     assert "MemoryError: out of memory" in log()[-1][1]
@@ -129,7 +129,7 @@ def test_a_library_that_is_too_old_is_said_once(emulated, log):
 
 
 def test_plans_are_kept_on_disk_for_the_next_process(emulated, cache):
-    first, second = again(emulated), again(emulated)
+    first, second = next_process(emulated), next_process(emulated)
     assert (len(first.built), len(first.read)) == (3, 0)
     assert (len(second.built), len(second.read)) == (0, 3)
     assert [graph.plan for graph, _, _ in second.executed] == ["plain"] * 3
@@ -139,38 +139,38 @@ def test_plans_are_kept_on_disk_for_the_next_process(emulated, cache):
 
 
 def test_plans_of_another_version_or_device_are_not_taken(emulated, monkeypatch):
-    again(emulated)
-    assert len(again(emulated, version=92900).built) == 3
+    next_process(emulated)
+    assert len(next_process(emulated, version=92900).built) == 3
     monkeypatch.setattr(CuDNN, "__version__", "1.23.0")
-    assert len(again(emulated).built) == 3
+    assert len(next_process(emulated).built) == 3
     monkeypatch.setattr(emulator.EmulatedDriver, "model", lambda self: "another")
-    assert len(again(emulated).built) == 3
+    assert len(next_process(emulated).built) == 3
 
 
 @pytest.mark.parametrize("damage", ["cut short", "one byte", "empty", "of another problem"])
 def test_a_damaged_plan_is_made_anew(emulated, cache, log, damage):
-    again(emulated)
+    next_process(emulated)
     files = sorted((cache / "xpnet" / "cudnn").iterdir())
     whole = [file.read_bytes() for file in files]
     for i, file in enumerate(files):
         flipped = whole[i][:-2] + bytes([whole[i][-2] ^ 1]) + whole[i][-1:]
         file.write_bytes({"cut short": whole[i][:-9], "one byte": flipped, "empty": b""}.get(damage, whole[i - 1]))
     stages = []
-    assert len(again(emulated, refuses=lambda at, graph: stages.append(at)).built) == 3
+    assert len(next_process(emulated, refuses=lambda at, graph: stages.append(at)).built) == 3
     assert "deserialize" not in stages  # cuDNN never sees it
     assert [file.read_bytes() for file in files] == whole
     assert log() == []
 
 
 def test_a_plan_that_cudnn_does_not_read_back_is_made_anew(emulated, log):
-    again(emulated)
-    fake = again(emulated, refuses=lambda at, graph: "no" if at == "deserialize" else None)
+    next_process(emulated)
+    fake = next_process(emulated, refuses=lambda at, graph: "no" if at == "deserialize" else None)
     assert len(fake.built) == 3
     assert log() == []
 
 
 def test_a_plan_from_disk_that_does_not_run_is_built_again(emulated, log):
-    again(emulated)
+    next_process(emulated)
     fake = CuDNN()
     fake.refuses = lambda at, graph: "no" if at == "execute" and graph in fake.read else None
     with driver.use_driver(DriverWithCuDNN(fake)):
@@ -183,7 +183,7 @@ def test_a_plan_from_disk_that_does_not_run_is_built_again(emulated, log):
 def test_a_cache_that_cannot_be_written_changes_nothing_else(emulated, cache, monkeypatch, log):
     (cache / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
-    fake = again(emulated)
+    fake = next_process(emulated)
     assert len(fake.executed) == 3
     assert log() == []
 
@@ -193,7 +193,7 @@ def test_a_plan_that_is_not_written_whole_leaves_no_file(emulated, cache, monkey
         raise OSError("disk full")
 
     monkeypatch.setattr("os.replace", cut)
-    assert len(again(emulated).executed) == 3
+    assert len(next_process(emulated).executed) == 3
     assert list((cache / "xpnet" / "cudnn").iterdir()) == []
 
 

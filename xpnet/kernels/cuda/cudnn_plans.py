@@ -110,7 +110,7 @@ class Library:
     def _unavailable(self, problem: Problem, error: Exception) -> None:
         fused = problem.bias or problem.relu
         level = logging.INFO if fused else logging.WARNING  # cuDNN may still do the convolution of two passes
-        then = "bias and activation are a pass of their own" if fused else "unrolled columns and a product do it"
+        then = "bias and activation are a separate pass" if fused else "unrolled columns and a product do it"
         _log.log(level, "cuDNN does not do conv2d's %s: %s; %s", problem, _one_line(error), then)
 
     def _key(self, problem: Problem) -> tuple[Any, ...]:

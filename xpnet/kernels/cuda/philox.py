@@ -1,4 +1,4 @@
-"""The arguments by which kernels that draw are told which draw: draw_of of philox.cuh takes them."""
+"""The arguments that name a random draw: draw_of of philox.cuh takes them."""
 
 from __future__ import annotations
 
