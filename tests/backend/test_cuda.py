@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
+import pickle
 import sys
 import threading
 import weakref
@@ -355,6 +357,12 @@ def test_the_second_gpu_is_made_current_for_copies_and_within_active(cupy):
 
 def test_a_backend_may_be_looked_up_though_cupys_devices_have_no_hash(cupy):
     assert {get_backend("cuda:1"): 1, get_backend("cuda"): 0}[get_backend("cupy:1")] == 1
+
+
+def test_a_backend_is_pickled_and_copied_as_its_spec_though_cupys_devices_are_not(cupy):
+    backend = get_backend("cuda:1")
+    assert pickle.loads(pickle.dumps(backend)) is backend
+    assert copy.deepcopy([backend])[0] is backend
 
 
 def test_devices_lists_each_gpu_with_its_name_its_memory_and_what_it_can(cupy, capsys, monkeypatch):
