@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xpnet import data, errors, models, nn, ops, optim, random, train, viz
     from xpnet.autograd import Tensor, apply, backward, gradcheck, no_grad
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 __all__ = [
     "Backend",
