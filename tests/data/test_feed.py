@@ -18,7 +18,6 @@ X = np.random.default_rng(1).integers(0, 256, (23, 5, 7, 3), dtype=np.uint8)
 Y = np.random.default_rng(2).integers(0, 4, 23)
 SET = from_arrays(X, Y, ["a", "b", "c", "d"])
 NUMPY = get_backend("numpy")
-RESIDENT = pytest.mark.parametrize("resident", [True, False], ids=["resident", "prefetched"])
 
 
 def collect(feed: Feed, epoch: int = 0, start: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -36,43 +35,39 @@ def no_thread_is_left():
     assert not feed_threads()
 
 
-@RESIDENT
-def test_every_backend_serves_the_same_batches_in_the_same_order(backend, resident):
-    feed = Feed(SET, 4, backend, shuffle=True, seed=7, resident=resident)
-    order = permutation(Key(7, "shuffle", 3), 23)
-    batches = list(feed.epoch(3))
-    assert len(feed) == len(batches) == 6
-    for step, (x, y) in enumerate(batches):
-        rows = order[4 * step : 4 * step + 4]
-        assert x.dtype == backend.xp.float32
-        assert y.dtype == backend.xp.int64
-        assert x.device == y.device == backend.from_numpy(X).device
-        assert np.array_equal(backend.to_numpy(x), np.stack([X[r] for r in rows]).astype(np.float32))
-        assert backend.to_numpy(y).tolist() == [Y[r] for r in rows]
-    assert batches[-1][0].shape == (3, 5, 7, 3)
-
-
 def augments_on_device(backend: Backend) -> bool:
     """Whether images are shifted and mirrored on the backend's device."""
     return kernels.find("take_batch", backend.from_numpy(X)) is not None
 
 
-@RESIDENT
-def test_without_shuffle_the_order_is_that_of_the_set(backend, resident):
-    batches = collect(Feed(SET, 10, backend, resident=resident))
-    assert [len(y) for _, y in batches] == [10, 10, 3]
-    assert np.array_equal(np.concatenate([x for x, _ in batches]), X)
-    assert np.array_equal(np.concatenate([y for _, y in batches]), Y)
+MEAN3 = Normalize((0.2, 0.4, 0.6), (0.1, 0.2, 0.4))
+FEEDS = {
+    "plain": {},
+    "shuffled": {"shuffle": True},
+    "normalized": {"shuffle": True, "normalize": Normalize((0.3,), (0.2,))},
+    "by channel": {"shuffle": True, "normalize": MEAN3},
+    "augmented": {"shuffle": True, "normalize": MEAN3, "augment": Augment(shift=2, crop=1, flip=True, fill=9)},
+}
 
 
-@RESIDENT
-def test_batches_are_normalized(backend, resident):
-    normalize = Normalize((0.2, 0.4, 0.6), (0.1, 0.2, 0.4), white=255.0)
-    feed = Feed(SET, 9, backend, normalize=normalize, shuffle=True, resident=resident)
-    order = permutation(Key(0, "shuffle", 0), 23)
-    x = np.concatenate([x for x, _ in collect(feed)])
-    expected = (X[order].astype(float) / 255 - [0.2, 0.4, 0.6]) / [0.1, 0.2, 0.4]
-    assert np.abs(x - expected).max() < 1e-5 * np.abs(expected).max()
+@pytest.mark.parametrize("options", FEEDS.values(), ids=FEEDS.keys())
+@pytest.mark.parametrize("resident", [None, False], ids=["resident", "prefetched"])
+def test_every_backend_serves_the_same_batches_in_the_same_order(backend, options, resident):
+    feed = Feed(SET, 4, backend, seed=7, resident=resident, **options)
+    assert feed.resident == (resident is None and ("augment" not in options or augments_on_device(backend)))
+    order = permutation(Key(7, "shuffle", 3), 23) if "shuffle" in options else np.arange(23)
+    normalize, augment = options.get("normalize", Normalize((0.0,), (1.0,), 1.0)), options.get("augment")
+    batches = list(feed.epoch(3))
+    assert [y.shape[0] for _, y in batches] == [4, 4, 4, 4, 4, 3]
+    assert len(feed) == 6
+    for step, (x, y) in enumerate(batches):
+        rows = order[4 * step : 4 * step + 4]
+        images = X[rows] if augment is None else augment(X[rows], Key(7, "augment", 3, step))
+        want = (images.astype(float) / normalize.white - normalize.mean) / normalize.std
+        assert (x.dtype, y.dtype) == (backend.xp.float32, backend.xp.int64)
+        assert x.device == y.device == backend.from_numpy(X).device
+        assert np.abs(backend.to_numpy(x) - want).max() <= 1e-5 * np.abs(want).max()
+        assert backend.to_numpy(y).tolist() == Y[rows].tolist()
 
 
 def test_vectors_are_served_on_every_backend(backend):
@@ -80,23 +75,6 @@ def test_vectors_are_served_on_every_backend(backend):
     normalize = Normalize((0.5,), (0.25,), white=1.0)
     x = np.concatenate([x for x, _ in collect(Feed(vectors, 5, backend, normalize=normalize))])
     assert np.allclose(x, (X.reshape(23, -1) / 255 - 0.5) / 0.25, atol=1e-5)
-
-
-def test_augmented_batches_are_the_same_bits_on_every_backend(backend):
-    feed = Feed(SET, 6, backend, shuffle=True, seed=2, augment=Augment(shift=1, flip=True))
-    reference = Feed(SET, 6, NUMPY, shuffle=True, seed=2, augment=Augment(shift=1, flip=True))
-    assert not reference.resident
-    assert feed.resident == augments_on_device(backend)
-    for (x, y), (x0, y0) in zip(collect(feed, 1), collect(reference, 1), strict=True):
-        assert np.array_equal(x, x0)
-        assert np.array_equal(y, y0)
-
-
-def test_augmentation_is_drawn_from_the_seed_epoch_and_step():
-    augment = Augment(shift=2, flip=True)
-    batches = collect(Feed(SET, 6, NUMPY, seed=2, augment=augment), epoch=5)
-    for step, (x, _) in enumerate(batches):
-        assert np.array_equal(x, augment(X[6 * step : 6 * step + 6], Key(2, "augment", 5, step)))
 
 
 @pytest.mark.parametrize(
@@ -108,19 +86,7 @@ def test_an_epoch_started_late_is_the_tail_of_the_whole(options, start):
     feed = Feed(SET, 4, NUMPY, seed=3, **options)
     whole, tail = collect(feed, 1), collect(feed, 1, start)
     assert len(tail) == 6 - start
-    for (x, y), (x0, y0) in zip(tail, whole[start:], strict=True):
-        assert np.array_equal(x, x0)
-        assert np.array_equal(y, y0)
-
-
-MEAN3 = Normalize((0.2, 0.4, 0.6), (0.1, 0.2, 0.4))
-FEEDS = {
-    "plain": {},
-    "shuffled": {"shuffle": True},
-    "normalized": {"shuffle": True, "normalize": Normalize((0.3,), (0.2,))},
-    "by channel": {"shuffle": True, "normalize": MEAN3},
-    "augmented": {"shuffle": True, "normalize": MEAN3, "augment": Augment(shift=2, crop=1, flip=True, fill=9)},
-}
+    same(NUMPY, tail, whole[start:])
 
 
 def number(backend, value):
@@ -161,23 +127,22 @@ def test_finished_raw_batches_equal_those_of_the_epoch_bit_for_bit(backend, opti
         assert np.array_equal(backend.to_numpy(y), y0)
 
 
-def test_batches_that_are_kept_are_not_overwritten_by_later_ones(backend):
-    feed = Feed(from_arrays(X.astype(np.float32), Y), 4, backend, shuffle=True, resident=False)
-    kept, want = list(feed.epoch(1)), collect(feed, 1)
-    for (x, y), (x0, y0) in zip(kept, want, strict=True):
+def same(backend: Backend, found, want) -> None:
+    for (x, y), (x0, y0) in zip(found, want, strict=True):
         assert np.array_equal(backend.to_numpy(x), x0)
         assert np.array_equal(backend.to_numpy(y), y0)
 
 
-def test_two_concurrent_epochs_do_not_disturb_each_other(backend):
-    feed = Feed(SET, 4, backend, shuffle=True, resident=False)
+def test_kept_batches_and_concurrent_epochs_do_not_disturb_each_other(backend):
+    feed = Feed(from_arrays(X.astype(np.float32), Y), 4, backend, shuffle=True, resident=False)
     first, second = collect(feed, 1), collect(feed, 2)
+    kept = list(zip(feed.epoch(1), feed.epoch(2), strict=True))
+    same(backend, [batch for batch, _ in kept], first)
+    same(backend, [batch for _, batch in kept], second)
     for found, want in zip(
         zip(feed.epoch(1), feed.epoch(2), strict=True), zip(first, second, strict=True), strict=True
     ):
-        for (x, y), (x0, y0) in zip(found, want, strict=True):
-            assert np.array_equal(backend.to_numpy(x), x0)
-            assert np.array_equal(backend.to_numpy(y), y0)
+        same(backend, found, want)
 
 
 def test_each_epoch_and_each_seed_has_its_own_order():
