@@ -91,10 +91,10 @@ def test_conv2d_of_arrays_laid_out_oddly_is_that_of_plain_ones(kind, dtype):
 
 
 def test_arrays_laid_out_oddly_are_copied_and_not_compiled_for():
-    windows = pytest.importorskip("xpnet.kernels.numba.windows")
+    loops = pytest.importorskip("xpnet.kernels.numba.conv")
     x, w, b, options = _case("3x3")
     _both_ways(_odd(x, "read-only"), _odd(w, "misaligned"), _odd(b, "strided"), options)
-    for loop in (windows._unroll, windows._unroll_by_tap, windows._fold):
+    for loop in (loops._unroll, loops._unroll_by_tap, loops._fold):
         assert all(array.mutable and array.aligned for types in loop.signatures for array in types[:2])
 
 

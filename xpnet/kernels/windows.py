@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Axis", "Tile", "tiles"]
+from xpnet.errors import ShapeError
+
+__all__ = ["Axis", "Tile", "axes", "out_size", "tiles"]
 
 
 class Axis(NamedTuple):
@@ -41,6 +43,35 @@ class Axis(NamedTuple):
         low, high = (-self.p, self.n + self.p) if with_padding else (0, self.n)
         starts = (i * self.s - self.p for i in range(self.out))
         return [min(start + self.k, high) - max(start, low) for start in starts]
+
+
+def out_size(n: int, k: int, s: int, p: int, d: int = 1, *, ceil_mode: bool = False) -> int:
+    """Count the windows along an axis; in ceil mode the last starts before the right padding."""
+    room = n + 2 * p - d * (k - 1) - 1
+    if not ceil_mode:
+        return room // s + 1
+    out = -(-room // s) + 1
+    return out - 1 if (out - 1) * s >= n + p else out
+
+
+def axes(
+    op: str,
+    shape: tuple[int, ...],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int] = (1, 1),
+    *,
+    ceil_mode: bool = False,
+) -> tuple[Axis, Axis]:
+    """Lay windows over images of shape (N, H, W, C), rows and columns; ShapeError if one exceeds the padded image."""
+    laid = []
+    for n, k, s, p, d in zip(shape[1:3], kernel, stride, padding, dilation, strict=True):
+        if d * (k - 1) + 1 > n + 2 * p:
+            rule, do = "a dilated kernel that fits in the padded image", "pad more or use a smaller kernel"
+            raise ShapeError(op, rule, do, x=tuple(shape), kernel_size=kernel, padding=padding, dilation=dilation)
+        laid.append(Axis(n, k, s, p, d, out_size(n, k, s, p, d, ceil_mode=ceil_mode)))
+    return laid[0], laid[1]
 
 
 class Tile(NamedTuple):

@@ -7,6 +7,7 @@ import math
 from xpnet import ops
 from xpnet.autograd import Tensor, apply
 from xpnet.errors import ConfigError, ShapeError
+from xpnet.kernels.windows import out_size
 from xpnet.nn.affine import Filters, Form
 from xpnet.nn.cost import Cost, check_last, check_rank
 from xpnet.nn.initializers import Initializer, he_normal, zeros
@@ -14,7 +15,6 @@ from xpnet.nn.module import Module
 from xpnet.nn.receptive import Field, pair_text, window_details
 from xpnet.nn.state import Parameter
 from xpnet.ops.checks import pair
-from xpnet.ops.windows import out_size
 
 __all__ = ["Conv2d"]
 

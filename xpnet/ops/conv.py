@@ -17,7 +17,7 @@ from typing import Any
 from xpnet import kernels
 from xpnet.backend import Array, namespace, set_at
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.kernels.windows import Axis, Tile, tiles
+from xpnet.kernels.windows import Axis, Tile, axes, tiles
 from xpnet.ops import checks, windows
 from xpnet.ops.activation import activated
 
@@ -151,4 +151,4 @@ def _lay(
         raise ShapeError(op, "b of shape (F,) and w of shape (F, KH, KW, C/G)", b=b.shape, w=w.shape)
     strides = checks.pair(op, "stride", stride, 1)
     pads = checks.pair(op, "padding", padding, 0)
-    return windows.axes(op, x, (w.shape[1], w.shape[2]), strides, pads, checks.pair(op, "dilation", dilation, 1))
+    return axes(op, x.shape, (w.shape[1], w.shape[2]), strides, pads, checks.pair(op, "dilation", dilation, 1))

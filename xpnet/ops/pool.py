@@ -13,7 +13,7 @@ from typing import Any
 from xpnet import kernels
 from xpnet.backend import Array, add_at, namespace
 from xpnet.errors import ConfigError
-from xpnet.kernels.windows import Axis
+from xpnet.kernels.windows import Axis, axes
 from xpnet.ops import checks, windows
 from xpnet.ops.masking import masked
 
@@ -30,7 +30,7 @@ def _lay(op: str, x: Array, kernel: Pair, stride: Pair | None, padding: Pair, ce
     pads = checks.pair(op, "padding", padding, 0)
     if any(2 * p > k for p, k in zip(pads, sizes, strict=True)):
         raise ConfigError(op, "padding of at most half of kernel_size", padding=padding, kernel_size=kernel)
-    return windows.axes(op, x, sizes, strides, pads, ceil_mode=ceil_mode)
+    return axes(op, x.shape, sizes, strides, pads, ceil_mode=ceil_mode)
 
 
 def max_pool2d(

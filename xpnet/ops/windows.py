@@ -1,4 +1,4 @@
-"""Windows on images for convolution and pooling: sizes, padding, unrolling (im2col) and its adjoint.
+"""Windows on images for convolution and pooling: padding, unrolling (im2col) and its adjoint.
 
 Unrolling goes one axis at a time, columns first and then rows, so that KH + KW slices are copied instead of KH * KW and
 the second copy moves runs of KW*C numbers.
@@ -9,39 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet.backend import Array, add_at, set_at
-from xpnet.errors import ShapeError
 from xpnet.kernels.windows import Axis
 
-__all__ = ["axes", "crop_into", "fold", "out_size", "padded", "unroll"]
-
-
-def out_size(n: int, k: int, s: int, p: int, d: int = 1, *, ceil_mode: bool = False) -> int:
-    """Count the windows along an axis; in ceil mode the last starts before the right padding. See kernels.windows."""
-    room = n + 2 * p - d * (k - 1) - 1
-    if not ceil_mode:
-        return room // s + 1
-    out = -(-room // s) + 1
-    return out - 1 if (out - 1) * s >= n + p else out
-
-
-def axes(
-    op: str,
-    x: Array,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int] = (1, 1),
-    *,
-    ceil_mode: bool = False,
-) -> tuple[Axis, Axis]:
-    """Lay windows over images (N, H, W, C), rows and columns; ShapeError where a window exceeds the padded image."""
-    laid = []
-    for n, k, s, p, d in zip(x.shape[1:3], kernel, stride, padding, dilation, strict=True):
-        if d * (k - 1) + 1 > n + 2 * p:
-            rule, do = "a dilated kernel that fits in the padded image", "pad more or use a smaller kernel"
-            raise ShapeError(op, rule, do, x=x.shape, kernel_size=kernel, padding=padding, dilation=dilation)
-        laid.append(Axis(n, k, s, p, d, out_size(n, k, s, p, d, ceil_mode=ceil_mode)))
-    return laid[0], laid[1]
+__all__ = ["crop_into", "fold", "padded", "unroll"]
 
 
 def padded(xp: Any, x: Array, rows: tuple[int, int], cols: tuple[int, int], fill: float = 0.0) -> Array:

@@ -24,8 +24,7 @@ from xpnet.errors import ConfigError
 from xpnet.kernels import register
 from xpnet.kernels.numpy import windows
 from xpnet.kernels.numpy.activation import FUSED, act_grad, bias_act
-from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_rows, copied
-from xpnet.kernels.numpy.scratch import scratch
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_rows, copied, scratch
 from xpnet.kernels.windows import Axis, Tile, tiles
 
 __all__ = ["Loops", "conv2d", "convolve"]

@@ -7,8 +7,7 @@ import numpy as np
 from xpnet.backend import empty, launch
 from xpnet.kernels import register
 from xpnet.kernels.numpy.activation import column_sums, long_rows
-from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_shape
-from xpnet.kernels.numpy.scratch import scratch
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_shape, scratch
 
 __all__ = ["batch_norm", "moments"]
 

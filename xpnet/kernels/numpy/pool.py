@@ -14,8 +14,7 @@ import numpy as np
 
 from xpnet.backend import empty, launch
 from xpnet.kernels import register
-from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result
-from xpnet.kernels.numpy.scratch import scratch
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, scratch
 from xpnet.kernels.windows import Axis
 
 __all__ = ["avg_pool2d", "max_pool2d"]
