@@ -16,7 +16,7 @@ from tests.conftest import own_driver
 from xpnet import kernels
 from xpnet.backend import Backend, backend_of, get_backend
 from xpnet.errors import DeviceError
-from xpnet.kernels.cuda import driver
+from xpnet.kernels.cuda import cublaslt, driver
 
 
 @pytest.fixture
@@ -43,6 +43,8 @@ def emulated(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Backend:
     if not emulator.available():
         pytest.skip("the emulator compiles kernels with g++")
     monkeypatch.setattr(harness, "float_types", lambda backend: [np.float32])
+    cublaslt.warn_once.cache_clear()
+    emulator.TAPE.launches.clear()
     opened = get_backend("emulator")
     assert backend_of(opened.xp.zeros(1)) == opened  # opens it under its other name too: that puts a driver there
     return opened

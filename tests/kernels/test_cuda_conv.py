@@ -12,25 +12,14 @@ from emulator.tape import TAPE
 from tests import oracles
 from tests.harness import agree, put, sample
 from xpnet import ops
-from xpnet.backend import backend_of, get_backend
 from xpnet.kernels.cuda import driver
 from xpnet.ops.conv import column_budget
-
-pytestmark = pytest.mark.skipif(not emulator.available(), reason="the emulator compiles kernels with g++")
 
 dtypes = pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=["half", "float", "double"])
 
 
 @pytest.fixture
-def backend():
-    opened = get_backend("emulator")
-    assert backend_of(opened.xp.zeros(1)) == opened  # opens it under its other name too: that puts a driver there
-    TAPE.launches.clear()
-    return opened
-
-
-@pytest.fixture
-def made(backend):
+def made(emulated):
     """The shapes of all arrays that the driver makes without filling them."""
     shapes = []
 
@@ -63,7 +52,7 @@ ACTIVATIONS = (None, "relu", "tanh")
 @dtypes
 @pytest.mark.parametrize("budget", [700, 3000, 1 << 25])
 @pytest.mark.parametrize("case", CONVOLUTIONS)
-def test_conv2d_of_whole_packs_is_the_oracles_in_tiles_of_any_size(backend, case, budget, dtype):
+def test_conv2d_of_whole_packs_is_the_oracles_in_tiles_of_any_size(emulated, case, budget, dtype):
     import torch
 
     from tests.ops.test_conv import torch_conv2d
@@ -72,15 +61,15 @@ def test_conv2d_of_whole_packs_is_the_oracles_in_tiles_of_any_size(backend, case
     for activation in ACTIVATIONS:
         arrays = [sample(*s, seed=i).astype(dtype) for i, s in enumerate((shape, filters, (filters[0],)))]
         with column_budget(budget):
-            y, vjp = ops.conv2d(*(put(backend, a, dtype) for a in arrays), **options, activation=activation)
+            y, vjp = ops.conv2d(*(put(emulated, a, dtype) for a in arrays), **options, activation=activation)
             seen = [torch.from_numpy(a.astype(float)).requires_grad_(True) for a in arrays]
             want = torch_conv2d(*seen, **options, activation=activation)
             dy = sample(*want.shape, seed=9).astype(dtype)
-            grads = vjp(put(backend, dy, dtype), (True, True, True))
+            grads = vjp(put(emulated, dy, dtype), (True, True, True))
         want.backward(torch.from_numpy(dy.astype(float)))
-        agree(backend.to_numpy(y), want.detach().numpy(), dtype, filters[1] * filters[2] * 8, "y")
+        agree(emulated.to_numpy(y), want.detach().numpy(), dtype, filters[1] * filters[2] * 8, "y")
         for name, got, of in zip(("dx", "dw", "db"), grads, seen, strict=True):
-            agree(backend.to_numpy(got), of.grad.numpy(), dtype, 90, f"{name} with {activation}")
+            agree(emulated.to_numpy(got), of.grad.numpy(), dtype, 90, f"{name} with {activation}")
 
 
 @pytest.mark.parametrize("case", ["packed", "packed, groups", "packed, flipped", "1x1, strided"])
@@ -104,9 +93,9 @@ def test_the_torch_oracle_is_the_definition(case):
 @pytest.mark.parametrize("pass_", ["forward", "backward"])
 @pytest.mark.parametrize("case", ["packed", "packed, groups", "packed, flipped", "three channels"])
 @pytest.mark.parametrize("budget", [1, 2500, 10_000])
-def test_unrolled_columns_stay_within_the_budget(backend, made, case, pass_, budget):
+def test_unrolled_columns_stay_within_the_budget(emulated, made, case, pass_, budget):
     shape, filters, options = CONVOLUTIONS[case]
-    x, w = put(backend, sample(*shape), np.float32), put(backend, sample(*filters, seed=1), np.float32)
+    x, w = put(emulated, sample(*shape), np.float32), put(emulated, sample(*filters, seed=1), np.float32)
     with column_budget(budget):
         y, vjp = ops.conv2d(x, w, **options)
         results = [y.shape]
@@ -123,8 +112,8 @@ def test_unrolled_columns_stay_within_the_budget(backend, made, case, pass_, bud
     assert size > budget / 2 or size == one_row * y.shape[1] * y.shape[0]
 
 
-def test_a_1x1_convolution_unrolls_nothing(backend, made):
-    x, w = put(backend, sample(3, 6, 5, 8), np.float32), put(backend, sample(16, 1, 1, 8, seed=1), np.float32)
+def test_a_1x1_convolution_unrolls_nothing(emulated, made):
+    x, w = put(emulated, sample(3, 6, 5, 8), np.float32), put(emulated, sample(16, 1, 1, 8, seed=1), np.float32)
     for flip in (False, True):
         y, vjp = ops.conv2d(x, w, flip=flip)
         dx, dw, _ = vjp(y, (True, True, False))

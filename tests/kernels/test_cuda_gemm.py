@@ -11,11 +11,9 @@ from emulator.tape import TAPE
 
 from tests.harness import put, raises, sample
 from xpnet import ops
-from xpnet.backend import backend_of, get_backend, use_precision
+from xpnet.backend import use_precision
 from xpnet.errors import DeviceError
-from xpnet.kernels.cuda import cublaslt, driver, gemm
-
-pytestmark = pytest.mark.skipif(not emulator.available(), reason="the emulator compiles kernels with g++")
+from xpnet.kernels.cuda import driver, gemm
 
 PLAIN, BIAS, BIAS_AND_RELU = 1, 4, 6
 EPS = {np.float16: 5e-4, np.float32: 6e-8, np.float64: 2e-16}
@@ -23,16 +21,7 @@ dtypes = pytest.mark.parametrize("dtype", EPS, ids=["half", "float", "double"])
 
 
 @pytest.fixture
-def backend():
-    opened = get_backend("emulator")
-    assert backend_of(opened.xp.zeros(1)) == opened  # opens it under its other name too: that puts a driver there
-    cublaslt.warn_once.cache_clear()
-    TAPE.launches.clear()
-    return opened
-
-
-@pytest.fixture
-def counted(backend):
+def counted(emulated):
     """A driver of this test's own, which counts what it makes and copies."""
 
     class Counting(emulator.EmulatedDriver):
@@ -76,10 +65,10 @@ def placed(x):
     return array
 
 
-def near(backend, got, want, dtype, length):
+def near(emulated, got, want, dtype, length):
     assert got.dtype == np.dtype(dtype)
     scale = EPS[dtype] * np.sqrt(length) * 8 * max(1.0, float(np.abs(want).max()))
-    np.testing.assert_allclose(np.asarray(backend.to_numpy(got), np.float64), want, rtol=0, atol=scale)
+    np.testing.assert_allclose(np.asarray(emulated.to_numpy(got), np.float64), want, rtol=0, atol=scale)
 
 
 LAYOUTS = {
@@ -98,51 +87,51 @@ GAPS = {
 @dtypes
 @pytest.mark.parametrize("right", LAYOUTS)
 @pytest.mark.parametrize("left", LAYOUTS)
-def test_operands_are_multiplied_where_they_lie(backend, counted, blas, left, right, dtype):
+def test_operands_are_multiplied_where_they_lie(emulated, counted, blas, left, right, dtype):
     a, b = sample(5, 7).astype(dtype), sample(7, 3, seed=1).astype(dtype)
     y = gemm.matmul(LAYOUTS[left](a), LAYOUTS[right](b))
-    near(backend, y, a.astype(float) @ b.astype(float), dtype, 7)
+    near(emulated, y, a.astype(float) @ b.astype(float), dtype, 7)
     assert counted.copies == 0
     assert len(blas.products) == 1
     assert blas.products[0].sizes == (3, 5, 7)
 
 
 @pytest.mark.parametrize("view", GAPS)
-def test_an_operand_that_no_layout_describes_is_copied(backend, counted, blas, view):
+def test_an_operand_that_no_layout_describes_is_copied(emulated, counted, blas, view):
     a, b = sample(5, 7).astype(np.float32), sample(7, 3, seed=1).astype(np.float32)
-    seen = GAPS[view](a, backend.xp)
-    y = gemm.matmul(seen, backend.xp.asarray(b))
-    near(backend, y, backend.to_numpy(seen).astype(float) @ b, np.float32, 7)
+    seen = GAPS[view](a, emulated.xp)
+    y = gemm.matmul(seen, emulated.xp.asarray(b))
+    near(emulated, y, emulated.to_numpy(seen).astype(float) @ b, np.float32, 7)
     assert counted.copies == 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 7, 3), (5, 1, 3), (5, 7, 1), (1, 7, 1)], ids=str)
-def test_vectors_and_numbers_are_matrices_too(backend, blas, shape):
+def test_vectors_and_numbers_are_matrices_too(emulated, blas, shape):
     n, k, m = shape
     a, b = sample(n, k).astype(np.float32), sample(k, m, seed=1).astype(np.float32)
     for left in LAYOUTS.values():
         for right in LAYOUTS.values():
             y = gemm.matmul(left(a), right(b))
-            near(backend, y, a.astype(float) @ b, np.float32, k)
+            near(emulated, y, a.astype(float) @ b, np.float32, k)
 
 
-def test_a_product_is_written_between_other_columns_and_leaves_them(backend, blas):
-    a, b = put(backend, sample(5, 7), np.float32), put(backend, sample(7, 3, seed=1), np.float32)
-    whole = backend.xp.asarray(np.full((5, 9), 4.0, np.float32))
+def test_a_product_is_written_between_other_columns_and_leaves_them(emulated, blas):
+    a, b = put(emulated, sample(5, 7), np.float32), put(emulated, sample(7, 3, seed=1), np.float32)
+    whole = emulated.xp.asarray(np.full((5, 9), 4.0, np.float32))
     gemm.matmul(a, b, whole[:, 2:5])
-    seen = backend.to_numpy(whole)
+    seen = emulated.to_numpy(whole)
     assert np.all(seen[:, [0, 1, 5, 6, 7, 8]] == 4.0)
-    near(backend, whole[:, 2:5], sample(5, 7) @ sample(7, 3, seed=1), np.float32, 7)
+    near(emulated, whole[:, 2:5], sample(5, 7) @ sample(7, 3, seed=1), np.float32, 7)
     assert blas.products[0].leading == (3, 7, 9, 9)
 
 
 @dtypes
-def test_add_sums_products_in_place(backend, blas, dtype):
+def test_add_sums_products_in_place(emulated, blas, dtype):
     a, b = sample(5, 7).astype(dtype), sample(7, 3, seed=1).astype(dtype)
-    y = backend.xp.zeros((5, 3), dtype=dtype)
+    y = emulated.xp.zeros((5, 3), dtype=dtype)
     for _ in range(3):
-        assert gemm.matmul(backend.xp.asarray(a), backend.xp.asarray(b), y, add=True) is y
-    near(backend, y, 3 * (a.astype(float) @ b), dtype, 21)
+        assert gemm.matmul(emulated.xp.asarray(a), emulated.xp.asarray(b), y, add=True) is y
+    near(emulated, y, 3 * (a.astype(float) @ b), dtype, 21)
     assert [p.beta for p in blas.products] == [1, 1, 1]
     assert blas.searches == 1
 
@@ -152,27 +141,27 @@ def test_add_sums_products_in_place(backend, blas, dtype):
 
 @dtypes
 @pytest.mark.parametrize(("activation", "epilogue"), [(None, BIAS), ("relu", BIAS_AND_RELU)], ids=["bias", "relu"])
-def test_bias_and_relu_are_done_within_the_product(backend, blas, activation, epilogue, dtype):
+def test_bias_and_relu_are_done_within_the_product(emulated, blas, activation, epilogue, dtype):
     a, b, bias = (sample(*shape, seed=i).astype(dtype) for i, shape in enumerate([(5, 7), (7, 4), (4,)]))
-    y = gemm.matmul(*map(backend.xp.asarray, (a, b)), bias=backend.xp.asarray(bias), activation=activation)
+    y = gemm.matmul(*map(emulated.xp.asarray, (a, b)), bias=emulated.xp.asarray(bias), activation=activation)
     want = a.astype(float) @ b + bias
-    near(backend, y, np.maximum(want, 0) if activation else want, dtype, 8)
+    near(emulated, y, np.maximum(want, 0) if activation else want, dtype, 8)
     assert {p.epilogue for p in blas.products} == {epilogue}
     assert not TAPE.launches
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "leaky_relu"])
-def test_another_activation_is_one_pass_with_the_bias(backend, blas, activation):
-    a, b, bias = (put(backend, sample(*s, seed=i), np.float32) for i, s in enumerate([(5, 7), (7, 4), (4,)]))
+def test_another_activation_is_one_pass_with_the_bias(emulated, blas, activation):
+    a, b, bias = (put(emulated, sample(*s, seed=i), np.float32) for i, s in enumerate([(5, 7), (7, 4), (4,)]))
     y = gemm.matmul(a, b, bias=bias, activation=activation)
     z = sample(5, 7) @ sample(7, 4, seed=1) + sample(4, seed=2)
     want = {"sigmoid": 1 / (1 + np.exp(-z)), "tanh": np.tanh(z), "leaky_relu": np.where(z > 0, z, 0.01 * z)}
-    near(backend, y, want[activation], np.float32, 8)
+    near(emulated, y, want[activation], np.float32, 8)
     assert [p.epilogue for p in blas.products] == [PLAIN]
     assert TAPE.launches == ["activation.activate"]
 
 
-def test_relu_in_the_library_is_tried_with_nan_once_and_used_after(backend, blas):
+def test_relu_in_the_library_is_tried_with_nan_once_and_used_after(emulated, blas):
     a, b, bias = (placed(sample(*s, seed=i).astype("f4")) for i, s in enumerate([(5, 7), (7, 4), (4,)]))
     for _ in range(3):
         gemm.matmul(a, b, bias=bias, activation="relu")
@@ -180,32 +169,32 @@ def test_relu_in_the_library_is_tried_with_nan_once_and_used_after(backend, blas
 
 
 @dtypes
-def test_a_library_whose_relu_hides_nan_does_not_hide_it_here(backend, blas, log, dtype):
+def test_a_library_whose_relu_hides_nan_does_not_hide_it_here(emulated, blas, log, dtype):
     blas.hides_nan = True
     a, b, bias = (sample(*s, seed=i).astype(dtype) for i, s in enumerate([(5, 7), (7, 4), (4,)]))
     a[2, 3] = np.nan
     for _ in range(3):
         y = gemm.matmul(placed(a), placed(b), bias=placed(bias), activation="relu")
-        near(backend, y, np.maximum(a.astype(float) @ b + bias, 0), dtype, 8)
-    assert np.isnan(backend.to_numpy(y)).sum() == 4
+        near(emulated, y, np.maximum(a.astype(float) @ b + bias, 0), dtype, 8)
+    assert np.isnan(emulated.to_numpy(y)).sum() == 4
     assert [p.epilogue for p in blas.products] == [BIAS_AND_RELU, PLAIN, PLAIN, PLAIN]
     assert [line for line in log() if "NaN" in line] == log()
     assert len(log()) == 1
 
 
-def test_relu_in_the_library_is_not_tried_while_a_graph_is_captured(backend, blas):
-    a, b, bias = (put(backend, sample(*s, seed=i), np.float32) for i, s in enumerate([(5, 7), (7, 4), (4,)]))
-    backend.recorder().record(lambda: gemm.matmul(a, b, bias=bias, activation="relu"))
+def test_relu_in_the_library_is_not_tried_while_a_graph_is_captured(emulated, blas):
+    a, b, bias = (put(emulated, sample(*s, seed=i), np.float32) for i, s in enumerate([(5, 7), (7, 4), (4,)]))
+    emulated.recorder().record(lambda: gemm.matmul(a, b, bias=bias, activation="relu"))
     assert {p.epilogue for p in blas.products} == {PLAIN}
     gemm.matmul(a, b, bias=bias, activation="relu")
     assert blas.products[-1].epilogue == BIAS_AND_RELU
 
 
-def test_a_bias_that_is_not_aligned_is_added_after(backend, blas):
-    a, b = put(backend, sample(5, 7), np.float32), put(backend, sample(7, 4, seed=1), np.float32)
-    bias = put(backend, sample(9, seed=2), np.float32)[1:5]
+def test_a_bias_that_is_not_aligned_is_added_after(emulated, blas):
+    a, b = put(emulated, sample(5, 7), np.float32), put(emulated, sample(7, 4, seed=1), np.float32)
+    bias = put(emulated, sample(9, seed=2), np.float32)[1:5]
     near(
-        backend,
+        emulated,
         gemm.matmul(a, b, bias=bias),
         sample(5, 7) @ sample(7, 4, seed=1) + sample(9, seed=2)[1:5],
         np.float32,
@@ -214,11 +203,11 @@ def test_a_bias_that_is_not_aligned_is_added_after(backend, blas):
     assert [p.epilogue for p in blas.products] == [PLAIN]
 
 
-def test_where_only_the_plain_product_is_found_the_rest_is_done_after(backend, blas, log):
+def test_where_only_the_plain_product_is_found_the_rest_is_done_after(emulated, blas, log):
     blas.finds = lambda desc: desc["epilogue"] == PLAIN
-    a, b, bias = (put(backend, sample(*s, seed=i), np.float32) for i, s in enumerate([(5, 7), (7, 4), (4,)]))
+    a, b, bias = (put(emulated, sample(*s, seed=i), np.float32) for i, s in enumerate([(5, 7), (7, 4), (4,)]))
     y = gemm.matmul(a, b, bias=bias, activation="relu")
-    near(backend, y, np.maximum(sample(5, 7) @ sample(7, 4, seed=1) + sample(4, seed=2), 0), np.float32, 8)
+    near(emulated, y, np.maximum(sample(5, 7) @ sample(7, 4, seed=1) + sample(4, seed=2), 0), np.float32, 8)
     assert TAPE.launches == ["activation.activate"]
     assert log() == []
 
@@ -232,45 +221,45 @@ def _rounded(x, bits):
     return np.ldexp(np.round(fraction * 2.0 ** (bits + 1)) / 2.0 ** (bits + 1), power)
 
 
-def test_float32_is_never_rounded_to_tf32_unless_that_is_asked_for(backend, blas):
+def test_float32_is_never_rounded_to_tf32_unless_that_is_asked_for(emulated, blas):
     a, b = sample(5, 64).astype(np.float32), sample(64, 3, seed=1).astype(np.float32)
     exact, coarse = a.astype(float) @ b, _rounded(a, 10) @ _rounded(b, 10)
     assert np.abs(exact - coarse).max() > 1e-3  # so that the next lines tell them apart
     for precision, computed, want in (("fp32", "fp32", exact), ("tf32", "tf32", coarse), ("fp16", "fp32", exact)):
         with use_precision(precision):
-            y = gemm.matmul(backend.xp.asarray(a), backend.xp.asarray(b))
-        near(backend, y, want, np.float32, 64)
+            y = gemm.matmul(emulated.xp.asarray(a), emulated.xp.asarray(b))
+        near(emulated, y, want, np.float32, 64)
         assert blas.products[-1].computed == computed
-    near(backend, gemm.matmul(backend.xp.asarray(a), backend.xp.asarray(b)), exact, np.float32, 64)
+    near(emulated, gemm.matmul(emulated.xp.asarray(a), emulated.xp.asarray(b)), exact, np.float32, 64)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
-def test_float64_and_float16_are_computed_alike_in_every_precision(backend, blas, precision):
+def test_float64_and_float16_are_computed_alike_in_every_precision(emulated, blas, precision):
     with use_precision(precision):
-        gemm.matmul(*(put(backend, sample(4, 4, seed=i), np.float64) for i in (0, 1)))
-        gemm.matmul(*(put(backend, sample(4, 4, seed=i), np.float16) for i in (0, 1)))
+        gemm.matmul(*(put(emulated, sample(4, 4, seed=i), np.float64) for i in (0, 1)))
+        gemm.matmul(*(put(emulated, sample(4, 4, seed=i), np.float16) for i in (0, 1)))
     assert [p.computed for p in blas.products] == ["fp64", "fp32"]
 
 
-def test_float16_is_summed_in_float32(backend, blas):
-    ones = backend.xp.ones((1, 4096), dtype=np.float16)
+def test_float16_is_summed_in_float32(emulated, blas):
+    ones = emulated.xp.ones((1, 4096), dtype=np.float16)
     y = gemm.matmul(ones, ones.T)
-    assert backend.to_numpy(y).tolist() == [[4096]]  # float16 itself stops at 2048
+    assert emulated.to_numpy(y).tolist() == [[4096]]  # float16 itself stops at 2048
     assert blas.products[-1].reductions == 2  # nor are parts of a split sum rounded to float16
 
 
-def test_float16_is_added_up_in_float32_where_out_is(backend, blas):
+def test_float16_is_added_up_in_float32_where_out_is(emulated, blas):
     a, b = sample(5, 7).astype(np.float16), sample(7, 3, seed=1).astype(np.float16)
-    y = backend.xp.zeros((5, 3), dtype=np.float32)
+    y = emulated.xp.zeros((5, 3), dtype=np.float32)
     for _ in range(2):
-        gemm.matmul(backend.xp.asarray(a), backend.xp.asarray(b), y, add=True)
-    near(backend, y, 2 * (a.astype(float) @ b), np.float32, 14)
+        gemm.matmul(emulated.xp.asarray(a), emulated.xp.asarray(b), y, add=True)
+    near(emulated, y, 2 * (a.astype(float) @ b), np.float32, 14)
 
 
 # Plans, workspace, fallbacks.
 
 
-def test_a_plan_is_searched_once_for_each_kind_of_product(backend, counted, blas):
+def test_a_plan_is_searched_once_for_each_kind_of_product(emulated, counted, blas):
     bias = placed(np.zeros(4, np.float32))
 
     def product(n=5, k=8, m=4, dtype=np.float32, left="plain", right="plain", **options):
@@ -290,7 +279,7 @@ def test_a_plan_is_searched_once_for_each_kind_of_product(backend, counted, blas
         lambda: product(left="rows apart"),
         lambda: product(right="rows apart"),
         lambda: product(out=wide[:, :4]),
-        lambda: product(out=backend.xp.reshape(tall[1:21], (5, 4))),  # aligned otherwise
+        lambda: product(out=emulated.xp.reshape(tall[1:21], (5, 4))),  # aligned otherwise
         lambda: product(bias=bias),
         lambda: product(bias=bias, activation="relu"),
     ]
@@ -306,8 +295,8 @@ def test_a_plan_is_searched_once_for_each_kind_of_product(backend, counted, blas
         assert blas.searches == before + 1
 
 
-def test_memory_for_the_library_is_made_once_for_a_stream(backend, counted, blas, monkeypatch):
-    a = put(backend, sample(8, 8), np.float32)
+def test_memory_for_the_library_is_made_once_for_a_stream(emulated, counted, blas, monkeypatch):
+    a = put(emulated, sample(8, 8), np.float32)
     for _ in range(3):
         gemm.matmul(a, a)
     assert counted.made.count(32 << 20) == 1
@@ -317,49 +306,49 @@ def test_memory_for_the_library_is_made_once_for_a_stream(backend, counted, blas
     assert counted.made.count(32 << 20) == 2
 
 
-def test_without_the_library_products_are_the_namespaces_own_with_one_line(backend, counted, log):
+def test_without_the_library_products_are_the_namespaces_own_with_one_line(emulated, counted, log):
     counted.libraries.clear()
     a, b, bias = (sample(*s, seed=i).astype(np.float32) for i, s in enumerate([(5, 7), (7, 4), (4,)]))
-    left, right, of = map(backend.xp.asarray, (a, b, bias))
-    near(backend, gemm.matmul(left, right, bias=of, activation="relu"), np.maximum(a @ b + bias, 0), np.float32, 8)
+    left, right, of = map(emulated.xp.asarray, (a, b, bias))
+    near(emulated, gemm.matmul(left, right, bias=of, activation="relu"), np.maximum(a @ b + bias, 0), np.float32, 8)
     y = gemm.matmul(left, right)
-    near(backend, gemm.matmul(left, right, y, add=True), 2.0 * (a @ b), np.float32, 14)
+    near(emulated, gemm.matmul(left, right, y, add=True), 2.0 * (a @ b), np.float32, 14)
     half = gemm.matmul(
-        *(backend.xp.asarray(x.astype(np.float16)) for x in (a, b)), backend.xp.zeros((5, 4), dtype="f4")
+        *(emulated.xp.asarray(x.astype(np.float16)) for x in (a, b)), emulated.xp.zeros((5, 4), dtype="f4")
     )
-    near(backend, half, a.astype(np.float16).astype(float) @ b.astype(np.float16), np.float32, 8)
+    near(emulated, half, a.astype(np.float16).astype(float) @ b.astype(np.float16), np.float32, 8)
     assert len(log()) == 1
     assert "cuBLASLt cannot be loaded" in log()[0]
 
 
-def test_a_product_without_an_algorithm_is_the_namespaces_own_with_one_line(backend, blas, log):
+def test_a_product_without_an_algorithm_is_the_namespaces_own_with_one_line(emulated, blas, log):
     blas.finds = lambda desc: False
     a, b = sample(5, 7).astype(np.float32), sample(7, 4, seed=1).astype(np.float32)
     for _ in range(3):
-        near(backend, gemm.matmul(*map(backend.xp.asarray, (a, b))), a.astype(float) @ b, np.float32, 7)
+        near(emulated, gemm.matmul(*map(emulated.xp.asarray, (a, b))), a.astype(float) @ b, np.float32, 7)
     assert blas.searches == 1
     assert len(log()) == 1
     assert "finds no algorithm for a product of 5x7 and 7x4 in float32" in log()[0]
 
 
-def test_a_product_that_fails_after_all_says_so(backend, blas):
+def test_a_product_that_fails_after_all_says_so(emulated, blas):
     blas.fails = 13
-    a = put(backend, sample(5, 7), np.float32)
+    a = put(emulated, sample(5, 7), np.float32)
     with raises(DeviceError, "matmul", "EXECUTION_FAILED", (5, 7), (7, 5), "float32"):
         gemm.matmul(a, a.T)
     blas.complaints.clear()
 
 
-def test_products_without_numbers_and_sums_of_none(backend, blas):
-    xp = backend.xp
+def test_products_without_numbers_and_sums_of_none(emulated, blas):
+    xp = emulated.xp
     assert gemm.matmul(xp.zeros((0, 3)), xp.zeros((3, 2))).shape == (0, 2)
     y = gemm.matmul(xp.zeros((2, 0)), xp.zeros((0, 3)), bias=xp.asarray(np.array([1.0, -2.0, 3.0])), activation="relu")
-    assert backend.to_numpy(y).tolist() == [[1, 0, 3]] * 2
+    assert emulated.to_numpy(y).tolist() == [[1, 0, 3]] * 2
     assert not blas.products
 
 
 @dtypes
-def test_linear_with_relu_is_one_launch_forward_and_three_backward(backend, blas, dtype):
+def test_linear_with_relu_is_one_launch_forward_and_three_backward(emulated, blas, dtype):
     arrays = [sample(*s, seed=i).astype(dtype) for i, s in enumerate(((20, 24), (16, 24), (16,)))]
     x, w, b = map(placed, arrays)
     ops.linear(x, w, b, activation="relu")  # finds its plans
@@ -372,6 +361,6 @@ def test_linear_with_relu_is_one_launch_forward_and_three_backward(backend, blas
     exact_x, exact_w, exact_b = (a.astype(float) for a in arrays)
     z = exact_x @ exact_w.T + exact_b
     dz = dy * (z > 0)
-    near(backend, y, np.maximum(z, 0), dtype, 25)
+    near(emulated, y, np.maximum(z, 0), dtype, 25)
     for got, want in zip(grads, (dz @ exact_w, dz.T @ exact_x, dz.sum(axis=0)), strict=True):
-        near(backend, got, want, dtype, 25)
+        near(emulated, got, want, dtype, 25)

@@ -5,21 +5,11 @@ The ops' own tests compare these kernels with their oracles on small arrays. Ora
 
 from __future__ import annotations
 
-import emulator
 import numpy as np
 import pytest
 
 from tests.kernels.roundings import DOUBLE, FLOAT, close, drawn, dtypes, launched, wide
 from xpnet import ops
-from xpnet.backend import get_backend
-
-pytestmark = pytest.mark.skipif(not emulator.available(), reason="the emulator compiles kernels with g++")
-
-
-@pytest.fixture
-def device():
-    return get_backend("emulator")
-
 
 TALL = {  # (R, C): what is particular about how blocks share it
     (1, 1): "one number",
@@ -34,9 +24,9 @@ tall = pytest.mark.parametrize("shape", TALL, ids=lambda shape: TALL[shape])
 
 @dtypes
 @tall
-def test_moments_of_any_number_of_rows_and_channels_are_numpys(device, shape, dtype):
+def test_moments_of_any_number_of_rows_and_channels_are_numpys(emulated, shape, dtype):
     x = (3.0 + drawn(*shape)).astype(dtype)
-    (mean, var), names = launched(lambda: ops.moments(device.from_numpy(x)))
+    (mean, var), names = launched(lambda: ops.moments(emulated.from_numpy(x)))
     exact = x.astype(np.longdouble)  # NumPy's own sums over rows would be off by more than what is allowed
     close(mean, exact.mean(0), wide(dtype), "mean")
     close(var, exact.var(0), wide(dtype), "var")
@@ -44,18 +34,18 @@ def test_moments_of_any_number_of_rows_and_channels_are_numpys(device, shape, dt
     assert names == ["batch_norm.moments", *([] if in_one_block else ["batch_norm.moments_of_chunks"])]
 
 
-def test_moments_are_right_far_from_zero_and_after_an_outlier(device):
+def test_moments_are_right_far_from_zero_and_after_an_outlier(emulated):
     """E[x^2] - E[x]^2 would be off by units in the first case; those of x - x[0] by a tenth in the second."""
     x = (1e4 + drawn(9000, 2)).astype(FLOAT)
-    _, var = ops.moments(device.from_numpy(x))
+    _, var = ops.moments(emulated.from_numpy(x))
     np.testing.assert_allclose(var.get(), x.astype(DOUBLE).var(0), rtol=1e-6)
     x[0] = 2e4
-    _, var = ops.moments(device.from_numpy(x))
+    _, var = ops.moments(emulated.from_numpy(x))
     np.testing.assert_allclose(var.get(), x.astype(DOUBLE).var(0), rtol=1e-5)
 
 
-def test_moments_of_no_rows_are_not_numbers(device):
-    for found in ops.moments(device.from_numpy(np.zeros((0, 3), FLOAT))):
+def test_moments_of_no_rows_are_not_numbers(emulated):
+    for found in ops.moments(emulated.from_numpy(np.zeros((0, 3), FLOAT))):
         assert np.isnan(found.get()).all()
 
 
@@ -74,17 +64,17 @@ def _normalized(kind: str, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, d
 @dtypes
 @pytest.mark.parametrize("kind", ["batch_norm", "layer_norm"])
 @tall
-def test_normalizing_any_number_of_rows_and_channels_is_torchs(device, shape, kind, dtype):
+def test_normalizing_any_number_of_rows_and_channels_is_torchs(emulated, shape, kind, dtype):
     arrays = [a.astype(dtype) for a in (2.0 + drawn(*shape), 1.0 + drawn(shape[1], seed=1), drawn(shape[1], seed=2))]
     if shape == (1, 1) or (shape[1] == 1 and kind == "layer_norm"):
         pytest.skip("a single number is not normalized")
     dy = drawn(*shape, seed=3).astype(dtype)
-    x, gamma, beta = map(device.from_numpy, arrays)
+    x, gamma, beta = map(emulated.from_numpy, arrays)
     if kind == "batch_norm":
         y, vjp = ops.batch_norm(x, gamma, beta, *ops.moments(x), eps=1e-3, training=True)
     else:
         y, vjp = ops.layer_norm(x, gamma, beta, eps=1e-3)
-    grads, names = launched(lambda: vjp(device.from_numpy(dy), (True,) * 3))
+    grads, names = launched(lambda: vjp(emulated.from_numpy(dy), (True,) * 3))
     assert names
     assert all(name.startswith(kind) for name in names)
     terms = 64.0 if shape[0] < 3000 else 256.0

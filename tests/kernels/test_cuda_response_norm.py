@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import emulator
 import numpy as np
 import pytest
 
 from tests.kernels.roundings import DOUBLE, FLOAT, close, drawn, dtypes, launched
 from xpnet import kernels, ops
-from xpnet.backend import get_backend
-
-pytestmark = pytest.mark.skipif(not emulator.available(), reason="the emulator compiles kernels with g++")
-
-
-@pytest.fixture
-def device():
-    return get_backend("emulator")
 
 
 @dtypes
@@ -24,11 +15,11 @@ def device():
     [((1, 1, 1, 1025), 5), ((2, 3, 5, 96), 5), ((3, 5, 7, 11), 4), ((1, 1, 1, 2100), 32), ((1, 40, 40, 1), 2)],
     ids=str,
 )
-def test_response_norm_reaches_over_the_borders_of_its_tiles(device, shape, size, dtype):
+def test_response_norm_reaches_over_the_borders_of_its_tiles(emulated, shape, size, dtype):
     torch = pytest.importorskip("torch")
     x, dy = drawn(*shape).astype(dtype), drawn(*shape, seed=1).astype(dtype)
-    (y, vjp), names = launched(lambda: ops.local_response_norm(device.from_numpy(x), size=size, alpha=0.9, k=1.1))
-    ((dx,), back) = launched(lambda: vjp(device.from_numpy(dy), (True,)))
+    (y, vjp), names = launched(lambda: ops.local_response_norm(emulated.from_numpy(x), size=size, alpha=0.9, k=1.1))
+    ((dx,), back) = launched(lambda: vjp(emulated.from_numpy(dy), (True,)))
     assert (names, back) == (["response_norm.lrn_across"], ["response_norm.lrn_across_back"])
     t = torch.from_numpy(x.astype(DOUBLE)).permute(0, 3, 1, 2).requires_grad_()
     u = torch.nn.functional.local_response_norm(t, size, 0.9 * size, 0.75, 1.1)
@@ -37,13 +28,13 @@ def test_response_norm_reaches_over_the_borders_of_its_tiles(device, shape, size
     close(dx, t.grad.permute(0, 2, 3, 1).numpy(), dtype, "dx", 64.0)
 
 
-def test_response_norm_with_neighbours_too_far_for_a_tile_is_left_to_the_op(device):
-    x = device.from_numpy(drawn(1, 2, 2, 50).astype(FLOAT))
+def test_response_norm_with_neighbours_too_far_for_a_tile_is_left_to_the_op(emulated):
+    x = emulated.from_numpy(drawn(1, 2, 2, 50).astype(FLOAT))
     (y, _), names = launched(lambda: ops.local_response_norm(x, size=40, alpha=0.9, k=1.1))
     assert not names
     with kernels.disable():
         np.testing.assert_array_equal(y.get(), ops.local_response_norm(x, size=40, alpha=0.9, k=1.1)[0].get())
-    few = device.from_numpy(drawn(1, 2, 2, 6).astype(FLOAT))
+    few = emulated.from_numpy(drawn(1, 2, 2, 6).astype(FLOAT))
     assert launched(lambda: ops.local_response_norm(few, size=40))[1] == [
         "response_norm.lrn_across"
     ]  # none is farther than 5

@@ -8,6 +8,7 @@ import numpy as np
 
 from xpnet.kernels import register
 from xpnet.kernels.cuda import driver
+from xpnet.kernels.cuda.driver import DeviceArray
 from xpnet.kernels.cuda.philox import draw_arguments
 from xpnet.random import Key
 
@@ -24,8 +25,9 @@ _KERNELS = {"uint8": "take_bytes", "float32": "take_floats"}  # by the dtype of 
 
 @register("take_batch", "cuda", recordable=True)
 def take_batch(
-    x: Any, y: Any, order: Any, batch: int, size: int, key: Key, dtype: Any, factors: Any, augment: Any
-) -> tuple[Any, Any]:
+    x: DeviceArray, y: DeviceArray | None, order: DeviceArray | None, batch: int, size: int, key: Key, dtype: Any,
+    factors: tuple[Any, Any] | None, augment: Any,
+) -> tuple[DeviceArray, DeviceArray | None]:  # fmt: skip
     """Make a batch of a set on the device: the samples order[step*batch], ..., order[step*batch + size - 1].
 
     Args:

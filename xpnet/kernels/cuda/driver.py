@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,7 @@ def kernel(op: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @register(op, "cuda", recordable=True)
+        @functools.wraps(function)
         def checked(*arguments: Any, **options: Any) -> Any:
             return function(*arguments, **options) if supports(*arguments) else NotImplemented
 
@@ -216,6 +217,6 @@ def _scalar(argument: Any) -> Any:
     return np.int64(argument) if isinstance(argument, int) else argument
 
 
-@cache
+@functools.cache
 def _function(family: str, name: str, flags: tuple[str, ...]) -> Launch:
     return current().function(family, name, flags)
