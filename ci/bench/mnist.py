@@ -1,4 +1,4 @@
-"""What networks learn of MNIST: the networks, their recipes as plain data, and the published figures beside them.
+"""What networks learn of MNIST, by the recipes of mnist.toml, beside published figures.
 
 How the figures are made:
 
@@ -13,7 +13,9 @@ A file of results is continued: seeds that it holds, of the same recipe, are not
 
 import json
 import time
+import tomllib
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 from rows import Row, about, write
@@ -27,38 +29,8 @@ from xpnet.train import Progress, Trainer
 
 Recipe = dict[str, Any]
 SOURCE = "LeCun, Bottou, Bengio and Haffner, Gradient-based learning applied to document recognition, 1998"
-# Percent of the test images: published, and the most that the mean may be; what xpnet's network has.
-NETWORKS = {
-    "softmax": (12.0, 8.0, "softmax and cross-entropy; published: linear classifier"),
-    "mlp-300-100": (
-        3.05,
-        1.9,
-        "ReLU, softmax and cross-entropy, dropout; published: 3-layer network, 300+100 hidden units",
-    ),
-    "lenet5": (0.95, 0.90, "ReLU, max pooling, softmax and cross-entropy; each of the 16 filters sees all 6 maps"),
-    "lenet5-augmented": (0.8, 0.60, "the same; affine and elastic distortions, new ones in every epoch"),
-}
-# rate: optim.one_cycle from peak / 25 up to peak in the part of the steps that rise says, then down to nearly 0.
-_COMMON = {"rise": 0.2, "weight_decay": 0.0, "hidden": [], "dropout": {}, "augment": {}}
-_DISTORTED = {"shift": 1, "rotate": 10, "scale": 0.1, "squeeze": 0.1, "shear": 0.1, "elastic": 0.6}
-RECIPES: dict[str, Recipe] = {
-    # One layer cannot overfit 60,000 digits. Adam equalizes pixels that are seldom inked: 7.53 % held out, where
-    # momentum gave 7.71 and 7.87 % at the two rates tried.
-    "softmax": {**_COMMON, "model": "softmax", "epochs": 15, "batch": 100, "optimizer": "adam", "peak": 0.001},
-    # It overfits (training loss 0.0005), at 1.71 % held out. Light dropout: 1.68 %, with AdamW 1.63 %. Heavier: 1.85 %.
-    "mlp-300-100": _COMMON
-    | {"model": "mlp", "epochs": 20, "batch": 100, "optimizer": "adamw", "peak": 0.002, "weight_decay": 0.01}
-    | {"hidden": [300, 100], "dropout": {"flatten": 0.1, "relu1": 0.3}},
-    # Weight decay and a high rate are the only regularization: 0.76 % held out at 0.1, 0.87 % at 0.05, both in 12
-    # epochs. 15 were settled on before they were tried held out, which then gave 0.80 %.
-    "lenet5": _COMMON
-    | {"model": "lenet5", "epochs": 15, "batch": 128, "optimizer": "nesterov", "peak": 0.1, "weight_decay": 5e-4},
-    # Distorted digits do not overfit, so decay is light, the rate is one that lets the loss fall, and more epochs pay.
-    # Held out: 0.75 % affine only (16 epochs at 0.1), 0.70 % elastic too (20 at 0.1), 0.64 % (30 at 0.05).
-    "lenet5-augmented": _COMMON
-    | {"model": "lenet5", "epochs": 30, "batch": 128, "optimizer": "nesterov", "peak": 0.05, "weight_decay": 1e-4}
-    | {"rise": 0.1, "augment": _DISTORTED},
-}
+NETWORKS = tomllib.loads(Path(__file__).with_name("mnist.toml").read_text())
+RECIPES: dict[str, Recipe] = {name: network["recipe"] for name, network in NETWORKS.items()}
 
 
 def mnist(options: Namespace) -> tuple[dict[str, Any], bool]:
@@ -77,15 +49,10 @@ def mnist(options: Namespace) -> tuple[dict[str, Any], bool]:
             if run is None:
                 return facts, True
             row = learned(name, [*row["runs"], run])
-            published = {
-                "suite": "mnist",
-                "name": name,
-                "library": "published",
-                "unit": "%",
-                "turns": [[NETWORKS[name][0]]],
-            }
+            figure = NETWORKS[name]["published"]
+            published = {"suite": "mnist", "name": name, "library": "published", "unit": "%", "value": figure}
             others = [r for r in facts["rows"] if r["name"] != name]
-            facts["rows"] = [*others, row, {**published, "value": NETWORKS[name][0]}]
+            facts["rows"] = [*others, row, {**published, "turns": [[figure]]}]
             write(None if options.held_out else options.json, facts)
     return facts, False
 
@@ -99,9 +66,9 @@ def learned(name: str, runs: list[dict[str, Any]]) -> Row:
     """The row of a network's runs: the mean error."""
     turns = [[run["error"]] for run in runs]
     row = {"suite": "mnist", "name": name, "library": "xpnet", "unit": "%", "value": sum(map(sum, turns)) / len(turns)}
-    row |= {"turns": turns, "goal": NETWORKS[name][1], "recipe": RECIPES[name], "runs": runs}
+    row |= {"turns": turns, "goal": NETWORKS[name]["goal"], "recipe": RECIPES[name], "runs": runs}
     seconds = ", ".join(str(run["seconds"]) for run in runs)
-    return {**row, "remarks": f"{runs[0]['parameters']:,} parameters, {seconds} s; {NETWORKS[name][2]}"}
+    return {**row, "remarks": f"{runs[0]['parameters']:,} parameters, {seconds} s; {NETWORKS[name]['remarks']}"}
 
 
 def build(recipe: Recipe, shape: tuple[int, ...], classes: int) -> nn.Sequential:

@@ -35,7 +35,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tables import markdown  # noqa: E402
+from turns import WorkerError  # noqa: E402
 from workloads import QUICK  # noqa: E402
+
+from xpnet.errors import XpnetError  # noqa: E402
 
 # suite: the module that has a function of that name
 SUITES = {"cpu": "suites", "process": "suites", "growth": "suites", "feed": "suites", "mnist": "mnist", "gpu": "gpu"}
@@ -50,9 +53,7 @@ def positive(text: str) -> float:
 
 def count(text: str) -> int:
     """A whole number of at least 1."""
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
+    return int(text) if int(text) > 0 else int("")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -98,6 +99,9 @@ def main(words: list[str] | None = None) -> int:
         if options.suite != "table":
             raise
         parser.error(f"expected a file that --json wrote, got {options.file} ({error})")
+    except (WorkerError, XpnetError) as error:
+        print(f"{options.suite}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import importlib
 import math
 import sys
-import weakref
 from typing import Any
 
 import numpy as np
@@ -158,30 +155,6 @@ def test_pytorch_is_told_its_precision_outright(
             place.allow_tf32 = value
     found = losses(job, 6)
     assert found[-1] < found[0]
-
-
-def test_a_captured_step_of_pytorch_keeps_what_its_graph_reads(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch = pytest.importorskip("torch")
-
-    class Stream:
-        def wait_stream(self, other: Any) -> None: ...
-
-    class Graph:
-        def replay(self) -> None: ...
-
-    for name in ("Stream", "current_stream"):
-        monkeypatch.setattr(torch.cuda, name, Stream)
-    for name in ("stream", "graph"):
-        monkeypatch.setattr(torch.cuda, name, lambda given: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    model, x, y = torch.nn.Linear(8, 3), torch.rand(5, 8), torch.arange(5) % 3
-    optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9)
-    alive = [weakref.ref(a) for a in (x, y, *model.parameters())]
-    step = bench("torch_steps").training(model, optimizer, x, y, "captured", half=False)
-    del model, optimizer, x, y
-    gc.collect()
-    assert all(a() is not None for a in alive)
-    assert step() is step()
 
 
 def test_the_numbers_of_a_layer_are_each_array_once(bench: Any) -> None:

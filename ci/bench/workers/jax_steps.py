@@ -43,11 +43,7 @@ def build(request: dict[str, Any]) -> Job:
         parameters, velocity, key, loss = update(parameters, velocity, key, x, y)
         return loss
 
-    def wait(loss: jax.Array) -> float:
-        jax.block_until_ready((parameters, velocity))
-        return float(loss)
-
-    return repeated(count, step, wait)
+    return repeated(count, step, lambda loss: float(jax.block_until_ready((loss, parameters, velocity))[0]))
 
 
 def initial(layers: list) -> list:

@@ -35,9 +35,8 @@ def build(request: dict[str, Any]) -> Job:
         model.eval()
         step = torch.inference_mode()(lambda: model(x))
     else:
-        optimizer = torch.optim.SGD(
-            model.parameters(), request["lr"], request["momentum"], fused=True if mode != "eager" else None
-        )  # fused: one launch, and no waiting with a scaler
+        rate, fused = (request["lr"], request["momentum"]), mode != "eager"  # one launch, no waiting with a scaler
+        optimizer = torch.optim.SGD(model.parameters(), *rate, fused=fused or None)
         step = training(model, optimizer, x, y, mode, half=precision == "fp16")
     peak = None
     if cuda:
