@@ -1,10 +1,10 @@
 """Counter-based random draws: the same bits on every backend, in any order.
 
-A draw is named by a key (seed, purpose, epoch, step) and is a pure function of it, so it does not depend on the
-backend, on what was drawn before, on how a batch is split over threads, or on where a run was resumed.
+A draw is a pure function of its key (seed, purpose, epoch, step), so it does not depend on the backend, on earlier
+draws, on how a batch is split over threads, or on where a run was resumed.
 
-The generator is Philox-4x64-10, as NumPy ships it. Its 128-bit key is (seed, the first 64 bits of the BLAKE2b hash of
-purpose); block i of four 64-bit words is made at counter (i, 0, step, epoch), lowest word first.
+The generator is NumPy's Philox-4x64-10. Its 128-bit key is (seed, the first 64 bits of the BLAKE2b hash of purpose);
+block i of four 64-bit words is generated at counter (i, 0, step, epoch), lowest word first.
 
 Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
 """
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _WORD = 1 << 64
-_BLOCK = 1 << 16  # normal numbers made at a time: in float64, several times over
+_BLOCK = 1 << 16  # normal numbers generated at a time, through several float64 arrays
 
 
 class Key(NamedTuple):
@@ -46,13 +46,13 @@ class Key(NamedTuple):
 
     Args:
         seed: the run's seed, 0 <= seed < 2**64.
-        purpose: what the draw is for, such as "init/conv1.weight"; other purposes give independent bits.
+        purpose: what the draw is for, such as "init/conv1.weight"; different purposes give independent bits.
         epoch: the epoch it belongs to, from 0.
         step: the step within the epoch, from 0.
 
-    While a step is captured, epoch and step are 0-d int64 arrays on the device: a kernel reads them there each time it
-    runs, so that every replay draws anew. To draw on the host by such a key is to wait for the device, which is an
-    error while a step is captured.
+    While a step is captured, epoch and step are 0-d int64 arrays on the device: a kernel reads them each time it runs,
+    so that every replay draws new bits. A draw on the host by such a key would wait for the device, which is an error
+    during capture.
     """
 
     seed: int
@@ -62,12 +62,12 @@ class Key(NamedTuple):
 
 
 def random_bits(key: Key, n: int, start: int = 0) -> NDArray[np.uint64]:
-    """Return words start, ..., start + n - 1 of a key's stream of 64-bit words.
+    """Return 64-bit words start, ..., start + n - 1 of a key's stream.
 
     Args:
         key: the draw's name.
         n: how many words, >= 0.
-        start: the first word's place in the stream, >= 0; seeking costs nothing.
+        start: the first word's position in the stream, >= 0; seeking costs nothing.
     Returns:
         uint64, (n,), each word uniform over 0 .. 2**64 - 1.
     Raises:
@@ -102,7 +102,7 @@ def bounded(name: str, value: SupportsInt) -> int:
     """
     value = int(value)
     if not 0 <= value < _WORD:
-        raise ConfigError("random", f"{name} is between 0 and 2**64 - 1", **{name: value})
+        raise ConfigError("random", f"{name} between 0 and 2**64 - 1", **{name: value})
     return value
 
 
@@ -116,7 +116,7 @@ def _halves(key: Key, n: int, start: int = 0) -> NDArray[np.uint32]:
 def uniform(key: Key, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> NDArray[np.float32]:
     """Draw from the uniform distribution over [low, high), in steps of (high - low) / 2**24.
 
-    Returns: float32, of the shape asked for.
+    Returns: float32, (*shape,).
     """
     fraction = (_halves(key, math.prod(shape)) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
     return (np.float32(low) + np.float32(high - low) * fraction).reshape(shape)
@@ -127,7 +127,7 @@ def normal(key: Key, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0
 
         z = mean + std * sqrt(-2 log(u)) * (cos(2 pi v), sin(2 pi v)),  u in (0, 1], v in [0, 1)
 
-    Returns: float32, of the shape asked for.
+    Returns: float32, (*shape,).
     Source: Box and Muller (1958).
     """
     z = np.empty(math.prod(shape), dtype=np.float32)
@@ -154,24 +154,24 @@ def keep_mask(key: Key, shape: tuple[int, ...], rate: float, start: int = 0) -> 
         key: the draw's name.
         shape: the mask's shape.
         rate: the probability of dropping an element, 0 <= rate < 1.
-        start: how many elements of the mask precede this part of it, so that a shard draws its own rows.
+        start: how many elements of the mask precede this part of it, so that a shard draws the bits of its rows.
     Returns:
-        bool, of the shape asked for.
+        bool, (*shape,).
     """
     return (_halves(key, math.prod(shape), start) >= np.uint32(drop_threshold(rate))).reshape(shape)
 
 
 def drop_threshold(rate: float) -> int:
-    """Return the least 32-bit half that keeps an element, at a rate of dropping."""
+    """Return the smallest 32-bit half that keeps an element at a dropout rate."""
     return min(round(rate * 2.0**32), 2**32 - 1)
 
 
 class StepContext(NamedTuple):
-    """Which step of which run is being computed, for draws made within it.
+    """The step that is being computed, for the draws made within it.
 
     Args:
-        seed, epoch, step: as in Key; epoch and step lie on the device while a step is captured.
-        row: how many examples of the batch precede the part computed here.
+        seed, epoch, step: as in Key; epoch and step are device arrays while a step is captured.
+        row: how many examples of the batch precede the shard computed here.
     """
 
     seed: int
@@ -180,24 +180,24 @@ class StepContext(NamedTuple):
     row: int = 0
 
 
-_NOW: contextvars.ContextVar[StepContext | None] = contextvars.ContextVar("xpnet_moment", default=None)
+_CURRENT: contextvars.ContextVar[StepContext | None] = contextvars.ContextVar("xpnet_step_context", default=None)
 
 
 def current() -> StepContext | None:
     """Return the step being computed, or None outside of a Trainer's step."""
-    return _NOW.get()
+    return _CURRENT.get()
 
 
 class use:
-    """Make draws within a with-block belong to one step; to none where it is None."""
+    """Set the step to which draws within a with-block belong; None: to no step."""
 
-    __slots__ = ("moment", "token")
+    __slots__ = ("context", "token")
 
-    def __init__(self, moment: StepContext | None) -> None:
-        self.moment = moment
+    def __init__(self, context: StepContext | None) -> None:
+        self.context = context
 
     def __enter__(self) -> None:
-        self.token = _NOW.set(self.moment)
+        self.token = _CURRENT.set(self.context)
 
     def __exit__(self, *error: object) -> None:
-        _NOW.reset(self.token)
+        _CURRENT.reset(self.token)

@@ -130,7 +130,7 @@ class OutOfMemoryError(RuntimeError):
 
 @pytest.mark.parametrize("error", [MemoryError(), OutOfMemoryError("2 GB"), RuntimeError("RESOURCE_EXHAUSTED: 2 GB")])
 def test_out_of_memory_names_the_batch_size_and_suggests_one(error):
-    with raises(DeviceError, "fit", "batch_size 48", "--batch-size 24"):
+    with raises(DeviceError, "fit", "batch_size 48", "batch_size=24"):
         out_of_memory(16, 48, error)
     with raises(DeviceError, "fit", "batch_size 1", "smaller model"):
         out_of_memory(0, 1, error)

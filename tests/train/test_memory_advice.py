@@ -87,7 +87,7 @@ def test_nothing_is_estimated_where_the_model_or_the_memory_is_unknown(monkeypat
 def test_out_of_memory_names_the_batch_size_and_the_largest_that_should_fit(monkeypatch):
     fit = limited(50)
     with_memory(monkeypatch, 10 * MIB, 10 * MIB + GRADIENTS + 61 * EXAMPLE)
-    with raises(DeviceError, "fit", "batch_size 64", "--batch-size 61, the largest that should fit by estimate"):
+    with raises(DeviceError, "fit", "batch_size 64", "batch_size=61, the largest that should fit by estimate"):
         fit.fit(some_digits(128), epochs=1, batch_size=64)
 
 

@@ -94,7 +94,7 @@ def test_the_loss_meter_names_the_first_step_that_is_not_finite(backend, bad):
     meter = LossMeter(backend)
     for step, loss in enumerate([1.0, 2.0, bad, 3.0, math.nan], 11):
         meter.add(step, 4, backend.from_numpy(np.asarray(loss, np.float32)))
-    with raises(DivergedError, "loss", "step 13", f"loss {bad}", "--lr"):
+    with raises(DivergedError, "loss", "step 13", f"loss {bad}", "lower lr"):
         meter.read()
 
 

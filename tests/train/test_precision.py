@@ -301,8 +301,8 @@ def test_a_run_goes_on_in_single_precision_where_one_in_half_ended() -> None:
 @pytest.mark.parametrize(
     ("precision", "spec", "values"),
     [
-        ("tf32", "numpy", ("tf32", "numpy:cpu", "fp32 and fp16", "tensor cores", "use --precision fp32")),
-        ("fp16", "array-api-strict", ("fp16", "array-api-strict", "computes in fp32", "use --precision fp32")),
+        ("tf32", "numpy", ("tf32", "numpy:cpu", "fp32 and fp16", "tensor cores", "use precision='fp32'")),
+        ("fp16", "array-api-strict", ("fp16", "array-api-strict", "computes in fp32", "use precision='fp32'")),
     ],
 )
 def test_a_precision_that_the_backend_has_not_is_refused(precision: str, spec: str, values: tuple[str, ...]) -> None:

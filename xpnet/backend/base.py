@@ -80,6 +80,9 @@ class Backend:
     on_host: ClassVar[bool] = False  # its arrays are NumPy's: nothing is copied between this process and a device
     splits: ClassVar[bool] = False  # a call computes in its own thread, without Python's lock: threads may share a step
     replays: ClassVar[bool] = False  # a Program records work on its arrays
+    kernels: ClassVar[
+        tuple[str, ...]
+    ] = ()  # folders of xpnet/kernels that serve its arrays, in the order they are tried
     checks: ClassVar[bool] = False  # each op calls ``check``
 
     @property

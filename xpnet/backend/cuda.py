@@ -35,6 +35,7 @@ class CuPy(Backend):
     """CuPy on one GPU."""
 
     device: cupy.cuda.Device
+    kernels = ("cuda",)
 
     def label(self, device: cupy.cuda.Device) -> str:
         return f"cuda:{device.id}"

@@ -1,10 +1,10 @@
-"""What the errors of the libraries say: that there is no memory left, or that the device is gone."""
+"""Which errors of the array libraries mean that memory ran out, or that the device is lost."""
 
 from __future__ import annotations
 
 __all__ = ["is_device_lost", "is_out_of_memory"]
 
-# Codes of CUDA's runtime and driver after which every call of the process fails, and how libraries put them in words;
+# Codes of CUDA's runtime and driver after which every call of the process fails, and the libraries' messages for them;
 # in lower case and without underscores.
 _LOST = (
     "illegaladdress",
@@ -31,7 +31,7 @@ _LOST = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of any backend's library says that the device, or the host, has no memory left."""
+    """Return whether an error of a backend's library means that the device or the host has no memory left."""
     text = str(error)
     return (
         isinstance(error, MemoryError)
@@ -43,6 +43,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_device_lost(error: BaseException) -> bool:
-    """Whether an error of any backend's library says that the device will do nothing more for this process."""
+    """Return whether an error of a backend's library means that the device fails every further call of this process."""
     text = f"{type(error).__name__} {error}".lower().replace("_", "")
     return not is_out_of_memory(error) and any(code in text for code in _LOST)

@@ -15,6 +15,7 @@ __all__ = ["open_jax", "open_numpy", "open_torch"]
 
 class _NumPy(Backend):
     on_host = splits = replays = True
+    kernels = ("numba", "numpy")
 
     def to_numpy(self, array: Array) -> np.ndarray:
         return np.array(array)

@@ -1,8 +1,8 @@
-"""In which precision products are computed: a choice of the run, which kernels ask for.
+"""The precision in which products are computed: a setting of the run, read by kernels.
 
 fp32    float32 in, float32 arithmetic; never TF32
 tf32    float32 in, products of numbers rounded to 10 bits of fraction, float32 sums (NVIDIA's tensor cores)
-fp16    float16 in, products on tensor cores, float32 sums; the parameters' masters stay float32
+fp16    float16 in, products on tensor cores, float32 sums; master parameters stay float32
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _CURRENT: contextvars.ContextVar[str] = contextvars.ContextVar("xpnet_precision"
 
 
 def current_precision() -> str:
-    """Return the precision that products are to be computed in: "fp32" unless within use_precision."""
+    """Return the precision of products: "fp32", unless within use_precision."""
     return _CURRENT.get()
 
 
 @contextlib.contextmanager
 def use_precision(name: str) -> Iterator[None]:
-    """Compute products in a precision within a with-block, for this thread and task only.
+    """Set the precision of products within a with-block, for this thread and task only.
 
-    It changes no array's dtype: "fp16" arrays are float16 because whoever made them made them so.
+    It changes no array's dtype: the caller makes float16 arrays for "fp16".
 
     Args:
         name: one of PRECISIONS.
@@ -37,7 +37,7 @@ def use_precision(name: str) -> Iterator[None]:
         ConfigError: there is no such precision.
     """
     if name not in PRECISIONS:
-        raise ConfigError("precision", "no such precision", nearest(name, PRECISIONS), precision=repr(name))
+        raise ConfigError("precision", "the name of a precision", nearest(name, PRECISIONS), precision=repr(name))
     token = _CURRENT.set(name)
     try:
         yield

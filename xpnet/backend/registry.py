@@ -23,6 +23,7 @@ __all__ = [
     "backend_of",
     "current_backend",
     "get_backend",
+    "kernel_folders",
     "library",
     "namespace",
     "register_backend",
@@ -180,15 +181,25 @@ def _check(x: Array, *others: Array | None) -> None:
 def _learn(x: Array) -> Backend:
     """Find and keep the library of a type of array that is seen for the first time."""
     kind = type(x)
+    found = _registered(kind)
+    if found is None:
+        if not hasattr(x, "__array_namespace__"):
+            raise DTypeError("namespace", "an array", "convert it with Backend.from_numpy", x=kind.__name__)
+        found = Backend(kind.__module__.partition(".")[0], x.__array_namespace__(), x.device)
+    return _libraries.setdefault(kind, found)
+
+
+def _registered(kind: type) -> Backend | None:
+    """The backend of a type of array, by the modules that define the type, or None."""
     roots = {base.__module__.partition(".")[0] for base in kind.__mro__}
     name = next((name for name, entry in REGISTRY.items() if roots.intersection(entry.modules)), None)
-    if name:
-        found = _open(name)
-    elif hasattr(x, "__array_namespace__"):
-        found = Backend(kind.__module__.partition(".")[0], x.__array_namespace__(), x.device)
-    else:
-        raise DTypeError("namespace", "an array", "convert it with Backend.from_numpy", x=kind.__name__)
-    return _libraries.setdefault(kind, found)
+    return None if name is None else _open(name)
+
+
+def kernel_folders(kind: type) -> tuple[str, ...]:
+    """Return the folders of kernels that serve a type of array, in the order they are tried."""
+    found = _libraries.get(kind) or _registered(kind)
+    return found.kernels if found else ()
 
 
 def library(x: Array) -> Backend:

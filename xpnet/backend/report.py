@@ -19,6 +19,7 @@ class BackendInfo:
         version: its library's; "" where it is not installed.
         devices: as get_backend spells them after the colon; none where it does not open.
         hardware: a description of each device; empty where there is none.
+        records: whether steps and predictions can be recorded and replayed on it.
         problem: why it does not open, or "".
         install: the command that installs it.
     """
@@ -27,6 +28,7 @@ class BackendInfo:
     version: str
     devices: list[str]
     hardware: list[str]
+    records: bool
     problem: str
     install: str
 
@@ -38,14 +40,15 @@ def describe_backends() -> list[BackendInfo]:
     """
     found = []
     for name, entry in registry.REGISTRY.items():
-        devices, problem = {}, ""
+        devices, records, problem = {}, False, ""
         try:
-            devices = registry.get_backend(name).devices()
+            backend = registry.get_backend(name)
+            devices, records = backend.devices(), backend.replays or backend.recorder() is not None
         except (DeviceError, ConfigError) as error:
             problem = error.rule if error.is_event else str(error)
         version = _version(name, entry.package) or ("" if problem else "unknown")
         hardware = [text for text in devices.values() if text]
-        found.append(BackendInfo(name, version, list(devices), hardware, problem, entry.install))
+        found.append(BackendInfo(name, version, list(devices), hardware, records, problem, entry.install))
     return found
 
 

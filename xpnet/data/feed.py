@@ -87,7 +87,7 @@ class Feed:
         self.shuffle, self.seed, self.augment = shuffle, seed, augment
         self._dtype = getattr(backend.xp, dtype)
         self._factors = None if normalize is None else normalize.factors(backend.xp, backend.device, dtype)
-        self._on_host = backend.xp is np
+        self._on_host = backend.on_host
         self._kernel = kernels.find("take_batch", backend.xp.empty(0, device=backend.device))
         on_device = augment is None or (self._kernel is not None and augment.only_moves and dtype != "bfloat16")
         if resident and not on_device:

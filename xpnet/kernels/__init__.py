@@ -24,13 +24,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from xpnet.backend import current_program, record_call
+from xpnet.backend.registry import kernel_folders
 
 __all__ = ["Kernel", "disable", "disabled", "find", "op", "prepare", "register", "register_array_type", "service",
            "table"]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_LIBRARIES = {"numpy": ("numba", "numpy"), "cupy": ("cuda",)}  # whose arrays which folders serve, the first first
 
 
 class Kernel(NamedTuple):
@@ -154,7 +153,7 @@ def find(name: str, x: Any) -> Callable[..., Any] | None:
 def _folders_of(kind: type) -> list[str]:
     """The folders that serve arrays of a type at present."""
     if kind not in _folders:
-        register_array_type(kind, *_LIBRARIES.get(kind.__module__.partition(".")[0], ()))
+        register_array_type(kind, *kernel_folders(kind))
     return [folder for folder in _folders[kind] if _disabled is not None and folder not in _disabled]
 
 

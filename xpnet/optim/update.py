@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from xpnet import kernels
-from xpnet.backend import Array, namespace, set_at
+from xpnet.backend import Array, library, namespace, set_at
 from xpnet.optim.clipping import clip_value, norm_scale
 from xpnet.optim.loss_scale import LossScale
 from xpnet.optim.segments import Segment, merge
@@ -65,7 +63,7 @@ def update(value: Array, work: Update) -> tuple[Array, State] | None:
     """
     xp, before, state, scaling = namespace(value), value, dict(work.state), work.scaling
     segments, rates, t, finite = work.segments, work.rates, work.t, None
-    if xp is np:
+    if library(value).on_host:
         rates, t = [float(rate) for rate in rates], int(t)
     elif not isinstance(t, int):
         t = xp.astype(t, value.dtype)

@@ -30,7 +30,7 @@ def parse_input(text: str, own: tuple[int, ...]) -> tuple[int, ...]:
         shape := tuple(int(n) for n in re.split("x", text, flags=re.IGNORECASE))
     ):
         raise ConfigError(
-            "--input",
+            "input",
             "an input is HxWxC or HxW pixels, or D numbers",
             "write it like " + "x".join(map(str, own)),
             input=repr(text),
@@ -89,7 +89,7 @@ def summarize_model(model_or_run: str, input: str | None = None, batch: int = 1)
         As open_model and viz.summarize.
     """
     if batch < 1:
-        raise ConfigError("--batch", "batch >= 1", batch=batch)
+        raise ConfigError("batch", "batch >= 1", batch=batch)
     model, shape, title = open_model(model_or_run, input)
     return title, summarize(model, shape, batch)
 
@@ -109,11 +109,11 @@ def draw_model(
         ConfigError: an unknown style or format, no such folder, or matplotlib is not installed. And as open_model.
     """
     if style not in STYLES:
-        raise ConfigError("--style", "no such style", nearest(style, STYLES), style=repr(style))
+        raise ConfigError("style", "no such style", nearest(style, STYLES), style=repr(style))
     if out is not None:
         check_format(out)
         if not Path(out).parent.is_dir():
-            raise ConfigError("-o", "the file goes into a folder that is there", folder=repr(str(Path(out).parent)))
+            raise ConfigError("out", "the file goes into a folder that is there", folder=repr(str(Path(out).parent)))
     need_matplotlib()
     model, shape, title = open_model(model_or_run, input)
     path = Path(f"{Path(model_or_run).resolve().name}-{style}.svg" if out is None else out)

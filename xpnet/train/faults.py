@@ -40,8 +40,8 @@ def _advice(batch: int, largest: int | None) -> str:
     if batch == 1 or (largest is not None and largest < 1):
         return "use a smaller model"
     if largest is None or largest >= batch:  # nothing is known, or something else needs memory too
-        return f"try --batch-size {batch // 2}"
-    return f"try --batch-size {largest}, the largest that should fit by estimate"
+        return f"try batch_size={batch // 2}"
+    return f"try batch_size={largest}, the largest that should fit by estimate"
 
 
 def largest_batch(model: Module, shape: tuple[int, ...], backend: Backend, used: int) -> int | None:

@@ -105,9 +105,7 @@ class LossMeter:
             losses = self._fetched([loss for _, _, loss in self._pending])
             for (step, examples, _), loss in zip(self._pending, losses, strict=True):
                 if not math.isfinite(loss):
-                    raise DivergedError(
-                        "loss", "the loss stays finite", "lower the learning rate with --lr", step=step, loss=loss
-                    )
+                    raise DivergedError("loss", "a finite loss", "lower lr", step=step, loss=loss)
                 self.total += loss * examples
                 self.count += examples
             self._pending.clear()
@@ -116,7 +114,8 @@ class LossMeter:
     def _fetched(self, losses: list[Array | Slot]) -> list[float]:
         xp, to_numpy = self.backend.xp, self.backend.to_numpy
         single = [loss for loss in losses if not isinstance(loss, Slot)]
-        join = np.asarray if xp is np else lambda each: xp.stack([xp.asarray(x) for x in each])  # np.stack is slow
+        host = self.backend.on_host  # where np.stack is slow
+        join = np.asarray if host else lambda each: xp.stack([xp.asarray(x) for x in each])
         singles = iter(to_numpy(join(single)).tolist() if single else ())
         buffers = {id(loss.buffer): loss.buffer for loss in losses if isinstance(loss, Slot)}
         read = {key: to_numpy(buffer).tolist() for key, buffer in buffers.items()}

@@ -47,7 +47,7 @@ def check_precision(name: str, backend: Backend | None = None) -> None:
         raise ConfigError(
             "precision",
             f"{name} needs {_NEEDS[name]}",
-            "use --precision fp32",
+            "use precision='fp32'",
             precision=name,
             backend=f"{backend.spec}, which computes in {' and '.join(backend.precisions)}",
         )

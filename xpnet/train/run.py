@@ -115,7 +115,7 @@ def resumed_config(run: str | Path, asked: dict[str, Any]) -> RunConfig:
     for name, value in asked.items():
         if name not in ("epochs", "backend", "data_dir", "threads") and value != getattr(own, name):
             raise ConfigError(
-                "--resume", f"a run goes on with its own {name}", run=repr(getattr(own, name)), asked=repr(value)
+                "resume", f"a run goes on with its own {name}", run=repr(getattr(own, name)), asked=repr(value)
             )
     return dataclasses.replace(own, **asked)
 
@@ -237,7 +237,7 @@ def _new_folder(out: str | Path | None, config: RunConfig) -> Path:
     folder = Path(out)
     try:
         if (folder / "checkpoint.safetensors").exists():
-            raise ConfigError("--out", "the folder holds no run yet", f"go on with --resume {folder}", out=folder)
+            raise ConfigError("out", "the folder holds no run yet", f"go on with --resume {folder}", out=folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(
@@ -361,7 +361,7 @@ def predict_run(
     classes, shape = meta["classes"], tuple(meta["shape"])
     top = min(3, len(classes)) if top is None else top
     if not 1 <= top <= len(classes):
-        raise ConfigError("--top", f"1 <= top <= {len(classes)}, the run's classes", top=top)
+        raise ConfigError("top", f"1 <= top <= {len(classes)}, the run's classes", top=top)
     if len(shape) != 3:
         raise ConfigError("predict", "the run was trained on images (H, W, C)", shape=shape)
     pixels = np.stack([load_image(path, shape) for path in images]).astype(np.float32)

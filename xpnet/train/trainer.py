@@ -272,8 +272,8 @@ class Trainer:
             if not math.isfinite(figures["loss"]):
                 raise DivergedError(
                     "loss",
-                    "the loss stays finite",
-                    "lower the learning rate with --lr",
+                    "a finite loss",
+                    "lower lr",
                     epoch=self.epoch + 1,
                     step=self.step,
                     test_loss=figures["loss"],

@@ -66,7 +66,7 @@ def check_format(path: str | Path) -> str:
     kind = Path(path).suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         hint = nearest(kind, FORMATS)
-        raise ConfigError("-o", "the file's ending is a format that is known", hint, file=repr(str(path)))
+        raise ConfigError("out", "the file's ending is a format that is known", hint, file=repr(str(path)))
     return kind
 
 

@@ -1,0 +1,31 @@
+"""xpnet predict."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from xpnet.cli.options import BackendName, Device, Json, print_line
+
+__all__ = ["predict"]
+
+
+def predict(
+    run: Annotated[str, typer.Argument(help="Folder of a run.")],
+    images: Annotated[list[str], typer.Argument(help="Image files.")],
+    top: Annotated[int | None, typer.Option(help="How many classes to name; 3 by default.")] = None,
+    backend: BackendName = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Classify images with a trained model."""
+    from xpnet.train.run import predict_run, resolve_backend
+
+    results = predict_run(run, images, top, resolve_backend(backend, device))
+    for r in results:
+        classes = (f"{c} {p:.1%}" for c, p in zip(r["classes"], r["probabilities"], strict=True))
+        print_line(f"{r['image']}: " + ", ".join(classes))
+    if as_json:
+        print_line(json.dumps(results))

@@ -1,0 +1,27 @@
+"""xpnet summary."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from xpnet.cli.options import Input, Json, ModelOrRun, print_line
+
+__all__ = ["summary"]
+
+
+def summary(
+    model_or_run: ModelOrRun,
+    input: Input = None,
+    batch: Annotated[int, typer.Option(metavar="N", help="Examples of a training batch, for the memory column.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Count parameters, multiply-adds and memory of each layer."""
+    from xpnet.train.describe import summarize_model
+
+    title, found = summarize_model(model_or_run, input, batch)
+    print_line(f"{title}\n\n{found}")
+    if as_json:
+        print_line(json.dumps({"model": title, **found.to_json()}))
