@@ -107,13 +107,6 @@ def test_vectors_are_gathered(device):
             same(device, found, by_numpy(data, normalize, "float32", None, 1, 2, step, 8))
 
 
-def test_without_shuffle_the_rows_are_the_sets_own(device):
-    data = a_set("odd")
-    feed = Feed(data, 8, device)
-    feed.begin(0)
-    same(device, feed.batch_at(number(device, 1), number(device, 0)), (data.x[8:16].astype("float32"), data.y[8:16]))
-
-
 def test_no_row_outside_the_set_is_read_whatever_the_step_says(device):
     data = a_set("odd")
     for shuffle in (False, True):

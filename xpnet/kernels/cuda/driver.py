@@ -34,6 +34,7 @@ Result = tuple[DeviceArray, Vjp]  # what an op returns: y, vjp
 Launch = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]  # (grid, block, arguments)
 
 _MACROS = {"float32": "XPNET_FLOAT", "float64": "XPNET_DOUBLE", "float16": "XPNET_HALF"}
+_DTYPES = frozenset(map(np.dtype, _MACROS))
 _RANDOM = ("batches", "dropout")  # families that draw random numbers
 _WIDE = 2**30  # elements from which on kernels count in 64 bits: a counter goes past the end by up to a grid
 _THREADS = 256  # in a block
@@ -134,6 +135,7 @@ def source(family: str) -> str:
     return "\n".join(f'#line 1 "{file}"\n{(Path(__file__).parent / file).read_text()}' for file in files)
 
 
+@functools.cache
 def flags(dtype: Any, wide: bool = False) -> tuple[str, ...]:
     """Return the macros that make a family compute with a dtype, and count in 64 bits where wide."""
     return (_MACROS[np.dtype(dtype).name], *(["XPNET_WIDE"] if wide else []))
@@ -141,10 +143,9 @@ def flags(dtype: Any, wide: bool = False) -> tuple[str, ...]:
 
 def supports(x: DeviceArray, *others: Any) -> bool:
     """Whether the kernels compute with the dtype of x and those of other arrays; integers are indices and labels."""
-    if np.dtype(x.dtype).name not in _MACROS:
+    if x.dtype not in _DTYPES:
         return False
-    dtypes = (np.dtype(a.dtype) for a in others if hasattr(a, "dtype"))
-    return all(dtype.name in _MACROS or dtype.kind in "iu" for dtype in dtypes)
+    return all(a.dtype in _DTYPES or a.dtype.kind in "iu" for a in others if hasattr(a, "dtype"))
 
 
 def kernel(op: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
