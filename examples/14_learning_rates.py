@@ -10,7 +10,7 @@ import numpy as np
 from arguments import parse
 
 from xpnet import Tensor, backward, data, get_backend, models, nn, optim
-from xpnet.train import EagerStep
+from xpnet.train import Step
 
 options = parse(__doc__)
 backend = get_backend(options.backend)
@@ -35,7 +35,7 @@ def descent(rate, w=-1.0, steps=8):
 def losses(rate):
     """Train a multi-layer perceptron on the digits; return the cross-entropy of each step."""
     model = models.build("mlp", train.shape, len(train.classes)).to(options.backend)
-    step = EagerStep(model, nn.softmax_cross_entropy, optim.SGD(model.parameters(), lr=rate))
+    step = Step(model, nn.softmax_cross_entropy, optim.SGD(model.parameters(), lr=rate))
     return [float(step(x, y)) for epoch in range(EPOCHS) for x, y in feed.epoch(epoch)]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from arguments import parse
 
 from xpnet import Backend, data, get_backend, models, nn, optim, register_backend
-from xpnet.train import EagerStep
+from xpnet.train import Step
 
 options = parse(__doc__)
 
@@ -31,7 +31,7 @@ train, _ = data.load("digits")
 def losses(name):
     """The loss of each step of two epochs on a backend."""
     model = models.build("mlp", train.shape, len(train.classes)).to(name)
-    step = EagerStep(model, nn.softmax_cross_entropy, optim.SGD(model.parameters(), lr=0.1))
+    step = Step(model, nn.softmax_cross_entropy, optim.SGD(model.parameters(), lr=0.1))
     feed = data.Feed(train, 32, get_backend(name), normalize=data.Normalize.of(train), shuffle=True)
     return np.asarray([float(step(x, y)) for epoch in range(2) for x, y in feed.epoch(epoch)])
 

@@ -217,7 +217,9 @@ def apply(op: Callable[..., tuple[Array, Any]], *inputs: Any, **options: Any) ->
         parents.append(parent)
         needs.append(parent is not None)
     program = current_program()
-    y, vjp = op(*arrays, **options) if program is None else program.apply(op, arrays, options)
+    if program is not None and not (getattr(op, "__module__", None) or "").startswith("xpnet.ops."):
+        program.unsupported(getattr(op, "__name__", type(op).__name__))
+    y, vjp = op(*arrays, **options)
     out = Tensor.__new__(Tensor)
     out.data, out.grad = y, None
     out.requires_grad = recorded = True in needs and _recording.get()

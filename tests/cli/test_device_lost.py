@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from xpnet.train.step import EagerStep
+from xpnet.train.step import Step
 
 
 def test_a_lost_device_is_one_line_with_the_command_that_goes_on(xpnet, monkeypatch):
-    real, calls = EagerStep.compute, []
+    real, calls = Step.compute, []
 
     def compute(self, *arguments, **options):
         calls.append(1)
@@ -14,7 +14,7 @@ def test_a_lost_device_is_one_line_with_the_command_that_goes_on(xpnet, monkeypa
             raise RuntimeError("cudaErrorLaunchFailure: unspecified launch failure")
         return real(self, *arguments, **options)
 
-    monkeypatch.setattr(EagerStep, "compute", compute)
+    monkeypatch.setattr(Step, "compute", compute)
     result = xpnet("train", "softmax", epochs=3, batch_size=500, out="run")
     assert result.code == 2
     last = result.err.splitlines()[-1]

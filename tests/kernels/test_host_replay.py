@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import partial, wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,11 +53,17 @@ def mask(*shape: int) -> Callable[[int], np.ndarray]:
 def given(op: Callable[..., Any], *settings: Any) -> Callable[..., Any]:
     """An op of one array, whose settings are given."""
 
+    @wraps(op)  # autograd records functions of xpnet.ops
     def of_one(x: np.ndarray) -> tuple[Any, Any]:
         y, vjp = op(x, *settings)
         return y, lambda dy, needs: vjp(dy, (*needs, False))[:1]
 
     return of_one
+
+
+@wraps(ops.cast)
+def cast_to_the_same(x: np.ndarray) -> tuple[Any, Any]:
+    return given(ops.cast, x.dtype.name)(x)
 
 
 def convolution(name: str, n: int, **more: Any) -> Case:
@@ -136,7 +142,7 @@ ELSE: dict[str, Case] = {
     "where": Case(ops.where, (mask(5, 7), (5, 7), (5, 7))),
     "clip": Case(given(ops.clip, -1.0, 1.0), ((5, 7),)),
     "power": Case(given(ops.power, 2.0), ((5, 7),)),
-    "cast to the same": Case(lambda x: given(ops.cast, x.dtype.name)(x), ((5, 7),)),
+    "cast to the same": Case(cast_to_the_same, ((5, 7),)),
     "dropout": Case(ops.dropout, ((5, 7), mask(5, 7)), {"rate": 0.3}),
     "matmul": Case(ops.matmul, ((5, 3), (3, 4))),
     **{f"{name} of rows": Case(getattr(ops, name), ((5, 7),), {"axis": 1}) for name in ("sum", "mean", "max", "min")},

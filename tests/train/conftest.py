@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.train.planning import Counts
+from tests.train.stepping import Counts
 from xpnet.backend import shut_down_workers
-from xpnet.train.planned import PlannedStep
+from xpnet.capture import Captured
 
 
 @pytest.fixture(autouse=True)
@@ -27,16 +27,17 @@ def none_left() -> Iterator[None]:
 
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
-    """How often steps were noted, proven and replayed."""
+    """How often steps were recorded, verified and replayed."""
     found = Counts()
 
     def counting(name: str, way: Any) -> Any:
         def run(self: Any, *arguments: Any) -> Any:
-            setattr(found, name, getattr(found, name) + 1)
+            if self.where == "fit":
+                setattr(found, name, getattr(found, name) + 1)
             return way(self, *arguments)
 
         return run
 
-    for name, method in (("noted", "_note"), ("proven", "_prove"), ("replayed", "_replay")):
-        monkeypatch.setattr(PlannedStep, method, counting(name, getattr(PlannedStep, method)))
+    for name, method in (("recorded", "_record"), ("verified", "_verify"), ("replayed", "_replay")):
+        monkeypatch.setattr(Captured, method, counting(name, getattr(Captured, method)))
     return found

@@ -18,7 +18,7 @@ from xpnet import ops
 from xpnet.backend import get_backend, is_device_lost, register_backend, registry
 from xpnet.errors import DeviceError, DeviceLostError
 from xpnet.train import Callback, RunConfig, read_checkpoint, train_run, write_checkpoint
-from xpnet.train.step import EagerStep
+from xpnet.train.step import Step
 
 needs_emulator = pytest.mark.skipif(bool(problem("emulator")), reason=problem("emulator") or "the emulator is here")
 
@@ -31,7 +31,7 @@ ILLEGAL = "cudaErrorIllegalAddress: an illegal memory access was encountered"
 
 
 def lose_the_device_at(monkeypatch, step: int, text: str = ILLEGAL) -> None:
-    real, calls = EagerStep.compute, []
+    real, calls = Step.compute, []
 
     def compute(self, *arguments, **options):
         calls.append(1)
@@ -39,7 +39,7 @@ def lose_the_device_at(monkeypatch, step: int, text: str = ILLEGAL) -> None:
             raise CUDARuntimeError(text)
         return real(self, *arguments, **options)
 
-    monkeypatch.setattr(EagerStep, "compute", compute)
+    monkeypatch.setattr(Step, "compute", compute)
 
 
 @pytest.mark.parametrize(

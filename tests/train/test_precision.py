@@ -19,7 +19,7 @@ from xpnet.errors import ConfigError, DeviceError, DivergedError
 from xpnet.optim import SGD, LossScale
 from xpnet.train import Callback, SaveCheckpoint, Trainer, read_checkpoint
 from xpnet.train.precision import Precision, check_precision
-from xpnet.train.step import EagerStep
+from xpnet.train.step import Step
 
 EPS = 2.0**-10  # of float16
 
@@ -57,11 +57,11 @@ def neuron(backend: Backend, weight: Any, bias: Any = None) -> nn.Linear:
     return layer
 
 
-def step_of(model: nn.Module, loss: Any, lr: float = 1.0, precision: str = "fp16", **options: Any) -> EagerStep:
-    return EagerStep(model, loss, SGD(model.parameters(), lr), precision=precision, **options)
+def step_of(model: nn.Module, loss: Any, lr: float = 1.0, precision: str = "fp16", **options: Any) -> Step:
+    return Step(model, loss, SGD(model.parameters(), lr), precision=precision, **options)
 
 
-def train_on(step: EagerStep, x: Any, y: Any) -> float:
+def train_on(step: Step, x: Any, y: Any) -> float:
     backend = step.model.backend
     with np.errstate(all="ignore"):  # as in Trainer.fit
         loss = step(backend.from_numpy(np.asarray(x, np.float32)), backend.from_numpy(np.asarray(y)))
@@ -154,7 +154,7 @@ def test_the_steps_compute_in_the_precision_and_the_evaluation_in_fp32(precision
 def test_steps_in_fp32_are_in_fp32_where_somebody_asked_for_another_precision() -> None:
     probe = Probe()
     model = nn.Sequential(probe=probe, scores=nn.Linear(4, 2))
-    step = EagerStep(model, nn.softmax_cross_entropy, SGD(model.parameters(), 0.1))
+    step = Step(model, nn.softmax_cross_entropy, SGD(model.parameters(), 0.1))
     with use_precision("tf32"):
         step(np.ones((1, 4), np.float32), np.zeros(1, np.int64))
         assert current_precision() == "tf32"
@@ -166,7 +166,7 @@ def test_parameters_that_are_not_trained_stand_in_too_and_stay(half_but_jax: Bac
         model = nn.Sequential(frozen=nn.Linear(4, 3), scores=nn.Linear(3, 2)).initialize(1)
     before = model.state_dict()
     optimizer = SGD(model.scores.parameters(), 0.1)  # type: ignore[union-attr]
-    train_on(EagerStep(model, nn.softmax_cross_entropy, optimizer, precision="fp16"), np.ones((2, 4)), [0, 1])
+    train_on(Step(model, nn.softmax_cross_entropy, optimizer, precision="fp16"), np.ones((2, 4)), [0, 1])
     after = model.state_dict()
     assert all(after[path].dtype == np.float32 for path in before)
     assert np.array_equal(after["frozen.weight"], before["frozen.weight"])
@@ -187,7 +187,9 @@ def test_a_model_that_fails_in_a_step_has_its_masters_back(half_but_jax: Backend
 def test_whoever_looks_at_gradients_sees_those_of_the_loss_in_float32(half_but_jax: Backend) -> None:
     seen: list[dict[Any, Any]] = []
     model = neuron(half_but_jax, [[1.0, 1.0]])
-    train_on(step_of(model, total(0.125), look=seen.append), [[1.0, 3.0]], [0])
+    step = step_of(model, total(0.125))
+    step.gradient_hook = seen.append
+    train_on(step, [[1.0, 3.0]], [0])
     (gradient,) = seen[0].values()
     assert gradient.dtype == half_but_jax.xp.float32
     assert np.array_equal(half_but_jax.to_numpy(gradient), [[0.125, 0.375]])

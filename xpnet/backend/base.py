@@ -35,27 +35,42 @@ class Memory(NamedTuple):
 
 
 class Recorder(Protocol):
-    """Records the work that is queued on a device, and queues it again without Python.
+    """Records the work of one function, and runs it again without the Python code that led to it.
 
     with recorder.warm():
-        work()                          # a few times: kernels are compiled, plans are made
+        work()                          # warm_calls times: kernels are compiled, plans are made
     result, replay = recorder.record(work)
     replay()                            # writes new values into result's arrays
 
-    A recorder serves one recording. Its memory is freed when neither it nor the replay is referenced. Recorded work
-    keeps its order: it runs after the work queued before it, and before the work queued next.
+    A recorder serves one recording. Its memory is freed when neither it nor the replay is referenced. On a device,
+    recorded work keeps its order: it runs after the work queued before it, and before the work queued next.
     """
+
+    @property
+    def is_device(self) -> bool:
+        """Whether record queues work for a device without running it; on the host, record runs it."""
+        ...
+
+    @property
+    def warm_calls(self) -> int:
+        """How many calls of a function come before its first recording."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the recording holds."""
+        ...
 
     def warm(self) -> AbstractContextManager[None]:
         """Queue work within a with-block as it will be recorded: on the recorder's stream, from its memory."""
         ...
 
     def record(self, work: Callable[[], T]) -> tuple[T, Callable[[], None]]:
-        """Record what work queues, without running it; return its result and the function that runs it.
+        """Record what work launches or queues; return its result and the function that runs it again.
 
         Raises:
-            The library's own error where work waits for the device or cannot be recorded; the device is then
-            unchanged.
+            Unsupported: on the host, work calls code that cannot be recorded. On a device, the library's own error
+            where work waits for the device or cannot be recorded; the device is then unchanged.
         """
         ...
 
@@ -79,7 +94,6 @@ class Backend:
 
     on_host: ClassVar[bool] = False  # its arrays are NumPy's: nothing is copied between this process and a device
     splits: ClassVar[bool] = False  # a call computes in its own thread, without Python's lock: threads may share a step
-    replays: ClassVar[bool] = False  # a Program records work on its arrays
     kernels: ClassVar[
         tuple[str, ...]
     ] = ()  # folders of xpnet/kernels that serve its arrays, in the order they are tried

@@ -102,6 +102,9 @@ class CuPyRecorder:
     allocate from this pool.
     """
 
+    is_device = True
+    warm_calls = 3
+
     def __init__(self, device: cupy.cuda.Device) -> None:
         import cupy
 
@@ -113,6 +116,11 @@ class CuPyRecorder:
         self._stream = _recording_stream(cupy.cuda, device)
         _recorders.add(self)
         weakref.finalize(self, _free_blocks, self.pool, device).atexit = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the recording holds."""
+        return self.pool.total_bytes()
 
     @contextlib.contextmanager
     def warm(self) -> Iterator[None]:

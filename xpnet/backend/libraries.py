@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend.base import Array, Backend, Memory, host_memory
+from xpnet.backend.recording import HostRecorder
 from xpnet.errors import DeviceError, DTypeError
 
 __all__ = ["open_jax", "open_numpy", "open_torch"]
 
 
 class _NumPy(Backend):
-    on_host = splits = replays = True
+    on_host = splits = True
     kernels = ("numba", "numpy")
+
+    def recorder(self) -> HostRecorder:
+        return HostRecorder()
 
     def to_numpy(self, array: Array) -> np.ndarray:
         return np.array(array)

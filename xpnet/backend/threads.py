@@ -113,7 +113,7 @@ def run_parallel(works: Sequence[Callable[[], T]]) -> list[T]:
         return [work() for work in works]
     program = current_program()
     if program is not None:
-        return program.branch(run_parallel, works)
+        return program.run_parallel(run_parallel, works)
     jobs = [_Job(work) for work in works]
     interrupt: BaseException | None = None
     with single_threaded():

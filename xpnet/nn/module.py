@@ -160,16 +160,20 @@ class Module:
     def predict(self, x: Any, *, batch_size: int = 256) -> Any:
         """Compute the output for examples in evaluation mode, whatever mode the model is in, and without a tape.
 
+        The layers are called; batches of a shape that comes again are recorded and replayed, where that can be done.
+        Whatever is written to parameters and averages counts from the next prediction. Several threads may predict with
+        one model at once.
+
         Args:
             x: (N, ...), real floating, on the same scale as the examples that the model was trained with: on the host,
-                then in any precision; or on the model's backend. Bytes raise an error, since the scale is not known
-                here; Trainer.predict knows it.
+                then in any precision; or on the model's backend. Bytes are an error, since their scale is not known;
+                Trainer.predict knows it.
             batch_size: how many examples are computed at once, >= 1. On a CPU the threads share them.
         Returns:
             The model's scores, such as (N, K); on the host, as a NumPy array, where x was.
         Raises:
             ConfigError: batch_size. DTypeError: x holds bytes. Otherwise as the layers do.
-        Cost: the layers' multiply-adds; memory of the activations of one batch, layer by layer.
+        Cost: the layers' multiply-adds; memory of one batch's activations, layer by layer; recordings of up to 16 MB.
         """
         from xpnet.nn.predict import predict
 

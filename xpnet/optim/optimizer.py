@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +48,6 @@ class Optimizer:
     formula = ""  # the rule's key in rules.RULES
     constants: tuple[str, ...] = ()  # the attributes that are its numbers
     decoupled_decay = False
-    updates: ClassVar[int] = 0  # made by all optimizers of this process
 
     def __init__(
         self,
@@ -66,7 +65,7 @@ class Optimizer:
         if self.clip_norm is not None and self.clip_value is not None:
             got = {"clip_norm": clip_norm, "clip_value": clip_value}
             raise ConfigError(type(self).__name__, "one of clip_norm and clip_value", **got)
-        self.steps = 0
+        self.steps = 0  # updates made
         self.groups = read_groups(type(self).__name__, parameters)
         group_of = {id(p): i for i, group in enumerate(self.groups) for p in group.parameters}
         self.flat = FlatBuffer(p for group in self.groups for p in group.parameters)
@@ -86,16 +85,6 @@ class Optimizer:
         return RULES[self.formula](p, g, state, lr, t, **constants)
 
     @property
-    def steps(self) -> int:
-        """How many updates were made."""
-        return self._steps
-
-    @steps.setter
-    def steps(self, steps: int) -> None:
-        self._steps = steps
-        Optimizer.updates += 1  # what predictions made of the parameters is out of date
-
-    @property
     def lr(self) -> Rate:
         """The learning rate or its schedule; may be set between steps. Groups may have others."""
         return self._lr
@@ -107,11 +96,11 @@ class Optimizer:
     @property
     def current_lr(self) -> float:
         """The learning rate of the next update, of groups without another."""
-        return self._rate(self._lr, self._steps)
+        return self._rate(self._lr, self.steps)
 
     def rates(self, step: int | None = None) -> list[float]:
         """Return the learning rate of each group after a number of updates; by default of the next update."""
-        step = self._steps if step is None else step
+        step = self.steps if step is None else step
         return [self._rate(self._lr if group.lr is None else group.lr, step) for group in self.groups]
 
     def _rate(self, lr: Rate, step: int) -> float:
@@ -159,7 +148,6 @@ class Optimizer:
         if not segments:
             where = f"{type(self).__name__}.step"
             raise ConfigError(where, "a gradient for at least one parameter", "call backward first", gradients=0)
-        Optimizer.updates += 1
         work = Update(
             self.rule,
             self.formula if type(self).rule is Optimizer.rule else "",
@@ -220,7 +208,7 @@ class Optimizer:
         for name, flat in self.state.items():
             host = backend_of(flat).to_numpy(flat)
             arrays.update({f"{name}/{path}": array for path, array in self.flat.split(host).items()})
-        scalars = {"optimizer": type(self).__name__, "steps": self._steps}
+        scalars = {"optimizer": type(self).__name__, "steps": self.steps}
         return arrays, scalars | ({"loss_scale": self.scaling.state()} if self.scaling else {})
 
     def load_state_dict(self, arrays: Mapping[str, Any], scalars: Mapping[str, Any]) -> None:
@@ -261,7 +249,7 @@ class Optimizer:
         return number(type(self).__name__, name, value, low, high, above=above)
 
     def __repr__(self) -> str:
-        numbers = {k: v for k, v in vars(self).items() if isinstance(v, float | int)}
+        numbers = {k: v for k, v in vars(self).items() if isinstance(v, float | int) and k != "steps"}
         shown = {k: v for k, v in numbers.items() if v and not k.startswith("_")}
         return f"{type(self).__name__}(" + ", ".join(f"{k}={v}" for k, v in {"lr": self.lr, **shown}.items()) + ")"
 

@@ -1,35 +1,27 @@
 """Training: the Trainer, its steps, metrics, callbacks, checkpoints and runs."""
 
 from xpnet.train.callbacks import BestCheckpoint, Callback, EarlyStopping, JsonLines, Progress, SaveCheckpoint
-from xpnet.train.captured import CapturedRunner
 from xpnet.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from xpnet.train.gradient_flow import GradientFlow
 from xpnet.train.metrics import LossMeter, accuracy, confusion_matrix, top_k_accuracy
 from xpnet.train.run import RunConfig, evaluate_run, open_run, predict_run, train_run
-from xpnet.train.runner import EagerRunner, Runner
-from xpnet.train.sharded import ShardedStep, choose_step
-from xpnet.train.step import EagerStep
+from xpnet.train.step import Step
 from xpnet.train.trainer import Trainer
 
 __all__ = [
     "BestCheckpoint",
     "Callback",
-    "CapturedRunner",
     "Checkpoint",
-    "EagerRunner",
-    "EagerStep",
     "EarlyStopping",
     "GradientFlow",
     "JsonLines",
     "LossMeter",
     "Progress",
     "RunConfig",
-    "Runner",
     "SaveCheckpoint",
-    "ShardedStep",
+    "Step",
     "Trainer",
     "accuracy",
-    "choose_step",
     "confusion_matrix",
     "evaluate_run",
     "open_run",

@@ -1,54 +1,125 @@
-"""How the steps of an epoch are run, apart from what a step computes: here one after another, op by op."""
+"""How the batches of an epoch become training steps.
+
+On the host a step is called with each batch. On a device whose work is recorded, a step reads what changes from step to
+step in device memory, and moves it on itself: which batch, which draws, which rate. So a replayed step is one launch,
+and the host waits for nothing; see DeviceCounters.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Generator
-from typing import Protocol
+from typing import Any
 
 from xpnet import random
 from xpnet.backend import Array
+from xpnet.capture import Captured
 from xpnet.data import Feed
+from xpnet.train.counters import DeviceCounters
 from xpnet.train.metrics import Slot
-from xpnet.train.step import EagerStep
+from xpnet.train.step import Step
 
-__all__ = ["EagerRunner", "Runner"]
+__all__ = ["Runner"]
 
-
-class Runner(Protocol):
-    """Owns the way from a feed's batches to trained steps; the trainer only counts them."""
-
-    def epoch(self, feed: Feed, epoch: int, start: int) -> Generator[tuple[int, Array | Slot], None, None]:
-        """Train on the batches of an epoch from a step on.
-
-        Args:
-            feed: serves the batches.
-            epoch, start: from 0.
-        Returns:
-            An iterator that trains one step each time it is asked: (examples, loss), the loss still on the device.
-            Closing it early leaves model and optimizer as after the last step it gave.
-        """
-        ...
+Steps = Generator[tuple[int, Array | Slot], None, None]
 
 
-class EagerRunner:
-    """Run a step after another, each op by op.
+class Runner:
+    """Trains on the batches of a feed.
 
     Args:
         step: what a step computes.
+        feed: serves the batches.
         seed: of the draws made within a step.
+        capture: None or True: use device counters where the feed's backend records work for a device; then the step's
+            own recordings are not used. False: never.
     """
 
-    def __init__(self, step: EagerStep, seed: int) -> None:
+    def __init__(self, step: Step, feed: Feed, seed: int, capture: bool | None = None) -> None:
         self.step = step
+        self.feed = feed
         self.seed = seed
+        self.counters: DeviceCounters | None = None
+        self._size = 0  # of the batch under way
+        recorder = feed.backend.recorder()
+        if capture is not False and recorder is not None and recorder.is_device:
+            optimizer = step.optimizer
+            self.counters = DeviceCounters(feed.backend, len(feed), optimizer.flat.dtype, len(optimizer.groups))
+            self._captured: Captured = step.capture(self._counted, capture, feed, log_level=logging.WARNING)
 
-    def epoch(self, feed: Feed, epoch: int, start: int) -> Generator[tuple[int, Array | Slot], None, None]:
-        """Train on the batches of an epoch from a step on; see Runner."""
-        with contextlib.ExitStack() as stack:
-            batches = feed.epoch(epoch, start)
-            stack.callback(getattr(batches, "close", lambda: None))
+    def epoch(self, epoch: int, start: int) -> Steps:
+        """Train on the batches of an epoch from a step on.
+
+        Args:
+            epoch, start: from 0.
+        Returns:
+            An iterator that trains one step each time it is asked: (examples, loss), the loss still on the device.
+            Closing it early leaves model and optimizer as after the last step.
+        """
+        return self._from_host(epoch, start) if self.counters is None else self._from_counters(epoch, start)
+
+    def _from_host(self, epoch: int, start: int) -> Steps:
+        with _closing(self.feed.epoch(epoch, start)) as batches:
             for step, (x, y) in enumerate(batches, start):
                 with random.use(random.StepContext(self.seed, epoch, step)):
                     loss = self.step(x, y)
                 yield x.shape[0], loss
+
+    def _from_counters(self, epoch: int, start: int) -> Steps:
+        feed, counters, optimizer = self.feed, self.counters, self.step.optimizer
+        assert counters is not None
+        total, examples = len(feed), len(feed.dataset)
+        optimizer.sync()
+        set_rates, updates = self._set_rates(), optimizer.steps
+        counters.begin(epoch, start, self._rates(total - start), updates + 1)
+        with contextlib.ExitStack() as stack:
+            batches: Any = None
+            if feed.resident:
+                feed.begin(epoch)
+            else:
+                batches = stack.enter_context(_closing(feed.raw(epoch, start)))
+            for step in range(start, total):
+                if optimizer.steps != updates or self._set_rates() != set_rates:  # changed by a callback
+                    set_rates, updates = self._set_rates(), optimizer.steps
+                    counters.schedule(step, self._rates(total - step), updates + 1)
+                size = min(feed.batch_size, examples - step * feed.batch_size)
+                batch = () if batches is None else next(batches)
+                self._size = size
+                if reason := self.step.eager_reason():
+                    self._captured.explain(reason)
+                    self._counted(*batch)
+                else:
+                    self._captured(*batch, key=size)
+                optimizer.steps = updates = updates + 1
+                yield size, Slot(counters.losses, step)
+
+    def _counted(self, *raw: Array) -> None:
+        """Train on the batch that the counters name, or on a raw one, and advance the counters."""
+        feed, counters = self.feed, self.counters
+        assert counters is not None
+        with random.use(random.StepContext(self.seed, counters.epoch, counters.step)):
+            if raw:
+                x, y = feed.finish(raw[0]), raw[1]
+            else:
+                x, y = feed.batch_at(counters.step, counters.epoch, self._size)
+            loss = self.step.compute(x, y, counters.rate, counters.t)
+        counters.advance(loss)
+
+    def _set_rates(self) -> list[Any]:
+        """The rates and schedules that are set."""
+        optimizer = self.step.optimizer
+        return [optimizer.lr, *(group.lr for group in optimizer.groups)]
+
+    def _rates(self, steps: int) -> list[list[float]]:
+        """The learning rates of each of the next steps."""
+        optimizer = self.step.optimizer
+        return [optimizer.rates(optimizer.steps + i) for i in range(steps)]
+
+
+@contextlib.contextmanager
+def _closing(batches: Any) -> Generator[Any, None, None]:
+    try:
+        yield batches
+    finally:
+        getattr(batches, "close", lambda: None)()

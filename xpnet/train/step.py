@@ -1,31 +1,53 @@
-"""What one training step computes, apart from how it is run: loss, gradients, update."""
+"""What one training step computes: loss, gradients, update; sharded over threads and recorded where that can be done.
+
+step = Step(model, loss, optimizer)
+for x, y in batches:
+    value = step(x, y)
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from xpnet import random
 from xpnet.autograd import Tensor
-from xpnet.backend import Array
-from xpnet.errors import ShapeError
+from xpnet.backend import Array, namespace
+from xpnet.capture import Captured
+from xpnet.errors import ConfigError, ShapeError, XpnetError
 from xpnet.nn import Module
+from xpnet.nn.guard import ModelGuard
+from xpnet.nn.module import watching
 from xpnet.optim import Optimizer
 from xpnet.train.precision import Precision
+from xpnet.train.sharding import UNSHARDED, Division, check_threads, differentiate, divide, unsharded_reason
 
-__all__ = ["EagerStep"]
+__all__ = ["Step"]
+
+SMALL = 600_000_000  # multiply-adds of a step, forward, below which it is recorded: above, Python is little of the time
+_MOST_BYTES = 1 << 29  # of all recordings on the host
+
+_log = logging.getLogger("xpnet")
 
 
-class EagerStep:
-    """Run a step op by op: the model's scores, the loss, the walk back, the update.
+class Step:
+    """Train on one batch at a call.
 
     Args:
         model: takes (N, ...), gives scores.
         loss: takes scores and labels, gives one number.
         optimizer: of the model's parameters.
-        classes: K of the labels, to hold the scores to; 0: not known.
-        look: called with the gradients of each step, before the update.
+        classes: K of the labels, to compare the number of scores with; 0: not known.
         precision: "fp32", "tf32" or "fp16"; see xpnet.train.precision.
+        threads: of a CPU, each of which computes some examples of a batch; see xpnet.train.sharding. None: one a core,
+            where the work is enough for that and the model and the loss are known to allow it. 1: never. More: so many.
+        capture: record steps and replay them; see xpnet.capture. None: where that can be done, and on the host only
+            small steps without custom modules and losses. True: or raise an error. False: never. Python code of the
+            model and the loss does not run in a replay.
     Raises:
-        ConfigError: the model's backend does not compute in the precision.
+        ConfigError: the model's backend does not compute in the precision; threads is below 1, or more than 1 and steps
+            cannot be sharded.
     """
 
     def __init__(
@@ -34,15 +56,44 @@ class EagerStep:
         loss: Callable[..., Tensor],
         optimizer: Optimizer,
         classes: int = 0,
-        look: Callable[[dict[Tensor, Array]], None] | None = None,
+        *,
         precision: str = "fp32",
+        threads: int | None = None,
+        capture: bool | None = None,
     ) -> None:
         self.model = model
-        self.loss = loss
+        self._loss = loss
         self.optimizer = optimizer
         self.classes = classes
-        self.look = look
         self.precision = Precision(precision, model, optimizer)
+        self.threads = self._usable(check_threads(threads))
+        self.gradient_hook: Callable[[dict[Tensor, Array]], None] | None = None  # called before each update
+        recorder = model.backend.recorder()
+        self._on_device = recorder is not None and recorder.is_device
+        self._divisions: dict[tuple[int, ...], Division] = {}
+        self.captured = self.capture(self._with_numbers, capture, worth=self._is_small, max_bytes=_MOST_BYTES)
+
+    def capture(self, function: Callable[..., Any], capture: bool | None, *others: Any, **options: Any) -> Captured:
+        """Capture a function that computes this step.
+
+        Args:
+            function: calls ``compute``.
+            capture: as Captured takes it.
+            others: objects that the function reads besides.
+            options: as Captured takes them.
+        """
+        name = self.precision.name
+        guard = ModelGuard(
+            self.model,
+            self.loss,
+            self.optimizer,
+            others=(self.precision, *others),
+            strict=capture is True,
+            unsupported="" if self._on_device or name == "fp32" else f"it computes in {name}",
+        )
+        return Captured(function, guard, where="fit", capture=capture, **options)
+
+    loss = property(lambda self: self._loss, doc="The loss; as model and optimizer, it cannot be replaced.")
 
     def __call__(self, x: Array, y: Array) -> Array:
         """Train on one batch.
@@ -55,13 +106,28 @@ class EagerStep:
         Raises:
             ShapeError: there are fewer scores than classes (for two classes one score may do).
         """
-        optimizer = self.optimizer
-        loss = self.compute(x, y, optimizer.rates(), optimizer.steps + 1)
+        optimizer, now = self.optimizer, random.current()
+        numbers = optimizer.rates(), optimizer.steps + 1
+        if reason := self.eager_reason():
+            self.captured.explain(reason)
+            loss = self.compute(x, y, *numbers)
+        elif self.captured.capture is False:
+            loss = self.compute(x, y, *numbers)
+        elif now is None:
+            loss = self.captured(x, y, numbers=numbers)
+        else:
+            loss = self.captured(x, y, numbers=(*numbers, now.epoch, now.step), key=(now.seed, now.row))
         optimizer.steps += 1
         return loss
 
+    def eager_reason(self) -> str:
+        """Return why the next step must not be a replay; "" if it may be one."""
+        if self.gradient_hook is not None:
+            return "a callback reads the gradients"
+        return "nn.watch reads what layers give" if watching() else ""
+
     def compute(self, x: Array, y: Array, lr: Array | Sequence[float], t: Array | int) -> Array:
-        """Do the device's part of a step, which may be recorded; the caller increases ``optimizer.steps``.
+        """Do the device's part of a step; the caller increases ``optimizer.steps``.
 
         Args:
             x, y: as on call.
@@ -70,18 +136,62 @@ class EagerStep:
         """
         with self.precision.computing():
             loss, gradients = self.differentiate(self.precision.inputs(x), y)
-        if self.look:
-            self.look(self.precision.plain(gradients))
+        if self.gradient_hook is not None:
+            self.gradient_hook(self.precision.plain(gradients))
         self.optimizer.update(gradients, lr, t)
         return loss
 
     def differentiate(self, x: Array, y: Array) -> tuple[Array, dict[Tensor, Array]]:
         """Return a batch's loss, (), and its gradients; both as the precision has them."""
-        value = self.measure(self.model(Tensor(x)), y)
-        return value.data, self.precision.backward(value)
+        division = self.division(tuple(x.shape))
+        if division.shards < 2 or watching():
+            value = self.measure(self.model(Tensor(x)), y)
+            return value.data, self.precision.backward(value)
+        # outside of a Trainer the updates made name the draws: layers that count their calls would count shards
+        context = random.current() or random.StepContext(0, 0, self.optimizer.steps)
+        return differentiate(self.model, self.measure, self.precision.backward, x, y, division, context)
 
     def measure(self, scores: Tensor, y: Array) -> Tensor:
-        """Compare scores with labels: the loss, of the batch or of a part of it."""
-        if scores.ndim == 2 and scores.shape[1] < self.classes and self.classes > 2:
-            raise ShapeError("fit", "the model gives a score a class", scores=scores.shape, K=self.classes)
-        return self.loss(self.precision.scores(scores), y)
+        """Compare scores with labels: the loss, of the batch or of a shard."""
+        shape = scores.data.shape
+        if len(shape) == 2 and shape[1] < self.classes and self.classes > 2:
+            raise ShapeError("fit", "a score for each class", scores=shape, K=self.classes)
+        return self._loss(self.precision.scores(scores), y)
+
+    def division(self, shape: tuple[int, ...]) -> Division:
+        """Return how a batch of a shape, (N, ...), is sharded; decided when it is first met."""
+        found = self._divisions.get(shape)
+        if found is None:
+            found = UNSHARDED if self.threads == 1 else divide(self.model, shape, self.threads)
+            self._divisions[shape] = found
+            if self.threads != 1:
+                _log.info("steps of %d examples are computed %s", shape[0], found.describe(self.model))
+        return found
+
+    def _usable(self, threads: int | None) -> int | None:
+        """A number of threads, or 1 where steps cannot be sharded."""
+        if threads == 1 or not (reason := unsharded_reason(self.model, self.loss, threads)):
+            return threads
+        if threads:
+            raise ConfigError("fit", f"a step that threads={threads} can shard", "use threads=None", reason=reason)
+        if self.model.backend.splits:
+            _log.info("steps are computed unsharded: %s", reason)
+        return 1
+
+    def _with_numbers(self, x: Array, y: Array, lr: Any, t: Any, *place: Any) -> Array:
+        """Compute with the numbers that change from step to step, which are arrays where the step is recorded."""
+        if self._on_device and hasattr(lr, "shape"):
+            lr = namespace(lr).astype(lr, self.optimizer.flat.dtype)
+        if not place:
+            return self.compute(x, y, lr, t)
+        now = random.current()
+        assert now is not None
+        with random.use(now._replace(epoch=place[0], step=place[1])):
+            return self.compute(x, y, lr, t)
+
+    def _is_small(self, x: Array, y: Array) -> bool:
+        """Whether recording steps of a shape pays; on a device it always does."""
+        try:
+            return self._on_device or x.shape[0] * self.model.cost(tuple(x.shape[1:])).macs < SMALL
+        except (NotImplementedError, XpnetError):
+            return False

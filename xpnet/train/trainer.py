@@ -27,19 +27,17 @@ from xpnet.backend import Array, is_out_of_memory, keep_freed_memory, shut_down_
 from xpnet.data import Augment, Dataset, Feed, Normalize, from_arrays
 from xpnet.errors import CheckpointError, ConfigError, DeviceError, DivergedError, ShapeError
 from xpnet.nn import Module
-from xpnet.nn.module import watching
-from xpnet.nn.predict import predicting
+from xpnet.nn.predict import predictor
 from xpnet.optim import SGD, Optimizer
 from xpnet.train import metrics
 from xpnet.train.callbacks import Callback
-from xpnet.train.captured import CapturedRunner
 from xpnet.train.checkpoint import Checkpoint
 from xpnet.train.faults import advised, largest_batch, watching_the_device
 from xpnet.train.interrupt import Interrupt
 from xpnet.train.precision import check_precision, input_dtype
-from xpnet.train.runner import EagerRunner, Runner
-from xpnet.train.sharded import check_threads, choose_step
-from xpnet.train.step import EagerStep
+from xpnet.train.runner import Runner
+from xpnet.train.sharding import check_threads
+from xpnet.train.step import Step
 
 __all__ = ["Trainer"]
 
@@ -58,14 +56,11 @@ class Trainer:
         seed: of shuffles, augmentation and dropout, 0 <= seed < 2**64.
         callbacks: what else happens; see xpnet.train.callbacks.
         normalize: how data is brought to a common scale; by default measured on the first training set of bytes.
-        capture: record a step and replay it: on CUDA as a graph, with NumPy as a plan (see PlannedStep). None: where it
-            can be done, and with NumPy only of what is xpnet's own; the log says once why not. True: or raise an error.
-            False: never. Python code of the model and the loss is not run again, so what it changes from step to step
-            must not matter. What callbacks change counts from the next step, but settings on CUDA from the next epoch.
+        capture: record a step and replay it, on a CPU and on CUDA, as Step takes it. None: where that can be done;
+            the log says once why not. True: or raise an error. False: never. Callbacks change the next step.
         precision: "fp32", "tf32" or "fp16", of the training steps; see xpnet.train.precision.
-        threads: on a CPU, in how many threads a step is computed, each with a part of the batch, with the same result
-            to rounding; see xpnet.train.sharded. None: one a core, where the work is enough for that and the model and
-            the loss are known to allow it. 1: never in parts. More: so many, or an error where they do not allow it.
+        threads: on a CPU, how many threads share a batch, with the same result to rounding, as Step takes it. None: as
+            many as are of use. 1: no sharding. More: so many, or an error where the model or the loss do not allow it.
     Raises:
         ConfigError: threads is below 1.
     """
@@ -171,23 +166,23 @@ class Trainer:
         self.epochs, self.steps = epochs, len(feed)
         self.interrupted = self._stopping = False
         classes = len(feed.dataset.classes)
-        step = choose_step(
+        step = Step(
             self.model,
             self.loss,
             self.optimizer,
             classes,
             precision=self.precision,
             threads=self.threads,
-            plan=self.capture if self.model.backend.replays else False,
+            capture=self.capture,
         )
-        runner = self._runner(step)
+        runner = Runner(step, feed, self.seed, self.capture)
         with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that diverges is an error, once
             try:
                 for callback in self.callbacks:
                     callback.on_start(self)
                 while self.epoch < epochs and not self._stopping:
-                    step.look = self._show if self._lookers() else None  # fp16's gradients are made plain for nobody
-                    if not self._train_epoch(runner, feed, interrupt):
+                    step.gradient_hook = self._show if self._gradient_readers() else None
+                    if not self._train_epoch(runner, interrupt):
                         break
                     self._close_epoch(test, feed.batch_size)
                     if interrupt.asked and self.epoch < epochs:
@@ -199,29 +194,14 @@ class Trainer:
                 for callback in self.callbacks:
                     callback.on_end(self)
 
-    def _runner(self, step: EagerStep) -> Runner:
-        """Choose how steps are run."""
-        eager, backend = EagerRunner(step, self.seed), self.model.backend
-        if self.capture is False or backend.replays or (self.capture is None and backend.recorder() is None):
-            return eager  # whose step sees to it itself on the host
-        if backend.recorder() is None:
-            raise ConfigError("fit", "capture=True needs a backend that records steps", backend=backend.spec)
-        return CapturedRunner(eager, backend, self._objection, insist=self.capture is True)
-
-    def _objection(self) -> str:
-        """Why steps should not be recorded: somebody looks at what happens within them."""
-        for callback in self._lookers():
-            return f"{type(callback).__name__} looks at gradients"
-        return "nn.watch looks at what layers give" if watching() else ""
-
-    def _train_epoch(self, runner: Runner, feed: Feed, interrupt: Interrupt) -> bool:
+    def _train_epoch(self, runner: Runner, interrupt: Interrupt) -> bool:
         """Train the rest of an epoch; False if it was interrupted, then with everything saved for the next fit."""
         before = self._resumed
         self.meter = metrics.LossMeter(self.model.backend, before.get("loss_sum", 0.0), before.get("examples", 0))
         self._began = time.perf_counter() - before.get("seconds", 0.0)
         self._resumed = {}
         self.model.train()
-        with closing(self._steps(runner, feed)) as steps:
+        with closing(self._steps(runner)) as steps:
             for examples, loss in steps:
                 self.step += 1
                 self.meter.add(self.step, examples, loss)
@@ -235,22 +215,23 @@ class Trainer:
         self._guarded(self.meter.read)
         return True
 
-    def _steps(self, runner: Runner, feed: Feed) -> Generator[tuple[int, Array | metrics.Slot], None, None]:
-        """Run the rest of an epoch; a step that has no memory is told which batch size to try."""
-        model, shape, backend = self.model, feed.dataset.shape, self.model.backend
+    def _steps(self, runner: Runner) -> Generator[tuple[int, Array | metrics.Slot], None, None]:
+        """Run the rest of an epoch; the error of a step without memory says which batch size to try."""
+        model, feed, backend = self.model, runner.feed, self.model.backend
+        shape = feed.dataset.shape
         with (
             advised("fit", feed.batch_size, lambda: largest_batch(model, shape, backend, self._used)),
-            closing(runner.epoch(feed, self.epoch, self.step)) as steps,
+            closing(runner.epoch(self.epoch, self.step)) as steps,
         ):
             yield from steps
 
-    def _lookers(self) -> list[Callback]:
-        """The callbacks that do something with gradients."""
+    def _gradient_readers(self) -> list[Callback]:
+        """The callbacks that define on_gradients."""
         mute = Callback.on_gradients
         return [c for c in self.callbacks if getattr(c.on_gradients, "__func__", None) is not mute]
 
     def _show(self, gradients: dict[Tensor, Array]) -> None:
-        for callback in self._lookers():
+        for callback in self._gradient_readers():
             callback.on_gradients(self, gradients)
 
     def _tell_of_step(self) -> None:
@@ -339,20 +320,19 @@ class Trainer:
             raise ConfigError("predict", "batch_size >= 1", batch_size=batch_size)
         if not len(x):
             raise ShapeError("predict", "x is (N, ...), N >= 1", x=x.shape)
-        start = 0
-        with predicting(self.model) as score:
-            while start < len(x):
-                part = slice(start, min(start + batch_size, len(x)))
-                try:
-                    with advised("predict", batch_size):
-                        scores = score(self._scaled(x[part]))
-                except DeviceError:
-                    if batch_size == 1:
-                        raise
-                    batch_size //= 2
-                    continue
-                yield part, Tensor(scores)
-                start = part.stop
+        start, score = 0, predictor(self.model)
+        while start < len(x):
+            part = slice(start, min(start + batch_size, len(x)))
+            try:
+                with advised("predict", batch_size):
+                    scores = score(self._scaled(x[part]))
+            except DeviceError:
+                if batch_size == 1:
+                    raise
+                batch_size //= 2
+                continue
+            yield part, Tensor(scores)
+            start = part.stop
 
     def _scaled(self, x: np.ndarray) -> Array:
         backend = self.model.backend

@@ -3,8 +3,8 @@
 from xpnet.kernels.cuda import (
     activation,
     batches,
-    clock,
     conv,
+    counters,
     dropout,
     linear,
     loss,
@@ -14,5 +14,5 @@ from xpnet.kernels.cuda import (
     update,
 )  # fmt: skip
 
-__all__ = ["activation", "batches", "clock", "conv", "dropout", "linear", "loss", "normalization", "pool",
+__all__ = ["activation", "batches", "conv", "counters", "dropout", "linear", "loss", "normalization", "pool",
            "response_norm", "update"]  # fmt: skip

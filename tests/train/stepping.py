@@ -1,4 +1,4 @@
-"""Planned steps beside eager ones: models, batches, and runners that train on the same."""
+"""Captured steps beside eager ones: models, batches, and trainings of both kinds on the same batches."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import numpy as np
 from tests.train.fitting import digits, some_digits, trainer
 from xpnet import models, nn, optim, random
 from xpnet.optim import OPTIMIZERS, make_optimizer
-from xpnet.train import EagerStep, Trainer
-from xpnet.train.planned import PlannedStep
+from xpnet.train import Step, Trainer
 
 IMAGE, CLASSES = (8, 8, 1), 10
 Batch = tuple[np.ndarray, np.ndarray]
@@ -29,7 +28,7 @@ def mlp(activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
 
 
 def everything() -> nn.Sequential:
-    """A net of what kernels launch, of what is computed anew, of views, sums of gradients and draws."""
+    """A net of kernels that launch, ops in standard code, views, sums of gradients and draws."""
     body = nn.Sequential(
         conv1=nn.Conv2d(4, 4, 3, padding=1), norm1=nn.BatchNorm(4), relu=nn.ReLU(), conv2=nn.Conv2d(4, 4, 3, padding=1)
     )
@@ -48,7 +47,7 @@ def everything() -> nn.Sequential:
 
 
 def the_rest() -> nn.Sequential:
-    """A net of the layers that everything lacks, one of them used twice."""
+    """A net of the layers that are not in everything, one of them used twice."""
     twice = nn.Linear(6, 6, bias="augmented")
     return nn.Sequential(
         conv=nn.Conv2d(1, 4, 3, padding=1, flip=True, dilation=2, bias=False),
@@ -86,13 +85,13 @@ def batch(i: int, n: int = 5) -> Batch:
     return draw.normal(size=(n, *IMAGE)).astype(np.float32), draw.integers(0, CLASSES, n)
 
 
-class Runner:
+class Training:
     """A model with its optimizer and its step, and the losses so far."""
 
     def __init__(
         self,
-        kind: type[EagerStep],
         model: nn.Module,
+        capture: bool | None = None,
         optimizer: str | Callable[..., Any] = "momentum",
         loss: Any = nn.softmax_cross_entropy,
         rule: dict[str, Any] | None = None,
@@ -101,39 +100,36 @@ class Runner:
         self.model: Any = model.initialize(3).train()
         make = partial(make_optimizer, optimizer) if isinstance(optimizer, str) else optimizer
         self.optimizer = make(self.model.parameters(), **(rule or {}))
-        self.step = kind(self.model, loss, self.optimizer, **options)
+        self.step = Step(self.model, loss, self.optimizer, capture=capture, **{"threads": 1, **options})
         self.losses: list[Any] = []
-        self.seen: list[Any] = []  # by who looks
+        self.seen: list[Any] = []  # by a gradient hook
 
     def state(self) -> dict[str, np.ndarray]:
         return {**self.model.state_dict(), **self.optimizer.state_dict()[0], "losses": np.asarray(self.losses)}
 
 
-def pair(make: Callable[[], nn.Module] = mlp, plan: bool | None = None, **how: Any) -> list[Runner]:
-    """The planned runner, and the one that is eager."""
-    return [Runner(PlannedStep, make(), plan=plan, **how), Runner(EagerStep, make(), **how)]
+def pair(make: Callable[[], nn.Module] = mlp, capture: bool | None = None, **how: Any) -> list[Training]:
+    """The captured training, and the eager one."""
+    return [Training(make(), capture, **how), Training(make(), False, **how)]
 
 
-def assert_alike(runners: list[Runner]) -> None:
-    ours, theirs = (runner.state() for runner in runners)
+def assert_alike(trainings: list[Training]) -> None:
+    ours, theirs = (training.state() for training in trainings)
     assert ours.keys() == theirs.keys()
     for name, want in theirs.items():
         assert ours[name].dtype == want.dtype, name
         np.testing.assert_array_equal(ours[name], want, err_msg=name)
-    assert runners[0].optimizer.state_dict()[1] == runners[1].optimizer.state_dict()[1]
+    assert trainings[0].optimizer.state_dict()[1] == trainings[1].optimizer.state_dict()[1]
 
 
-def go(runners: list[Runner], steps: range, sizes: tuple[int, ...] = (5,), moments: bool = False) -> None:
+def go(trainings: list[Training], steps: range, sizes: tuple[int, ...] = (5,), in_context: bool = False) -> None:
     """Train each on the same batches, of sizes in turn, and compare all after each step."""
     for i in steps:
-        for runner in runners:
+        for training in trainings:
             given = batch(i, sizes[i % len(sizes)])
-            if moments:
-                with random.use(random.StepContext(7, i // 4, i % 4)):
-                    runner.losses.append(runner.step(*given))
-            else:
-                runner.losses.append(runner.step(*given))
-        assert_alike(runners)
+            with random.use(random.StepContext(7, i // 4, i % 4) if in_context else None):
+                training.losses.append(training.step(*given))
+        assert_alike(trainings)
 
 
 def fitted(capture: bool | None, model: Any, callbacks: Any = (), **options: Any) -> Trainer:
@@ -143,8 +139,8 @@ def fitted(capture: bool | None, model: Any, callbacks: Any = (), **options: Any
 
 
 class Counts:
-    noted = proven = replayed = 0
+    recorded = verified = replayed = 0
 
     @property
     def all(self) -> tuple[int, int, int]:
-        return self.noted, self.proven, self.replayed
+        return self.recorded, self.verified, self.replayed

@@ -1,4 +1,4 @@
-"""What changes from one step to the next, on the device: so that a recorded step, replayed, is the next one."""
+"""What changes from one step to the next, in device memory: so that a recorded step, replayed, is the next one."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from xpnet import kernels
 from xpnet.backend import Array, Backend, namespace
 
-__all__ = ["Clock"]
+__all__ = ["DeviceCounters"]
 
 
-class Clock:
+class DeviceCounters:
     """Step, epoch, update, learning rates and losses of an epoch in device memory, each always in the same place.
 
-        clock.begin(epoch, 0, rates, t)
-        ...                             # a step, which reads clock.step, clock.epoch, clock.t and clock.rate
-        clock.tick(loss)
+        counters.begin(epoch, 0, rates, t)
+        ...                             # a step, which reads counters.step, .epoch, .t and .rate
+        counters.advance(loss)
 
     Args:
         backend: where; its arrays can be written in place.
         steps: of an epoch, >= 1.
         dtype: of the rates and the losses, a floating type of the backend: the parameters'.
         groups: of the optimizer, each of which has a rate.
-    Cost: (1 + groups) * steps numbers. A tick is one launch where there is a kernel for it.
+    Cost: (1 + groups) * steps numbers. Advancing is one launch where there is a kernel for it.
     """
 
     def __init__(self, backend: Backend, steps: int, dtype: Any, groups: int = 1) -> None:
@@ -39,7 +39,7 @@ class Clock:
         self.losses: Array = xp.zeros(steps, dtype=dtype, device=device)
 
     def begin(self, epoch: int, step: int, rates: Sequence[Sequence[float]], t: int) -> None:
-        """Set the clock to a step of an epoch, without waiting for the device.
+        """Set the counters to a step of an epoch, without waiting for the device.
 
         Args:
             epoch, step: from 0.
@@ -59,17 +59,17 @@ class Clock:
         self.rates[...] = self.backend.xp.astype(self.backend.from_numpy(table), self.rates.dtype)
         self.rate[...] = self.rates[step, ...]
 
-    def tick(self, loss: Array) -> None:
+    def advance(self, loss: Array) -> None:
         """Store the loss of the step that is done, and go on to the next: step and t increase by one.
 
         Args:
             loss: (), floating.
         """
-        _tick(loss, self.losses, self.rates, self.rate, self.step, self.t)
+        _advance(loss, self.losses, self.rates, self.rate, self.step, self.t)
 
 
-@kernels.service("tick")
-def _tick(loss: Array, losses: Array, rates: Array, rate: Array, step: Array, t: Array) -> None:
+@kernels.service("advance_counters")
+def _advance(loss: Array, losses: Array, rates: Array, rate: Array, step: Array, t: Array) -> None:
     xp = namespace(losses)
     each = xp.arange(losses.shape[0], dtype=xp.int64, device=losses.device)
     losses[...] = xp.where(each == step, xp.astype(loss, losses.dtype, copy=False), losses)

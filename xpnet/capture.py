@@ -1,0 +1,356 @@
+"""Record what a function of arrays launches, once for each signature, and replay it: steps and predictions.
+
+    step = Captured(function, guard, where="fit")
+    y = step(x)     # the first calls of a signature run eagerly, one is recorded, and on the host one is verified
+    y = step(x)     # from here on: inputs are copied in, the recorded work runs, results are copied out
+
+For small networks most of a step is Python overhead, and a replay has none of it. The work is recorded by the backend's
+recorder: a list of launches on the host, a graph on CUDA. What a guard compares says when recordings are out of date.
+What cannot be recorded runs eagerly, and the log says once why; where capture is required, that is an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from xpnet import kernels
+from xpnet.backend import Array, Backend, Recorder, Unsupported, current_program, is_out_of_memory
+from xpnet.errors import ConfigError, XpnetError
+
+__all__ = ["MOST", "Captured", "Guard"]
+
+MOST = 16  # recordings of a function
+_CHANCES = 4  # how often recordings may be dropped before one was replayed _PAYS times, until no more are made
+_PAYS = 8
+
+_log = logging.getLogger("xpnet")
+
+
+class Guard(Protocol):
+    """Knows what a function reads besides its inputs, and tells whether recordings of it are still valid."""
+
+    backend: Backend
+    unsupported: str  # why the function cannot be captured, as far as is known before it is recorded; or ""
+    written: list[Array]  # arrays that the function writes
+    buffers: list[Array]  # those of them that it may write before it raises an error
+
+    def holds(self) -> bool:
+        """Tell in a few microseconds whether all is as it was at the last renew."""
+        ...
+
+    def renew(self) -> bool:
+        """Read everything anew, and tell whether recordings made before are invalid.
+
+        Raises:
+            ConfigError: something changed that recordings may not outlive, where capture is required.
+        """
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Return the numbers and words that the function reads, by name."""
+        ...
+
+    def write_back(self) -> None:
+        """Copy arrays that the function has put in the place of others into those, which a replay reads."""
+        ...
+
+    def restore(self) -> None:
+        """Put back the arrays that the function has replaced by others since the last renew."""
+        ...
+
+
+class Captured:
+    """A function of arrays, with recordings for the signatures it was called with, the least recently used dropped.
+
+    A signature is the shapes and dtypes of the arrays, the caller's key, and the kernels that are disabled. One thread
+    at a time uses the recordings; a call from another meanwhile runs eagerly.
+
+    Args:
+        function: takes the arrays and the numbers of a call, and returns an array, or None. Methods are held weakly:
+            an object may own the captured form of its method without a reference cycle.
+        guard: see Guard.
+        where: for messages, such as "fit".
+        log_level: of the line in the log that says why calls run eagerly.
+        capture: None: record where that is supported. True: or raise an error. False: always run eagerly.
+        worth: tells from the arrays whether a signature should be recorded; asked once for each.
+        max_bytes: the memory of all recordings.
+    Raises, on call:
+        ConfigError: capture is True and the function cannot be recorded; the call has changed nothing then.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Array | None],
+        guard: Guard,
+        *,
+        where: str,
+        log_level: int = logging.INFO,
+        capture: bool | None = None,
+        worth: Callable[..., bool] = lambda *arrays: True,
+        max_bytes: float = np.inf,
+    ) -> None:
+        self._function, self._worth = _weak(function), _weak(worth)
+        self.guard = guard
+        self.where, self.log_level = where, log_level
+        self.capture = capture
+        self.max_bytes = max_bytes
+        self.reason = ""  # why calls run eagerly
+        self._is_final = False  # the reason stays, whatever changes
+        self.recordings: OrderedDict[Hashable, Recording] = OrderedDict()
+        self._lock = threading.Lock()
+        self._chances = _CHANCES
+        self._logged: set[str] = set()
+
+    def __call__(self, *arrays: Array, numbers: tuple[Any, ...] = (), key: Hashable = None) -> Array | None:
+        """Call the function, or replay a recording of it.
+
+        Args:
+            arrays: on the guard's backend; never written.
+            numbers: passed on to the function: as they are, or as 0-d arrays where it is recorded.
+            key: what the function depends on besides: a call with another key has another signature.
+        Returns:
+            What the function returns; a new array.
+        """
+        function = self._function()
+        if self.capture is False or current_program() is not None or not self._lock.acquire(blocking=False):
+            return function(*arrays, *numbers)
+        try:
+            if not self._is_final and not self.guard.holds():
+                self._renew()
+            if self.reason:
+                self.explain(self.reason)
+                return function(*arrays, *numbers)
+            signature = tuple([(a.shape, a.dtype) for a in arrays]), key, kernels.disabled()
+            recording = self.recordings.get(signature)
+            if recording is None:
+                recording = self._add(signature, arrays)
+            else:
+                self.recordings.move_to_end(signature)
+            if recording.is_verified:
+                return self._replay(recording, function, (*arrays, *numbers))
+            return self._prepare(signature, recording, function, (*arrays, *numbers))
+        finally:
+            self._lock.release()
+
+    def explain(self, reason: str) -> None:
+        """Log, once, why calls run eagerly.
+
+        Raises:
+            ConfigError: capture is required.
+        """
+        if self.capture:
+            raise ConfigError(self.where, "code that capture=True can record", "use capture=None", reason=reason)
+        if reason not in self._logged:
+            self._logged.add(reason)
+            _log.log(self.log_level, "%s runs eagerly: %s", self.where, reason)
+
+    def _renew(self) -> None:
+        """Drop all recordings, unless what changed does not concern them."""
+        try:
+            if not self.guard.renew():
+                return
+        except ConfigError:
+            self.recordings.clear()
+            raise
+        if any(r.is_wanted for r in self.recordings.values()):
+            paid = any(r.replays >= _PAYS for r in self.recordings.values())
+            self._chances = min(_CHANCES, self._chances + (1 if paid else -1))
+        self.recordings.clear()
+        self.reason = self.guard.unsupported
+        if not self.reason and self._chances <= 0:
+            self._give_up("what it reads changes from call to call")
+        if not self.reason and self.guard.backend.recorder() is None:
+            self.reason = f"{self.guard.backend.spec} has no recorder"
+
+    def _give_up(self, reason: str) -> None:
+        self.reason, self._is_final = reason, True
+        self.recordings.clear()
+
+    def _add(self, signature: Hashable, arrays: tuple[Array, ...]) -> Recording:
+        recorder = self.guard.backend.recorder()
+        assert recorder is not None
+        warm = 1 if self.recordings else recorder.warm_calls  # after the first, only what depends on sizes is cold
+        recording = self.recordings[signature] = Recording(recorder, self.guard.backend, warm)
+        recording.is_wanted = self.capture is True or self._worth()(*arrays)
+        if len(self.recordings) > MOST:
+            self.recordings.popitem(last=False)
+        return recording
+
+    def _run(self, function: Any, inputs: Sequence[Any]) -> Any:
+        result = function(*inputs)
+        self.guard.write_back()
+        return result
+
+    # The calls of a signature, in turn: warm, recorded, verified; then replayed.
+
+    def _prepare(self, signature: Hashable, recording: Recording, function: Any, inputs: tuple[Any, ...]) -> Any:
+        if not recording.is_wanted:
+            return function(*inputs)
+        if recording.warm_calls:
+            return self._warm(recording, function, inputs)
+        if recording.replay is not None:
+            return self._verify(recording, function, inputs)
+        try:
+            was_run, result = self._record(recording, function, inputs)
+        except BaseException:
+            self.recordings.pop(signature, None)  # half of the call is recorded
+            raise
+        self._limit(recording)
+        if was_run:
+            return result
+        if self.reason:
+            self.explain(self.reason)
+        return self._replay(recording, function, inputs) if recording.is_verified else function(*inputs)
+
+    def _warm(self, recording: Recording, function: Any, inputs: tuple[Any, ...]) -> Any:
+        recording.warm_calls -= 1
+        before = self.guard.settings() if not recording.warm_calls else {}
+        with recording.recorder.warm():
+            result = self._run(function, inputs)
+        if recording.recorder.is_device:  # the result is in the recording's memory
+            result = recording.copy(result)
+        after = self.guard.settings() if not recording.warm_calls else {}
+        changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        if changed:
+            self._give_up(f"{changed[0]} changes from call to call")
+        return result
+
+    def _record(self, recording: Recording, function: Any, inputs: tuple[Any, ...]) -> tuple[bool, Any]:
+        """Record a call; return whether that ran it, and its result. What cannot be recorded leaves all as it was."""
+        recorder, guard = recording.recorder, self.guard
+        saved = [] if recorder.is_device else [np.array(a) for a in guard.written]
+        recording.take(inputs)
+        try:
+            recording.result, recording.replay = recorder.record(lambda: self._run(function, recording.inputs))
+        except Unsupported as error:
+            guard.restore()
+            _restore(guard.written, saved)
+            self._give_up(f"{error} cannot be recorded")
+        except Exception as error:
+            if not recorder.is_device:
+                raise
+            guard.restore()
+            if is_out_of_memory(error) and len(self.recordings) > 1:
+                recording.drop()
+            else:
+                line = str(error).partition("\n")[0]
+                self._give_up(f"it cannot be recorded ({type(error).__name__}: {line})")
+        else:
+            if not recorder.is_device:
+                return True, recording.copy(recording.result)
+            guard.restore()
+            recording.is_verified = True
+        return False, None
+
+    def _verify(self, recording: Recording, function: Any, inputs: tuple[Any, ...]) -> Any:
+        """Replay and call from the same numbers: the results must be the same."""
+        written = self.guard.written
+        saved, replayed = [np.array(a) for a in written], None
+        try:
+            recording.take(inputs)
+            recording.replay()
+            replayed = [np.array(a) for a in (*written, recording.result)]
+        except Exception as error:  # the function's own, which the call below raises; or the recording's
+            _log.debug("a replay failed: %s", error)
+        finally:
+            _restore(written, saved)
+        result = self._run(function, inputs)
+        if replayed is not None and all(map(_equal, replayed, [*written, result])):
+            recording.is_verified = True
+        else:
+            self._give_up("a replay gave different numbers than the eager call")
+        return result
+
+    def _replay(self, recording: Recording, function: Any, inputs: tuple[Any, ...]) -> Any:
+        recording.take(inputs)
+        buffers = self.guard.buffers
+        saved = [np.array(a) for a in buffers] if buffers and not recording.recorder.is_device else []
+        try:
+            recording.replay()
+        except XpnetError:  # an eager call raises it with the layer's name
+            _restore(buffers, saved)
+            return function(*inputs)
+        recording.replays += 1
+        return recording.copy(recording.result)
+
+    def _limit(self, newest: Recording) -> None:
+        """Drop recordings beyond max_bytes, the least recently used first; the newest too, if it alone is larger."""
+        total = sum(r.nbytes for r in self.recordings.values())
+        for signature, recording in [*self.recordings.items()]:
+            if total <= self.max_bytes:
+                break
+            total -= recording.nbytes
+            if recording is newest:
+                recording.drop()
+            else:
+                del self.recordings[signature]
+
+
+class Recording:
+    """The function for one signature: its inputs, what replays it, and its result.
+
+    Args:
+        recorder: makes this one recording.
+        backend: where it runs.
+        warm_calls: calls before it is recorded.
+    """
+
+    def __init__(self, recorder: Recorder, backend: Backend, warm_calls: int) -> None:
+        self.recorder = recorder
+        self.warm_calls = warm_calls
+        self.is_wanted = True
+        self.is_verified = False
+        self.replays = 0
+        self.replay: Any = None
+        self.inputs: list[Array] = []
+        self.result: Array | None = None
+        self._xp, self._device = backend.xp, backend.device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        return 0 if self.replay is None else self.recorder.nbytes + sum(a.nbytes for a in self.inputs)
+
+    def take(self, inputs: tuple[Any, ...]) -> None:
+        """Copy the inputs of a call to where the recorded work reads them."""
+        if not self.inputs:
+            self.inputs = [self._like(x) for x in inputs]
+        for place, x in zip(self.inputs, inputs, strict=True):
+            place[...] = x if hasattr(x, "shape") or self._xp is np else self._xp.asarray(x, device=self._device)
+
+    def _like(self, x: Any) -> Array:
+        if hasattr(x, "shape"):
+            return self._xp.empty(x.shape, dtype=x.dtype, device=self._device)
+        return self._xp.asarray(x, device=self._device)
+
+    def copy(self, result: Array | None) -> Array | None:
+        """Copy a result, whose memory the next replay writes."""
+        return None if result is None else self._xp.asarray(result, copy=True)
+
+    def drop(self) -> None:
+        """Free the memory, and run this signature eagerly from now on."""
+        self.is_wanted = self.is_verified = False
+        self.replay, self.inputs, self.result = None, [], None
+        del self.recorder
+
+
+def _weak(function: Callable[..., Any]) -> Callable[[], Any]:
+    """A reference to a function: weak if it is a method."""
+    return weakref.WeakMethod(function) if hasattr(function, "__self__") else lambda: function  # type: ignore
+
+
+def _restore(arrays: list[Array], saved: list[Array]) -> None:
+    for array, value in zip(arrays, saved, strict=bool(saved)):
+        array[...] = value
+
+
+def _equal(a: Array, b: Array) -> bool:
+    """Whether two arrays hold the same numbers, NaN included."""
+    return bool(np.array_equal(a, b, equal_nan=True))
