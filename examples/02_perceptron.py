@@ -19,7 +19,7 @@ corners = data.xor(40, noise=0.2)
 
 
 def learn(problem, passes):
-    """Train a new perceptron until it makes no mistake, or for so many passes; keep mistakes and weights of each."""
+    """Train a new perceptron until it makes no mistake, or for the given number of passes; record each pass."""
     with use_backend(options.backend):
         neuron = nn.Perceptron(2)
     mistakes, weights = [], []

@@ -24,7 +24,7 @@ def pixels(digits):
 
 
 def learn(x, labels, classes, passes):
-    """Train one perceptron for each class until a pass has no mistake, or for so many passes."""
+    """Train one perceptron for each class until a pass has no mistake, or for the given number of passes."""
     with use_backend(backend):
         neurons = nn.Perceptron(x.shape[1], classes)
     mistakes = []
