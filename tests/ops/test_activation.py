@@ -1,4 +1,4 @@
-"""Activations, softmax and dropout."""
+"""Activations and softmax."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests import oracles
-from tests.harness import agree, booleans, check_op, put, raises, sample
+from tests.harness import agree, check_op, float_types, put, raises, sample
 from xpnet import ops
-from xpnet.errors import ConfigError, DTypeError, ShapeError
+from xpnet.errors import DTypeError, ShapeError
 
 X = sample(2, 5, 7, low=-3, high=3)
 
@@ -46,13 +46,6 @@ def test_an_activation_agrees_with_its_definition_and_with_autograd(backend, nam
     batch = () if options.get("axis") == 0 else (0,)
     oracle = getattr(oracles, name)
     check_op(getattr(ops, name), [X], options, backend, oracle=oracle, torch_oracle=_torch(name), batch=batch, length=8)
-
-
-def test_dropout_scales_what_the_mask_keeps(backend):
-    mask = booleans(2, 5, 7)
-    check_op(
-        ops.dropout, [X, mask], {"rate": 0.25}, backend, oracle=oracles.dropout, linear=[0], batch=[0, 1], length=2
-    )
 
 
 def test_relu_has_no_slope_at_zero(backend):
@@ -115,12 +108,34 @@ def test_softmax_over_an_axis_that_is_not_there_is_an_error(name, axis):
         getattr(ops, name)(X, axis=axis)
 
 
-@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5])
-def test_a_dropout_rate_outside_0_to_1_is_an_error(rate):
-    with raises(ConfigError, "dropout", rate):
-        ops.dropout(X, booleans(2, 5, 7), rate=rate)
+def _threshold(x):
+    return np.asarray([1.0 if value > 0 else 0.0 for value in x.ravel()]).reshape(x.shape)
 
 
-def test_a_dropout_mask_of_another_shape_is_an_error():
-    with raises(ShapeError, "dropout", (2, 5, 7), (2, 5)):
-        ops.dropout(X, booleans(2, 5), rate=0.5)
+def _forward(x):
+    """The op without its vjp, which is no derivative: a difference along a direction does not agree with it."""
+    return ops.threshold(x)[0], lambda dy, needs: (None,)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 7), (5, 3), (4,)], ids=str)
+def test_threshold_says_one_above_zero_and_zero_elsewhere(backend, shape):
+    check_op(_forward, [sample(*shape)], {}, backend, oracle=_threshold, differentiable=(), batch=[0], length=1)
+
+
+def test_the_threshold_of_zero_and_of_nan_is_zero(backend):
+    y, _ = ops.threshold(put(backend, np.array([-np.inf, -0.0, 0.0, 1e-30, np.inf, np.nan]), np.float32))
+    assert backend.to_numpy(y).tolist() == [0, 0, 0, 1, 1, 0]
+
+
+def test_the_threshold_passes_the_gradient_through(backend):
+    for dtype in float_types(backend):
+        _, vjp = ops.threshold(put(backend, np.array([-3.0, 0.0, 2.0]), dtype))
+        dy = np.array([1.0, -1.0, 0.5])
+        (dx,) = vjp(put(backend, dy, dtype), (True,))
+        assert dx.dtype == getattr(backend.xp, np.dtype(dtype).name)
+        assert backend.to_numpy(dx).tolist() == dy.tolist()
+
+
+def test_a_gradient_of_the_threshold_that_is_not_needed_is_none(backend):
+    _, vjp = ops.threshold(put(backend, np.array([1.0]), np.float32))
+    assert vjp(put(backend, np.array([1.0]), np.float32), (False,)) == (None,)

@@ -1,11 +1,14 @@
+"""Dropout by a mask, and by the draw of a key."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tests.harness import check_op, few_on_jax, put, raises, sample
+from tests import oracles
+from tests.harness import booleans, check_op, few_on_jax, put, raises, sample
 from xpnet import ops
-from xpnet.errors import ConfigError, DTypeError
+from xpnet.errors import ConfigError, DTypeError, ShapeError
 from xpnet.random import Key, random_bits
 
 KEY = Key(3, "dropout/here", 2, 5)
@@ -38,16 +41,34 @@ def test_a_part_of_a_batch_keeps_what_the_whole_keeps(backend):
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5])
-def test_a_rate_outside_0_to_1_is_refused(rate):
+def test_a_rate_outside_0_to_1_is_an_error(rate):
     with raises(ConfigError, "random_dropout", rate):
         ops.random_dropout(X, key=KEY, rate=rate)
 
 
-def test_a_negative_start_is_refused():
+def test_a_negative_start_is_an_error():
     with raises(ConfigError, "random_dropout", -1):
         ops.random_dropout(X, key=KEY, rate=0.5, start=-1)
 
 
-def test_integers_are_refused():
+def test_dropping_integers_is_an_error():
     with raises(DTypeError, "random_dropout", "int64"):
         ops.random_dropout(np.arange(4), key=KEY, rate=0.5)
+
+
+def test_dropout_scales_what_the_mask_keeps(backend):
+    mask = booleans(2, 5, 7)
+    check_op(
+        ops.dropout, [X, mask], {"rate": 0.25}, backend, oracle=oracles.dropout, linear=[0], batch=[0, 1], length=2
+    )
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5])
+def test_a_dropout_rate_outside_0_to_1_is_an_error(rate):
+    with raises(ConfigError, "dropout", rate):
+        ops.dropout(X, booleans(2, 5, 7), rate=rate)
+
+
+def test_a_dropout_mask_of_another_shape_is_an_error():
+    with raises(ShapeError, "dropout", (2, 5, 7), (2, 5)):
+        ops.dropout(X, booleans(2, 5), rate=0.5)
