@@ -43,7 +43,7 @@ def describe_backends() -> list[BackendInfo]:
         devices, records, problem = {}, False, ""
         try:
             backend = registry.get_backend(name)
-            devices, records = backend.devices(), backend.replays or backend.recorder() is not None
+            devices, records = backend.devices(), backend.recorder() is not None
         except (DeviceError, ConfigError) as error:
             problem = error.rule if error.is_event else str(error)
         version = _version(name, entry.package) or ("" if problem else "unknown")
