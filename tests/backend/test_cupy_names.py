@@ -30,6 +30,18 @@ class Instance(NamedTuple):
     of: Any
 
 
+class Own(NamedTuple):
+    """Some object of a class that the source defines."""
+
+    name: str
+
+
+class List(NamedTuple):
+    """A list of some objects."""
+
+    of: Any
+
+
 ARRAY = Instance(cupy.ndarray)
 MODULES = {"cupy": cupy, "cupyx": cupyx, "xp": wrapper}  # by the name that they have everywhere
 ANNOTATED = {"DeviceArray": ARRAY}
@@ -72,10 +84,11 @@ class Reader(ast.NodeVisitor):
         self.seen: Counter[str] = Counter()
         self._scopes: list[dict[str, Any]] = [{}]
         self._class = ""
-        self._returned: dict[str, Any] = {}  # by the source's own functions
+        self._members: dict[tuple[str, str], Any] = {}  # attributes of the source's classes, and what methods return
 
     def read(self, text: str) -> Reader:
         tree = ast.parse(text)
+        self._classes = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
         self.visit(tree)  # learns what methods assign to self
         self.problems, self.seen = [], Counter()
         self.visit(tree)
@@ -84,14 +97,21 @@ class Reader(ast.NodeVisitor):
     def type_of(self, node: ast.AST | None) -> Any:
         """A module, class or function, an Instance, or None for what is not CuPy's or not known."""
         match node:
+            case ast.Name("self") if self._class:
+                return Own(self._class)
             case ast.Name(name):
                 known = next((scope for scope in reversed(self._scopes) if name in scope), MODULES)
                 return known.get(name)
-            case ast.Attribute(ast.Name("self"), name) if (self._class, name) in self._scopes[0]:
-                return self._scopes[0][self._class, name]
+            case ast.Subscript(value):
+                base = self.type_of(value)
+                return base.of if isinstance(base, List) else None
+            case ast.Call(ast.Attribute(value, name)) if isinstance(base := self.type_of(value), Own):
+                return self._members.get((base.name, name))
             case ast.Attribute(value, name):
                 base = self.type_of(value)
-                if base is None:
+                if isinstance(base, Own) and (base.name, name) in self._members:
+                    return self._members[base.name, name]
+                if base is None or isinstance(base, Own):
                     return wrapper if name == "xp" else None
                 found = getattr(base.of if isinstance(base, Instance) else base, name, None)
                 if isinstance(base, Instance) and not callable(found):
@@ -101,8 +121,8 @@ class Reader(ast.NodeVisitor):
                 called = self.type_of(function)
                 return (
                     Instance(called) if inspect.isclass(called) else
-                    RESULTS.get(called) if called is not None and not isinstance(called, Instance) else
-                    self._returned.get(ast.unparse(function), LOCAL_RESULTS.get(ast.unparse(function)))
+                    RESULTS.get(called) if called is not None and not isinstance(called, Instance | Own | List) else
+                    self._members.get(("", ast.unparse(function)), LOCAL_RESULTS.get(ast.unparse(function)))
                 )  # fmt: skip
             case ast.IfExp(body=body):
                 return self.type_of(body)
@@ -113,8 +133,10 @@ class Reader(ast.NodeVisitor):
         match node:
             case ast.BinOp(left):  # DeviceArray | None
                 return self.annotated(left)
-            case ast.Name(name) if name in ANNOTATED:
-                return ANNOTATED[name]
+            case ast.Name(name):
+                return ANNOTATED.get(name, Own(name) if name in self._classes else None)
+            case ast.Subscript(ast.Name("list"), element):
+                return List(self.annotated(element))
             case ast.Attribute():
                 found = self.type_of(node)
                 return Instance(found) if inspect.isclass(found) else None
@@ -125,7 +147,7 @@ class Reader(ast.NodeVisitor):
             case ast.Name(name):
                 self._scopes[-1][name] = value
             case ast.Attribute(ast.Name("self"), name):
-                self._scopes[0][self._class, name] = value
+                self._members[self._class, name] = value
             case ast.Tuple(parts):
                 for part in parts:
                     self.assign(part, None)
@@ -148,7 +170,7 @@ class Reader(ast.NodeVisitor):
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         self.generic_visit(node)
         if self._class and isinstance(node.target, ast.Name) and len(self._scopes) == 1:
-            self._scopes[0][self._class, node.target.id] = self.annotated(node.annotation)
+            self._members[self._class, node.target.id] = self.annotated(node.annotation)
         else:
             self.assign(node.target, self.annotated(node.annotation))
 
@@ -158,7 +180,7 @@ class Reader(ast.NodeVisitor):
         self._class = outer
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        self._returned[("self." if self._class else "") + node.name] = self.annotated(node.returns)
+        self._members[self._class, node.name] = self.annotated(node.returns)
         given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
         self._scopes.append({a.arg: self.annotated(a.annotation) for a in given if a.arg != "xp"})
         self.generic_visit(node)
@@ -169,10 +191,15 @@ class Reader(ast.NodeVisitor):
         self.generic_visit(node)
         self._scopes.pop()
 
+    def visit_For(self, node: ast.For) -> None:
+        several = self.type_of(node.iter)
+        self.assign(node.target, several.of if isinstance(several, List) else None)
+        self.generic_visit(node)
+
     def visit_Attribute(self, node: ast.Attribute) -> None:
         self.generic_visit(node)
         base = self.type_of(node.value)
-        if base is None:
+        if base is None or isinstance(base, Own | List):
             return
         where = base.of if isinstance(base, Instance) else base
         self.seen[where.__name__] += 1
@@ -182,7 +209,7 @@ class Reader(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         self.generic_visit(node)
         function = self.type_of(node.func)
-        allowed = None if function is None or isinstance(function, Instance) else parameters(function)
+        allowed = None if function is None or isinstance(function, Instance | Own | List) else parameters(function)
         if allowed is None:
             return
         kinds = {p.kind for p in allowed}
@@ -221,6 +248,8 @@ def test_the_classes_that_the_backend_works_with_are_followed() -> None:
             "class A:\n  def f(self):\n    self.s.go\n  def g(self):\n    self.s = cupy.cuda.Event()",
             "line 3: Event has no go",
         ),
+        ("class A:\n  def e(self) -> cupy.cuda.Event: ...\ndef f(a: A):\n  a.e().go", "line 4: Event has no go"),
+        ("def f(s: list[cupy.cuda.Event]):\n  s[0].go", "line 2: Event has no go"),
         ("xp = namespace(x)\nxp.sum(x, axes=1)", "line 2: xp.sum takes no axes"),
         ("self.xp.einsums(x)", "line 1: array_api_compat.cupy has no einsums"),
         ("cupy.cuda.Event(True, True, True, True)", "line 1: cupy.cuda.Event takes 3 arguments, got 4"),

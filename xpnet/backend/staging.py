@@ -84,7 +84,8 @@ class StagingBuffers:
         with device.active():
             self._host = [[device.pinned(*part) for part in parts] for _ in range(slots)]
             self._arrays = [[device.empty(*part) for part in parts] for _ in range(slots)]
-            self._sent, self._released = ([device.event() for _ in range(slots)] for _ in range(2))
+            self._sent: list[cupy.cuda.Event] = [device.event() for _ in range(slots)]
+            self._released: list[cupy.cuda.Event] = [device.event() for _ in range(slots)]
             for event in self._released:  # what used this memory before may still be at work on it
                 device.current_stream().record(event)
 
