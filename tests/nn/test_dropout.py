@@ -22,11 +22,12 @@ def kept(layer, backend=None, rows=slice(None), moment=MOMENT, shape=SHAPE):
     return y.numpy() != 0
 
 
-def test_inference_and_rate_zero_pass_everything_on():
+def test_in_evaluation_and_with_rate_zero_dropout_returns_its_input():
     x = Tensor(np.ones(SHAPE, np.float32))
-    assert nn.Dropout(0.5)(x) is x
-    assert nn.Dropout(0.5).train().eval()(x) is x
-    assert nn.Dropout(0.0).train()(x) is x
+    assert nn.Dropout(0.5).eval()(x) is x
+    assert nn.Dropout(0.0)(x) is x
+    with nn.inference():
+        assert nn.Dropout(0.5)(x) is x
 
 
 def test_what_is_kept_is_scaled_and_the_gradient_takes_the_same_way(backend):

@@ -29,8 +29,8 @@ def test_rows_are_true_classes_and_counts_are_written_where_there_are_any():
     figure = confusion(COUNTS)
     assert cells(figure) == {(i, j): str(n) for (i, j), n in np.ndenumerate(COUNTS) if n}
     ax = figure.axes[0]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("taken for", "true class")
-    assert ax.get_title() == "15 of 19 right, 78.95%"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted as", "true class")
+    assert ax.get_title() == "15 of 19 correct, 78.95%"
     assert [t.get_text() for t in ax.texts[-3:]] == ["80%", "100%", "50%"]
 
 
@@ -96,17 +96,17 @@ def bright(n: int, channels: int = 1) -> Dataset:
     return Dataset(x, np.arange(n) % 3, ("cat", "dog", "cow"), "bright", white=100.0)
 
 
-# said: 0 wrongly 1 (prob 0.5+), 1 rightly, 2 wrongly 0 and most surely, 3 rightly, 4 wrongly 2 and least surely
+# 0 is predicted as 1, 1 correctly, 2 as 0 with the highest probability, 3 correctly, 4 as 2 with the lowest
 SCORES = np.array([[0.0, 2.0, 0.0], [0.0, 9.0, 0.0], [5.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.1]])
 
 
-def test_the_surest_mistakes_come_first_with_what_is_true_and_what_was_said():
+def test_the_most_confident_mistakes_come_first_with_their_true_and_predicted_class():
     figure = mistakes(SCORES, bright(5))
     second = f"{np.e**2 / (np.e**2 + 2):.0%}"
     assert texts(figure) == [
-        "true: cow\nsaid: cat, 99%",
-        f"true: cat\nsaid: dog, {second}",
-        "true: dog\nsaid: cow, 36%",
+        "true: cow\npred: cat, 99%",
+        f"true: cat\npred: dog, {second}",
+        "true: dog\npred: cow, 36%",
     ]
     assert second == "79%"
 
@@ -141,9 +141,9 @@ def test_huge_scores_do_not_overflow():
 
 
 def test_scores_of_other_examples_and_sets_without_images_are_refused():
-    with raises(ShapeError, "mistakes", "(4, 3)", "N 5"):
+    with raises(ShapeError, "mistakes", "(4, 3)", "N = 5"):
         mistakes(SCORES[:4], bright(5))
-    with raises(ShapeError, "mistakes", "(5, 2)", "K 3"):
+    with raises(ShapeError, "mistakes", "(5, 2)", "K = 3"):
         mistakes(SCORES[:, :2], bright(5))
     rows = Dataset(np.ones((5, 4), np.float32), np.arange(5) % 3, ("a", "b", "c"), "rows")
     with raises(ShapeError, "mistakes", "(4,)"):

@@ -153,7 +153,7 @@ def test_weights_that_are_no_images_are_refused():
         filters(small_net("numpy"), "scores")
     with raises(ConfigError, "filters", "D 5", "shape=(H, W, C)"):
         filters(nn.Linear(5, 2))
-    with raises(ConfigError, "filters", "(2, 2, 2)", "D 5"):
+    with raises(ConfigError, "filters", "(2, 2, 2)", "D = 5"):
         filters(nn.Linear(5, 2), shape=(2, 2, 2))
     with raises(ConfigError, "filters", "scores", "D 16"):
         filters(nn.Sequential(hidden=nn.Linear(16, 16), scores=nn.Linear(16, 2)), "scores")

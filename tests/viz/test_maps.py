@@ -152,17 +152,17 @@ def test_the_slope_of_a_network_that_pools_is_a_central_difference(monkeypatch):
     np.testing.assert_allclose(seen[0], want, atol=1e-7)
 
 
-def test_the_class_that_is_said_and_the_one_asked_for_are_named():
+def test_the_predicted_class_and_the_one_asked_for_are_named():
     net = channels_net(get_backend("numpy"))
     net.load_state_dict(net.state_dict() | {"scores.bias": np.array([0.0, 0.0, 9.0], np.float32)})
     x = np.zeros((8, 8, 3), np.float32)
-    said = f"{np.e / (np.e + 2):.0%}"  # the softmax of (0, 0, tanh 9)
+    share = f"{np.e / (np.e + 2):.0%}"  # the softmax of (0, 0, tanh 9)
     assert texts(saliency(net, x, classes=["cat", "dog", "cow"])) == [
-        f"said: cow, {said}",
+        f"predicted: cow, {share}",
         "|d score of cow / d pixel|",
     ]
-    assert texts(saliency(net, x, label=0)) == [f"said: 2, {said}", "|d score of 0 / d pixel|"]
-    with raises(ConfigError, "saliency", "label 3", "K 3"):
+    assert texts(saliency(net, x, label=0)) == [f"predicted: 2, {share}", "|d score of 0 / d pixel|"]
+    with raises(ConfigError, "saliency", "K = 3", "label 3"):
         saliency(net, x, label=3)
     with raises(ShapeError, "saliency", "(1, 8, 8, 1)"):
         saliency(nn.ReLU(), image())

@@ -89,8 +89,8 @@ def test_the_page_is_whole_and_has_its_parts_in_order():
     page = Page(digits_page())
     assert digits_page().startswith("<!DOCTYPE html>\n")
     assert page.headings == [
-        "a run", "How it learned", "What it takes for what", "What it is most wrong about", "Its drawing",
-        "Configuration", "Environment", "Its layers",
+        "a run", "Training", "Confusion matrix", "Most confident mistakes", "Architecture",
+        "Configuration", "Environment", "Layers",
     ]  # fmt: skip
     assert "A note." in page.text
 
@@ -137,7 +137,7 @@ def test_what_is_said_is_what_the_trainer_says():
         f"training loss {made.history[-1]['train_loss']:.4f}",
         "epochs 2",
         "parameters 53,002",
-        f"{wrong:,} of 360 test examples are wrong",
+        f"{wrong:,} of 360 predictions are wrong",
         "lr 0.1",
         "backend numpy:cpu",
         f"NumPy {np.__version__}",
@@ -147,7 +147,7 @@ def test_what_is_said_is_what_the_trainer_says():
         assert words in text, words
     counts = figures["confusion"] * (1 - np.eye(10, dtype=np.int64))
     i, j = np.unravel_index(np.argmax(counts), counts.shape)
-    assert f"Most often confused: {i} taken for {j} ({counts[i, j]})" in text
+    assert f"Most often confused: {i} predicted as {j} ({counts[i, j]})" in text
 
 
 def test_names_of_classes_are_only_text():
@@ -170,7 +170,7 @@ def test_few_and_many_classes_are_reported(classes):
     made.fit(test, test, epochs=1)
     page = Page(report(made, test))
     assert "Not drawn" not in page.text
-    assert ("among the first 5" in page.text) == (classes == 30)
+    assert ("top-5 accuracy" in page.text) == (classes == 30)
     assert page.pictures[1]["alt"].startswith("Confusion matrix: ")
 
 
@@ -179,8 +179,8 @@ def test_points_in_the_plane_get_a_decision_boundary_and_no_images():
     made = Trainer(models.build("mlp", (2,), 2))
     made.fit(train, test, epochs=1)
     page = Page(report(made, test))
-    assert "What it says of the plane" in page.headings
-    assert "What it is most wrong about" not in page.headings
+    assert "Decision boundary" in page.headings
+    assert "Most confident mistakes" not in page.headings
     assert "Not drawn" not in page.text
     assert "For one example of 2 numbers." in page.text
 
@@ -199,7 +199,7 @@ def test_a_part_that_cannot_be_drawn_is_said_and_the_rest_is_there():
     assert page.headings[0] == "Own on digits"
     made.model.cost = lambda shape: 1 / 0  # pyright: ignore[reportAttributeAccessIssue]
     assert "Not drawn: ZeroDivisionError: division by zero" in Page(report(made, digits()[1])).text
-    assert {"How it learned", "What it takes for what", "Its layers"} < set(page.headings)
+    assert {"Training", "Confusion matrix", "Layers"} < set(page.headings)
     assert len(page.pictures) == 3
     assert page.text.count("Not drawn: ") == 2
 
@@ -208,7 +208,7 @@ def test_without_mistakes_that_is_said():
     made = Trainer(models.build("softmax", (8, 8, 1), 10))
     few = some_digits(10)
     made.fit(few, few, epochs=60, batch_size=10)
-    assert "Nothing: all 10 test examples are right." in Page(report(made, few)).text
+    assert "None: all 10 predictions for the test set are correct." in Page(report(made, few)).text
 
 
 def test_without_a_test_set_or_training_the_page_is_short():
@@ -217,7 +217,7 @@ def test_without_a_test_set_or_training_the_page_is_short():
     assert page.headings == ["Sequential on data without a test set", "Environment"]
     assert "parameters 650" in page.text
     untrained.fit(some_digits(64), epochs=1)
-    assert Page(report(untrained)).headings[1] == "How it learned"
+    assert Page(report(untrained)).headings[1] == "Training"
 
 
 def test_models_of_any_backend_are_reported(backend):

@@ -1,7 +1,7 @@
 """Models by name: builders that put layers together for an image size and a number of classes; no arithmetic.
 
     model = build("lenet5", (28, 28, 1), 10)
-    model = build("alexnet")                    # of its own size, 227x227x3 and 1000 classes
+    model = build("alexnet")                    # 227x227x3, 1000 classes
 
 MODELS says how each is usually trained.
 """
@@ -44,7 +44,7 @@ class Recipe(NamedTuple):
         build: (shape, classes) -> the module.
         loss: (scores, labels) -> one number.
         optimizer: a name of optim.OPTIMIZERS; lr its learning rate, weight_decay its decay.
-        shape: one example of the model's own input, where nobody says another.
+        shape: one example of the model's own input, by default.
         classes: likewise, K.
     """
 
@@ -79,16 +79,16 @@ def build(name: str, shape: tuple[int, ...] | None = None, classes: int | None =
         name: a key of MODELS.
         shape: one example: (H, W, C), or (D,) for the models without convolutions; by default the recipe's.
         classes: K, >= 2; by default the recipe's.
-    Returns: a module that takes (N, *shape) and gives scores (N, K).
+    Returns: a module that takes (N, *shape) and returns scores (N, K).
     Raises:
         ConfigError: no such model (the message gives the nearest name), or fewer than two classes.
-        ShapeError: a layer's output would vanish; the message names the layer, its input and the smallest image.
+        ShapeError: a layer's output would be empty; the message names the layer, its input and the smallest image.
     """
     found = recipe(name)
     shape = found.shape if shape is None else tuple(shape)
     classes = found.classes if classes is None else classes
     if classes < 2:
-        raise ConfigError("model", "there are at least 2 classes", classes=classes)
+        raise ConfigError("model", "at least 2 classes", classes=classes)
     try:
         return found.build(shape, classes)
     except ShapeError as error:
@@ -127,5 +127,5 @@ def smallest_input(name: str, channels: int | None = None) -> int:
 def recipe(name: str) -> Recipe:
     """Look a model up by name; ConfigError with the nearest name where there is none."""
     if name not in MODELS:
-        raise ConfigError("model", "no such model", nearest(name, MODELS), model=repr(name))
+        raise ConfigError("model", "the name of a model", nearest(name, MODELS), model=repr(name))
     return MODELS[name]

@@ -22,9 +22,9 @@ def alexnet(shape: tuple[int, ...] = (227, 227, 3), classes: int = 1000, hidden:
         shape: one image, (H, W, C), H and W >= 67. The paper says 224x224; its 55x55 outputs need 227x227.
         classes: K.
         hidden: neurons of fc6 and of fc7; fewer do for small sets.
-    Returns: a module that takes (N, H, W, C) and gives scores (N, K).
+    Returns: a module that takes (N, H, W, C) and returns scores (N, K).
     Raises:
-        ShapeError: no image, or a smaller one.
+        ShapeError: shape is not an image, or a smaller one.
     Cost: 724,406,816 multiply-adds for an image of 227x227x3, with 1000 classes.
     Source: Krizhevsky, Sutskever and Hinton (2012).
     """

@@ -18,9 +18,9 @@ def lenet5(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10) -> nn.Sequen
     Args:
         shape: one image, (H, W, C), H and W >= 4.
         classes: K.
-    Returns: a module that takes (N, H, W, C) and gives scores (N, K).
+    Returns: a module that takes (N, H, W, C) and returns scores (N, K).
     Raises:
-        ShapeError: no image, or a smaller one.
+        ShapeError: shape is not an image, or a smaller one.
     Source: LeCun, Bottou, Bengio and Haffner (1998).
     """
     height, width, channels = image("lenet5", shape)
@@ -51,9 +51,9 @@ def cnn(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10) -> nn.Sequentia
     Args:
         shape: one image, (H, W, C), H and W >= 4.
         classes: K.
-    Returns: a module that takes (N, H, W, C) and gives scores (N, K).
+    Returns: a module that takes (N, H, W, C) and returns scores (N, K).
     Raises:
-        ShapeError: no image, or a smaller one.
+        ShapeError: shape is not an image, or a smaller one.
     """
     _, _, channels = image("cnn", shape)
     layers = {

@@ -1,4 +1,4 @@
-"""What the models of images share: the check of the image, and the row of numbers that the windows leave of it."""
+"""Common parts of the models of images: the check of the shape, the length of the feature row, the classifier."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["classifier", "image", "row_length"]
 
 
 def image(model: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return H, W, C of one image; ShapeError where the shape is none."""
+    """Return H, W, C of one image; ShapeError where the shape is not that of an image."""
     if len(shape) != 3 or min(shape) < 1:
-        raise ShapeError(model, "one example is (H, W, C), each >= 1", "use mlp for other data", shape=shape)
+        raise ShapeError(model, "an image (H, W, C), each >= 1", "use mlp for other data", shape=shape)
     return shape[0], shape[1], shape[2]
 
 
 def row_length(layers: Mapping[str, nn.Module], shape: tuple[int, ...]) -> int:
-    """Count the numbers that layers make of one image; ShapeError where a window does not fit any more."""
+    """Count the features that layers compute of one image; ShapeError where a window does not fit."""
     features = nn.Sequential(**layers)
     try:
         return math.prod(features.cost(shape).output)
@@ -31,10 +31,10 @@ def row_length(layers: Mapping[str, nn.Module], shape: tuple[int, ...]) -> int:
 
 
 def classifier(layers: Mapping[str, nn.Module], shape: tuple[int, ...], classes: int, hidden: int) -> nn.Sequential:
-    """End a model as AlexNet and VGG do: two layers of hidden neurons, half of them dropped in training, and K scores.
+    """Append the classifier of AlexNet and VGG: two hidden layers, half of their neurons dropped in training, K scores.
 
     Args:
-        layers: what comes before, by name, of images.
+        layers: the layers before, by name, of images.
         shape: one image, (H, W, C).
         classes: K.
         hidden: neurons of each of the two layers.

@@ -22,9 +22,9 @@ def resnet18(shape: tuple[int, ...] = (224, 224, 3), classes: int = 1000) -> nn.
     Args:
         shape: one image, (H, W, C), of any size.
         classes: K.
-    Returns: a module that takes (N, H, W, C) and gives scores (N, K).
+    Returns: a module that takes (N, H, W, C) and returns scores (N, K).
     Raises:
-        ShapeError: no image.
+        ShapeError: shape is not an image.
     Cost: 1,814,073,344 multiply-adds for an image of 224x224x3, with 1000 classes.
     Source: He, Zhang, Ren and Sun (2016), table 1.
     """
@@ -53,9 +53,9 @@ def resnet20(shape: tuple[int, ...] = (32, 32, 3), classes: int = 10) -> nn.Sequ
     Args:
         shape: one image, (H, W, C), of any size.
         classes: K.
-    Returns: a module that takes (N, H, W, C) and gives scores (N, K).
+    Returns: a module that takes (N, H, W, C) and returns scores (N, K).
     Raises:
-        ShapeError: no image.
+        ShapeError: shape is not an image.
     Cost: 40,551,040 multiply-adds for an image of 32x32x3, with 10 classes.
     Source: He, Zhang, Ren and Sun (2016), section 4.2, shortcuts of option A.
     """

@@ -23,9 +23,9 @@ def vgg16(shape: tuple[int, ...] = (224, 224, 3), classes: int = 1000, hidden: i
         shape: one image, (H, W, C), H and W >= 32.
         classes: K.
         hidden: neurons of fc6 and of fc7; fewer do for small sets.
-    Returns: a module that takes (N, H, W, C) and gives scores (N, K).
+    Returns: a module that takes (N, H, W, C) and returns scores (N, K).
     Raises:
-        ShapeError: no image, or a smaller one.
+        ShapeError: shape is not an image, or a smaller one.
     Cost: 15,470,264,320 multiply-adds for an image of 224x224x3, with 1000 classes.
     Source: Simonyan and Zisserman (2015).
     """

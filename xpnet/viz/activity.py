@@ -1,4 +1,4 @@
-"""What all layers of a network give: histograms over depth."""
+"""The outputs of all layers of a network: histograms over depth."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _BINS = 80
 def activations(
     model: Subject, x: Any, ax: Any = None, *, layers: Sequence[str] | None = None, normalize: Scale = None
 ) -> Any:
-    """Draw a histogram of what each layer gives, from the first layer at the top to the last, on one axis.
+    """Draw a histogram of each layer's output, from the first layer at the top to the last, on one axis.
 
-    A network that learns keeps its values spread: rows that narrow towards the end are signals that die out, rows at
-    the edge of a sigmoid are neurons that hardly learn, a row of zeros is a layer that says nothing. Exact zeros are
-    left out of the curve and counted at the right, beside mean and standard deviation.
+    A network that learns keeps its values spread: rows that narrow towards the end are signals that vanish, rows at
+    the edge of a sigmoid are saturated neurons, a row of zeros is a dead layer. Exact zeros are left out of the curve
+    and counted at the right, beside mean and standard deviation.
 
     Args:
         model: a Module, of any backend, or a Trainer, which knows how data is normalized.
         x: examples as the data set has them, (N, ...); a few hundred will do.
         ax: a matplotlib axes to draw on; a new figure by default.
-        layers: paths; by default all but those that only pass on, reshape or contain others.
+        layers: paths; by default all but those that only reshape, drop or contain others.
         normalize: applied to the examples; by default the trainer's, or none.
     Returns: the matplotlib Figure. Mean, deviation and zeros are of all numbers, each curve of up to 50,000, evenly
         chosen, scaled to its own height; the axis leaves out a thousandth at each end.
@@ -47,7 +47,7 @@ def activations(
         names = [name for name in seen if _computes(kinds[name])] or list(seen)
     else:
         names = [one_of("activations", name, list(seen), "the model's layers") for name in layers]
-    figures, samples = _looked_at(module.backend, [seen[name] for name in names])
+    figures, samples = _statistics(module.backend, [seen[name] for name in names])
     edges = _edges(samples)
     figure, axes = panels(ax, size=(7.0, 1.1 + max(0.2, min(0.42, 8.0 / len(names))) * len(names)))
     ax = axes[0, 0]
@@ -69,7 +69,7 @@ def _computes(layer: Module) -> bool:
     return not any(layer.children()) if layer.computes is None else layer.computes
 
 
-def _looked_at(backend: Backend, arrays: list[Array]) -> tuple[np.ndarray, list[np.ndarray]]:
+def _statistics(backend: Backend, arrays: list[Array]) -> tuple[np.ndarray, list[np.ndarray]]:
     """Mean, deviation and share of zeros of each array, (n, 3), and a sample of its finite numbers but zeros."""
     xp, parts = backend.xp, []
     for y in arrays:
@@ -108,10 +108,10 @@ def _labelled(figure: Any, ax: Any, names: list[str], figures: np.ndarray) -> An
     ax.axvline(0.0, color="0.6", linewidth=0.6, zorder=0)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.set_xlabel("value")
-    ax.set_title("what each layer gives (in blue: layers with weights)", fontsize=10)
+    ax.set_title("outputs of each layer (in blue: layers with weights)", fontsize=10)
     rows = [("mean", "std", "zeros")]
     for mean, deviation, zeros in figures.tolist():
-        mean = 0.0 if abs(mean) < 1e-3 * deviation else mean  # rounding, which is no news
+        mean = 0.0 if abs(mean) < 1e-3 * deviation else mean  # rounding
         rows.append((f"{mean:.2g}", f"{deviation:.2g}", f"{zeros:.0%}"))
     for row, texts in enumerate(rows):
         for points, text in zip((44, 84, 124), texts, strict=True):  # from the axes' right edge

@@ -24,21 +24,20 @@ _MARGIN, _PAD, _LANE = 0.12, 0.08, 0.3
 def blocks(model: Module, shape: tuple[int, ...], ax: Any = None, title: str | None = None) -> Any:
     """Draw a model as a column of blocks, each a layer with its window, stride and activation, and arrows between.
 
-    Parameters stand at the left, FLOPs of the forward pass and the output's shape at the right. The ways of a residual
-    are drawn as ways, which meet in a +; the figures of a shortcut's layers stand in its block. Where
-    the picture would be taller than a page, blocks that repeat are drawn once, with a x3 beside them; the figures
-    are those of one.
+    Parameters are at the left, FLOPs of the forward pass and the output's shape at the right. Branches of a residual
+    meet in a +; the figures of a shortcut's layers are in its block. If the picture is taller than a page, blocks
+    that repeat are drawn once, with a x3 beside them; the figures are those of one.
 
     Args:
-        model: any module whose layers know their cost.
+        model: any module whose layers define their cost.
         shape: the input of one example, without N.
         ax: a matplotlib axes to draw into; a new figure by default, as large as it needs to be.
         title: a heading; the model's class by default.
     Returns:
         The matplotlib figure.
     Raises:
-        ConfigError: matplotlib is not installed, or a layer does not know its cost.
-        ShapeError: a layer cannot take what comes in.
+        ConfigError: matplotlib is not installed, or a layer does not define its cost.
+        ShapeError: a layer cannot take its input.
     """
     summary = summarize(model, shape)
     steps = grouped(summary.steps, lambda r: r.family == "activation" or r.kind == "batch norm")
@@ -49,7 +48,7 @@ def blocks(model: Module, shape: tuple[int, ...], ax: Any = None, title: str | N
 
 
 class _Picture:
-    """Where everything is: marks to be made on a sheet, and its size."""
+    """The layout: shapes and texts to draw on a sheet, and its size."""
 
     def __init__(self, summary: Summary, steps: Steps, title: str) -> None:
         self.marks: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
@@ -86,7 +85,7 @@ class _Picture:
         self.height = y + 0.44 + 0.1 + _MARGIN
 
     def mark(self, what: str, *where: Any, **style: Any) -> None:
-        """Note something to draw."""
+        """Record something to draw."""
         self.marks.append((what, where, style))
 
     def draw(self, ax: Any) -> Any:
@@ -156,7 +155,7 @@ class _Picture:
             self.mark("text", self.flops_at, y, short(group.flops), _TEXT, ha="right")
 
     def fork(self, fork: Fork[Group], x: float, y: float, base: int, beside: bool) -> float:
-        """Draw both ways, and the sum where they meet."""
+        """Draw both branches, and the sum where they meet."""
         split, lane = y + 0.35 * _GAP, base + 1 + _depth(fork.body)
         end = self.column(fork.body, x, y, base, beside)
         beside_height = sum(_tallness(s) for s in fork.shortcut)
@@ -220,8 +219,8 @@ def _box_height(group: Group) -> float:
 def _tallness(step: Group | Fork[Group]) -> float:
     """How tall a step of a shortcut is, with the arrow to it."""
     if isinstance(step, Fork):
-        ways = (sum(map(_tallness, way)) for way in (step.body, step.shortcut))
-        return max(ways) + _GAP + 2 * _SUM + 0.2
+        branches = (sum(map(_tallness, branch)) for branch in (step.body, step.shortcut))
+        return max(branches) + _GAP + 2 * _SUM + 0.2
     return _GAP + _box_height(step)
 
 

@@ -1,4 +1,4 @@
-"""Decision boundaries: the plane in the colours of the classes that a model says, and the examples over it."""
+"""Decision boundaries: the plane in the colours of the predicted classes, and the examples over it."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def decision_boundary(
     resolution: int = 200,
     legend: bool = True,
 ) -> Any:
-    """Draw what a classifier says of each place in the plane, over it the examples, each class with its own marker.
+    """Draw the class that a classifier predicts at each place of the plane, and the examples, each class with a marker.
 
-    Where scores are given, the colour fades to white as the probability of the best class (of scores their softmax, or
-    sigmoid) nears that of a guess.
+    If predict returns scores, the colour fades to white as the probability of the best class (softmax of the scores,
+    or sigmoid) approaches that of a guess.
 
     Args:
-        predict: a Trainer, a Perceptron, any Module that gives scores (N, K) or one sum (N, 1), or a function; it gets
-            places (N, 2), float32, on the host, and returns scores or probabilities (N, K), or class numbers (N,).
+        predict: a Trainer, a Perceptron, any Module with scores (N, K) or one sum (N, 1), or a function; its argument
+            is places (N, 2), float32, on the host; it returns scores or probabilities (N, K), or class numbers (N,).
         data: a Dataset of samples (N, 2), or arrays (x, y).
         ax: a matplotlib axes to draw on; a new figure by default.
         lines: a Perceptron or Linear of 2 features: where each neuron's sum is 0 a line is drawn, and an arrow to the
             side where it is above.
         title: written above.
-        resolution: places asked along the longer side, >= 2.
+        resolution: places along the longer side, >= 2.
         legend: whether to name the classes: beside a new figure's axes, within one that is given.
     Returns: the matplotlib figure.
     Raises:
@@ -52,7 +52,7 @@ def decision_boundary(
     """
     data = data if isinstance(data, Dataset) else from_arrays(*data)
     if data.shape != (2,):
-        raise ShapeError("decision_boundary", "samples are (N, 2)", x=data.x.shape)
+        raise ShapeError("decision_boundary", "samples (N, 2)", x=data.x.shape)
     if resolution < 2:
         raise ConfigError("decision_boundary", "resolution >= 2", resolution=resolution)
     weights = None if lines is None else _weights(lines)
@@ -60,7 +60,7 @@ def decision_boundary(
     width, height = high - low
     columns, rows = (max(2, round(resolution * float(side / max(width, height)))) for side in (width, height))
     across, up = np.meshgrid(np.linspace(low[0], high[0], columns), np.linspace(low[1], high[1], rows))
-    said, strength = _answers(predict, np.stack([across.ravel(), up.ravel()], axis=1).astype(np.float32))
+    predicted, strength = _answers(predict, np.stack([across.ravel(), up.ravel()], axis=1).astype(np.float32))
 
     tall = 4.4 * min(1.4, max(0.4, float(height / width))) + (0.9 if title else 0.6)
     figure, axes = panels(ax, size=((6.4 if legend else 5.2) + (0.0 if weights is None else 0.9), tall))
@@ -68,8 +68,8 @@ def decision_boundary(
     if ax is None:
         figure.set_layout_engine("compressed")  # made for axes of a fixed aspect
     ax = axes[0, 0]
-    colours = _colours(max(int(said.max()) + 1, len(data.classes), 0 if weights is None else len(weights)))
-    tint = 1.0 - strength[:, None] * (1.0 - colours[said])  # (rows*columns, 3)
+    colours = _colours(max(int(predicted.max()) + 1, len(data.classes), 0 if weights is None else len(weights)))
+    tint = 1.0 - strength[:, None] * (1.0 - colours[predicted])  # (rows*columns, 3)
     extent = (low[0], high[0], low[1], high[1])
     ax.imshow(tint.reshape(rows, columns, 3), extent=extent, origin="lower", interpolation="bilinear")
     _draw_examples(ax, data, colours)
@@ -86,24 +86,24 @@ def decision_boundary(
 
 
 def _view(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The corners of what is shown: all examples, and a margin."""
+    """The corners of the picture: all examples, and a margin."""
     low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
     margin = 0.1 * float((high - low).max()) or 1.0
     return low - margin, high + margin
 
 
 def _answers(predict: Any, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The class said at each place, and how strongly to colour it."""
+    """The class predicted at each place, and how strongly to colour it."""
     found = _on_host(_ask(predict, places))
     if found.ndim not in (1, 2) or found.shape[0] != len(places) or 0 in found.shape:
-        rule = "predict gives scores (N, K) or class numbers (N,)"
-        raise ShapeError("decision_boundary", rule, N=len(places), result=found.shape)
+        rule = f"scores (N, K) or class numbers (N,) from predict, N = {len(places)}"
+        raise ShapeError("decision_boundary", rule, result=found.shape)
     if found.ndim == 1:
-        said = found.astype(np.int64)
-        if (said != found).any() or said.min() < 0:
-            odd = found[(said != found) | (said < 0)][0]
-            raise ShapeError("decision_boundary", "class numbers (N,) are 0, 1, 2, ...", value=odd)
-        return said, np.full(len(said), _PLAIN)
+        predicted = found.astype(np.int64)
+        if (predicted != found).any() or predicted.min() < 0:
+            odd = found[(predicted != found) | (predicted < 0)][0]
+            raise ShapeError("decision_boundary", "class numbers (N,) of 0, 1, 2, ...", value=odd)
+        return predicted, np.full(len(predicted), _PLAIN)
     scores = found.astype(np.float64)
     if scores.shape[1] == 1:
         scores = np.concatenate([np.zeros_like(scores), scores], axis=1)  # the softmax of (0, s) is the sigmoid of s
@@ -123,7 +123,7 @@ def _ask(predict: Any, places: np.ndarray) -> Any:
     if hasattr(predict, "predict"):
         return predict.predict(places)
     if not callable(predict):
-        rule = "predict is a Trainer, a Module or a function"
+        rule = "a Trainer, a Module or a function"
         raise ConfigError("decision_boundary", rule, predict=type(predict).__name__)
     return predict(places)
 
@@ -140,7 +140,7 @@ def _weights(layer: Any) -> np.ndarray:
     w = np.zeros((0, 0)) if weight is None else weight.numpy().astype(np.float64)
     wide = 3 if getattr(layer, "augmented", False) else 2
     if w.ndim != 2 or w.shape[1] != wide:
-        rule = "lines are of a Perceptron or Linear of 2 features"
+        rule = "lines of a Perceptron or Linear with 2 features"
         raise ShapeError("decision_boundary", rule, lines=type(layer).__name__, weight=w.shape)
     if wide == 3:
         return w

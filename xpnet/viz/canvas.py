@@ -1,4 +1,4 @@
-"""Where pictures are drawn: figures, panels in the place of an axes, files, and colours that all readers tell apart."""
+"""Figures, panels in the place of an axes, picture files, and colours that all readers can distinguish."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ def need_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise ConfigError(
-            "viz", "pictures need matplotlib, which is not installed", "pip install 'xpnet[viz]'", error=error
-        ) from error
+        do = "pip install 'xpnet[viz]'"
+        raise ConfigError.event("viz", "matplotlib, which draws pictures, is not installed", do, error=error) from error
 
 
 def panels(
     ax: Any = None, rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 4.0), **ratios: Any
 ) -> tuple[Any, np.ndarray]:
-    """Make room for a picture of rows x columns panels.
+    """Make a figure of rows x columns panels, or panels in the place of an axes.
 
     Args:
         ax: a matplotlib axes: a single panel is drawn on it, several take its place; None: a new figure.
@@ -54,7 +53,7 @@ def panels(
         return figure, np.array([[ax]], dtype=object)
     place = ax.get_subplotspec()
     if place is None:
-        raise ConfigError("viz", "an axes for several panels is one of a grid", "make it by subplots()", ax=ax)
+        raise ConfigError("viz", "an axes of a grid for several panels", "make it by subplots()", ax=ax)
     ax.remove()
     grid = place.subgridspec(rows, columns, **ratios)
     axes = [[figure.add_subplot(grid[i, j]) for j in range(columns)] for i in range(rows)]
@@ -66,7 +65,7 @@ def check_format(path: str | Path) -> str:
     kind = Path(path).suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         hint = nearest(kind, FORMATS)
-        raise ConfigError("out", "the file's ending is a format that is known", hint, file=repr(str(path)))
+        raise ConfigError("out", f"a file that ends in one of {', '.join(FORMATS)}", hint, file=repr(str(path)))
     return kind
 
 

@@ -1,4 +1,4 @@
-"""What a classifier takes for what, and the examples that it is most wrong about."""
+"""The confusion matrix of a classifier, and its most confident mistakes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _NUMBERED = 20  # classes up to which the counts are written
 
 
 def confusion(counts: Any, classes: Sequence[str] | None = None, ax: Any = None) -> Any:
-    """Draw how often each class (a row) is taken for each (a column).
+    """Draw how often each class (a row) is predicted as each other (a column).
 
-    Right answers are blue, wrong ones vermilion, the stronger the larger their share of the row, by its square root, so
-    that rare confusions are seen too. Up to 20 classes counts are written, and at the right each row's share of right
-    answers.
+    Correct predictions are blue, wrong ones vermilion, the stronger the larger their share of the row, by its square
+    root, so that rare confusions are visible. Up to 20 classes counts are written, and the share of each row that is
+    correct.
 
     Args:
-        counts: (K, K): entry [i, j] counts examples of class i taken for class j; Trainer.evaluate(...)["confusion"].
+        counts: (K, K), examples of class i predicted as class j at [i, j]; Trainer.evaluate(...)["confusion"].
         classes: the K names; by default their numbers.
         ax: a matplotlib axes to draw on; a new figure by default.
     Returns: the matplotlib Figure.
@@ -37,7 +37,7 @@ def confusion(counts: Any, classes: Sequence[str] | None = None, ax: Any = None)
     k = len(counts) if counts.ndim else 0
     names = [str(i) for i in range(k)] if classes is None else [_short(c) for c in classes]
     if counts.shape != (k, k) or len(names) != k or not k:
-        raise ShapeError("confusion", "counts is (K, K), with K classes", counts=counts.shape, classes=len(names))
+        raise ShapeError("confusion", "counts (K, K) and K classes", counts=counts.shape, classes=len(names))
     inner = min(7.5, max(2.2, 0.42 * k)) if k <= _NUMBERED else 5.5  # inches, without names and titles
     figure, axes = panels(ax, size=(inner + 2.4, inner + 1.9))
     ax = axes[0, 0]
@@ -50,10 +50,10 @@ def confusion(counts: Any, classes: Sequence[str] | None = None, ax: Any = None)
     size = 9 if k <= 12 else 8 if k <= 25 else 7
     ax.set_xticks(range(0, k, each), names[::each], fontsize=size, **turned)
     ax.set_yticks(range(0, k, each), names[::each], fontsize=size)
-    ax.set_xlabel("taken for")
+    ax.set_xlabel("predicted as")
     ax.set_ylabel("true class")
-    right, total = int(np.trace(counts)), int(counts.sum())
-    ax.set_title(f"{right:,} of {total:,} right, {right / max(1, total):.2%}", fontsize=10)
+    correct, total = int(np.trace(counts)), int(counts.sum())
+    ax.set_title(f"{correct:,} of {total:,} correct, {correct / max(1, total):.2%}", fontsize=10)
     ax.tick_params(length=0)
     ax.spines[:].set_linewidth(0.5)
     if k <= _NUMBERED:
@@ -62,14 +62,14 @@ def confusion(counts: Any, classes: Sequence[str] | None = None, ax: Any = None)
 
 
 def mistakes(scores: Any, data: Dataset, ax: Any = None, *, count: int = 12) -> Any:
-    """Draw the images that a classifier is most surely wrong about, each with its true class and the one said.
+    """Draw the most confident mistakes of a classifier, each with its true and its predicted class.
 
     Args:
         scores: (N, K), of the set's examples in their order; Trainer.evaluate(...)["scores"].
         data: the set: images (N, H, W, C), labels, names of classes.
         ax: a matplotlib axes to draw on; a new figure by default.
         count: how many at most, >= 1.
-    Returns: the matplotlib Figure: the mistakes of the highest probability (softmax of the scores), the surest first.
+    Returns: the matplotlib Figure: the mistakes of the highest probability (softmax of the scores), in that order.
     Raises:
         ShapeError: scores are not (N, K), or the set is not of images. ConfigError: count is out of range, or
             matplotlib is not installed.
@@ -78,13 +78,13 @@ def mistakes(scores: Any, data: Dataset, ax: Any = None, *, count: int = 12) -> 
     if count < 1:
         raise ConfigError("mistakes", "count >= 1", count=count)
     if scores.ndim != 2 or len(scores) != len(data) or scores.shape[1] < len(data.classes):
-        raise ShapeError("mistakes", "scores is (N, K)", scores=scores.shape, N=len(data), K=len(data.classes))
+        raise ShapeError("mistakes", f"scores (N, K), N = {len(data)}, K = {len(data.classes)}", scores=scores.shape)
     if len(data.shape) != 3:
-        raise ShapeError("mistakes", "the set is of images (H, W, C)", shape=data.shape)
-    said = np.argmax(scores, axis=1)
+        raise ShapeError("mistakes", "a set of images (H, W, C)", shape=data.shape)
+    predicted = np.argmax(scores, axis=1)
     chances = np.exp(scores - scores.max(axis=1, keepdims=True))
     sure = 1.0 / chances.sum(axis=1)  # the highest score's share, whose own term is 1
-    wrong = np.flatnonzero(said != data.y)
+    wrong = np.flatnonzero(predicted != data.y)
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
     if not len(worst):
         figure, axes = panels(ax, size=(6.4, 1.0))
@@ -92,7 +92,7 @@ def mistakes(scores: Any, data: Dataset, ax: Any = None, *, count: int = 12) -> 
         axes[0, 0].set_axis_off()
         return figure
     names = [_short(c, 12) for c in data.classes]
-    labels = [f"true: {names[data.y[i]]}\nsaid: {names[said[i]]}, {sure[i]:.0%}" for i in worst]
+    labels = [f"true: {names[data.y[i]]}\npred: {names[predicted[i]]}, {sure[i]:.0%}" for i in worst]
     images = np.stack([pixels(data.x[i], data.white) for i in worst])
     if images.ndim == 3:
         images = images[..., np.newaxis].repeat(3, axis=3)  # (n, H, W, 3)
@@ -104,7 +104,7 @@ def mistakes(scores: Any, data: Dataset, ax: Any = None, *, count: int = 12) -> 
 
 
 def _number(ax: Any, counts: np.ndarray, share: np.ndarray, size: int) -> None:
-    """Write the counts into their cells, and each row's share of right answers beside it."""
+    """Write the counts into their cells, and each row's share of correct predictions beside it."""
     for (i, j), n in np.ndenumerate(counts):
         if n:
             dark = share[i, j] > 0.35
@@ -121,7 +121,7 @@ def _rgb(colour: str) -> np.ndarray:
 
 
 def _short(name: str, longest: int = 18) -> str:
-    """A class's name on one line, shortened in the middle where it is long; no letter is taken for a formula."""
+    """A class's name on one line, shortened in the middle where it is long; "$" does not begin a formula."""
     name = " ".join(str(name).split()).replace("$", r"\$")
     half = longest // 2
     return name if len(name) <= longest else f"{name[:half]}…{name[1 - half :]}"

@@ -30,7 +30,7 @@ def filters(
     """Draw the filters of a convolution, or the weights of a first linear layer, as images.
 
         filters(model)                          # of the first convolution
-        filters(softmax, labels=train.classes)  # ten neurons, each an image of what it looks for
+        filters(softmax, labels=train.classes)  # ten neurons, each as an image
 
     Filters of one channel have one scale from blue (negative) through white (0) to red, with a colour bar; those of
     three channels are drawn in colour, grey being 0. Of deeper ones each channel is a tile: a row a filter, a column a
@@ -99,10 +99,10 @@ def _bank(name: str, layer: Any, shape: tuple[int, int, int] | None, first: bool
     if shape is None:
         shape = _square(features) if first else None
         if shape is None:
-            rule = "a linear layer's input was an image" if first else "the linear layer is the model's first"
+            rule = "a linear layer whose input is a square image" if first else "the model's first linear layer"
             raise ConfigError("filters", rule, "give shape=(H, W, C) of its input", layer=name, D=features)
     if len(shape) != 3 or math.prod(shape) != features:
-        raise ConfigError("filters", "shape is (H, W, C) with H*W*C = D", layer=name, shape=shape, D=features)
+        raise ConfigError("filters", f"shape (H, W, C) with H*W*C = D = {features}", layer=name, shape=shape)
     return weight.numpy()[:, :features].reshape(-1, *shape), "neurons, each an image"
 
 

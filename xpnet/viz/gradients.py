@@ -1,4 +1,4 @@
-"""How much gradient reaches each layer, over the depth of a network."""
+"""The gradient norm of each layer, over the depth of a network."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ def gradient_flow(flow: Any, ax: Any = None, *, layers: Sequence[str] | None = N
         gradient_flow(flow)
         gradient_flow({"sigmoid": deep, "ReLU": other})
 
-    Each line is the median of a tenth of the steps. A line that falls towards the left is a gradient that vanishes on
-    its way back from the loss; one that rises, explodes. Layers that get exactly 0 are marked at the bottom.
+    Each line is the median of a tenth of the steps. A line that falls towards the left is a gradient that vanishes in
+    the backward pass; one that rises, explodes. Layers whose gradient is exactly 0 are marked at the bottom.
 
     Args:
-        flow: a train.GradientFlow that has seen steps, or several by name.
+        flow: a train.GradientFlow that has recorded steps, or several by name.
         ax: a matplotlib axes to draw on; a new figure by default.
         layers: which of the flows' layers, such as the convolutions alone; by default all.
     Returns: the matplotlib Figure.
     Raises:
-        ConfigError: a flow has seen no step or has no such layer (the message lists those it has), or matplotlib is
+        ConfigError: a flow has recorded no step or has no such layer (the message lists those it has), or matplotlib is
             not installed.
     """
     flows = dict(flow) if isinstance(flow, Mapping) else {"": flow}
     if not flows:
-        raise ConfigError("gradient_flow", "there is a flow to draw", flows="none")
+        raise ConfigError("gradient_flow", "at least one flow", flows="none")
     chosen: dict[str, tuple[Sequence[str], np.ndarray]] = {}
     for name, each in flows.items():
         norms = each.norms  # the copy to the host
         if not norms.size:
             do = "give it to a Trainer as a callback"
-            raise ConfigError("gradient_flow", "a flow has seen a step", do, flow=repr(name), steps=0)
+            raise ConfigError("gradient_flow", "a flow that has recorded a step", do, flow=repr(name), steps=0)
         names = [one_of("gradient_flow", n, each.layers, "the flow's layers") for n in layers or each.layers]
         chosen[name] = names, norms[:, [each.layers.index(n) for n in names]]
     deepest = max((names for names, _ in chosen.values()), key=len)
@@ -73,7 +73,7 @@ def _tenths(norms: np.ndarray) -> list[np.ndarray]:
 
 
 def _labelled(ax: Any, layers: Sequence[str], crowded: bool, named: bool) -> None:
-    """Name the axes and the layers, and say what colours and strengths mean."""
+    """Label the axes and the layers, and draw the legend."""
     from matplotlib.lines import Line2D
 
     drawn = np.concatenate([line.get_ydata() for line in ax.get_lines() if line.get_marker() == "."])

@@ -16,10 +16,10 @@ class Group(NamedTuple):
     """One box of a picture.
 
     Args:
-        main: the layer that gives it its colour.
-        after: what is done to its output, of the same shape.
-        before: what is done to its input, where nothing before could take it in.
-        times: how often it occurs running; of a fork's sum, how often the fork does.
+        main: the layer whose colour it has.
+        after: layers of its output, of the same shape.
+        before: layers of its input that no group before could include.
+        times: how often it occurs in a row; of a fork's sum, how often the fork does.
     """
 
     main: Layer
@@ -63,7 +63,7 @@ def grouped(steps: Sequence[Layer | Fork[Layer]], joins: Callable[[Layer], bool]
     Args:
         steps: of a summary.
         joins: whether a layer goes with the one before it.
-        lead: whether one that comes first on its way goes with the one after it; else it is a group by itself.
+        lead: whether one that is first on its branch goes with the one after it; else it is a group of its own.
     """
     done: Steps = []
     waiting: tuple[Layer, ...] = ()
@@ -88,17 +88,17 @@ def grouped(steps: Sequence[Layer | Fork[Layer]], joins: Callable[[Layer], bool]
 
 
 def folded(steps: Steps) -> Steps:
-    """Put one step, with the number of times, in the place of steps that follow each other and look alike."""
+    """Replace steps that follow each other and look alike by one, with the number of times."""
     done: Steps = []
     for step in steps:
         if done and _looks(done[-1]) == _looks(step):
             last = done.pop()
-            step = last._replace(sum=_again(last.sum)) if isinstance(last, Fork) else _again(last)
+            step = last._replace(sum=_repeated(last.sum)) if isinstance(last, Fork) else _repeated(last)
         done.append(step)
     return done
 
 
-def _again(group: Group) -> Group:
+def _repeated(group: Group) -> Group:
     return group._replace(times=group.times + 1)
 
 

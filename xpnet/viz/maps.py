@@ -1,4 +1,4 @@
-"""Maps of an image: what each filter finds in it, and which pixels a score hangs on."""
+"""Maps of an image: the output of each filter, and which pixels a score depends on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MAPS = 64
 def feature_maps(
     model: Subject, image: Any, layer: str | None = None, ax: Any = None, *, normalize: Scale = None
 ) -> Any:
-    """Draw an image and, beside it, the maps that a layer makes of it: where each filter finds what it looks for.
+    """Draw an image and, beside it, the maps that a layer computes of it, one a filter.
 
     Args:
         model: a Module, of any backend, or a Trainer, which knows how data is normalized.
@@ -40,7 +40,7 @@ def feature_maps(
     Returns: the matplotlib Figure. Maps have one scale; at most 64 are drawn, the first.
     Raises:
         ConfigError: the model has no such layer (the message lists those it has), or matplotlib is not installed.
-        ShapeError: the image is none.
+        ShapeError: the image is not one.
     Cost: one forward pass; copies one layer's output to the host.
     """
     module, normalize = unpack(model, normalize)
@@ -49,7 +49,7 @@ def feature_maps(
     maps = [name for name, y in seen.items() if len(y.shape) == 4]
     kernels = (layer_name(path, each) for path, each in module.modules() if each.family == "convolution")
     first = next((name for name in kernels if name in maps), maps[0] if maps else "")
-    name = one_of("feature_maps", first if layer is None else layer, maps, "the layers that give maps")
+    name = one_of("feature_maps", first if layer is None else layer, maps, "the layers whose output is a map")
     values = np.moveaxis(module.backend.to_numpy(seen[name])[0], 2, 0)  # (F, OH, OW)
     count, high, wide = values.shape
     values, columns = values[:_MAPS], columns_for(min(count, _MAPS))
@@ -78,19 +78,19 @@ def saliency(
 ) -> Any:
     """Draw an image and, beside it, how much the score of one class changes with each pixel.
 
-        m[i,j] = max over c of |d score / d x[i,j,c]|,  x the image as the network gets it
+        m[i,j] = max over c of |d score / d x[i,j,c]|,  x the image as the input of the network
 
     Args:
-        model: a Module, of any backend, that gives scores (N, K), or a Trainer, which knows how data is normalized.
+        model: a Module, of any backend, with scores (N, K), or a Trainer, which knows how data is normalized.
         image: one image, (H, W, C), as the data set has it: bytes or floating.
         ax: a matplotlib axes, of a grid, whose place is taken; a new figure by default.
-        label: whose score, 0 .. K-1; by default the class that the model says.
+        label: whose score, 0 .. K-1; by default the predicted class.
         classes: the K names of the classes; their numbers by default.
         normalize: applied to the image; by default the trainer's, or none.
     Returns: the matplotlib Figure.
     Raises:
-        ConfigError: label is out of range, or matplotlib is not installed. ShapeError: the image is none, or the model
-            gives no scores.
+        ConfigError: label is out of range, or matplotlib is not installed. ShapeError: image is not (H, W, C), or
+            the output is not (N, K).
     Cost: a forward pass and the backward pass to the image, not to the weights; one copy to the host.
     Source: Simonyan, Vedaldi and Zisserman (2014), section 3.
     """
@@ -100,14 +100,14 @@ def saliency(
     xp, count = module.backend.xp, scores.shape[1]
     both = module.backend.to_numpy(xp.concat([xp.reshape(scores, (-1,)), xp.reshape(gradient, (-1,))], axis=0))
     chances = np.exp(both[:count] - both[:count].max())
-    said = int(np.argmax(chances))
-    label = said if label is None else label
+    predicted = int(np.argmax(chances))
+    label = predicted if label is None else label
     weight = np.abs(both[count:]).reshape(image.shape).max(axis=2)  # (H, W)
     figure, axes = panels(ax, 1, 2, (6.4, 2.9 * image.shape[0] / image.shape[1] + 0.5))
     left, right = axes[0]
     names = [str(k) for k in range(count)] if classes is None else [str(name) for name in classes]
     show(left, image, getattr(normalize, "white", None))
-    left.set_title(f"said: {names[said]}, {chances[said] / chances.sum():.0%}", fontsize=10)
+    left.set_title(f"predicted: {names[predicted]}, {chances[predicted] / chances.sum():.0%}", fontsize=10)
     pictures, scale = colours(weight)
     right.imshow(pictures, interpolation="nearest")
     right.set_axis_off()

@@ -30,19 +30,19 @@ Scale = Callable[[Array], Array] | None
 
 
 def unpack(subject: Subject, normalize: Scale = None) -> tuple[Module, Scale]:
-    """Take the model, and how data is normalized, out of what a picture is asked of.
+    """Return the model and the normalization of the subject of a picture.
 
     Args:
         subject: a Module, or a Trainer (or whatever has a ``model`` and a ``normalize``).
-        normalize: takes the place of the trainer's.
+        normalize: used instead of the trainer's.
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is neither a Module nor a Trainer.
     """
     if isinstance(subject, Module):
         return subject, normalize
     model = getattr(subject, "model", None)
     if not isinstance(model, Module):
-        raise ConfigError("viz", "the model is a Module or a Trainer", model=type(subject).__name__)
+        raise ConfigError("viz", "a model that is a Module or a Trainer", model=type(subject).__name__)
     return model, normalize or getattr(subject, "normalize", None)
 
 
@@ -65,7 +65,7 @@ def prepared(model: Module, x: np.ndarray, normalize: Scale) -> Array:
 
 
 def outputs(model: Module, x: Array) -> dict[str, Array]:
-    """Run a model on x (N, ...) without a tape, and return what each layer gave, by layer_name, in order of calls."""
+    """Run a model on x (N, ...) without a tape, and return each layer's output by layer_name, in order of calls."""
     layers = dict(model.modules())
     with inference(), no_grad(), watch() as seen:
         model(Tensor(x))
@@ -73,15 +73,15 @@ def outputs(model: Module, x: Array) -> dict[str, Array]:
 
 
 def slope(model: Module, x: Array, label: int | None) -> tuple[Array, Array]:
-    """Differentiate one score of each example by the example, and by nothing else.
+    """Differentiate one score of each example by the example alone.
 
     Args:
-        model: gives scores (N, K).
+        model: computes scores (N, K).
         x: examples, (N, ...), on the model's backend.
         label: whose score, 0 .. K-1; None: the highest of each example.
     Returns: scores (N, K), and the gradient, shaped like x.
     Raises:
-        ShapeError: the model gives other than a score a class. ConfigError: label is outside 0 .. K-1.
+        ShapeError: the output is not (N, K). ConfigError: label is outside 0 .. K-1.
     """
     leaf, parameters = Tensor(x, requires_grad=True), [p for p in model.parameters() if p.requires_grad]
     try:
@@ -90,9 +90,9 @@ def slope(model: Module, x: Array, label: int | None) -> tuple[Array, Array]:
         with inference():
             scores = model(leaf)
         if scores.ndim != 2:
-            raise ShapeError("saliency", "the model gives scores (N, K)", scores=scores.shape)
+            raise ShapeError("saliency", "a model that computes scores (N, K)", scores=scores.shape)
         if label is not None and not 0 <= label < scores.shape[1]:
-            raise ConfigError("saliency", "label is in 0 .. K-1", label=label, K=scores.shape[1])
+            raise ConfigError("saliency", f"label in 0 .. K-1, K = {scores.shape[1]}", label=label)
         xp, device = model.backend.xp, scores.data.device
         best = xp.argmax(scores.data, axis=1, keepdims=True) if label is None else label  # (N, 1), or one number
         classes = xp.expand_dims(xp.arange(scores.shape[1], dtype=xp.int64, device=device), axis=0)  # (1, K)
@@ -104,7 +104,7 @@ def slope(model: Module, x: Array, label: int | None) -> tuple[Array, Array]:
 
 
 def layer_name(path: str, layer: Module) -> str:
-    """Call a layer by its path; a model that is one layer, by its kind."""
+    """Return a layer's path; of a model that is one layer, its class."""
     return path or type(layer).__name__
 
 
@@ -113,15 +113,15 @@ def one_of(where: str, layer: str, names: Sequence[str], kind: str) -> str:
     if layer in names:
         return layer
     if not names:
-        raise ConfigError(where, f"the model has {kind}", layer=repr(layer), layers="none of that kind")
+        raise ConfigError(where, f"one of {kind}", layer=repr(layer), layers="none of that kind")
     hint, every = nearest(layer, names), ", ".join(names)
     do = f"{hint} They are {every}" if hint.startswith("did") else f"choose one of {every}"
-    raise ConfigError(where, f"the layer is one of {kind}", do, layer=repr(layer))
+    raise ConfigError(where, f"one of {kind}", do, layer=repr(layer))
 
 
 def single_image(where: str, image: Any) -> np.ndarray:
-    """Return one image (H, W, C) as an array; a ShapeError names what else it was."""
+    """Return one image (H, W, C) as an array; ShapeError if it is not one."""
     image = host(image)
     if image.ndim != 3:
-        raise ShapeError(where, "the image is one, (H, W, C), as the data set has it", image=image.shape)
+        raise ShapeError(where, "one image (H, W, C), as the data set has it", image=image.shape)
     return image

@@ -36,18 +36,18 @@ def report(
     note: str = "",
     configuration: Mapping[str, Any] | None = None,
 ) -> str:
-    """Describe a trained model in one page of HTML: how it learned, what it confuses, how it is built.
+    """Describe a trained model in one page of HTML: its training, its mistakes, its layers.
 
-    The page holds the outcome, the curves, the confusion matrix, the worst mistakes (of images) or the decision
-    boundary (of points in the plane), the drawing of its layers and their table, the configuration, and what it was
-    run on. It needs no network and no scripts, is bright or dark as the reader likes it, and can be printed.
+    The page holds the results, the curves, the confusion matrix, the worst mistakes (of images) or the decision
+    boundary (of points in the plane), a drawing and a table of the layers, the configuration and the environment. It
+    needs no network and no scripts, is bright or dark by the reader's setting, and can be printed.
 
     Args:
         trainer: a Trainer that has trained; its model is evaluated on the test set.
         test: the test set; without one, only the curves are drawn and the layers are not listed.
         title: the heading; by default the model's class and the set's name.
         note: a sentence below the heading.
-        configuration: what was asked for, by name.
+        configuration: the arguments of the run, by name.
     Returns: the page. A part that cannot be drawn is replaced by a line that says why.
     Raises:
         ConfigError: matplotlib is not installed.
@@ -59,21 +59,21 @@ def report(
     name = title or f"{type(model).__name__} on {test.name if test is not None else 'data without a test set'}"
     parts = [page.text(note) if note else "", page.tiles(_outcome(trainer, figures))]
     if trainer.history:
-        parts.append(_part("How it learned", lambda: _curves(trainer.history)))
+        parts.append(_part("Training", lambda: _curves(trainer.history)))
     if test is not None:
-        parts.append(_part("What it takes for what", lambda: _confusion(figures["confusion"], test.classes)))
+        parts.append(_part("Confusion matrix", lambda: _confusion(figures["confusion"], test.classes)))
         if len(test.shape) == 3:
-            parts.append(_part("What it is most wrong about", lambda: _mistakes(figures["scores"], test)))
+            parts.append(_part("Most confident mistakes", lambda: _mistakes(figures["scores"], test)))
         if test.shape == (2,):
-            parts.append(_part("What it says of the plane", lambda: _boundary(trainer, test)))
-        parts.append(_part("Its drawing", lambda: _drawing(model, test.shape, name)))
+            parts.append(_part("Decision boundary", lambda: _boundary(trainer, test)))
+        parts.append(_part("Architecture", lambda: _drawing(model, test.shape, name)))
     sides = [
         page.section("Configuration", page.pairs(configuration or {})),
         page.section("Environment", page.pairs(_environment(model.backend))),
     ]
     parts.append('<div class="sides">\n' + "\n".join(filter(None, sides)) + "\n</div>")
     if test is not None:  # last, as the table of a deep network is long
-        parts.append(_part("Its layers", lambda: _layers(model, test.shape), long=True))
+        parts.append(_part("Layers", lambda: _layers(model, test.shape), long=True))
     return page.page(name, parts)
 
 
@@ -89,7 +89,7 @@ def _part(heading: str, make: Callable[[], list[str]], long: bool = False) -> st
         return page.section(heading, *make(), long=long)
     except XpnetError as error:
         return page.section(heading, page.text(f"Not drawn: {error}"))
-    except Exception as error:  # of a user's layer, or of matplotlib: the rest of the page is worth having
+    except Exception as error:  # of a custom layer, or of matplotlib: the rest of the page is still useful
         return page.section(heading, page.text(f"Not drawn: {type(error).__name__}: {error}"))
 
 
@@ -98,7 +98,7 @@ def _outcome(trainer: Any, figures: Mapping[str, Any]) -> dict[str, str]:
     if figures:
         found["test accuracy"] = f"{figures['accuracy']:.2%}"
         if figures["top5_accuracy"] is not None and figures["scores"].shape[1] > 10:
-            found["among the first 5"] = f"{figures['top5_accuracy']:.2%}"
+            found["top-5 accuracy"] = f"{figures['top5_accuracy']:.2%}"
         found["test loss"] = f"{figures['loss']:.4f}"
     if trainer.history:
         found["training loss"] = f"{trainer.history[-1]['train_loss']:.4f}"
@@ -129,8 +129,8 @@ def _confusion(counts: np.ndarray, classes: tuple[str, ...]) -> list[str]:
     wrong = counts * (1 - np.eye(k, dtype=counts.dtype))
     order = np.argsort(-wrong, axis=None, kind="stable")[:5]
     often = [(int(wrong.flat[i]), *divmod(int(i), k)) for i in order if wrong.flat[i]]
-    words = ", ".join(f"{classes[i]} taken for {classes[j]} ({n:,})" for n, i, j in often) or "nothing"
-    alt = f"Confusion matrix: {int(np.trace(counts)):,} of {int(counts.sum()):,} right"
+    words = ", ".join(f"{classes[i]} predicted as {classes[j]} ({n:,})" for n, i, j in often) or "nothing"
+    alt = f"Confusion matrix: {int(np.trace(counts)):,} of {int(counts.sum()):,} correct"
     kind = "svg" if k <= 20 else "png"  # many cells are pixels
     return [page.figure(confusion(counts, classes), alt, kind), page.text(f"Most often confused: {words}.")]
 
@@ -138,23 +138,23 @@ def _confusion(counts: np.ndarray, classes: tuple[str, ...]) -> list[str]:
 def _mistakes(scores: np.ndarray, test: Dataset) -> list[str]:
     wrong = int(np.sum(np.argmax(scores, axis=1) != test.y))
     if not wrong:
-        return [page.text(f"Nothing: all {len(test):,} test examples are right.")]
+        return [page.text(f"None: all {len(test):,} predictions for the test set are correct.")]
     shown = min(wrong, _WORST)
-    which = "the surest first" if shown == wrong else f"here the {shown} that it is surest of"
-    words = f"{wrong:,} of {len(test):,} test examples are wrong, {which}."
-    alt = f"The {shown} test images with the surest wrong answers, each with its true class and the one said"
+    which = "the most confident first" if shown == wrong else f"here the {shown} most confident"
+    words = f"{wrong:,} of {len(test):,} predictions are wrong, {which}."
+    alt = f"The {shown} test images with the most confident mistakes, each with its true and its predicted class"
     return [page.text(words), page.figure(mistakes(scores, test, count=_WORST), alt, "png")]
 
 
 def _boundary(trainer: Any, test: Dataset) -> list[str]:
-    alt = "The plane in the colours of the classes that the model says, and the test examples over it"
+    alt = "The plane in the colours of the predicted classes, and the test examples over it"
     return [page.figure(decision_boundary(trainer, test), alt, "png")]
 
 
 def _layers(model: Module, shape: tuple[int, ...]) -> list[str]:
     found = summarize(model, shape)
     images = any(layer.receptive_field for layer in found.layers)
-    head = ("layer", "kind", "output", "parameters", "multiply-adds", "kept, bytes", *["sees"] * images)
+    head = ("layer", "kind", "output", "parameters", "multiply-adds", "saved, bytes", *["receptive field"] * images)
     rows = [
         (
             layer.name,
@@ -166,8 +166,8 @@ def _layers(model: Module, shape: tuple[int, ...]) -> list[str]:
         for layer in found.layers
     ]
     total = ("total", "", _size(found.output), f"{found.parameters:,}", f"{found.macs:,}", f"{found.saved_bytes:,}")
-    words = f"For one example of {_words(shape)}. Kept: what the backward pass needs."
-    words += " Sees: the part of the image that one output number depends on." * images
+    words = f"For one example of {_words(shape)}. Saved: for the backward pass."
+    words += " Receptive field: the part of the image that one output number depends on." * images
     return [page.text(words), page.table(head, rows, (*total, *[""] * images), numbers=(3, 4, 5))]
 
 
@@ -185,7 +185,7 @@ def _words(shape: tuple[int, ...]) -> str:
 
 
 def _environment(backend: Backend) -> dict[str, Any]:
-    """What the model is on, and the versions of what it ran with."""
+    """The backend of the model, and the versions of libraries."""
     import importlib.metadata  # slow to load
 
     try:

@@ -1,4 +1,4 @@
-"""A model in figures, layer by layer, from shapes alone: nothing is computed, and no array of the model is made.
+"""The figures of a model, layer by layer, from shapes alone: nothing is computed, and no array of the model is made.
 
 print(viz.summarize(models.build("vgg16"), (224, 224, 3)))
 """
@@ -27,9 +27,9 @@ class Layer:
 
     Args:
         name: its path in the model, such as "stage1.block1.body.conv1".
-        kind: a word, such as "conv" or "max pool".
+        kind: such as "conv" or "max pool"; kind, details and family are the layer's own, see nn.Module.
         layer: its class.
-        details: what sets it apart, such as "3x3", "stride 2".
+        details: such as "3x3", "stride 2".
         family: its entry in the legends of pictures.
         input, output: shapes, without N.
         kernel_size, stride, padding: in pixels, vertical and horizontal; None for layers without windows.
@@ -38,7 +38,7 @@ class Layer:
         flops_forward, flops_backward: operations, two a multiply-add; see summarize.
         saved_bytes: kept for the backward pass, for the whole batch.
         receptive_field: rows and columns of the image that one output number sees; None without an image, and after
-            a layer of which that is not known.
+            a layer that does not know it.
     """
 
     name: str
@@ -61,12 +61,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Summary:
-    """What summarize finds; print it for a table.
+    """The result of summarize; print it for a table.
 
     Args:
         input: the shape of one example.
         batch: N, for saved_bytes.
-        steps: the layers as they follow each other; a Fork where a residual splits the way.
+        steps: the layers in order; a Fork where a residual splits the data.
         parameters: of the model; one that is shared counts once.
     """
 
@@ -120,7 +120,7 @@ class Summary:
         """Write the table: a heading, a line a layer, the totals, and what they mean.
 
         Args:
-            width: characters a line may have, 72 at least; where all columns do not fit, the less telling ones are
+            width: characters a line may have, 72 at least; where not all columns fit, the less important ones are
                 left out and long names are shortened. By default the terminal's; 120 where there is none.
         """
         width = max(72, shutil.get_terminal_size((120, 24)).columns if width is None else width)
@@ -131,21 +131,21 @@ class Summary:
 
 
 def summarize(model: Module, shape: tuple[int, ...], batch: int = 1) -> Summary:
-    """Count what a model's layers hold, compute and keep, from shapes alone.
+    """Count the parameters, multiply-adds and saved bytes of a model's layers, from shapes alone.
 
     FLOPs are two for each multiply-add of the layers with weights; additions, comparisons and exponentials of other
     layers are not counted. The backward pass takes as many for the gradient of the weights and as many for that of
     the input; the latter is not computed before the first layer with parameters.
 
     Args:
-        model: any module. A layer of your own is one row if it defines ``cost``, several if it defines ``stages``.
+        model: any module. A custom layer is one row if it defines ``cost``, several if it defines ``stages``.
         shape: the input of one example, without N: (H, W, C), (D,) or other.
         batch: N, >= 1: how many examples are kept for the backward pass at once, at 4 bytes a number.
     Returns:
         A Summary.
     Raises:
-        ConfigError: batch is out of range, or a layer does not know its cost.
-        ShapeError: a layer cannot take what comes in.
+        ConfigError: batch is out of range, or a layer does not define its cost.
+        ShapeError: a layer cannot take its input.
     Cost: no array of the model is made; a few milliseconds for VGG-16.
     """
     if not isinstance(batch, int) or batch < 1:
@@ -157,7 +157,7 @@ def summarize(model: Module, shape: tuple[int, ...], batch: int = 1) -> Summary:
 
 
 class _State(NamedTuple):
-    """What is known of the numbers between two layers: their shape, what they see, whether they can be learned."""
+    """The data between two layers: its shape, its receptive field, whether it needs a gradient."""
 
     shape: tuple[int, ...]
     field: Field | None

@@ -12,11 +12,11 @@ from xpnet.viz.kinds import kind_text, short
 __all__ = ["size", "table"]
 
 
-_CUT = 14  # characters of a name that are shown before columns are given up
+_CUT = 14  # characters of a name that are shown before columns are left out
 
 
 class _Column(NamedTuple):
-    """A heading of two lines, how a layer's cell reads, and the cell of the totals; numbers stand at the right."""
+    """A heading of two lines, how a layer's cell reads, and the cell of the totals; numbers are aligned right."""
 
     heading: tuple[str, str]
     cell: Callable[[Any], str]
@@ -47,7 +47,7 @@ def size(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-# What is given up as the line gets shorter: a window in words, then any; exact multiply-adds; FLOPs; receptive fields.
+# What is left out as the line gets shorter: a window in words, then any; exact multiply-adds; FLOPs; receptive fields.
 _CHOICES = (
     (2, True, 2, True),
     (1, True, 2, True),

@@ -1,4 +1,4 @@
-"""Images, and mosaics of small ones: how numbers become pixels."""
+"""Images, and mosaics of small ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FRAME = 0.6
 
 
 def pixels(image: np.ndarray, white: float | None = None) -> np.ndarray:
-    """Make brightness of 0 to 1 of an image as data sets have it.
+    """Return the brightness, 0 to 1, of an image as data sets have it.
 
     Args:
         image: (H, W, C), bytes or floating. Of one channel it is grey, of three a colour; of others the mean is grey.
@@ -27,7 +27,7 @@ def pixels(image: np.ndarray, white: float | None = None) -> np.ndarray:
         ShapeError: the image is not (H, W, C).
     """
     if image.ndim != 3 or not image.size:
-        raise ShapeError("viz", "an image is (H, W, C)", shape=image.shape)
+        raise ShapeError("viz", "an image (H, W, C)", shape=image.shape)
     values = image.astype(np.float64)
     values = values if image.shape[2] == 3 else values.mean(axis=2)
     low, high = float(values.min()), float(values.max())
@@ -43,8 +43,8 @@ def show(ax: Any, image: np.ndarray, white: float | None = None) -> None:
 
 
 def columns_for(count: int, aspect: float = 1.6) -> int:
-    """Say how many columns make a mosaic of `count` square tiles about `aspect` times as wide as high, none left over
-    where that is possible.
+    """Return how many columns make a mosaic of `count` square tiles about `aspect` times as wide as high, with full
+    rows where that is possible.
     """
     best = math.sqrt(count * aspect)
     whole = [c for c in range(1, count + 1) if count % c == 0 and best / 1.6 <= c <= best * 1.6]
@@ -52,8 +52,8 @@ def columns_for(count: int, aspect: float = 1.6) -> int:
 
 
 def colours(values: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Give numbers colours of a common scale: around 0, red above and blue below, where some are negative; else from
-    dark to bright.
+    """Return colours of numbers on a common scale: red above 0 and blue below where some are negative; else from dark
+    to bright.
 
     Returns: RGB of 0 to 1, (*values.shape, 3), and what a colour bar is made of.
     """

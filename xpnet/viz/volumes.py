@@ -1,4 +1,4 @@
-"""A model as the volumes that data takes on its way: boxes of height H, width W and depth C, seen from the side."""
+"""A model as the volumes of its data: boxes of height H, width W and depth C, seen from the side."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from xpnet.nn import Module
+from xpnet.viz.boxes import LABEL, TEXT, UP, Box, Scale, draw_box, filled, label, pieces
 from xpnet.viz.flow import Fork, every
 from xpnet.viz.groups import Group, Steps, folded, grouped
 from xpnet.viz.kinds import COLOURS, short
 from xpnet.viz.sheet import GREY, Sheet, legend_height, text_width, tint
-from xpnet.viz.solids import LABEL, TEXT, UP, Scale, Solid, draw_solid, filled, label, pieces
 from xpnet.viz.summary import Summary, summarize
 from xpnet.viz.table import size
 
@@ -24,25 +24,25 @@ _MORE = 0.24  # for the arrow to the next row
 
 
 def volumes(model: Module, shape: tuple[int, ...], ax: Any = None, title: str | None = None) -> Any:
-    """Draw a model as the volumes that data takes on its way, with the windows that slide over them.
+    """Draw a model as the volumes of its data, with the windows that slide over them.
 
     A box is as high and wide as the image and as deep as it has channels; a row of features is a thin one. Sides
-    and depths are drawn as powers of themselves, so that 227x227x3 and 1x1x4096 are both seen. The window of a layer
-    is drawn on the volume it slides over, with lines to what it makes of it; activations, normalization and dropout,
-    which change no shape, are named below the volume. The second way of a residual arches over the first to a +. A
-    long model goes on in further rows, each of which begins with the last volume of the row before; where that would
-    be taller than a page, what repeats is drawn once, with the number of times.
+    and depths are drawn as powers of themselves, so that 227x227x3 and 1x1x4096 are both visible. The window of a
+    layer is drawn on the volume it slides over, with lines to its output; activations, normalization and dropout, which
+    change no shape, are named below the volume. The shortcut of a residual is an arc over its body to a +. A long model
+    continues in further rows, each of which begins with the last volume of the row before; if that would be taller than
+    a page, what repeats is drawn once, with the number of times.
 
     Args:
-        model: any module whose layers know their cost.
+        model: any module whose layers define their cost.
         shape: the input of one example, without N: (H, W, C), (D,) or other.
         ax: a matplotlib axes to draw into; a new figure by default, 7 inches wide at most, unless a residual is wider.
         title: a heading; the model's class by default.
     Returns:
         The matplotlib figure.
     Raises:
-        ConfigError: matplotlib is not installed, or a layer does not know its cost.
-        ShapeError: a layer cannot take what comes in.
+        ConfigError: matplotlib is not installed, or a layer does not define its cost.
+        ShapeError: a layer cannot take its input.
     Source: the drawing of AlexNet in Krizhevsky, Sutskever and Hinton (2012), figure 2.
     """
     summary = summarize(model, shape)
@@ -55,7 +55,7 @@ def volumes(model: Module, shape: tuple[int, ...], ax: Any = None, title: str | 
 
 
 class _Arc(NamedTuple):
-    """A residual's second way: from a volume to the sum before another, with the layers on it."""
+    """The shortcut of a residual: from a volume to the sum before another, with the layers on it."""
 
     source: int
     target: int
@@ -88,10 +88,10 @@ class _Picture:
             tall += self.above(row) + self.below(row) + _BETWEEN
         self.height = 0.53 + tall + self.legend + 0.25 + 2 * _MARGIN
 
-    def cell(self, group: Group | None, shape: tuple[int, ...], is_sum: bool = False) -> Solid:
+    def cell(self, group: Group | None, shape: tuple[int, ...], is_sum: bool = False) -> Box:
         """Measure a volume."""
         lines = [size(shape), *(label(group) if group else ["input"])]
-        return Solid(group, shape, *self.scale.sizes(shape), lines, is_sum)
+        return Box(group, shape, *self.scale.sizes(shape), lines, is_sum)
 
     def add(self, steps: Sequence[Any]) -> None:
         """Add the volumes of steps, and the arcs over them."""
@@ -122,7 +122,7 @@ class _Picture:
         return rows
 
     def filled(self, limit: float) -> list[list[int]]:
-        """Fill rows up to a limit; no row ends under an arc. A row's first number is the volume shown again."""
+        """Fill rows up to a limit; no row ends under an arc. A row's first number is the volume shown repeated."""
         rows, start = [], 0
         while start < len(self.cells):
             first = [start - 1] if start else []
@@ -142,7 +142,7 @@ class _Picture:
         return all(not (a.source < end - 1 and end <= a.target) for a in self.arcs)
 
     def place(self, row: list[int]) -> float:
-        """Put the volumes of a row beside each other; return how wide it is."""
+        """Place the volumes of a row beside each other; return its width."""
         right = middle = 0.0
         for i, n in enumerate(row):
             cell = self.cells[n]
@@ -197,7 +197,7 @@ class _Picture:
         return self.depth_of(row) + 0.06 + _LINE * max(len(self.lines(row, n)) for n in row)
 
     def lines(self, row: list[int], n: int) -> list[str]:
-        """What is written below a volume; one that is shown again has less."""
+        """What is written below a volume; one that is shown repeated has less."""
         lines = self.cells[n].label
         return [lines[0], "as above"] if n and n == row[0] else lines
 
@@ -208,22 +208,22 @@ class _Picture:
     def draw_row(self, sheet: Sheet, row: list[int], y: float) -> None:
         """Draw a row whose middle is at y."""
         for i, n in enumerate(row):
-            cell, again = self.cells[n], bool(n) and i == 0
-            draw_solid(sheet, cell, y, again)
+            cell, repeated = self.cells[n], bool(n) and i == 0
+            draw_box(sheet, cell, y, repeated)
             for k, text in enumerate(self.lines(row, n)):
                 at = y - self.depth_of(row) - 0.06 - _LINE * (k + 0.5)
-                style = {"weight": "normal" if again or k else "bold", "color": GREY if again else "#222222"}
+                style = {"weight": "normal" if repeated or k else "bold", "color": GREY if repeated else "#222222"}
                 sheet.text(cell.middle, at, text, TEXT, **style)
         for before, n in itertools.pairwise(row):
-            self.draw_way(sheet, self.cells[before], self.cells[n], y)
+            self.draw_step(sheet, self.cells[before], self.cells[n], y)
         for arc, height, lines in self.arches(row):
             self.draw_arc(sheet, arc, y, height, lines)
         if row[-1] < len(self.cells) - 1:
             x, at = self.cells[row[-1]].exit(y)
             sheet.line([(x + 0.04, at), (x + 0.2, at)], arrow=True)
 
-    def draw_way(self, sheet: Sheet, source: Solid, target: Solid, y: float) -> None:
-        """Draw how a volume comes from the one before: a window and its lines, a sum, or an arrow."""
+    def draw_step(self, sheet: Sheet, source: Box, target: Box, y: float) -> None:
+        """Draw what is between two volumes: a window and its lines, a sum, or an arrow."""
         if target.is_sum:
             x = target.x - _PLUS / 2
             sheet.line([source.exit(y), (x - _RADIUS, y)], arrow=True)
@@ -244,8 +244,8 @@ class _Picture:
             sheet.line([corner, target.entry(y)], color=colour, linewidth=0.5)
         sheet.circle(*target.entry(y), 0.02, facecolor=colour, edgecolor=colour)
 
-    def window(self, source: Solid, target: Solid) -> tuple[float, float] | None:
-        """The part of a face, down and across, that one number of the next volume sees; None if that says nothing."""
+    def window(self, source: Box, target: Box) -> tuple[float, float] | None:
+        """The part of a face, down and across, that one number of the next volume sees; None if there is no window."""
         main = target.group.main if target.group else None
         if main is None:
             return None
@@ -253,12 +253,12 @@ class _Picture:
             sides = (self.scale.side(k) for k in main.kernel_size)
             down, across = (min(1.0, s / of) for s, of in zip(sides, (source.height, source.width), strict=True))
             return down, across
-        if main.family == "linear" and len(source.shape) > 1:  # each place by itself
+        if main.family == "linear" and len(source.shape) > 1:  # each place separately
             return self.scale.side(1) / source.height, self.scale.side(1) / source.width
         return (1.0, 1.0) if main.family == "linear" or main.kind == "global average" else None
 
     def draw_arc(self, sheet: Sheet, arc: _Arc, y: float, height: float, lines: list[str]) -> None:
-        """Draw a residual's second way."""
+        """Draw the shortcut of a residual."""
         source, x = self.cells[arc.source], self.cells[arc.target].x - _PLUS / 2
         top = y + height
         start = source.middle, y + (source.tallness - UP * source.width) / 2  # on the lid

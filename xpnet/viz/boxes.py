@@ -1,4 +1,4 @@
-"""Volumes as solid boxes: how large they are drawn, where their faces are, and what is written below them."""
+"""Volumes as boxes: their sizes, their faces, and their labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xpnet.viz.groups import Group
 from xpnet.viz.kinds import COLOURS
 from xpnet.viz.sheet import Sheet, text_width, tint
 
-__all__ = ["LABEL", "TEXT", "UP", "Scale", "Solid", "draw_solid", "filled", "label", "pieces"]
+__all__ = ["LABEL", "TEXT", "UP", "Box", "Scale", "draw_box", "filled", "label", "pieces"]
 
 TEXT = 6.5  # points of a label
 LABEL = 0.85  # a label's lines are filled to this width; inches
@@ -18,8 +18,8 @@ ACROSS, UP = 0.38, 0.27  # how far a box's width goes to the right and up
 
 
 @dataclass
-class Solid:
-    """One volume: its group of layers, None for the input; sizes in inches; where it is in its row."""
+class Box:
+    """One volume: its group of layers, None for the input; sizes and place in its row in inches."""
 
     group: Group | None
     shape: tuple[int, ...]
@@ -69,18 +69,18 @@ class Solid:
         ]
 
     def entry(self, y: float) -> tuple[float, float]:
-        """Where lines come in: the near left edge, as close to the middle as it goes."""
+        """Where lines enter: the near left edge, as close to the middle as possible."""
         low = y - self.tallness / 2
         return self.x, min(max(y, low + 0.1 * self.height), low + 0.9 * self.height)
 
     def exit(self, y: float) -> tuple[float, float]:
-        """Where they go out: the far right edge."""
+        """Where lines leave: the far right edge."""
         low = y - self.tallness / 2 + UP * self.width
         return self.x + self.breadth, min(max(y, low + 0.1 * self.height), low + 0.9 * self.height)
 
 
 class Scale:
-    """How long sides and depths are drawn."""
+    """The scale of sides and depths."""
 
     def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
         largest = max(max(_extents(s)[:2]) for s in shapes)
@@ -99,27 +99,27 @@ class Scale:
 
 
 def _extents(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """H, W and C of any shape: what is no image is one pixel wide, and as high as it has rows."""
+    """H, W and C of any shape: other data than images is one pixel wide, and as high as it has rows."""
     if len(shape) == 3:
         return shape[0], shape[1], shape[2]
     return math.prod(shape[:-1]), 1, shape[-1]
 
 
-def draw_solid(sheet: Sheet, cell: Solid, y: float, again: bool) -> None:
-    """Draw three faces; of a volume that is shown again, its outline."""
+def draw_box(sheet: Sheet, cell: Box, y: float, repeated: bool) -> None:
+    """Draw three faces; of a volume that is shown a second time, its outline."""
     low, up, across = y - cell.tallness / 2, UP * cell.width, ACROSS * cell.width
     left, right, top = cell.x, cell.x + cell.depth, low + cell.height
     front = [(left, low), (right, low), (right, top), (left, top)]
     lid = [(left, top), (right, top), (right + across, top + up), (left + across, top + up)]
     side = [(right, low), (right + across, low + up), (right + across, top + up), (right, top)]
     for face, strength in ((front, 0.35), (lid, 0.2), (side, 0.5)):
-        colour = tint(cell.family, strength * (0.25 if again else 1.0))
-        style = {"linestyle": (0, (2, 1.5))} if again else {}
+        colour = tint(cell.family, strength * (0.25 if repeated else 1.0))
+        style = {"linestyle": (0, (2, 1.5))} if repeated else {}
         sheet.polygon(face, facecolor=colour, edgecolor=COLOURS[cell.family], joinstyle="round", **style)
 
 
 def pieces(group: Group) -> list[str]:
-    """What a group does, piece by piece."""
+    """The layers of a group in words."""
     main = group.main
     first = [r.kind for r in group.before]
     name = " ".join((main.kind, *main.details[:1]))
@@ -127,7 +127,7 @@ def pieces(group: Group) -> list[str]:
 
 
 def label(group: Group) -> list[str]:
-    """What a group does, in lines: its main layer by itself."""
+    """The layers of a group in lines: the main layer in a line of its own."""
     before, words = len(group.before), pieces(group)
     times = [f"{group.times} times"] * (group.times > 1 and group.main.family != "sum")
     return [*filled(words[:before], LABEL), words[before], *filled(words[before + 1 :], LABEL), *times]
