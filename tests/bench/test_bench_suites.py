@@ -196,28 +196,19 @@ def test_pytorchs_network_begins_as_xpnets_does(bench: Any) -> None:
 
 
 def test_scripts_take_turns_and_the_first_run_of_each_does_not_count(
-    bench: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Any, workers: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suites, order = bench("suites"), []
 
-    class Script:
-        def __init__(self, module: str, *others: Any) -> None:
-            self.module = module
-
+    class Script(workers):
         def ask(self, **request: Any) -> dict[str, Any]:
             order.append((self.module, request.get("fast", True), request["seed"]))
             return {"steps": 7, "accuracy": 0.97, "mb": 1.0}
 
-        def __enter__(self) -> Script:
-            return self
-
-        def __exit__(self, *error: object) -> None: ...
-
     monkeypatch.setattr(suites, "Worker", Script)
     facts, failed = suites.process(Namespace(data_dir=str(folder), processes=2, json=None))
     names = [("xpnet_process", True), ("xpnet_process", False), ("torch_process", True)]
-    rounds = [(names, 0), (names[::-1], 0), (names, 1)]
-    assert order == [(*name, seed) for each, seed in rounds for name in each]
+    assert order == [(*name, seed) for each, seed in ((names, 0), (names[::-1], 0), (names, 1)) for name in each]
     assert [len(row["turns"]) for row in facts["rows"]] == [2, 2, 2]
     assert failed, "98 % were not reached"
 

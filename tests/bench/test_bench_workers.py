@@ -42,39 +42,29 @@ def test_peers_build_the_network_that_xpnet_builds(bench: Any, name: str) -> Non
     assert [isinstance(layer, nn.Dropout) for _, layer in ours.children()].count(True) == 2 * (name == "alexnet")
 
 
-@pytest.mark.parametrize("side", [227])
-def test_every_library_computes_the_same_alexnet(bench: Any, side: int) -> None:
+@pytest.mark.parametrize("name", ["alexnet", "resnet18"])
+def test_every_library_computes_the_same(bench: Any, name: str) -> None:
     torch, jax_steps = pytest.importorskip("torch"), pytest.importorskip("jax") and bench("jax_steps")
-    layers = bench("workloads").alexnet(12, 5)
-    ours = models.alexnet((side, side, 3), 5, 12).initialize(3).eval()
-    values = [np.array(p.data) for p in ours.parameters()]
+    if name == "alexnet":
+        layers, ours, side = bench("workloads").alexnet(12, 5), models.alexnet((227, 227, 3), 5, 12), 227
+    else:
+        layers, ours, side = bench("workloads").resnet18(), models.resnet18((37, 37, 3)), 37
+    values = [np.array(p.data) for p in ours.initialize(3).eval().parameters()]
     x = np.random.default_rng(0).random((2, side, side, 3), dtype=np.float32)
-    wanted = np.array(ours(Tensor(x)).data)
-    last = [v.transpose(1, 2, 3, 0) if v.ndim == 4 else v.T for v in values]  # filters and neurons last
-    assert [a.shape for pair in jax_steps.initial(layers) for a in pair] == [a.shape for a in last]
-    scores = jax_steps.forward(layers, list(zip(last[::2], last[1::2], strict=True)), x)
-    np.testing.assert_allclose(np.asarray(scores), wanted, rtol=2e-4, atol=2e-5)
-    theirs = bench("torch_steps").network(layers).eval()
-    flat = next(layer for layer in theirs if isinstance(layer, torch.nn.Flatten))
-    flat.forward = lambda y: y.permute(0, 2, 3, 1).flatten(1)  # rows before fc6 are channels first in torch
+    wanted, theirs = np.array(ours(Tensor(x)).data), bench("torch_steps").network(layers).eval()
     with torch.no_grad():
         for value, parameter in zip(values, theirs.parameters(), strict=True):
             parameter.copy_(torch.from_numpy(value.transpose(0, 3, 1, 2) if value.ndim == 4 else value))
+        if name == "alexnet":  # rows before fc6 are channels first in torch
+            flat = next(layer for layer in theirs if isinstance(layer, torch.nn.Flatten))
+            flat.forward = lambda y: y.permute(0, 2, 3, 1).flatten(1)
         scores = theirs(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
     np.testing.assert_allclose(scores, wanted, rtol=2e-4, atol=2e-5)
-
-
-def test_pytorchs_resnet_is_the_packages(bench: Any) -> None:
-    torch = pytest.importorskip("torch")
-    ours = models.resnet18((37, 37, 3)).initialize(3).eval()
-    theirs = bench("torch_steps").network(bench("workloads").resnet18()).eval()
-    x = np.random.default_rng(0).random((2, 37, 37, 3), dtype=np.float32)
-    with torch.no_grad():
-        for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
-            value = np.array(p.data)
-            q.copy_(torch.from_numpy(value.transpose(0, 3, 1, 2) if value.ndim == 4 else value))
-        scores = theirs(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
-    np.testing.assert_allclose(scores, np.array(ours(Tensor(x)).data), rtol=2e-4, atol=2e-5)
+    if name == "alexnet":
+        last = [v.transpose(1, 2, 3, 0) if v.ndim == 4 else v.T for v in values]  # filters and neurons last
+        assert [a.shape for pair in jax_steps.initial(layers) for a in pair] == [a.shape for a in last]
+        scores = jax_steps.forward(layers, list(zip(last[::2], last[1::2], strict=True)), x)
+        np.testing.assert_allclose(np.asarray(scores), wanted, rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("module", ["torch_steps", "jax_steps"])
