@@ -1,11 +1,11 @@
-"""Reverse-mode differentiation: tensors that remember how they were made, and the walk back.
+"""Reverse-mode differentiation: tensors that record how they were computed, and the backward pass.
 
     w = Tensor(array, requires_grad=True)
     loss = ((x @ w - y) ** 2).mean()
     gradients = backward(loss)              # {w: array}; or loss.backward(), then w.grad
 
 An op applied to a tensor that needs a gradient leaves one node on the tape: its vjp, where its inputs came from, and
-which of them need a gradient. Nodes hold no tensors but leaves, so an array lives as long as somebody needs its values.
+which of them need a gradient. Nodes hold no tensors but leaves, so an array is freed as soon as no vjp needs it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _recording: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_recordi
 
 
 class Node:
-    """One op on the tape. Later nodes have larger orders, so walking down the orders meets none too early."""
+    """One op on the tape. Later nodes have larger orders, so in descending order a node follows all users of its y."""
 
     __slots__ = ("needs", "order", "parents", "vjp")
 
@@ -63,7 +63,7 @@ class Tensor:
     def __init__(self, data: Array, requires_grad: bool = False) -> None:
         namespace(data)
         if requires_grad and not is_floating(data):
-            raise DTypeError("Tensor", "only real floating arrays have gradients", dtype=data.dtype)
+            raise DTypeError("Tensor", "a real floating array, since requires_grad is True", dtype=data.dtype)
         self.data = data
         self.grad = None
         self.node = None
@@ -87,7 +87,7 @@ class Tensor:
         return self.numpy().item()
 
     def detach(self) -> Tensor:
-        """Return a tensor of the same array that remembers nothing."""
+        """Return a tensor of the same array without a record of how it was computed."""
         return Tensor(self.data)
 
     def backward(self) -> None:
@@ -101,7 +101,7 @@ class Tensor:
 
     def __len__(self) -> int:
         if not self.ndim:
-            raise ShapeError("Tensor", "len() takes a tensor of rank 1 or more", x=self.shape)
+            raise ShapeError("Tensor", "a tensor of rank 1 or more for len()", x=self.shape)
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -238,14 +238,14 @@ def no_grad() -> Iterator[None]:
 
 
 def backward(y: Tensor, dy: Array | None = None, *, keep_tape: bool = False) -> dict[Tensor, Array]:
-    """Walk the tape back from y and return the gradient of every leaf that requires one.
+    """Run the backward pass from y and return the gradient of every leaf that requires one.
 
-    Nothing is written to tensors or parameters, so several threads may walk back from losses of one model.
+    Nothing is written to tensors or parameters, so several threads may do this with losses of one model.
 
     Args:
         y: a tensor made of leaves that require gradients; one number, unless dy is given.
         dy: the gradient of y, shaped like it; 1 by default.
-        keep_tape: keep the nodes for another walk; they are freed on the way otherwise.
+        keep_tape: keep the nodes for another backward pass; by default each is freed when it was used.
     Returns:
         A dictionary from leaf tensor to gradient. Arrays may be views or shared: do not write to them.
     Raises:
@@ -255,14 +255,14 @@ def backward(y: Tensor, dy: Array | None = None, *, keep_tape: bool = False) -> 
     """
     if dy is None:
         if y.shape not in ((), (1,)):
-            raise ShapeError("backward", "y is one number, or dy is given", y=y.shape)
+            raise ShapeError("backward", "y of one number, or dy", y=y.shape)
         dy = y.data**0  # 1, of NaN too, in y's shape and dtype and where y is
     elif dy.shape != y.shape:
-        raise ShapeError("backward", "dy is shaped like y", dy=dy.shape, y=y.shape)
+        raise ShapeError("backward", "dy of the shape of y", dy=dy.shape, y=y.shape)
     if y.node is None:
         if y.requires_grad:
             return {y: dy}
-        raise ConfigError("backward", "y comes from leaves that require gradients", "see no_grad and requires_grad")
+        raise ConfigError("backward", "y computed from leaves that require gradients", "see no_grad and requires_grad")
     pending: dict[Any, Array] = {y.node: dy}
     owned: set[Any] = set()  # sums made here, which may be added to in place
     heap = [(-y.node.order, y.node)]
@@ -270,7 +270,7 @@ def backward(y: Tensor, dy: Array | None = None, *, keep_tape: bool = False) -> 
         _, node = heapq.heappop(heap)
         vjp, parents = node.vjp, node.parents
         if vjp is None:
-            raise ConfigError("backward", "the tape is there", "it was freed by an earlier walk: pass keep_tape=True")
+            raise ConfigError.event("backward", "the tape was freed by an earlier backward pass", "pass keep_tape=True")
         gradients = vjp(pending.pop(node), node.needs)
         owned.discard(node)
         if not keep_tape:
@@ -313,7 +313,7 @@ def gradcheck(
     xp = namespace(*arrays)
     for a in arrays:
         if a.dtype != xp.float64:
-            raise DTypeError("gradcheck", "arrays are float64", dtype=a.dtype)
+            raise DTypeError("gradcheck", "float64 arrays", dtype=a.dtype)
 
     def draw(purpose: str, like: Array) -> Array:
         v = random.normal(random.Key(seed, "gradcheck/" + purpose), like.shape).astype(np.float64)
@@ -337,5 +337,7 @@ def gradcheck(
     slope = (moved(eps) - moved(-eps)) / (2.0 * eps)
     error = abs(slope - along) / max(1.0, abs(slope), abs(along))
     if not error <= tolerance:
-        raise XpnetError("gradcheck", "the gradient agrees with a central difference", gradient=along, difference=slope)
+        raise XpnetError(
+            "gradcheck", "a gradient that agrees with the central difference", gradient=along, difference=slope
+        )
     return error

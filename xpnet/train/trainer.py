@@ -284,7 +284,7 @@ class Trainer:
         with self.model.backend.active(), watching_the_device("evaluate"):
             for part, out in self._scored(data.x, batch_size):
                 if out.ndim != 2 or out.shape[1] < K:
-                    raise ShapeError("evaluate", "the model gives a score a class", scores=out.shape, K=K)
+                    raise ShapeError("evaluate", "a score for each class", scores=out.shape, K=K)
                 labels = self.model.backend.from_numpy(data.y[part])
                 loss += self.loss(out, labels).item() * len(data.y[part])
                 scores.append(out.numpy())
@@ -319,7 +319,7 @@ class Trainer:
         if batch_size < 1:
             raise ConfigError("predict", "batch_size >= 1", batch_size=batch_size)
         if not len(x):
-            raise ShapeError("predict", "x is (N, ...), N >= 1", x=x.shape)
+            raise ShapeError("predict", "x of shape (N, ...), N >= 1", x=x.shape)
         start, score = 0, predictor(self.model)
         while start < len(x):
             part = slice(start, min(start + batch_size, len(x)))
