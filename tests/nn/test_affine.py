@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.harness import sample
-from tests.nn.collapsing import IMAGES, filled, kinds, on_host, same
+from tests.nn.folding import IMAGES, filled, kinds, on_host, same
 from xpnet import nn
 
 # Numbers worked out by hand.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.harness import agree, few_on_jax, float_types, put, raises, sample
-from tests.nn.collapsing import IMAGES, ROWS, filled, kinds, on_host
+from tests.nn.folding import IMAGES, ROWS, filled, kinds, on_host
 from xpnet import get_backend, models, nn
 from xpnet.autograd import Tensor
 from xpnet.backend import use_backend
@@ -373,6 +373,30 @@ def test_gradients_flow_through_a_collapsed_model():
     loss = (collapsed(Tensor(sample(*ROWS).astype(np.float32))) ** 2).mean()
     loss.backward()
     assert all(p.grad is not None for p in collapsed.parameters())
+
+
+# fold.
+
+
+def test_fold_is_a_copy_without_norms_in_evaluation_mode(backend):
+    with use_backend(backend):
+        model = filled(MODELS["conv, norm, relu"][0]())
+    x = put(backend, sample(*IMAGES, seed=3), np.float32)
+    folded = nn.fold(model)
+    assert "BatchNorm" not in kinds(folded).values()
+    assert model.training
+    assert not folded.training
+    with nn.inference():
+        want = model(x).numpy()
+    agree(folded(x).numpy(), want, np.float32, 200, "folded")
+    model.conv1.weight.data = 0.0 * model.conv1.weight.data
+    agree(folded(x).numpy(), want, np.float32, 200, "after a write to the model")
+
+
+def test_fold_adds_no_weights():
+    model = nn.Sequential(nn.Linear(50, 3), nn.Linear(3, 50), nn.BatchNorm(50))
+    assert kinds(nn.fold(model)) == {"0": "Linear", "1": "Linear"}
+    assert kinds(nn.collapse(model)) == {"0": "Linear"}
 
 
 # Bad input.

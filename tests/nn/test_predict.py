@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.harness import agree, put, raises, sample
-from tests.nn.collapsing import filled
+from tests.nn.folding import filled
 from xpnet import kernels, nn, optim
 from xpnet.autograd import Tensor, backward
 from xpnet.backend import use_backend, use_cores

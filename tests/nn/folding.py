@@ -1,4 +1,4 @@
-"""What the tests of collapse and fold share: models filled with telling numbers, held to their own answers."""
+"""Models filled with distinct numbers, and checks of folded models, for the tests of fold and collapse."""
 
 from __future__ import annotations
 
