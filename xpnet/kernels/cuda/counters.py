@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from xpnet.kernels import register
 from xpnet.kernels.cuda import driver
+from xpnet.kernels.cuda.driver import DeviceArray
 
 __all__ = ["advance_counters"]
 
 
-@register("advance_counters", "cuda", recordable=True)
-def advance_counters(loss: Any, losses: Any, rates: Any, rate: Any, step: Any, t: Any) -> Any:
+@driver.kernel("advance_counters")
+def advance_counters(
+    loss: DeviceArray, losses: DeviceArray, rates: DeviceArray, rate: DeviceArray, step: DeviceArray, t: DeviceArray
+) -> Any:
     """Store the loss of a step, count the step, and set the next one's rates, as DeviceCounters.advance defines it."""
-    if not driver.supports(loss) or len({str(a.dtype) for a in (loss, losses, rates, rate)}) > 1:
+    arrays = loss, losses, rates, rate
+    if len({a.dtype for a in arrays}) > 1:
         return NotImplemented
-    n = losses.shape[0]
-    groups = rate.shape[0]
-    driver.blocks(
-        "counters", "advance_counters", loss.dtype, 1, loss, losses, rates, rate, step, t, n, groups, threads=32
-    )
+    sizes = losses.shape[0], rate.shape[0]
+    driver.blocks("counters", "advance_counters", loss.dtype, 1, *arrays, step, t, *sizes, threads=32)
     return None
