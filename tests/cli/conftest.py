@@ -118,3 +118,11 @@ def write_images(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / "photos"
 
     return write
+
+
+@pytest.fixture
+def run(xpnet):
+    """A run of softmax regression on the digits, two epochs, in the folder "run"."""
+    result = xpnet("train", "softmax", epochs=2, out="run", json=True)
+    assert result.code == 0
+    return result

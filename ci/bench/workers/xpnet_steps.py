@@ -91,6 +91,7 @@ def build(request: dict[str, Any]) -> Job:
 
 def network(request: dict[str, Any]) -> nn.Sequential:
     """Build xpnet's own model of a request, less the layers that the peers' models do not have."""
+    getattr(xpnet.backend, "keep_freed_memory", bool)()  # older versions did so whenever a backend was opened
     with use_backend(get_backend(request["device"])):
         made = models.recipe(request["model"]).build(tuple(request["sample"]), request["classes"], **request["options"])
         layers = {name: layer for name, layer in made.children() if name not in request["without"]}

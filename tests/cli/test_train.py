@@ -1,4 +1,4 @@
-"""The commands and their options, and what they print and keep: a promise to scripts."""
+"""xpnet train: its options, what it prints and keeps: a promise to scripts."""
 
 from __future__ import annotations
 
@@ -8,22 +8,13 @@ import json
 import numpy as np
 import pytest
 
-from xpnet import data
-from xpnet.train import open_run, read_checkpoint
+from xpnet.train import read_checkpoint
 
 KEYS = [
     "model", "data", "backend", "device", "precision", "epochs", "seed", "parameters",
     "train_loss", "test_accuracy", "seconds", "images_per_second", "peak_memory_bytes", "run",
 ]  # fmt: skip
 HAS_MATPLOTLIB = importlib.util.find_spec("matplotlib") is not None
-
-
-@pytest.fixture
-def run(xpnet):
-    """A run of softmax regression on the digits, two epochs, in the folder "run"."""
-    result = xpnet("train", "softmax", epochs=2, out="run", json=True)
-    assert result.code == 0
-    return result
 
 
 def test_with_no_argument_a_small_network_learns_the_digits(xpnet, here):
@@ -155,118 +146,6 @@ def test_a_run_that_is_done_is_left_as_it_is(xpnet, run, here):
     assert result.code == 0
     assert result.json["test_accuracy"] == run.json["test_accuracy"]
     assert np.array_equal(read_checkpoint(here / "run" / "checkpoint.safetensors").model["scores.weight"], before)
-
-
-def test_evaluate_says_what_training_said(xpnet, run):
-    result = xpnet("evaluate", "run", json=True)
-    assert result.code == 0
-    assert result.json["test_accuracy"] == run.json["test_accuracy"]
-    assert result.json["examples"] == 360
-    counts = np.asarray(result.json["confusion"])
-    assert np.array_equal(counts.sum(axis=1), np.bincount(data.load("digits")[1].y))
-    assert np.trace(counts) / 360 == pytest.approx(run.json["test_accuracy"])
-    assert f"{run.json['test_accuracy']:.2%}" in result.out
-
-
-def test_evaluate_prints_each_class_with_its_share(xpnet, run):
-    result = xpnet("evaluate", "run", data="digits", backend="numpy", device="cpu")
-    assert result.code == 0
-    counts = np.asarray(xpnet("evaluate", "run", json=True).json["confusion"])
-    rows = [line.split() for line in result.out.splitlines() if line.split()[0] in "0123456789"]
-    assert [row[-1] for row in rows] == [f"{c[k] / c.sum():.1%}" for k, c in enumerate(counts)]
-    assert [[int(n.replace("·", "0")) for n in row[1:-1]] for row in rows] == counts.tolist()
-
-
-def test_evaluate_takes_the_data_folder_of_the_run(xpnet, write_idx):
-    xpnet("train", "softmax", data="mnist", data_dir=write_idx(), epochs=1, out="run")
-    assert xpnet("evaluate", "run", json=True).json["examples"] == 10
-
-
-def test_evaluate_runs_on_another_backend(xpnet, run):
-    pytest.importorskip("torch")
-    result = xpnet("evaluate", "run", backend="torch", json=True)
-    assert result.json["backend"] == "torch"
-    assert result.json["test_accuracy"] == pytest.approx(run.json["test_accuracy"], abs=1 / 300)
-
-
-def save_digit(path, i: int) -> None:
-    import PIL.Image
-
-    pixels = data.load("digits")[1].x[i, :, :, 0]
-    PIL.Image.fromarray((pixels * (255 / 16)).round().astype(np.uint8)).save(path)
-
-
-def test_predict_names_the_classes_of_images_by_their_probability(xpnet, run, here):
-    for i in range(3):
-        save_digit(here / f"{i}.png", i)
-    result = xpnet("predict", "run", "0.png", "1.png", "2.png", top=4, json=True)
-    assert result.code == 0
-    trainer, _ = open_run("run")
-    for i, said in enumerate(result.json):
-        chances = trainer.predict(data.load("digits")[1].x[i : i + 1])[0]
-        assert said["image"] == f"{i}.png"
-        assert said["classes"] == [str(k) for k in np.argsort(-chances)[:4]]
-        np.testing.assert_allclose(said["probabilities"], np.sort(chances)[::-1][:4], atol=0.02)  # 8-bit rounding
-    lines = result.out.splitlines()
-    assert lines[0].startswith(f"0.png: {result.json[0]['classes'][0]} {result.json[0]['probabilities'][0]:.1%}, ")
-
-
-def test_predict_names_three_classes_or_all_where_there_are_fewer(xpnet, run, here, write_images):
-    save_digit(here / "a.png", 0)
-    assert len(xpnet("predict", "run", "a.png", json=True).json[0]["classes"]) == 3
-    photos = write_images()
-    xpnet("train", "softmax", data=photos, epochs=20, out="two")
-    result = xpnet("predict", "two", photos / "dark" / "0.png", photos / "bright" / "0.png", json=True)
-    assert [r["classes"] for r in result.json] == [["dark", "bright"], ["bright", "dark"]]
-
-
-def test_predict_scales_pixels_to_the_brightness_that_was_trained(xpnet, here):
-    import PIL.Image
-
-    draw = np.random.default_rng(0)
-    x = draw.uniform(0, 0.2, (40, 5, 5, 1)).astype(np.float32)
-    x[20:] += 0.7
-    np.savez(here / "floats.npz", x=x, y=np.arange(40) // 20)
-    xpnet("train", "softmax", data="floats.npz", epochs=30, out="run")
-    PIL.Image.fromarray((x[5, :, :, 0] * 255).round().astype(np.uint8)).save("dark.png")
-    said = xpnet("predict", "run", "dark.png", json=True).json[0]
-    want = open_run("run")[0].predict(x[5:6])[0]
-    assert said["probabilities"][0] == pytest.approx(want.max(), abs=0.01)
-
-
-def test_devices_lists_every_backend_and_how_to_install_the_absent(xpnet):
-    result = xpnet("devices", json=True)
-    assert result.code == 0
-    found = {b["name"]: b for b in result.json}
-    assert {"numpy", "cupy", "torch", "jax"} <= found.keys()
-    assert found["numpy"]["version"] == np.__version__
-    assert found["numpy"]["devices"] == ["cpu"]
-    assert found["numpy"]["records"]
-    assert found["numpy"]["kernels"]["conv2d"][-1] == {"folder": "numpy", "recordable": True}
-    assert found["numpy"]["kernels"]["exp"] == []
-    assert any(line.split()[0] == "conv2d" and "numpy" in line for line in result.out.splitlines() if line.strip())
-    for b in found.values():
-        assert bool(b["problem"]) != bool(b["devices"])
-        assert b["name"] in result.out
-        if b["problem"]:
-            assert "pip install" in b["install"]
-
-
-@pytest.mark.parametrize("words", [(), ("--help",)])
-def test_help_lists_the_commands(xpnet, words):
-    result = xpnet(*words)
-    assert result.code == 0
-    assert result.err == ""
-    for command in ("train", "evaluate", "predict", "devices"):
-        assert command in result.out
-
-
-def test_help_of_train_lists_its_options(xpnet):
-    result = xpnet("train", "--help")
-    assert result.code == 0
-    for option in ("data", "data-dir", "backend", "device", "epochs", "batch-size", "optimizer", "lr", "seed", "out",
-                   "resume", "json"):  # fmt: skip
-        assert f"--{option}" in result.out
 
 
 def test_without_matplotlib_the_missing_picture_is_said_and_nothing_fails(xpnet, here, monkeypatch):

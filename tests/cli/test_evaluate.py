@@ -1,0 +1,40 @@
+"""xpnet evaluate: the figures of a run, and the table of confusions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xpnet import data
+
+
+def test_evaluate_says_what_training_said(xpnet, run):
+    result = xpnet("evaluate", "run", json=True)
+    assert result.code == 0
+    assert result.json["test_accuracy"] == run.json["test_accuracy"]
+    assert result.json["examples"] == 360
+    counts = np.asarray(result.json["confusion"])
+    assert np.array_equal(counts.sum(axis=1), np.bincount(data.load("digits")[1].y))
+    assert np.trace(counts) / 360 == pytest.approx(run.json["test_accuracy"])
+    assert f"{run.json['test_accuracy']:.2%}" in result.out
+
+
+def test_evaluate_prints_each_class_with_its_share(xpnet, run):
+    result = xpnet("evaluate", "run", data="digits", backend="numpy", device="cpu")
+    assert result.code == 0
+    counts = np.asarray(xpnet("evaluate", "run", json=True).json["confusion"])
+    rows = [line.split() for line in result.out.splitlines() if line.split()[0] in "0123456789"]
+    assert [row[-1] for row in rows] == [f"{c[k] / c.sum():.1%}" for k, c in enumerate(counts)]
+    assert [[int(n.replace("·", "0")) for n in row[1:-1]] for row in rows] == counts.tolist()
+
+
+def test_evaluate_takes_the_data_folder_of_the_run(xpnet, write_idx):
+    xpnet("train", "softmax", data="mnist", data_dir=write_idx(), epochs=1, out="run")
+    assert xpnet("evaluate", "run", json=True).json["examples"] == 10
+
+
+def test_evaluate_runs_on_another_backend(xpnet, run):
+    pytest.importorskip("torch")
+    result = xpnet("evaluate", "run", backend="torch", json=True)
+    assert result.json["backend"] == "torch"
+    assert result.json["test_accuracy"] == pytest.approx(run.json["test_accuracy"], abs=1 / 300)
