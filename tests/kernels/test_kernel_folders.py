@@ -53,7 +53,7 @@ def test_where_nothing_can_be_kept_on_disk_loops_are_compiled_with_one_warning()
     caching.CacheImpl._locator_classes = []
     """
     (line,) = _run(nowhere)
-    assert line.startswith("WARNING compiled loops cannot be kept for the next start: cannot cache function")
+    assert line.startswith("WARNING compiled loops cannot be cached on disk: cannot cache function")
 
 
 def test_prepare_compiles_every_loop_in_a_thread_for_the_types_it_is_called_with():

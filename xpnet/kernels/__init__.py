@@ -43,8 +43,8 @@ class Kernel(NamedTuple):
 _kernels: dict[str, dict[str, Kernel]] = {}  # by folder and op
 _references: dict[str, Callable[..., Any]] = {}  # by op, as they are called where no kernel takes the case
 _folders: dict[type, tuple[str, ...]] = {}  # the folders that serve a type of array
-_serving: dict[type, dict[str, tuple[Callable[..., Any], ...]]] = {}  # what an op calls, in order; made on demand
-_disabled: frozenset[str] | None = frozenset()  # folders left out at present; None: all
+_serving: dict[type, dict[str, tuple[Callable[..., Any], ...]]] = {}  # what an op calls, in order; filled on demand
+_disabled: frozenset[str] | None = frozenset()  # folders disabled at present; None: all
 _log = logging.getLogger("xpnet")
 
 
@@ -78,7 +78,7 @@ def _dispatcher(name: str, function: F, reference: Callable[..., Any]) -> F:
         for serve in (_serving.get(kind) or _serve(kind))[name]:
             if (result := serve(*arguments, **options)) is not NotImplemented:
                 return result
-        raise AssertionError(f"the reference of {name} left a case out")
+        raise AssertionError(f"the reference of {name} returned NotImplemented")
 
     return call  # pyright: ignore[reportReturnType]
 
@@ -188,13 +188,13 @@ def _load(folder: str) -> bool:
 
 
 def disabled() -> frozenset[str] | None:
-    """Return the folders that ``disable`` leaves out, None for all: what was recorded with others is out of date."""
+    """Return the disabled folders, None for all: a recording made with others is out of date."""
     return _disabled
 
 
 @contextlib.contextmanager
 def disable(*folders: str) -> Iterator[None]:
-    """Leave the kernels of some folders out within a with-block, in every thread; tests compare the two.
+    """Disable the kernels of some folders within a with-block, in every thread; tests compare the two.
 
     Args:
         folders: such as "numba"; none: all, so that the ops' own standard code runs.

@@ -13,7 +13,7 @@ def sum_to(xp: Any, g: Array, shape: tuple[int, ...]) -> Array:
     """Sum g over the axes along which an array of the given shape was broadcast to it."""
     if g.shape == shape:
         return g
-    lead = g.ndim - len(shape)
-    stretched = tuple(i + lead for i, n in enumerate(shape) if n == 1 and g.shape[i + lead] != 1)
-    g = xp.sum(g, axis=(*range(lead), *stretched), keepdims=True)
+    extra = g.ndim - len(shape)
+    repeated = tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
+    g = xp.sum(g, axis=(*range(extra), *repeated), keepdims=True)
     return xp.reshape(g, shape)

@@ -54,7 +54,7 @@ def _operands(op: str, a: Operand, b: Operand) -> Any:
 def _binary(xp: Any, y: Array, a: Operand, b: Operand, to_da: Slope, to_db: Slope) -> tuple[Array, Any]:
     """Pair y with the vjp of a binary op whose partial gradients, before unbroadcasting, are given.
 
-    Of a and b it keeps the shapes; the map to a number's gradient is dropped, and with it what it holds.
+    Of a and b it keeps the shapes; the map to the gradient of a Python number is dropped with what it holds.
     """
     sides = [None if type(x) in _NUMBERS else (x.shape, slope) for x, slope in ((a, to_da), (b, to_db))]
 

@@ -1,7 +1,7 @@
 """Activations for NumPy arrays, compiled: the bias and ReLU after a product in one pass, their gradients in another.
 
-``bias_act`` and ``act_grad`` are what linear and conv2d put around their products. Activations with an exponential are
-left to NumPy, which computes several at a time.
+``bias_act`` and ``act_grad`` follow the products of linear and conv2d. Activations with an exponential are left to
+NumPy, which computes several at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["FUSED", "act_grad", "bias_act"]
 
 
 _CHUNK = 1 << 18  # numbers that a thread should have at least, and that are summed at a time
-_LANES = 256  # a row of fewer numbers is worked on together with the next
+_LANES = 256  # shorter rows are worked on together
 
 
 def bias_act(z: Array, b: Array | None, activation: str | None) -> None:
@@ -30,7 +30,7 @@ def bias_act(z: Array, b: Array | None, activation: str | None) -> None:
         plain.bias_act(z, b, activation)
         return
     if b is None:
-        _each(_cut, (z, z))
+        _each(_relu, (z, z))
         return
     b, cut = as_contiguous(b), int(activation == "relu")
     columns = max(1, len(b))
@@ -47,7 +47,7 @@ def bias_act(z: Array, b: Array | None, activation: str | None) -> None:
 def act_grad(dy: Array, y: Array, activation: str | None, db: Array | None) -> Array:
     """Return the gradient before an activation, and its sums in db: see kernels.numpy.activation.act_grad.
 
-    Sums are of stretches of a fixed length, and of those in their order: the same bits on any number of cores.
+    Sums are of segments of a fixed length, added in order: the same bits on any number of cores.
     """
     if dy.dtype not in FLOATS or (db is None and activation is None):
         return plain.act_grad(dy, y, activation, db)
@@ -82,9 +82,9 @@ def _back(dy: Array, y: Array | None, dz: Array | None, db: Array | None) -> Non
     if y is None:
         launch(_sum, dy, db)
     elif db is None:
-        launch(_cut_back, dy, y, dz)
+        launch(_relu_gradient, dy, y, dz)
     else:
-        launch(_cut_back_and_sum, dy, y, dz, db)
+        launch(_relu_gradient_and_sum, dy, y, dz, db)
 
 
 @register("relu", "numba", recordable=True)
@@ -93,13 +93,13 @@ def relu(x: Array) -> Result:
     if x.dtype not in FLOATS:
         return NotImplemented
     y = empty(x.shape, x.dtype)
-    _each(_cut, (as_contiguous(x), y))
+    _each(_relu, (as_contiguous(x), y))
 
     def vjp(dy: Array, needs: Needs) -> Gradients:
         if not needs[0]:
             return (None,)
         dx = empty(dy.shape, dy.dtype)
-        _each(_cut_back, (as_contiguous(dy), y, dx))
+        _each(_relu_gradient, (as_contiguous(dy), y, dx))
         return (dx,)
 
     return y, vjp
@@ -134,8 +134,8 @@ def _each(loop: Any, arrays: tuple[Array, ...], *numbers: float) -> None:
         launch(split, size, _CHUNK, lambda first, last: loop(*(a[first:last] for a in flat), *numbers))
 
 
-# The loops. Each works on flat arrays; those with a number a column take rows in stretches of about LANES numbers, so
-# that short rows fill the processor's lanes too.
+# The loops, on flat arrays. Those with one number a column work on about LANES numbers of rows at once, so that short
+# rows fill the vector registers too.
 
 
 @compiled("T1, T1, i")
@@ -157,7 +157,7 @@ def _add_bias(z, b, cut):
 
 
 @compiled("T1, T1")
-def _cut(x, y):
+def _relu(x, y):
     zero = x.dtype.type(0)
     for i in range(len(x)):
         v = x[i]
@@ -165,14 +165,14 @@ def _cut(x, y):
 
 
 @compiled("T1, T1, T1")
-def _cut_back(dy, y, dz):
+def _relu_gradient(dy, y, dz):
     zero, one = dy.dtype.type(0), dy.dtype.type(1)
     for i in range(len(dy)):
         dz[i] = dy[i] * (one if y[i] > zero else zero)
 
 
 @compiled("T1, T1, T1, T1")
-def _cut_back_and_sum(dy, y, dz, db):
+def _relu_gradient_and_sum(dy, y, dz, db):
     zero, one, columns = dy.dtype.type(0), dy.dtype.type(1), max(1, len(db))
     fold = max(1, min(_LANES // columns, len(dy) // columns))
     total = np.zeros(fold * columns, dy.dtype)

@@ -20,7 +20,7 @@ import numpy as np
 
 __all__ = ["FLOATS", "compiled", "prepare"]
 
-FLOATS = frozenset([np.dtype(np.float32), np.dtype(np.float64)])  # of which there are loops
+FLOATS = frozenset([np.dtype(np.float32), np.dtype(np.float64)])  # for which loops are compiled
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 _SCALARS = {"i": numba.int64, "d": numba.float64}
 _ELEMENTS = {"T": None, "I": numba.int64, "B": numba.boolean, "U": numba.uint8}
@@ -40,9 +40,9 @@ def compiled(signature: str) -> Callable[[Callable[..., Any]], Any]:
     def wrap(function: Callable[..., Any]) -> Any:
         try:
             loop = numba.njit(cache=True, **_OPTIONS)(function)
-        except RuntimeError as error:  # no folder that numba can write to
+        except RuntimeError as error:  # numba has no folder to write to
             if not _loops:
-                _log.warning("compiled loops cannot be kept for the next start: %s", str(error).partition("\n")[0])
+                _log.warning("compiled loops cannot be cached on disk: %s", str(error).partition("\n")[0])
             loop = numba.njit(**_OPTIONS)(function)
         _loops.append((loop, signature))
         return loop
@@ -51,7 +51,7 @@ def compiled(signature: str) -> Callable[[Callable[..., Any]], Any]:
 
 
 def prepare() -> None:
-    """Begin to compile every loop for float32, or to read it from disk, in a thread; calls do not wait for it."""
+    """Start a thread that compiles every loop for float32 or reads it from disk; calls do not wait for it."""
     global _preparing
     if _preparing is None:
         _preparing = threading.Thread(target=_compile_all, name="xpnet-compiling")
@@ -66,19 +66,19 @@ def _compile_all() -> None:
             continue
         try:
             loop.compile(_types(signature))
-        except Exception as error:  # said again, and to the one it concerns, when it is called
+        except Exception as error:  # raised when the loop is called
             _log.debug("%s was not compiled ahead: %s", loop.__name__, error)
         if loop.stats.cache_misses:
-            _say_once(str(loop.stats.cache_path))
-        time.sleep(0.002)  # let in a thread that waits for a loop of its own
+            _warn_once(str(loop.stats.cache_path))
+        time.sleep(0.002)  # lets a thread in that waits to compile
 
 
-_said: set[str] = set()
+_warned: set[str] = set()
 
 
-def _say_once(folder: str) -> None:
-    if not _said:
-        _said.add(folder)
+def _warn_once(folder: str) -> None:
+    if not _warned:
+        _warned.add(folder)
         _log.warning(
             "loops are compiled for this processor, which takes some seconds, once: they are kept in %s", folder
         )

@@ -1,4 +1,4 @@
-"""softmax_cross_entropy for NumPy arrays, compiled, of integer labels and their mean: one pass each way."""
+"""softmax_cross_entropy for NumPy arrays, compiled: one pass forward and one backward."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["softmax_cross_entropy"]
 def softmax_cross_entropy(
     logits: Array, labels: Array, label_smoothing: float, class_weights: Array | None, reduction: str
 ) -> Result:
-    """Measure as ops.softmax_cross_entropy does, where it is given no weights or smoothing and takes the mean.
+    """Measure as ops.softmax_cross_entropy does, for integer labels without weights or smoothing, and their mean.
 
     Raises:
         DataError: a label is not a class.
@@ -39,7 +39,7 @@ def softmax_cross_entropy(
         if not needs[0]:
             return (None, None)
         grad = empty((n, classes), logits.dtype)
-        launch(_give, share, total, known, grad, dy)
+        launch(_gradient, share, total, known, grad, dy)
         return (grad, None)
 
     return loss, vjp
@@ -53,7 +53,7 @@ def _measure(logits: Array, labels: Array, share: Array, total: Array, loss: Arr
     loss[...] = whole / len(labels)
 
 
-def _give(share: Array, total: Array, labels: Array, grad: Array, dy: Array) -> None:
+def _gradient(share: Array, total: Array, labels: Array, grad: Array, dy: Array) -> None:
     _back(share, total, labels, grad, float(dy) / len(labels))
 
 
@@ -70,7 +70,7 @@ def _forward(logits, labels, share, total):
             if row[k] > top:
                 top = row[k]
         for k in range(classes):
-            out[k] = np.exp(row[k] - top)  # NaN where there is one, whatever top is
+            out[k] = np.exp(row[k] - top)  # NaN where row[k] is
             whole += out[k]
         total[n] = whole
         loss += np.log(whole) - (row[labels[n]] - top)

@@ -1,6 +1,6 @@
-"""batch_norm and moments for NumPy arrays, compiled: one pass over memory for sums, one for what is made of them.
+"""batch_norm and moments for NumPy arrays, compiled: one pass over memory for the sums, one for the results.
 
-Sums are of stretches of a fixed length, and of those in their order: the same bits on any number of cores.
+Sums are of segments of a fixed length, added in order: the same bits on any number of cores.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_conti
 
 __all__ = ["batch_norm", "moments"]
 
-_STRETCH = 1 << 18  # numbers summed at a time, and that a thread should have at least
+_SEGMENT = 1 << 18  # numbers summed at a time, and that a thread should have at least
 _NEAR = 1 << 13  # numbers that stay in the L1 cache between a pass for their mean and one for their variance
-_LANES = 256  # a row of fewer numbers is worked on together with the next
+_LANES = 256  # shorter rows are worked on together
 
 
 @register("moments", "numba", recordable=True)
@@ -28,7 +28,7 @@ def moments(x: Array) -> tuple[Array, Array]:
     if x.dtype not in FLOATS or not x.size:
         return NotImplemented
     flat, columns = as_contiguous(x).reshape(-1), x.shape[-1]
-    rows, count, step = x.size // columns, _stretches(x), max(1, _STRETCH // columns)
+    rows, count, step = x.size // columns, _segments(x), max(1, _SEGMENT // columns)
     mean, var = empty((columns,), x.dtype), empty((columns,), x.dtype)
 
     def measure() -> None:
@@ -37,7 +37,7 @@ def moments(x: Array) -> tuple[Array, Array]:
             np.divide(var, rows, var)
             return
         means, squares = (np.empty((count, columns), x.dtype) for _ in range(2))
-        _in_stretches(x, lambda i, run: _moments(flat[run], means[i], squares[i]))
+        _in_segments(x, lambda i, run: _moments(flat[run], means[i], squares[i]))
         sizes = np.array([[min(step, rows - i * step)] for i in range(count)], np.float64)
         middle = np.add.reduce(means * sizes, axis=0) / rows
         mean[...] = middle
@@ -61,7 +61,7 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
         inverse[...] = 1.0 / np.sqrt(var + eps)
         np.multiply(gamma, inverse, scale)
         shift = beta - mean * scale
-        _in_stretches(x, lambda _, run: _affine(flat[run], scale, shift, out[run]))
+        _in_segments(x, lambda _, run: _affine(flat[run], scale, shift, out[run]))
 
     launch(forward)
 
@@ -70,18 +70,18 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
         dgamma, dbeta = sums
 
         def sum_up() -> None:
-            each = np.empty((2, _stretches(x), columns), x.dtype)
-            _in_stretches(x, lambda i, run: _sums(flat[run], given[run], mean, inverse, each[0, i], each[1, i]))
+            each = np.empty((2, _segments(x), columns), x.dtype)
+            _in_segments(x, lambda i, run: _sums(flat[run], given[run], mean, inverse, each[0, i], each[1, i]))
             np.add.reduce(each, axis=1, out=sums)
 
         def back() -> None:
             if training:
                 rows = x.size // columns
                 level, slope = scale * (dbeta / rows), inverse * scale * (dgamma / rows)
-                _in_stretches(x, lambda _, run: _back(flat[run], given[run], mean, scale, level, slope, into[run]))
+                _in_segments(x, lambda _, run: _back(flat[run], given[run], mean, scale, level, slope, into[run]))
             else:
                 none = np.zeros(columns, x.dtype)
-                _in_stretches(x, lambda _, run: _affine(given[run], scale, none, into[run]))
+                _in_segments(x, lambda _, run: _affine(given[run], scale, none, into[run]))
 
         if needs[1] or needs[2] or training:
             launch(sum_up)
@@ -95,14 +95,14 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
     return y, vjp
 
 
-def _stretches(x: Array) -> int:
+def _segments(x: Array) -> int:
     columns = x.shape[-1]
-    return -(-(x.size // columns) // max(1, _STRETCH // columns))
+    return -(-(x.size // columns) // max(1, _SEGMENT // columns))
 
 
-def _in_stretches(x: Array, work: Callable[[int, slice], None]) -> None:
-    """Do work on each stretch of whole rows of x, (..., C): its number, and where it lies in flat arrays."""
-    long, count = max(1, _STRETCH // x.shape[-1]) * x.shape[-1], _stretches(x)
+def _in_segments(x: Array, work: Callable[[int, slice], None]) -> None:
+    """Call work(i, slice) for each segment of whole rows of x, (..., C), the slice of flat arrays."""
+    long, count = max(1, _SEGMENT // x.shape[-1]) * x.shape[-1], _segments(x)
 
     def some(first: int, last: int) -> None:
         for i in range(first, last):
@@ -133,7 +133,7 @@ def _repeat(v, fold):
 
 @compiled("T1, T1, T1")
 def _moments(x, mean, squares):
-    """Means, and sums of squares about them, put together from those of pieces, each by its own mean."""
+    """Means, and sums of squares about them, combined from those of pieces, each about the mean of the piece."""
     columns, f = len(mean), x.dtype.type
     fold = _fold(x, columns)
     width = fold * columns
@@ -201,7 +201,7 @@ def _sums(x, dy, mean, inverse, dgamma, dbeta):
         some, d = x[start : start + width], dy[start : start + width]
         for i in range(len(some)):
             with_normal[i] += d[i] * ((some[i] - centre[i]) * rate[i])
-        for i in range(len(d)):  # a loop of its own: with so many arrays LLVM would not vectorize the one above
+        for i in range(len(d)):  # a second loop: with so many arrays LLVM would not vectorize the one above
             plain[i] += d[i]
     dgamma[:] = zero
     dbeta[:] = zero

@@ -1,8 +1,8 @@
 """max_pool2d for NumPy, compiled: one pass over the images each way.
 
-Loops walk flat arrays, at places of an unsigned type: those need no check for counting from the end, so that the loops
-over channels become vector instructions. Channels fewer than such an instruction takes at once are moved by eights,
-from where the windows lie to rows in which numbers of all windows stand side by side, and back.
+Loops use unsigned indices of flat arrays: these need no check for negative values, so the loops over channels are
+vectorized. Channels fewer than a vector holds are copied by eights into rows in which the numbers of all windows are
+adjacent, and back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from xpnet.kernels.windows import Axis
 __all__ = ["max_pool2d"]
 
 _EACH = 1 << 16  # numbers of x that a thread should have at least
-_FEW = range(4, 16)  # channels that are moved by eights
+_FEW = range(4, 16)  # channels that are copied by eights
 
 
 @register("max_pool2d", "numba", recordable=True)
@@ -67,7 +67,7 @@ def _select(_: Any, condition: Any, a: Any, b: Any) -> Any:
     return a(numba.boolean, a, b), lambda context, builder, signature, arguments: builder.select(*arguments)
 
 
-_choose: Any = intrinsic(_select)  # a if condition else b, but never by a jump, which would keep a loop from vectors
+_choose: Any = intrinsic(_select)  # a if condition else b without a jump, which would prevent vectorization
 
 
 @numba.njit
@@ -109,7 +109,7 @@ def _max_of_rows(x, y, start, stop, h, w, c, oh, kh, sh, ph, ow, kw, sw, pw):
 
 @compiled("T1, T1, T1, T1, i, i, i, i, i, i, i, i, i, i, i, i, i")
 def _max_of_rows_back(x, y, dy, dx, start, stop, h, w, c, oh, kh, sh, ph, ow, kw, sw, pw):
-    """dx of images start .. stop-1: each tap of a window, in row-major order, takes of dy what is left."""
+    """dx of images start .. stop-1: the first tap, in row-major order, that holds the maximum receives dy."""
     line, each, run = at(w * c), at(c), at(ow * c)
     zero = x.dtype.type(0)
     apart = kh <= sh and kw <= sw
@@ -147,7 +147,7 @@ def _max_of_rows_back(x, y, dy, dx, start, stop, h, w, c, oh, kh, sh, ph, ow, kw
                                 left[mine + k] = _choose(hit, zero, share)
 
 
-# Windows of 2 x 2, apart, of few channels.
+# Disjoint windows of 2 x 2, of few channels.
 
 
 @numba.njit
@@ -194,7 +194,7 @@ def _max_of_pairs_back(x, y, dy, dx, start, stop, h, w, c):
                     hit = taps[k] == y[row + k]
                     gains[mine + k] = _choose(hit, left[k], zero)
                     left[k] = _choose(hit, zero, left[k])
-            for j in range(last):  # pixel by pixel, so that what is copied too much is overwritten
+            for j in range(last):  # pixel by pixel, so that surplus numbers are overwritten
                 for s in range(two):
                     for k in range(at(0), each, at(8)):
                         eight(gains, s * run + j * each + k, dx, a + (two * j + s) * each + k)

@@ -37,8 +37,8 @@ def local_response_norm(x: Array, size: int, alpha: float, beta: float, k: float
     else:  # a block is an image
         runs, run, stride, steps = n * h, w * c, (w + size - 1) * c, (c, (w + size - 1) * c)
         rate, block = alpha / size**2 if average else alpha, h
-    # a window that begins at a number's own place in the sums begins `lead` before it in the squares, and so back
-    lead, lead_back = before * sum(steps), after * sum(steps)
+    # the window of the number at place i of the sums begins at i - offset of the squares; likewise backward
+    offset, offset_back = before * sum(steps), after * sum(steps)
     laid = run, stride, block, size, *steps
     power = float(rate), float(k), float(beta)
     flat, y = as_contiguous(x).reshape(-1), empty(x.shape, x.dtype)
@@ -46,7 +46,7 @@ def local_response_norm(x: Array, size: int, alpha: float, beta: float, k: float
     least = -(-_EACH // (block * run))
 
     def forward(start: int, stop: int) -> None:
-        _respond(flat, flat_y, start * block, min(stop * block, runs), *laid, lead, *power)
+        _respond(flat, flat_y, start * block, min(stop * block, runs), *laid, offset, *power)
 
     launch(split, blocks, least, forward)
 
@@ -57,7 +57,7 @@ def local_response_norm(x: Array, size: int, alpha: float, beta: float, k: float
         arrays = flat, as_contiguous(dy).reshape(-1), dx.reshape(-1)
 
         def backward(start: int, stop: int) -> None:
-            _respond_back(*arrays, start * block, min(stop * block, runs), *laid, lead, lead_back, *power)
+            _respond_back(*arrays, start * block, min(stop * block, runs), *laid, offset, offset_back, *power)
 
         launch(split, blocks, least, backward)
         return (dx,)
@@ -82,10 +82,10 @@ def _add_up(x, sums, n, taps, step):
 
 
 @numba.njit
-def _sums_of_squares(x, squares, wide, sums, first, count, run, stride, lead, taps, step, step2):
+def _sums_of_squares(x, squares, wide, sums, first, count, run, stride, offset, taps, step, step2):
     """Sums over the windows of runs first .. first+count-1, a stride apart in what is returned."""
     for p in range(count):
-        place, own = lead + p * stride, (first + p) * run
+        place, own = offset + p * stride, (first + p) * run
         for i in range(run):
             squares[place + i] = x[own + i] * x[own + i]
     _add_up_both(squares, wide, sums, count * stride, taps, step, step2)
@@ -102,17 +102,17 @@ def _add_up_both(x, wide, sums, n, taps, step, step2):
 
 
 @compiled("T1, T1, i, i, i, i, i, i, i, i, i, d, d, d")
-def _respond(x, y, start, stop, run, stride, block, taps, step, step2, lead, rate, k, beta):
+def _respond(x, y, start, stop, run, stride, block, taps, step, step2, offset, rate, k, beta):
     """Runs start .. stop-1 of y, by blocks."""
     of = x.dtype.type
     rate, k, power, one = of(rate), of(k), of(-beta), of(1)
     fast = beta == 0.75  # AlexNet's
     room = block * stride + (taps - 1) * (step + step2)
     squares, wide, sums = np.zeros(room, x.dtype), np.empty(room if step2 else 0, x.dtype), np.empty(room, x.dtype)
-    run, stride, lead, step, step2 = at(run), at(stride), at(lead), at(step), at(step2)
+    run, stride, offset, step, step2 = at(run), at(stride), at(offset), at(step), at(step2)
     for first in range(start, stop, block):
         count = at(min(block, stop - first))
-        _sums_of_squares(x, squares, wide, sums, at(first), count, run, stride, lead, taps, step, step2)
+        _sums_of_squares(x, squares, wide, sums, at(first), count, run, stride, offset, taps, step, step2)
         for p in range(count):
             place, own = p * stride, (at(first) + p) * run
             if fast:
@@ -125,7 +125,7 @@ def _respond(x, y, start, stop, run, stride, block, taps, step, step2, lead, rat
 
 
 @compiled("T1, T1, T1, i, i, i, i, i, i, i, i, i, i, d, d, d")
-def _respond_back(x, dy, dx, start, stop, run, stride, block, taps, step, step2, lead, lead_back, rate, k, beta):
+def _respond_back(x, dy, dx, start, stop, run, stride, block, taps, step, step2, offset, offset_back, rate, k, beta):
     """Runs start .. stop-1 of dx, by blocks."""
     of = x.dtype.type
     slope = of(2.0 * rate * beta)
@@ -134,10 +134,17 @@ def _respond_back(x, dy, dx, start, stop, run, stride, block, taps, step, step2,
     room = block * stride + (taps - 1) * (step + step2)
     squares, wide, sums = np.zeros(room, x.dtype), np.empty(room if step2 else 0, x.dtype), np.empty(room, x.dtype)
     spread = np.zeros(room, x.dtype)
-    run, stride, lead, lead_back, step, step2 = at(run), at(stride), at(lead), at(lead_back), at(step), at(step2)
+    run, stride, offset, offset_back, step, step2 = (
+        at(run),
+        at(stride),
+        at(offset),
+        at(offset_back),
+        at(step),
+        at(step2),
+    )
     for first in range(start, stop, block):
         count = at(min(block, stop - first))
-        _sums_of_squares(x, squares, wide, sums, at(first), count, run, stride, lead, taps, step, step2)
+        _sums_of_squares(x, squares, wide, sums, at(first), count, run, stride, offset, taps, step, step2)
         for p in range(count):
             place, own = p * stride, (at(first) + p) * run
             if fast:
@@ -145,13 +152,13 @@ def _respond_back(x, dy, dx, start, stop, run, stride, block, taps, step, step2,
                     root = one / np.sqrt(k + rate * sums[place + i])
                     direct = dy[own + i] * (root * np.sqrt(root))
                     dx[own + i] = direct
-                    spread[place + lead_back + i] = direct * x[own + i] * (root * root)
+                    spread[place + offset_back + i] = direct * x[own + i] * (root * root)
             else:
                 for i in range(run):
                     d = k + rate * sums[place + i]
                     direct = dy[own + i] * d**power
                     dx[own + i] = direct
-                    spread[place + lead_back + i] = direct * x[own + i] / d
+                    spread[place + offset_back + i] = direct * x[own + i] / d
         _add_up_both(spread, wide, sums, count * stride, taps, step, step2)
         for p in range(count):
             place, own = p * stride, (at(first) + p) * run

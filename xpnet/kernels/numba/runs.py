@@ -1,8 +1,8 @@
-"""Short runs of numbers, moved eight at a time.
+"""Short runs of numbers, copied eight at a time.
 
-A loop over a run is compiled to move dozens of numbers at once and the rest one by one, so a run of 30 is slow; eight
-copies in a row become one load and one store. Places in flat arrays are unsigned (``at``): the compiler then knows that
-none counts from the end.
+A loop over a run is compiled to copy dozens of numbers at once and the rest one by one, so a run of 30 is slow; eight
+copies in a row become one load and one store. Indices of flat arrays are unsigned (``at``): no check for
+negative ones is compiled.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def eight(x, a, y, b):
 
 @numba.njit(inline="always")
 def copy(y, b, x, a, run):
-    """Copy a run of x from a on into y from b on; and up to seven numbers after it, where both arrays go on.
+    """Copy a run of x from a on into y from b on; and up to seven numbers after it, if both arrays are long enough.
 
-    So runs of y are copied in their order, and each is whole only when the next has been.
+    So the runs of y must be copied in order: each overwrites what the one before wrote too much.
     """
     if a + run + at(8) <= at(len(x)) and b + run + at(8) <= at(len(y)):
         for t in range(at(0), run, at(8)):

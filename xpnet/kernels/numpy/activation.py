@@ -1,6 +1,6 @@
-"""What linear and conv2d put around their products, for NumPy: bias and ReLU in place, their gradients in few passes.
+"""Bias and ReLU after the products of linear and conv2d, for NumPy: in place, their gradients in few passes.
 
-Activations as ops of their own are not here: in place and by blocks they take NumPy as long as the op's own code does.
+There are no kernels of separate activations: NumPy would take as long for them as for the reference.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["FUSED", "act_grad", "bias_act", "column_sums", "long_rows"]
 FUSED = (None, "relu")  # what bias_act and act_grad apply
 
 _BLOCK = 1 << 15  # numbers worked on at a time
-_SHORT = 32  # numbers in a row that is better laid together with others, and rows for which that pays
+_SHORT = 32  # numbers in a row that is better joined with others, and rows for which that pays
 _WIDE = 1 << 12  # numbers in a row, at least, that a vector a channel is added to
 
 
@@ -35,10 +35,10 @@ def bias_act(z: Array, b: Array | None, activation: str | None) -> None:
         else:
             launch(_add_to_long_rows, z, b)
     if activation == "relu":
-        launch(_cut, z)
+        launch(_relu, z)
 
 
-def _cut(z: Array) -> None:
+def _relu(z: Array) -> None:
     np.maximum(z, 0.0, out=z)
 
 
@@ -51,31 +51,32 @@ def act_grad(dy: Array, y: Array, activation: str | None, db: Array | None) -> A
     """Return the gradient before an activation that gave y, and write its sums over the rows into db.
 
     Args:
-        dy: (P, F), not written: where activation is None it is returned itself.
-        y: like dy; not looked at where activation is None.
+        dy: (P, F), not written; returned itself if activation is None.
+        y: like dy; unused if activation is None.
         activation: one of FUSED.
         db: (F,), written, or None.
     """
     dz = dy
     if activation == "relu":
         dz = empty(dy.shape, dy.dtype)
-        launch(_cut_back, dy, y, dz)
+        launch(_relu_gradient, dy, y, dz)
     if db is not None:
         launch(column_sums, dz, db)
     return dz
 
 
-def _cut_back(dy: Array, y: Array, dz: Array) -> None:
+def _relu_gradient(dy: Array, y: Array, dz: Array) -> None:
     np.copyto(dz, np.greater(y, 0.0))
-    np.multiply(dz, dy, dz)  # a product: a choice by a mask is slow, and so is a product with booleans
+    np.multiply(dz, dy, dz)  # a product: np.where is slow, and so is a product with booleans
 
 
 def long_rows(arrays: Sequence[Array], vectors: Sequence[Array]) -> Iterator[tuple[list[Array], list[Array]]]:
-    """Lay short rows together into long ones, and repeat what is a number a column as often: NumPy then does in one
-    stroke what it would do row by row. The pieces fit the cache.
+    """Join short rows into long ones, and repeat vectors as often, so that NumPy loops over few long rows.
+
+    The parts fit the cache.
 
     Args:
-        arrays: (P, C) each, those that are to be written in row-major order.
+        arrays: (P, C) each; those to be written must be in row-major order.
         vectors: (C,) each.
     Yields:
         Parts of the arrays, (n, K*C) each, and the vectors, (K*C,) each.

@@ -1,4 +1,4 @@
-"""softmax_cross_entropy for NumPy, of integer labels and their mean: labels are looked up, not compared."""
+"""softmax_cross_entropy for NumPy: labels are used as indices instead of compared with each class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["softmax_cross_entropy"]
 def softmax_cross_entropy(
     logits: Array, labels: Array, label_smoothing: float, class_weights: Array | None, reduction: str
 ) -> Result:
-    """Measure as ops.softmax_cross_entropy does, where it is given no weights or smoothing and takes the mean."""
+    """Measure as ops.softmax_cross_entropy does, for integer labels without weights or smoothing, and their mean."""
     if labels.ndim != 1 or label_smoothing or class_weights is not None or reduction != "mean":
         return NotImplemented
     n, dtype = len(labels), logits.dtype
@@ -24,30 +24,30 @@ def softmax_cross_entropy(
     shifted, share = empty(logits.shape, dtype), empty(logits.shape, dtype)
     total, loss = empty((n, 1), dtype), empty((), dtype)
 
-    def measure() -> None:
+    def forward() -> None:
         np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), shifted)
         np.exp(shifted, share)
         np.add.reduce(share, axis=1, out=total, keepdims=True)
         try:
-            right = np.add.reduce(shifted[rows, labels])
+            correct = np.add.reduce(shifted[rows, labels])
         except IndexError:
             found = f"{labels.min()} .. {labels.max()}"
             raise DataError("softmax_cross_entropy", "labels in 0 .. K-1", K=logits.shape[1], labels=found) from None
-        loss[...] = (np.add.reduce(np.log(total), axis=None) - right) / n
+        loss[...] = (np.add.reduce(np.log(total), axis=None) - correct) / n
 
-    launch(measure)
+    launch(forward)
 
     def vjp(dy: Array, needs: Needs) -> Gradients:
         if not needs[0]:
             return (None, None)
         grad = empty(logits.shape, dtype)
 
-        def give() -> None:
+        def backward() -> None:
             np.divide(share, total, grad)
             grad[rows, labels] -= 1.0
             np.multiply(grad, dy / n, grad)
 
-        launch(give)
+        launch(backward)
         return (grad, None)
 
     return loss, vjp

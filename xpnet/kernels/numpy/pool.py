@@ -1,8 +1,7 @@
-"""Pooling for NumPy: maxima along whole rows of memory, of which the windows' own are then picked, pixel by pixel.
+"""Pooling for NumPy: maxima along whole rows of memory, from which those of the windows are then selected.
 
-A pixel of few channels is a short run, and NumPy takes as long to begin a run as to go through dozens of numbers. So
-maxima and sums of neighbours are taken of whole rows at once, wanted or not, and pixels are moved as single elements of
-as many bytes.
+A pixel of few channels is a short run, and starting a run costs NumPy as much as dozens of numbers. So maxima and sums
+of neighbours are computed for whole rows, needed or not, and a pixel is copied as one element of as many bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from xpnet.kernels.windows import Axis
 __all__ = ["avg_pool2d", "max_pool2d"]
 
 _BLOCK = 1 << 16  # numbers of a block's results: few enough for the caches, enough to be worth a round of calls
-_SHORT = 32  # channels from which on a run pays for its beginning
+_SHORT = 32  # channels from which a run is worth its start
 
 
 @register("max_pool2d", "numpy", recordable=True)
@@ -44,7 +43,7 @@ def max_pool2d(x: Array, rows: Axis, cols: Axis) -> Result:
 
         def backward() -> None:
             for i, j in _blocks(y):
-                _give(dy[i:j], y[i:j], x[i:j], rows, cols, dx[i:j])
+                _max_gradient(dy[i:j], y[i:j], x[i:j], rows, cols, dx[i:j])
 
         launch(backward)
         return (dx,)
@@ -81,7 +80,7 @@ def avg_pool2d(x: Array, rows: Axis, cols: Axis, count_include_pad: bool) -> Res
                 sums = dx[i:j] if wide == dtype else scratch("pool gradient", dx[i:j].shape, wide)
                 dtile, each = _dtile(sums, rows, cols), dy[i:j] * share
                 for p, q in np.ndindex(rows.k, cols.k):
-                    _put(each, dtile, rows, cols, p, q)
+                    _add_tap(each, dtile, rows, cols, p, q)
                 _from_dtile(dtile, rows, cols, sums)
                 if wide != dtype:
                     dx[i:j] = sums
@@ -97,7 +96,7 @@ def _apart(rows: Axis, cols: Axis) -> bool:
     return rows.k <= rows.s and cols.k <= cols.s
 
 
-def _hang_over(axis: Axis) -> bool:
+def _reaches_over(axis: Axis) -> bool:
     """Whether a window reaches beyond the image."""
     first, stop = axis.span()
     return first < 0 or stop > axis.n
@@ -110,19 +109,19 @@ def _blocks(y: Array) -> Iterator[tuple[int, int]]:
 
 
 def _tile(x: Array, rows: Axis, cols: Axis, fill: float) -> Array:
-    """Images that all windows lie within: x, or a copy in one piece, with fill about it if need be."""
-    if x.flags.c_contiguous and not _hang_over(rows) and not _hang_over(cols):
+    """The tile that all windows lie within: x, or a contiguous copy with fill around it."""
+    if x.flags.c_contiguous and not _reaches_over(rows) and not _reaches_over(cols):
         return x
     (top, bottom), (left, right) = rows.span(), cols.span()
     tile = scratch("pool tile", (x.shape[0], bottom - top, right - left, x.shape[3]), x.dtype)
-    if _hang_over(rows) or _hang_over(cols):
+    if _reaches_over(rows) or _reaches_over(cols):
         tile.fill(fill)
     _crop(tile, x, -rows.p, -cols.p)[...] = _crop(x, tile, rows.p, cols.p)
     return tile
 
 
 def _crop(x: Array, y: Array, down: int, right: int) -> Array:
-    """The part of images x on which images y lie that begin so many pixels before x, or, below 0, after."""
+    """The part of images x that overlaps images y, which begin so many pixels before x, or after it if negative."""
     (h, w), (oh, ow) = x.shape[1:3], y.shape[1:3]
     return x[:, max(0, -down) : min(h, oh - down), max(0, -right) : min(w, ow - right)]
 
@@ -132,7 +131,7 @@ def _tap(x: Array, rows: Axis, cols: Axis, p: int, q: int) -> Array:
     return x[:, rows.tap(p), cols.tap(q)]
 
 
-def _move(x: Array, y: Array) -> None:
+def _copy_pixels(x: Array, y: Array) -> None:
     """Copy pixels (..., C), whose channels lie side by side, into y."""
     if x.strides[3] == y.strides[3] == x.itemsize:
         pixel = f"V{x.shape[3] * x.itemsize}"
@@ -145,34 +144,34 @@ def _combine(ufunc: np.ufunc, tile: Array, rows: Axis, cols: Axis, y: Array) -> 
     n, _, w, c = tile.shape
     if rows.k > 1:
         wide = scratch("pool wide", (n, rows.out, w, c), tile.dtype)
-        _all(ufunc, [tile[:, rows.tap(p)] for p in range(rows.k)], wide)
+        _reduce(ufunc, [tile[:, rows.tap(p)] for p in range(rows.k)], wide)
         tile = wide
     else:
         tile = tile[:, rows.tap(0)]
     if c >= _SHORT and cols.k > 1:
-        _all(ufunc, [tile[:, :, cols.tap(q)] for q in range(cols.k)], y)
+        _reduce(ufunc, [tile[:, :, cols.tap(q)] for q in range(cols.k)], y)
         return
     if cols.k > 1:
         near, size = scratch("pool near", (n, rows.out, w * c), tile.dtype), (w - cols.k + 1) * c
         lines = tile.reshape(n, rows.out, w * c)
-        _all(ufunc, [lines[..., q * c : q * c + size] for q in range(cols.k)], near[..., :size])
+        _reduce(ufunc, [lines[..., q * c : q * c + size] for q in range(cols.k)], near[..., :size])
         tile = near.reshape(n, rows.out, w, c)
-    _move(tile[:, :, cols.tap(0)], y)
+    _copy_pixels(tile[:, :, cols.tap(0)], y)
 
 
-def _all(ufunc: np.ufunc, parts: list[Array], out: Array) -> None:
+def _reduce(ufunc: np.ufunc, parts: list[Array], out: Array) -> None:
     """Combine two arrays or more."""
     ufunc(parts[0], parts[1], out=out)
     for part in parts[2:]:
         ufunc(out, part, out=out)
 
 
-def _give(dy: Array, y: Array, x: Array, rows: Axis, cols: Axis, dx: Array) -> None:
-    """Write dx: each tap of a window, in row-major order, takes of dy what is left where it holds the maximum.
+def _max_gradient(dy: Array, y: Array, x: Array, rows: Axis, cols: Axis, dx: Array) -> None:
+    """Write dx: the first tap of each window, in row-major order, that holds the maximum receives dy.
 
-    Numbers are kept or cleared by their bits: to multiply by 0 or 1 would make NaN of infinity.
+    Numbers are kept or cleared by a mask of bits, because infinity times 0 would be NaN.
     """
-    tile = _tile(x, rows, cols, math.nan)  # which equals no maximum, not even one of -infinity
+    tile = _tile(x, rows, cols, math.nan)  # which equals no maximum
     dtile, bits = _dtile(dx, rows, cols), f"i{x.itemsize}"
     left, part, pixels = (scratch(f"pool {name}", y.shape, x.dtype) for name in ("left", "part", "pixels"))
     hit, mask = scratch("pool hit", y.shape, np.bool_), scratch("pool mask", y.shape, bits)
@@ -181,7 +180,7 @@ def _give(dy: Array, y: Array, x: Array, rows: Axis, cols: Axis, dx: Array) -> N
     for p, q in np.ndindex(rows.k, cols.k):
         tap = _tap(tile, rows, cols, p, q)
         if x.shape[3] < _SHORT:
-            _move(tap, pixels)
+            _copy_pixels(tap, pixels)
             tap = pixels
         np.equal(tap, y, out=hit)
         np.negative(hit.view(np.int8), out=mask)  # all bits, or none
@@ -190,18 +189,18 @@ def _give(dy: Array, y: Array, x: Array, rows: Axis, cols: Axis, dx: Array) -> N
         if (p, q) != (rows.k - 1, cols.k - 1):
             np.bitwise_xor(left.view(bits), gain.view(bits), out=left.view(bits))
         if not in_place:
-            _put(part, dtile, rows, cols, p, q)
+            _add_tap(part, dtile, rows, cols, p, q)
     _from_dtile(dtile, rows, cols, dx)
 
 
-# Gradients of the images that all windows lie within.
+# Gradients of the tile: the images and the padding that windows touch.
 
 
 def _dtile(dx: Array, rows: Axis, cols: Axis) -> Array:
-    """Room for them, dx itself if none of them is cut off; zeros where no window, or several, give to a pixel."""
+    """Memory for the tile's gradient, dx itself without padding; zeros unless exactly one window writes each pixel."""
     (top, bottom), (left, right) = rows.span(), cols.span()
     n, _, _, c = dx.shape
-    if not _hang_over(rows) and not _hang_over(cols):
+    if not _reaches_over(rows) and not _reaches_over(cols):
         dtile = dx
     else:
         dtile = scratch("pool dtile", (n, bottom - top, right - left, c), dx.dtype)
@@ -210,17 +209,17 @@ def _dtile(dx: Array, rows: Axis, cols: Axis) -> Array:
     return dtile
 
 
-def _put(part: Array, dtile: Array, rows: Axis, cols: Axis, p: int, q: int) -> None:
-    """Give to the pixel of each window that lies under one tap."""
+def _add_tap(part: Array, dtile: Array, rows: Axis, cols: Axis, p: int, q: int) -> None:
+    """Add to the pixel of each window that lies under one tap."""
     target = _tap(dtile, rows, cols, p, q)
     if _apart(rows, cols):
-        _move(part, target)
+        _copy_pixels(part, target)
     else:
         target += part
 
 
 def _from_dtile(dtile: Array, rows: Axis, cols: Axis, dx: Array) -> None:
-    """Cut the images' own out of them."""
-    if _hang_over(rows) or _hang_over(cols):
+    """Copy the images' part of the tile into dx."""
+    if _reaches_over(rows) or _reaches_over(cols):
         dx.fill(0)
         _crop(dx, dtile, rows.p, cols.p)[...] = _crop(dtile, dx, -rows.p, -cols.p)

@@ -1,4 +1,4 @@
-"""local_response_norm for NumPy: blocks that stay in the cache, zeros between what are no neighbours.
+"""local_response_norm for NumPy: blocks that stay in the cache, zeros between runs.
 
     y = x / d^beta,  d = k + rate * (sum of x^2 over the neighbours)
     dx = dy / d^beta - 2 * rate * beta * x * (sum of dy * x / d^(beta + 1) over all whose neighbour x is)
@@ -20,7 +20,7 @@ from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_shape
 
 __all__ = ["local_response_norm"]
 
-_BLOCK = 1 << 16  # numbers: few enough for the caches, with squares and sums, enough to be worth a round of calls
+_BLOCK = 1 << 16  # numbers: few enough for the caches, with squares and sums, enough to be worth the calls
 
 
 @register("local_response_norm", "numpy", recordable=True)
