@@ -83,7 +83,7 @@ def _both(backend: Backend, forward: Callable[[], Tensor], dy: Any) -> tuple[flo
 def _ms(backend: Backend, work: Callable[[], Any]) -> float:
     """Milliseconds that the device takes for a call."""
     recorder, calls, replay = backend.recorder(), 1, work
-    if recorder is not None and getattr(recorder, "is_device", True):
+    if recorder is not None and recorder.is_device:
         with recorder.warm():
             for _ in range(2):
                 work()
