@@ -164,9 +164,7 @@ def _load(source: _Source, data_dir: str | None, progress: Progress | None) -> t
     train = _pair(source, arrays[0], arrays[1], paths[0], paths[1])
     test = _pair(source, arrays[2], arrays[3], paths[2], paths[3])
     if train.shape != test.shape:
-        raise DataError(
-            str(paths[2]), "test images of the size of the training images", test=test.shape, train=train.shape
-        )
+        raise DataError(str(paths[2]), "images of the training images' size", test=test.shape, train=train.shape)
     return train, test
 
 
@@ -205,6 +203,5 @@ def _check_origin(source: _Source, path: Path, raw: bytes, mnist: str) -> None:
 
 def _pair(source: _Source, images: np.ndarray, labels: np.ndarray, at: Path, labels_at: Path) -> Dataset:
     if len(images) != len(labels):
-        rule = f"a label for each image of {at.name}"
-        raise DataError(str(labels_at), rule, images=len(images), labels=len(labels))
+        raise DataError(str(labels_at), f"a label for each of {at.name}", images=len(images), labels=len(labels))
     return Dataset(images[..., np.newaxis], labels.astype(np.int64), source.classes, source.name)  # (N, 28, 28, 1)
