@@ -105,7 +105,7 @@ class Predictor:
         """Bring floating numbers of the host to the model, in its dtype."""
         if self._state is not None and x.dtype.kind == "f":
             x = x.astype(self._state.dtype_, copy=False)
-        return x if backend.xp is np else backend.from_numpy(x)
+        return x if backend.on_host else backend.from_numpy(x)
 
     def __call__(self, x: Array) -> Array:
         """Compute the scores of a batch."""
