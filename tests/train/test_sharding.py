@@ -537,4 +537,4 @@ def test_the_command_line_takes_a_number_of_threads(tmp_path: Path) -> None:
     refused = subprocess.run(
         [sys.executable, "-m", "xpnet", "train", "--threads", "0"], capture_output=True, text=True, timeout=60
     )
-    assert (refused.returncode, refused.stderr) == (2, "xpnet: train: expected threads >= 1, got threads 0\n")
+    assert (refused.returncode, refused.stderr) == (2, "xpnet: train: expected --threads >= 1, got --threads 0\n")

@@ -30,7 +30,7 @@ def averages_examples(loss: F) -> F:
         def loss(scores, labels):
             return nn.softmax_cross_entropy(scores, labels) + 0.1 * (scores * scores).mean()
 
-    A Trainer may compute such a loss of parts of a batch, in several threads; of an unmarked one it does not know. The
+    A Trainer may compute such a loss of parts of a batch, in several threads; an unmarked one of whole batches only. The
     losses here are marked.
     """
     loss.averages_examples = True  # type: ignore[attr-defined]
@@ -69,11 +69,11 @@ def mean_squared_error(y: Tensor, target: Tensor | Array, **options: Any) -> Ten
 
 @averages_examples
 def hinge_loss(scores: Tensor, labels: Tensor | Array, **options: Any) -> Tensor:
-    """How far the right class is from winning by a margin; options as ops.hinge_loss takes."""
+    """How far the correct class is from exceeding the others by a margin; options as ops.hinge_loss takes."""
     return apply(ops.hinge_loss, scores, labels, **options)
 
 
 @averages_examples
 def perceptron_loss(scores: Tensor, labels: Tensor | Array, **options: Any) -> Tensor:
-    """How far the right class is from winning; options as ops.perceptron_loss takes."""
+    """How far the score of the correct class is from the highest; options as ops.perceptron_loss takes."""
     return apply(ops.perceptron_loss, scores, labels, **options)

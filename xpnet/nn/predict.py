@@ -31,7 +31,7 @@ from xpnet.backend import (
 )
 from xpnet.capture import Captured
 from xpnet.errors import ConfigError, DTypeError, XpnetError
-from xpnet.nn.guard import ModelGuard, is_custom
+from xpnet.nn.guard import ModelGuard
 from xpnet.nn.module import Module, changes, inference, watching
 from xpnet.nn.state import State
 from xpnet.ops import checks
@@ -151,10 +151,4 @@ class Predictor:
         if self._version != changes():
             self._version, self._macs = changes(), {}
             self._state = next(iter(self.model.states().values()), None)
-            self._each_alone = all(_treats_each_alone(module) for _, module in self.model.modules())
-
-
-def _treats_each_alone(module: Module) -> bool:
-    """Whether what a module computes for an example in evaluation mode is known to depend on that example alone."""
-    across = module.across_batch_in_inference
-    return not across if across is not None else not is_custom(type(module).forward)
+            self._each_alone = all(m.across_batch_in_inference is False for _, m in self.model.modules())

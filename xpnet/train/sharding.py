@@ -61,7 +61,7 @@ def unsharded_reason(model: Module, loss: Callable[..., Tensor], threads: int | 
         across = module.across_batch
         if across:
             return f"{where} depends on other examples of the batch"
-        if across is None and not type(module).forward.__module__.startswith("xpnet.nn."):
+        if across is None:
             return f"{where} does not say across_batch = False"
     if threads is None and cores() < 2:
         return "one thread computes here"
