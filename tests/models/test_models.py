@@ -74,24 +74,11 @@ def test_models_without_convolutions_take_rows_of_features(name):
     assert scores.shape == (2, 10)
 
 
-def test_sizes_are_those_of_the_literature():
-    sizes = {name: models.build(name).parameter_count for name in ("perceptron", "softmax", "mlp", "lenet5", "cnn")}
-    assert sizes["lenet5"] == 61_706
-    assert sizes["perceptron"] == sizes["softmax"] == 7_850
-    assert sizes["mlp"] == 784 * 128 + 128 + 128 * 10 + 10
-    assert sizes["cnn"] == 320 + 18_496 + 7 * 7 * 64 * 128 + 128 + 1_290
-
-
 def test_layers_have_the_names_of_the_literature():
     paths = list(models.build("lenet5", (28, 28, 1), 10).states())
     assert paths == [f"{n}.{k}" for n in ("conv1", "conv2", "fc3", "fc4", "scores") for k in ("weight", "bias")]
     weights = list(models.mlp((4,), 2, hidden=(5, 3)).states())[::2]
     assert weights == ["hidden1.weight", "hidden2.weight", "scores.weight"]
-
-
-def test_perceptrons_and_softmax_regression_begin_at_zero():
-    for name in ("perceptron", "softmax"):
-        assert not models.build(name, (4, 4, 1), 3).state_dict()["scores.weight"].any()
 
 
 def test_an_mlp_may_have_any_hidden_layers():

@@ -1,4 +1,4 @@
-"""The summary against what is executed: products and arrays counted, pixels followed; published totals."""
+"""The summary against what is executed: products and arrays counted, pixels traced; its table and its JSON."""
 
 from __future__ import annotations
 
@@ -76,20 +76,6 @@ def test_flops_forward_and_backward_are_those_of_the_products_executed(name):
     found = viz.summarize(model, shape)
     assert 2 * found.flops_forward == 4 * found.macs == forward.get_total_flops() > 0
     assert 2 * found.flops_backward == backward.get_total_flops() > 0
-
-
-PUBLISHED = {  # parameters, multiply-adds
-    "lenet5": (61_706, 416_520),
-    "alexnet": (60_965_224, 724_406_816),
-    "vgg16": (138_357_544, 15_470_264_320),
-    "resnet18": (11_689_512, 1_814_073_344),
-}
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_totals_are_the_published_ones(name):
-    found = viz.summarize(*net(name))
-    assert (found.parameters, found.macs) == PUBLISHED[name]
 
 
 def test_memory_is_four_bytes_a_number_for_each_example_of_the_batch():

@@ -30,8 +30,8 @@ def averages_examples(loss: F) -> F:
         def loss(scores, labels):
             return nn.softmax_cross_entropy(scores, labels) + 0.1 * (scores * scores).mean()
 
-    A Trainer may compute such a loss of parts of a batch, in several threads; an unmarked one of whole batches only. The
-    losses here are marked.
+    A Trainer may compute such a loss of parts of a batch, in several threads; an unmarked one of whole batches only.
+    The losses here are marked.
     """
     loss.averages_examples = True  # type: ignore[attr-defined]
     return loss
