@@ -63,7 +63,7 @@ def loops(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     find = update._loop
 
     def seen(work: Any) -> Any:
-        asked.append(work.name)
+        asked.append(work.formula)
         return find(work)
 
     monkeypatch.setattr(update, "_loop", seen)
