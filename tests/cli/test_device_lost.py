@@ -18,6 +18,6 @@ def test_a_lost_device_is_one_line_with_the_command_that_goes_on(xpnet, monkeypa
     result = xpnet("train", "softmax", epochs=3, batch_size=500, out="run")
     assert result.code == 2
     last = result.err.splitlines()[-1]
-    assert last.startswith("xpnet: fit: the device goes on working, got error RuntimeError: cudaErrorLaunchFailure")
-    assert last.endswith("; go on with: xpnet train --resume run")
+    assert last.startswith("xpnet: fit: the device stopped working: error RuntimeError: cudaErrorLaunchFailure")
+    assert last.endswith("; continue with: xpnet train --resume run")
     assert xpnet("train", resume="run").code == 0

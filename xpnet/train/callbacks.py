@@ -1,12 +1,12 @@
-"""Callbacks: what else happens while a Trainer trains. Each looks at the trainer; none changes what a step computes.
+"""Callbacks: functions that a Trainer calls while it trains. They read the trainer; none changes what a step computes.
 
     on_start(trainer)                   before the first step
     on_gradients(trainer, gradients)    in each step, before the update
-    on_step(trainer)                    after each step; trainer.epoch, trainer.step, trainer.meter say where
+    on_step(trainer)                    after each step; see trainer.epoch, trainer.step, trainer.meter
     on_epoch(trainer, record)           after each epoch, with its figures
     on_end(trainer)                     at the end, also when training was interrupted or failed
 
-A callback may ask the trainer to stop.
+A callback may call trainer.stop().
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = ["BestCheckpoint", "Callback", "EarlyStopping", "JsonLines", "Progress
 
 
 class Callback:
-    """Does nothing at each of the five moments; subclasses do something at some."""
+    """Five methods that do nothing, for subclasses to override."""
 
     def on_start(self, trainer: Trainer) -> None:
         """Called before the first step."""
 
     def on_gradients(self, trainer: Trainer, gradients: dict[Tensor, Array]) -> None:
-        """Called with the gradient of each parameter, before the update; nothing may write to them."""
+        """Called with the gradient of each parameter, before the update; do not write to them."""
 
     def on_step(self, trainer: Trainer) -> None:
         """Called after each step."""
@@ -43,15 +43,15 @@ class Callback:
         """Called after each epoch with its figures: epoch, train_loss, test_loss, test_accuracy, seconds."""
 
     def on_end(self, trainer: Trainer) -> None:
-        """Called at the end, however it came."""
+        """Called at the end, also after an error."""
 
 
 class SaveCheckpoint(Callback):
-    """Save the run after every epoch, and where it was interrupted, to ``checkpoint.safetensors`` in a folder.
+    """Save the run after every epoch, and when it is interrupted, to ``checkpoint.safetensors`` in a folder.
 
     Args:
         folder: the run's folder, which exists.
-        meta: what to keep beside the arrays.
+        meta: JSON values to save beside the arrays.
     """
 
     def __init__(self, folder: str | Path, meta: dict[str, Any] | None = None) -> None:
@@ -63,7 +63,7 @@ class SaveCheckpoint(Callback):
         write_checkpoint(self.path, trainer.checkpoint(**self.meta))
 
     def on_end(self, trainer: Trainer) -> None:
-        """Save in the middle of an epoch, if that is where training was interrupted."""
+        """Save, if training was interrupted within an epoch."""
         if trainer.interrupted:
             write_checkpoint(self.path, trainer.checkpoint(**self.meta))
 
@@ -73,7 +73,7 @@ class BestCheckpoint(Callback):
 
     Args:
         path: the file to write.
-        monitor: the figure that decides; with "loss" in its name the lowest is best, else the highest.
+        monitor: the figure to compare; with "loss" in its name the lowest is best, else the highest.
     """
 
     def __init__(self, path: str | Path, monitor: str = "test_accuracy") -> None:
@@ -82,7 +82,7 @@ class BestCheckpoint(Callback):
         self.best: float | None = None
 
     def on_start(self, trainer: Trainer) -> None:
-        """Take up the best figure of a run that is resumed."""
+        """Read the best figure of a resumed run."""
         seen = [r[self.monitor] for r in trainer.history if r.get(self.monitor) is not None]
         self.best = (min if "loss" in self.monitor else max)(seen) if seen else None
 
@@ -99,7 +99,7 @@ class EarlyStopping(Callback):
 
     Args:
         patience: how many epochs to wait, >= 1.
-        monitor: the figure that decides; with "loss" in its name lower is better, else higher.
+        monitor: the figure to compare; with "loss" in its name lower is better, else higher.
         least: the change that counts as improvement, >= 0.
     """
 
@@ -111,19 +111,19 @@ class EarlyStopping(Callback):
         self.least = least
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        """Ask the trainer to stop if the last `patience` epochs brought nothing; judged from the whole history."""
+        """Stop the trainer if the last `patience` epochs of its history did not improve."""
         _figure("EarlyStopping", record, self.monitor)
         sign = 1.0 if "loss" in self.monitor else -1.0
-        best, since = float("inf"), 0
+        best, waited = float("inf"), 0
         for r in trainer.history:
             value = sign * r[self.monitor]
-            best, since = (value, 0) if value < best - self.least else (best, since + 1)
-        if since >= self.patience:
+            best, waited = (value, 0) if value < best - self.least else (best, waited + 1)
+        if waited >= self.patience:
             trainer.stop()
 
 
 class JsonLines(Callback):
-    """Write the figures of each epoch as a line of JSON; a resumed run rewrites the lines it takes up.
+    """Write the figures of each epoch as a line of JSON; a resumed run first rewrites the lines of its history.
 
     Args:
         path: the file to write.
@@ -143,17 +143,17 @@ class JsonLines(Callback):
 
 
 class Progress(Callback):
-    """Show a bar for the epoch under way and a line for each epoch done, on standard error.
+    """Show a bar for the current epoch and a line for each finished one, on standard error.
 
     The loss is read from the device at most ten times a second.
 
     Args:
-        every: seconds between two looks at the loss, >= 0.1.
+        every: seconds between two readings of the loss, >= 0.1.
     """
 
     def __init__(self, every: float = 0.1) -> None:
         if every < 0.1:
-            raise ConfigError("Progress", "every >= 0.1 seconds", every=every)
+            raise ConfigError("Progress", "every >= 0.1 (seconds)", every=every)
         self.every = every
         self._last = 0.0
         self._bar: Any = None
@@ -175,9 +175,8 @@ class Progress(Callback):
             console=self._console,
             transient=True,
         )
-        self._task = self._bar.add_task(
-            "", total=trainer.steps, epoch=trainer.epoch + 1, epochs=trainer.epochs, loss=""
-        )
+        fields = {"epoch": trainer.epoch + 1, "epochs": trainer.epochs, "loss": ""}
+        self._task = self._bar.add_task("", total=trainer.steps, **fields)
         self._bar.start()
 
     def on_step(self, trainer: Trainer) -> None:
@@ -211,5 +210,5 @@ class Progress(Callback):
 def _figure(callback: str, record: dict[str, Any], monitor: str) -> float:
     value = record.get(monitor)
     if value is None:
-        raise ConfigError(callback, "monitor is a figure of each epoch", monitor=monitor, figures=sorted(record))
+        raise ConfigError(callback, f"monitor to be one of {', '.join(sorted(record))}", monitor=monitor)
     return value

@@ -1,10 +1,10 @@
-"""Checkpoints: everything a run needs to go on, in one safetensors file with JSON beside the arrays. No pickle.
+"""Checkpoints: all that a resume needs, in one safetensors file with JSON beside the arrays. No pickle.
 
     model.<path>                parameters and buffers
     optimizer.<slot>/<path>     the optimizer's state
     metadata "xpnet"            JSON: format_version, model, optimizer, progress, history, and what the caller adds
 
-A file is written beside the old one, flushed and renamed: there is always a whole one.
+A new file is written beside the old one, flushed and renamed: a complete file exists at any time.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Checkpoint:
         return cls(model.state_dict(), arrays, {"format_version": FORMAT_VERSION, "optimizer": scalars, **meta})
 
     def restore(self, model: Module, optimizer: Optimizer | None = None) -> None:
-        """Put the state back, on whatever backend the model is.
+        """Restore the state, on the backend that the model is on.
 
         Raises:
-            CheckpointError: the arrays are not this model's or this optimizer's. Nothing has changed then.
+            CheckpointError: the arrays are not this model's or this optimizer's; then nothing is changed.
         """
         before = model.state_dict()
         model.load_state_dict(self.model)
@@ -64,7 +64,7 @@ class Checkpoint:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader finds the old one or the new one, whole, whatever happens meanwhile.
+    """Write a file so that a reader finds the complete old or new one, also after a crash.
 
     Raises:
         CheckpointError: the folder cannot be written to.
@@ -81,7 +81,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             part.unlink()
         if not isinstance(error, OSError):
             raise
-        raise CheckpointError(str(path), "the run folder can be written to", error=error.strerror) from error
+        raise CheckpointError.event(str(path), "the file cannot be written", error=error.strerror) from error
 
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -101,30 +101,24 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        CheckpointError: no such file, cut short, not xpnet's, or of a newer format.
+        CheckpointError: no such file, truncated, not xpnet's, or of a newer format.
     """
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(str(path), "there is a checkpoint", "give the folder of a run", found="no such file")
+        raise CheckpointError.event(str(path), "no such file", "give the folder of a run")
     try:
         with safe_open(str(path), framework="numpy") as file:
             meta = json.loads((file.metadata() or {}).get("xpnet", "null"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            str(path), "a checkpoint is a whole safetensors file", "it may be cut short: use another", error=error
-        ) from error
+        do = "it may be truncated: use another checkpoint"
+        raise CheckpointError.event(str(path), "not a complete safetensors file", do, error=error) from error
     if not isinstance(meta, dict) or not isinstance(meta.get("format_version"), int):
-        raise CheckpointError(str(path), "a checkpoint was written by xpnet", metadata="none of xpnet's")
-    if meta["format_version"] > FORMAT_VERSION:
-        raise CheckpointError(
-            str(path),
-            f"a checkpoint's format is at most {FORMAT_VERSION}",
-            "install a newer xpnet",
-            format=meta["format_version"],
-        )
+        raise CheckpointError.event(str(path), "the file was not written by xpnet")
+    if (version := meta["format_version"]) > FORMAT_VERSION:
+        raise CheckpointError(str(path), f"a format <= {FORMAT_VERSION}", "install a newer xpnet", format=version)
     parts: dict[str, dict[str, np.ndarray]] = {"model": {}, "optimizer": {}}
     for name, array in arrays.items():
         kind, _, rest = name.partition(".")

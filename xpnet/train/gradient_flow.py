@@ -1,4 +1,4 @@
-"""How much gradient reaches each layer while a network trains."""
+"""The norm of each layer's gradient while a network trains."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ __all__ = ["GradientFlow"]
 
 
 class GradientFlow(Callback):
-    """Note the length of each layer's gradient while a Trainer trains.
+    """Record the norm of each layer's gradient while a Trainer trains.
 
         flow = GradientFlow()
         Trainer(model, callbacks=[flow]).fit(train, epochs=1)
         flow.norms[-1]                      # of the last step, a number a layer
         viz.gradient_flow(flow)
 
-    A layer's gradient is that of its own parameters together, weights and bias; a layer without any is not listed, and
-    one that no gradient reaches has 0. What is noted stays on the device until an epoch ends or somebody reads it.
+    A layer's gradient is the joint one of its own parameters, weights and bias; a layer without parameters is not
+    listed, one without a gradient has 0. Norms stay on the device until an epoch ends or they are read.
 
     Args:
-        every: look at every so many steps, >= 1.
-        keep: how many steps are kept at most, >= 2; when there are more, every second one is dropped and the next are
-            taken half as often, so that the whole training stays in view.
+        every: record each step whose number is a multiple of it, >= 1.
+        keep: the most steps to keep, >= 2; when there are more, every second one is dropped and every is doubled, so
+            that the record spans the whole training.
     Raises:
         ConfigError: every or keep is out of range.
-    Cost: two passes over each gradient looked at; keep * layers numbers.
+    Cost: two passes over each recorded gradient; keep * layers numbers.
     """
 
     def __init__(self, every: int = 1, keep: int = 1000) -> None:
@@ -53,14 +53,14 @@ class GradientFlow(Callback):
 
     @property
     def steps(self) -> np.ndarray:
-        """Which steps were kept, counted from 0, the first that was seen: int64, (S,), ascending."""
+        """The numbers of the recorded steps, from 0: int64, (S,), ascending."""
         return np.array([step for step, _ in self._kept], np.int64)
 
     @property
     def norms(self) -> np.ndarray:
-        """The Euclidean norm of each layer's gradient at each step kept: float64, (S, L), as steps and layers say.
+        """The Euclidean norm of each layer's gradient at each recorded step: float64, (S, L), as steps, layers.
 
-        Cost: one copy from the device, if there is something new.
+        Cost: one copy from the device, if there are new ones.
         """
         self._fetch()
         sizes = [len(group) for group in self._parameters]
@@ -71,7 +71,7 @@ class GradientFlow(Callback):
         return np.stack([np.sqrt(np.sum(part * part, axis=1)) for part in parts], axis=1)
 
     def on_start(self, trainer: Trainer) -> None:
-        """Find the model's layers; begin anew if they are others than before."""
+        """Find the model's layers; drop the record if they changed."""
         groups = _by_layer(trainer.model)
         parameters = list(groups.values())
         if [[id(p) for p in g] for g in parameters] != [[id(p) for p in g] for g in self._parameters]:
@@ -80,7 +80,7 @@ class GradientFlow(Callback):
             self._kept.clear()
 
     def on_gradients(self, trainer: Trainer, gradients: dict[Tensor, Array]) -> None:
-        """Note the norms of this step, if it is one to look at."""
+        """Record the norms of this step, if its number is a multiple of every."""
         step, self._seen = self._seen, self._seen + 1
         if step % self.every:
             return
@@ -100,7 +100,7 @@ class GradientFlow(Callback):
         self._fetch()
 
     def on_end(self, trainer: Trainer) -> None:
-        """Copy what is on the device to the host: the model may move before it goes on."""
+        """Copy what is on the device to the host: the model may move before the next fit."""
         self._fetch()
 
     def _fetch(self) -> None:
@@ -112,7 +112,7 @@ class GradientFlow(Callback):
         self._on_device = 0
 
     def _thin(self) -> None:
-        """Drop every second step, and from now on look half as often."""
+        """Drop every second step, and record half as often from now on."""
         self.every *= 2
         start = len(self._kept) - self._on_device
         self._on_device = sum(step % self.every == 0 for step, _ in self._kept[start:])
@@ -120,7 +120,7 @@ class GradientFlow(Callback):
 
 
 def _by_layer(model: Module) -> dict[str, list[Parameter]]:
-    """The parameters that each layer has itself, in the order in which they were defined; a shared one counts once."""
+    """The parameters that each layer owns, in the order of definition; a shared one counts once."""
     groups: dict[str, list[Parameter]] = {}
     for path, state in model.states().items():
         if isinstance(state, Parameter):

@@ -1,4 +1,4 @@
-"""Metrics: how good scores are. All take host arrays: scores (N, K) and labels (N,)."""
+"""Metrics of host arrays, scores (N, K) and labels (N,), and the average loss of an epoch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ __all__ = ["LossMeter", "Slot", "accuracy", "confusion_matrix", "top_k_accuracy"
 
 def _check(name: str, scores: np.ndarray, labels: np.ndarray) -> None:
     if scores.ndim != 2 or labels.shape != scores.shape[:1] or not len(labels):
-        raise ShapeError(name, "scores is (N, K) and labels (N,), N >= 1", scores=scores.shape, labels=labels.shape)
+        got = {"scores": scores.shape, "labels": labels.shape}
+        raise ShapeError(name, "scores of shape (N, K) and labels (N,), N >= 1", **got)
 
 
 def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -37,40 +38,39 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
     _check("top_k_accuracy", scores, labels)
     if not 1 <= k <= scores.shape[1]:
         raise ConfigError("top_k_accuracy", "1 <= k <= K", k=k, K=scores.shape[1])
-    own = np.take_along_axis(scores, labels[:, None], axis=1)
-    ahead = np.sum(scores >= own, axis=1) - 1
+    of_label = np.take_along_axis(scores, labels[:, None], axis=1)
+    ahead = np.sum(scores >= of_label, axis=1) - 1
     return float(np.mean(ahead < k))
 
 
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Count how often each class is taken for each.
+    """Count how often each class is predicted as each.
 
     Args:
-        predicted: classes said, (N,), 0 .. K-1.
-        labels: classes that were right, (N,).
+        predicted: predicted classes, (N,), 0 .. K-1.
+        labels: correct classes, (N,).
         classes: K.
     Returns:
-        int64, (K, K): entry [i, j] counts examples of class i taken for class j.
+        int64, (K, K): entry [i, j] counts examples of class i predicted as class j.
     Raises:
         ShapeError: lengths differ.
     """
     if predicted.shape != labels.shape or labels.ndim != 1:
-        raise ShapeError(
-            "confusion_matrix", "predicted and labels are (N,)", predicted=predicted.shape, labels=labels.shape
-        )
+        got = {"predicted": predicted.shape, "labels": labels.shape}
+        raise ShapeError("confusion_matrix", "predicted and labels of shape (N,)", **got)
     flat = np.bincount(labels.astype(np.int64) * classes + predicted, minlength=classes * classes)
     return flat.reshape(classes, classes)
 
 
 class Slot(NamedTuple):
-    """One number's place in an array on the device: buffer[place]."""
+    """One number in an array on the device: buffer[place]."""
 
     buffer: Array
     place: int
 
 
 class LossMeter:
-    """The average loss of an epoch, whose steps' losses stay on the device until somebody reads them.
+    """The average loss of an epoch; the losses of the steps stay on the device until the average is read.
 
     Args:
         backend: where the losses are.
@@ -84,28 +84,28 @@ class LossMeter:
         self._pending: list[tuple[int, int, Array | Slot]] = []
 
     def add(self, step: int, examples: int, loss: Array | Slot) -> None:
-        """Note the mean loss of a step over its examples; nothing is copied.
+        """Add the mean loss of a step over its examples; nothing is copied.
 
         Args:
             step: its number, for messages.
             examples: N.
-            loss: (), on the device; or the slot that it was written to, which must stay as it is until it is read.
+            loss: (), on the device; or the slot that holds it, which must not change until it is read.
         """
         self._pending.append((step, examples, loss))
 
     def read(self) -> float:
-        """Copy what was noted to the host, and return the average so far.
+        """Copy the losses to the host, and return the average so far.
 
         Raises:
             DivergedError: a step's loss was NaN or infinite; the message names the first.
-        Cost: one transfer, however many steps were noted (one a buffer, of slots); sums are in the order of steps,
-            whenever read.
+        Cost: one transfer for any number of steps (one a buffer, of slots); sums are in the order of steps, whenever
+            read.
         """
         if self._pending:
             losses = self._fetched([loss for _, _, loss in self._pending])
             for (step, examples, _), loss in zip(self._pending, losses, strict=True):
                 if not math.isfinite(loss):
-                    raise DivergedError("loss", "a finite loss", "lower lr", step=step, loss=loss)
+                    raise DivergedError.event("loss", "the loss is not finite", "lower lr", step=step, loss=loss)
                 self.total += loss * examples
                 self.count += examples
             self._pending.clear()

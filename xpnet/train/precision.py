@@ -1,14 +1,14 @@
 """In which precision a step computes: fp32, tf32 or fp16.
 
-fp16 is mixed precision. The optimizer keeps its parameters, the masters, in float32. While a step goes forward and
-back, float16 copies of them stand in, and all between the inputs and the scores is float16; the loss, the update and
-the running averages of batch norm are float32. The loss is scaled, so that small gradients do not vanish; see
+fp16 is mixed precision. The optimizer keeps its parameters, the masters, in float32. The forward and backward pass of a
+step use float16 copies of them, and all between the inputs and the scores is float16; the loss, the update and the
+running averages of batch norm are float32. The loss is scaled, so that small gradients do not vanish; see
 optim.LossScale.
 
 Evaluation and prediction compute in float32 with the masters, which are also what a checkpoint holds: a model's figures
-are the same wherever it is opened, however it was trained.
+are the same on every backend, in whatever precision it was trained.
 
-tf32 and fp16 are made for the tensor cores of a GPU. On a CPU fp16 gives what it gives there, to rounding, and is slow.
+tf32 and fp16 are made for the tensor cores of a GPU. On a CPU fp16 gives the same to rounding, and is slow.
 """
 
 from __future__ import annotations
@@ -36,21 +36,17 @@ _NEEDS = {
 
 
 def check_precision(name: str, backend: Backend | None = None) -> None:
-    """See whether there is a precision, and whether a backend computes in it.
+    """Check that a precision exists, and that a backend computes in it.
 
     Raises:
-        ConfigError: there is not, or it does not.
+        ConfigError: it does not.
     """
     if name not in PRECISIONS:
-        raise ConfigError("precision", "no such precision", nearest(name, PRECISIONS), precision=repr(name))
+        raise ConfigError("precision", "the name of a precision", nearest(name, PRECISIONS), precision=repr(name))
     if backend is not None and name not in backend.precisions:
-        raise ConfigError(
-            "precision",
-            f"{name} needs {_NEEDS[name]}",
-            "use precision='fp32'",
-            precision=name,
-            backend=f"{backend.spec}, which computes in {' and '.join(backend.precisions)}",
-        )
+        computes = f"{backend.spec}, which computes in {' and '.join(backend.precisions)}"
+        do = "use precision='fp32'"
+        raise ConfigError("precision", f"{_NEEDS[name]} for {name}", do, precision=name, backend=computes)
 
 
 def input_dtype(name: str) -> str:
@@ -59,12 +55,12 @@ def input_dtype(name: str) -> str:
 
 
 class Precision:
-    """What a step does otherwise in one precision than in another.
+    """What depends on the precision in a step.
 
     Args:
         name: "fp32", "tf32" or "fp16".
         model: what is trained.
-        optimizer: of the model's parameters; it gets a loss scale for fp16, and goes on with the one it has.
+        optimizer: of the model's parameters; for fp16 it gets a loss scale, unless it has one.
     Raises:
         ConfigError: the model's backend does not compute in it.
     """
@@ -104,7 +100,7 @@ class Precision:
         return apply(ops.cast, scores, "float32") if self.half else scores
 
     def backward(self, loss: Tensor, share: float = 1.0) -> dict[Tensor, Array]:
-        """Walk back from a loss; its gradients come scaled for fp16, as the optimizer's update wants them.
+        """Run the backward pass from a loss; for fp16 the gradients are scaled, as the optimizer's update expects.
 
         Args:
             loss: one number.
@@ -118,7 +114,7 @@ class Precision:
         return backward(loss, dy)
 
     def plain(self, gradients: dict[Tensor, Array]) -> dict[Tensor, Array]:
-        """Return gradients as whoever looks at them expects: of the loss itself, in float32."""
+        """Return the gradients of the unscaled loss in float32, for gradient hooks."""
         scaling = self.optimizer.scaling
         if scaling is None:
             return gradients

@@ -1,9 +1,9 @@
 """A run: one model trained on one data set, kept in a folder. What the command line does, as functions.
 
     RUN/checkpoint.safetensors   parameters, optimizer state, counters, history
-    RUN/config.json              what was asked for
+    RUN/config.json              the configuration
     RUN/metrics.jsonl            a line an epoch
-    RUN/curves.png               the same as a picture, where matplotlib is installed
+    RUN/curves.png               the same as a picture, if matplotlib is installed
     RUN/report.html              the run on one page, likewise; see viz.report
 
 Everything is checked before the folder is made.
@@ -38,24 +38,24 @@ __all__ = ["RunConfig", "evaluate_run", "open_run", "predict_run", "resolve_back
 Report = Callable[[int, int], None]
 
 # The rate rises over _WARM steps, then falls, to half after _HALVED epochs: it depends on the step alone, not on the
-# number of epochs asked for, so that 5 epochs and then 5 more are the same as 10.
+# number of epochs, so that 5 epochs and then 5 more are the same as 10.
 _WARM, _HALVED = 300, 4
 _SMALL = 10_000  # training examples; smaller sets get more epochs and smaller batches
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run is asked to do.
+    """The configuration of a run.
 
     Args:
         model: a key of models.MODELS.
         data: a name or path that data.load takes; data_dir: where its files are.
         backend: a string that get_backend takes.
         epochs, batch_size: >= 0, >= 1; None: 20 and 32 for fewer than 10,000 training examples, else 5 and 64.
-        optimizer: a name of optim.OPTIMIZERS, and lr its highest rate; None: what the model's recipe says.
+        optimizer: a name of optim.OPTIMIZERS, and lr its highest rate; None: as in the model's recipe.
         seed: 0 <= seed < 2**64.
         precision: "fp32", "tf32" or "fp16"; see train.precision.
-        threads: >= 1, in how many a step is computed on a CPU; None: as Trainer chooses.
+        threads: >= 1, that share a step on a CPU; None: Trainer's choice.
     """
 
     model: str = "cnn"
@@ -79,45 +79,43 @@ class RunConfig:
                 raise ConfigError("train", f"{name} >= {least}", **{name: value})
 
     def completed(self, examples: int) -> RunConfig:
-        """Fill in what the model's recipe and the number of training examples decide."""
+        """Fill in what follows from the model's recipe and the number of training examples."""
         recipe = models.recipe(self.model)
         epochs, batch_size = (20, 32) if examples < _SMALL else (5, 64)
-        own = self.optimizer in (None, recipe.optimizer)
+        is_recipe = self.optimizer in (None, recipe.optimizer)
         return dataclasses.replace(
             self,
             epochs=epochs if self.epochs is None else self.epochs,
             batch_size=self.batch_size or batch_size,
             optimizer=self.optimizer or recipe.optimizer,
-            lr=recipe.lr if self.lr is None and own else self.lr,
+            lr=recipe.lr if self.lr is None and is_recipe else self.lr,
         )
 
 
 def resolve_backend(backend: str | None, device: str | None) -> str:
-    """Put ``--backend`` and ``--device`` together into a string that get_backend takes."""
+    """Join the options ``--backend`` and ``--device`` into a string that get_backend takes."""
     if backend and device:
         return f"{backend}:{device}"
     return backend or device or "cpu"
 
 
 def resumed_config(run: str | Path, asked: dict[str, Any]) -> RunConfig:
-    """Read a run's own configuration, with what may change on resuming (epochs, backend, data_dir, threads) as asked.
+    """Read a run's configuration, and replace what may change on resuming (epochs, backend, data_dir, threads).
 
     Raises:
-        CheckpointError: there is no run. ConfigError: something else is asked for than the run was begun with.
+        CheckpointError: no such run. ConfigError: another setting differs from the run's.
     """
     path = Path(run) / "config.json"
     try:
-        own = RunConfig(**json.loads(path.read_text()))
+        saved = RunConfig(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(
-            str(path), "a run has a readable config.json", "give the folder of a run", error=error
-        ) from error
+        do = "give the folder of a run"
+        raise CheckpointError.event(str(path), "the configuration cannot be read", do, error=error) from error
     for name, value in asked.items():
-        if name not in ("epochs", "backend", "data_dir", "threads") and value != getattr(own, name):
-            raise ConfigError(
-                "resume", f"a run goes on with its own {name}", run=repr(getattr(own, name)), asked=repr(value)
-            )
-    return dataclasses.replace(own, **asked)
+        before = getattr(saved, name)
+        if name not in ("epochs", "backend", "data_dir", "threads") and value != before:
+            raise ConfigError("resume", f"{name} {before!r}, as the run began", **{name: repr(value)})
+    return dataclasses.replace(saved, **asked)
 
 
 def train_run(
@@ -129,32 +127,32 @@ def train_run(
     progress: Report | None = None,
     announce: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Train as a configuration says, and keep the run in a folder.
+    """Train by a configuration, and keep the run in a folder.
 
     Args:
-        config: what to do.
-        out: the run's folder, made if need be; by default a new one in ``runs``.
-        resume: the folder of a run to go on with; its configuration should be config's but for epochs and backend.
-        callbacks: what else happens while training.
+        config: the model, the data and how to train.
+        out: the run's folder, created if it does not exist; by default a new one in ``runs``.
+        resume: the folder of a run to continue; its configuration should be config's but for epochs and backend.
+        callbacks: further callbacks of the trainer.
         progress: called as (done, total) while data is loaded.
-        announce: called with each line that a person would like to read.
+        announce: called with each line to print.
     Returns:
         {model, data, backend, device, precision, epochs, seed, parameters, train_loss, test_accuracy, seconds,
         images_per_second, peak_memory_bytes (of the device, or of this process where the host computes), run,
         interrupted}.
     Raises:
-        ConfigError, DataError, DeviceError, CheckpointError: before anything is written, but for a loss that diverges
-        and a device that is lost or too small.
+        ConfigError, DataError, DeviceError, CheckpointError: before anything is written, except a loss that diverges,
+        and a device that is lost or out of memory.
     """
     backend = get_backend(config.backend)
     check_precision(config.precision, backend)
     kernels.prepare(backend.xp.empty(0, device=backend.device))  # while the data is loaded
-    began_from = read_checkpoint(Path(resume) / "checkpoint.safetensors") if resume else None
+    resumed = read_checkpoint(Path(resume) / "checkpoint.safetensors") if resume else None
     train, test = datasets.load(config.data, config.data_dir, progress=progress)
     config = config.completed(len(train))
     trainer, config = _trainer(config, backend, train)
-    if began_from:
-        trainer.resume(began_from)
+    if resumed:
+        trainer.resume(resumed)
     folder = Path(resume) if resume else _new_folder(out, config)
     meta = {
         "model_name": config.model,
@@ -165,11 +163,7 @@ def train_run(
         "data_dir": config.data_dir,
     }
     write_atomically(folder / "config.json", (json.dumps(dataclasses.asdict(config), indent=2) + "\n").encode())
-    trainer.callbacks = [
-        *callbacks,
-        SaveCheckpoint(folder, meta),
-        JsonLines(folder / "metrics.jsonl"),
-    ]
+    trainer.callbacks = [*callbacks, SaveCheckpoint(folder, meta), JsonLines(folder / "metrics.jsonl")]
     size = "x".join(map(str, train.shape))
     announce(
         f"{config.model}, {trainer.model.parameter_count:,} parameters, on {train.name}: {len(train):,} training and "
@@ -184,7 +178,7 @@ def train_run(
         trainer.fit(train, test, epochs=config.epochs or 0, batch_size=config.batch_size or 1)
     except DeviceLostError as error:
         saved = (folder / "checkpoint.safetensors").exists()
-        error.do = f"go on with: xpnet train --resume {folder}" if saved else "nothing was saved yet: start again"
+        error.do = f"continue with: xpnet train --resume {folder}" if saved else "nothing was saved yet: start again"
         raise
     backend.synchronize()
     seconds = time.perf_counter() - began
@@ -194,10 +188,7 @@ def train_run(
     last = trainer.history[-1] if trainer.history else {}
     images = (trainer.epoch - seen) * len(train)
     return {
-        "model": config.model,
-        "data": config.data,
-        "backend": backend.name,
-        "device": backend.device_name,
+        **_names(config.model, config.data, backend),
         "precision": config.precision,
         "epochs": trainer.epoch,
         "seed": config.seed,
@@ -212,8 +203,12 @@ def train_run(
     }
 
 
+def _names(model: str, data: str, backend: Backend) -> dict[str, Any]:
+    return {"model": model, "data": data, "backend": backend.name, "device": backend.device_name}
+
+
 def _trainer(config: RunConfig, backend: Backend, train: Dataset) -> tuple[Trainer, RunConfig]:
-    """Make the trainer, and name the rate in the configuration if the optimizer's own default was taken."""
+    """Make the trainer, and write the rate into the configuration if it is the optimizer's default."""
     recipe = models.recipe(config.model)
     model = models.build(config.model, train.shape, len(train.classes)).to(backend).initialize(config.seed)
     optimizer = make_optimizer(
@@ -221,14 +216,12 @@ def _trainer(config: RunConfig, backend: Backend, train: Dataset) -> tuple[Train
     )
     rate, steps = optimizer.current_lr, -(-len(train) // (config.batch_size or 1))
     optimizer.lr = warmup(inverse_decay(rate, _HALVED * steps), _WARM)
-    trainer = Trainer(
-        model, optimizer, recipe.loss, seed=config.seed, precision=config.precision, threads=config.threads
-    )
-    return trainer, dataclasses.replace(config, lr=rate)
+    options = {"seed": config.seed, "precision": config.precision, "threads": config.threads}
+    return Trainer(model, optimizer, recipe.loss, **options), dataclasses.replace(config, lr=rate)
 
 
 def _new_folder(out: str | Path | None, config: RunConfig) -> Path:
-    """Make the run's folder; refuse one that holds a run already."""
+    """Make the run's folder; an error if it already has a run."""
     if out is None:
         stem, number = f"{config.model}-{Path(config.data).stem}", 1
         while (Path("runs") / f"{stem}-{number}").exists():
@@ -237,23 +230,18 @@ def _new_folder(out: str | Path | None, config: RunConfig) -> Path:
     folder = Path(out)
     try:
         if (folder / "checkpoint.safetensors").exists():
-            raise ConfigError("out", "the folder holds no run yet", f"go on with --resume {folder}", out=folder)
+            raise ConfigError("out", "a folder without a run", f"continue it with resume={folder}", out=folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CheckpointError(
-            str(folder), "the run folder can be written to", "choose another with --out", error=error.strerror
-        ) from error
+        do = "choose another with out=FOLDER"
+        raise CheckpointError.event(str(folder), "the folder cannot be written", do, error=error.strerror) from error
     return folder
 
 
 def _draw(
-    folder: Path,
-    trainer: Trainer,
-    sets: tuple[Dataset, Dataset],
-    config: RunConfig,
-    announce: Callable[[str], None],
+    folder: Path, trainer: Trainer, sets: tuple[Dataset, Dataset], config: RunConfig, announce: Callable[[str], None]
 ) -> None:
-    """Draw the curves and the report of what is done, also after an interruption; a failure is said, and no more."""
+    """Draw the curves and the report, also after an interruption; a failure is announced, not raised."""
     if not trainer.history:
         return
     if importlib.util.find_spec("matplotlib") is None:
@@ -266,7 +254,7 @@ def _draw(
     size = "x".join(map(str, train.shape)) + (" numbers" if len(train.shape) == 1 else "")
     note = f"{len(train):,} training and {len(test):,} test examples of {size} in {len(train.classes)} classes."
     if trainer.interrupted:
-        note += f" Interrupted after {trainer.epoch} of {trainer.epochs} epochs: the figures are those of that moment."
+        note += f" Interrupted after {trainer.epoch} of {trainer.epochs} epochs: the figures are from then."
     asked = {name.replace("_", " "): value for name, value in dataclasses.asdict(config).items()}
     path = folder / "curves.png"
     try:
@@ -275,7 +263,7 @@ def _draw(
         title = f"{config.model} on {train.name}"
         page = viz.report(trainer, test, title=title, note=note, configuration=asked)
         write_atomically(path, page.encode())
-    except Exception as error:  # everything else is saved: a picture is no reason to fail
+    except Exception as error:  # all else is saved: do not fail for a picture
         announce(f"no {path.name}: {type(error).__name__}: {error}".replace("\n", " "))
         return
     announce(f"report: {path}")
@@ -285,15 +273,14 @@ def open_run(run: str | Path, backend: str | Backend | None = None) -> tuple[Tra
     """Load a run's trainer, on any backend, and its checkpoint's JSON.
 
     Raises:
-        CheckpointError: there is no run, or its checkpoint cannot be read or is of another model.
+        CheckpointError: no such run, or its checkpoint cannot be read or is of another model.
     """
     checkpoint = read_checkpoint(Path(run) / "checkpoint.safetensors")
     meta = checkpoint.meta
     missing = [key for key in ("model_name", "shape", "classes", "white", "data") if key not in meta]
     if missing:
-        raise CheckpointError(
-            str(run), "a run's checkpoint names its model", "train with xpnet train", missing=repr(missing[0])
-        )
+        do = "train with xpnet train"
+        raise CheckpointError(str(run), "a checkpoint that names its model", do, missing=repr(missing[0]))
     recipe = models.recipe(meta["model_name"])
     model = models.build(meta["model_name"], tuple(meta["shape"]), len(meta["classes"])).to(get_backend(backend))
     checkpoint.restore(model)
@@ -310,7 +297,7 @@ def evaluate_run(
     *,
     progress: Report | None = None,
 ) -> dict[str, Any]:
-    """Measure a run's model on the test part of a data set, its own by default.
+    """Measure a run's model on the test part of a data set, by default the run's.
 
     Returns:
         {model, data, backend, device, examples, test_loss, test_accuracy, top5_accuracy, confusion, classes, run}.
@@ -320,18 +307,11 @@ def evaluate_run(
         data_dir = data_dir or meta.get("data_dir")
     _, test = datasets.load(data or meta["data"], data_dir, progress=progress)
     if test.shape != tuple(meta["shape"]) or len(test.classes) != len(meta["classes"]):
-        raise ConfigError(
-            "evaluate",
-            "the data has the image size and the classes that the run was trained on",
-            run=f"{tuple(meta['shape'])} in {len(meta['classes'])} classes",
-            data=f"{test.shape} in {len(test.classes)} classes",
-        )
+        rule = f"data of shape {tuple(meta['shape'])} in {len(meta['classes'])} classes, as the run was trained on"
+        raise ConfigError("evaluate", rule, shape=test.shape, classes=len(test.classes))
     figures = trainer.evaluate(test)
     return {
-        "model": meta["model_name"],
-        "data": test.name,
-        "backend": trainer.model.backend.name,
-        "device": trainer.model.backend.device_name,
+        **_names(meta["model_name"], test.name, trainer.model.backend),
         "examples": len(test),
         "test_loss": figures["loss"],
         "test_accuracy": figures["accuracy"],
@@ -345,25 +325,25 @@ def evaluate_run(
 def predict_run(
     run: str | Path, images: list[str], top: int | None = None, backend: str | Backend | None = None
 ) -> list[dict[str, Any]]:
-    """Say what a run's model sees in image files, each resized to the size it was trained on.
+    """Classify image files by a run's model, each resized to the size it was trained on.
 
     Args:
         run: the run's folder.
         images: the files.
-        top: how many classes to name, 1 .. K; by default 3, or K where there are fewer.
+        top: the number of classes to return, 1 .. K; by default 3, or K if there are fewer.
         backend: where to compute; the default one by default.
     Returns:
         For each image {image, classes: the top K names, probabilities}.
     Raises:
-        ConfigError: top is outside 1 .. K. DataError: a file is missing or no image.
+        ConfigError: top is outside 1 .. K. DataError: a file does not exist or is not an image.
     """
     trainer, meta = open_run(run, backend)
     classes, shape = meta["classes"], tuple(meta["shape"])
     top = min(3, len(classes)) if top is None else top
     if not 1 <= top <= len(classes):
-        raise ConfigError("top", f"1 <= top <= {len(classes)}, the run's classes", top=top)
+        raise ConfigError("top", f"1 <= top <= {len(classes)}, the number of classes", top=top)
     if len(shape) != 3:
-        raise ConfigError("predict", "the run was trained on images (H, W, C)", shape=shape)
+        raise ConfigError("predict", "a run trained on images (H, W, C)", shape=shape)
     pixels = np.stack([load_image(path, shape) for path in images]).astype(np.float32)
     chances = trainer.predict(pixels * np.float32(meta["white"] / 255.0))
     ranked = np.argsort(-chances, axis=1, kind="stable")[:, :top]

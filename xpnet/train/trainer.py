@@ -32,7 +32,7 @@ from xpnet.optim import SGD, Optimizer
 from xpnet.train import metrics
 from xpnet.train.callbacks import Callback
 from xpnet.train.checkpoint import Checkpoint
-from xpnet.train.faults import advised, largest_batch, watching_the_device
+from xpnet.train.device_errors import device_errors, largest_batch, out_of_memory_advice
 from xpnet.train.interrupt import Interrupt
 from xpnet.train.precision import check_precision, input_dtype
 from xpnet.train.runner import Runner
@@ -131,7 +131,7 @@ class Trainer:
         kernels.prepare(backend.xp.empty(0, device=backend.device))
         if self.normalize is None and train.x.dtype == np.uint8:
             self.normalize = Normalize.of(train)
-        with backend.active(), watching_the_device("fit"):
+        with backend.active(), device_errors("fit"):
             feed = self._feed(train, batch_size, augment)
             self._used = backend.memory().used
             self._fit(feed, test, epochs)
@@ -220,7 +220,7 @@ class Trainer:
         model, feed, backend = self.model, runner.feed, self.model.backend
         shape = feed.dataset.shape
         with (
-            advised("fit", feed.batch_size, lambda: largest_batch(model, shape, backend, self._used)),
+            out_of_memory_advice("fit", feed.batch_size, lambda: largest_batch(model, shape, backend, self._used)),
             closing(runner.epoch(self.epoch, self.step)) as steps,
         ):
             yield from steps
@@ -251,14 +251,8 @@ class Trainer:
         if test is not None:
             figures = self.evaluate(test, batch_size=max(batch_size, 256))
             if not math.isfinite(figures["loss"]):
-                raise DivergedError(
-                    "loss",
-                    "a finite loss",
-                    "lower lr",
-                    epoch=self.epoch + 1,
-                    step=self.step,
-                    test_loss=figures["loss"],
-                )
+                got = {"epoch": self.epoch + 1, "step": self.step, "test_loss": figures["loss"]}
+                raise DivergedError.event("loss", "the test loss is not finite", "lower lr", **got)
             record |= {"test_loss": figures["loss"], "test_accuracy": figures["accuracy"]}
         record["seconds"] = round(time.perf_counter() - self._began, 3)
         self.epoch, self.step = self.epoch + 1, 0
@@ -281,7 +275,7 @@ class Trainer:
         """
         data = _dataset(data)
         scores, loss, K = [], 0.0, len(data.classes)
-        with self.model.backend.active(), watching_the_device("evaluate"):
+        with self.model.backend.active(), device_errors("evaluate"):
             for part, out in self._scored(data.x, batch_size):
                 if out.ndim != 2 or out.shape[1] < K:
                     raise ShapeError("evaluate", "a score for each class", scores=out.shape, K=K)
@@ -306,7 +300,7 @@ class Trainer:
         Returns:
             (N, K), rows that sum to 1: the softmax of the model's scores.
         """
-        with self.model.backend.active(), watching_the_device("predict"):
+        with self.model.backend.active(), device_errors("predict"):
             each = np.concatenate([out.numpy() for _, out in self._scored(x, batch_size)])
         each = np.exp(each - each.max(axis=1, keepdims=True))
         return each / each.sum(axis=1, keepdims=True)
@@ -324,7 +318,7 @@ class Trainer:
         while start < len(x):
             part = slice(start, min(start + batch_size, len(x)))
             try:
-                with advised("predict", batch_size):
+                with out_of_memory_advice("predict", batch_size):
                     scores = score(self._scaled(x[part]))
             except DeviceError:
                 if batch_size == 1:

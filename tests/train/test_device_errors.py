@@ -17,7 +17,7 @@ from xpnet.backend import Memory, get_backend, is_out_of_memory
 from xpnet.data import feed
 from xpnet.errors import DeviceError
 from xpnet.train import RunConfig, Trainer, train_run
-from xpnet.train.faults import largest_batch
+from xpnet.train.device_errors import largest_batch
 
 MIB = 2**20
 
@@ -87,14 +87,14 @@ def test_nothing_is_estimated_where_the_model_or_the_memory_is_unknown(monkeypat
 def test_out_of_memory_names_the_batch_size_and_the_largest_that_should_fit(monkeypatch):
     fit = limited(50)
     with_memory(monkeypatch, 10 * MIB, 10 * MIB + GRADIENTS + 61 * EXAMPLE)
-    with raises(DeviceError, "fit", "batch_size 64", "batch_size=61, the largest that should fit by estimate"):
+    with raises(DeviceError, "fit", "batch_size 64", "batch_size=61, the estimated largest that fits"):
         fit.fit(some_digits(128), epochs=1, batch_size=64)
 
 
 def test_an_estimate_that_is_not_less_than_what_failed_is_not_given(monkeypatch):
     fit = limited(50)
     with_memory(monkeypatch, 0, 10**12)
-    with raises(DeviceError, "fit", "batch_size 64", "try --batch-size 32"):
+    with raises(DeviceError, "fit", "batch_size 64", "try batch_size=32"):
         fit.fit(some_digits(128), epochs=1, batch_size=64)
 
 
