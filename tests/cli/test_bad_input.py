@@ -210,7 +210,7 @@ def test_an_out_that_holds_a_run_is_refused(refused, run):
         (["--lr", "0.5"], ["lr", "0.01", "0.5"]),
         (["--seed", "9"], ["seed", "0", "9"]),
         (["--precision", "fp16"], ["precision", "'fp32'", "'fp16'"]),
-        (["--batch-size", "32"], ["batch_size", "64", "32"]),
+        (["--batch-size", "32"], ["--batch-size 64", "32"]),
         (["--optimizer", "adam"], ["optimizer", "'momentum'", "'adam'"]),
         (["--data", "mnist"], ["data", "'digits'", "'mnist'"]),
         (["mlp"], ["model", "'softmax'", "'mlp'"]),
