@@ -319,9 +319,25 @@ def _broadcast(backend: Backend, a: np.ndarray, dtype: Any) -> Any:
     return backend.xp.broadcast_to(put(backend, a[:1], dtype), a.shape)
 
 
+def _misaligned(backend: Backend, a: np.ndarray, dtype: Any) -> Any:
+    moved = put(backend, a, dtype)
+    view = np.zeros(moved.nbytes + 1, np.uint8)[1:].view(moved.dtype).reshape(a.shape)
+    view[...] = moved
+    return view
+
+
+def _read_only(backend: Backend, a: np.ndarray, dtype: Any) -> Any:
+    view = put(backend, a, dtype).copy()
+    view.flags.writeable = False
+    return view
+
+
 def _check_layouts(case: Case, backend: Backend, dtype: Any) -> None:
-    """Views with steps, negative strides, permuted axes or stride 0 give what contiguous arrays of equal values do."""
-    for view in (_strided, _reversed, _transposed, _broadcast):
+    """Views with steps, negative strides, permuted axes or stride 0 give what contiguous arrays of equal values do.
+
+    So do misaligned and read-only arrays of NumPy.
+    """
+    for view in (_strided, _reversed, _transposed, _broadcast, *((_misaligned, _read_only) if backend == HOST else ())):
 
         def move(a: Any, view: Any = view) -> Any:
             viewable = isinstance(a, np.ndarray) and a.ndim and a.size

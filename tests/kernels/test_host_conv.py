@@ -76,20 +76,6 @@ def _odd(a, kind):
     return odd
 
 
-@pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("kind", ["strided", "reversed", "read-only", "misaligned"])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-def test_conv2d_of_arrays_laid_out_oddly_is_that_of_plain_ones(kind, dtype):
-    x, w, b, options = _case("3x3", dtype=dtype)
-    y, vjp = ops.conv2d(x, w, b, activation="relu", **options)
-    dy = sample(*y.shape, seed=3).astype(dtype)
-    plain = [y, *vjp(dy, (True, True, True))]
-    y, vjp = ops.conv2d(*(_odd(a, kind) for a in (x, w, b)), activation="relu", **options)
-    for a, c in zip(plain, [y, *vjp(_odd(dy, kind), (True, True, True))], strict=True):
-        assert c.dtype == dtype
-        agree(c, a, dtype, 5 * 9 * 11, kind)  # misaligned factors are multiplied by other code
-
-
 def test_arrays_laid_out_oddly_are_copied_and_not_compiled_for():
     loops = pytest.importorskip("xpnet.kernels.numba.conv")
     x, w, b, options = _case("3x3")

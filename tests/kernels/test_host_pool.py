@@ -100,32 +100,6 @@ def test_numbers_of_minus_infinity_are_pooled(case):
     np.testing.assert_allclose(dx.sum(), sample(*y.shape, seed=1).sum(), atol=1e-4)
 
 
-def misaligned(x: np.ndarray) -> np.ndarray:
-    room = np.empty(x.nbytes + 1, np.uint8)[1:]
-    room[:] = np.frombuffer(x.tobytes(), np.uint8)
-    return room.view(x.dtype).reshape(x.shape)
-
-
-def read_only(x: np.ndarray) -> np.ndarray:
-    x = x.copy()
-    x.flags.writeable = False
-    return x
-
-
-def every_other_row(x: np.ndarray) -> np.ndarray:
-    return np.repeat(x, 2, axis=1)[:, ::2]
-
-
-@windows
-@pytest.mark.parametrize("lay", [misaligned, read_only, every_other_row, np.asfortranarray])
-def test_how_images_lie_in_memory_changes_nothing(case, lay):
-    x = sample(2, 6, 9, 6).astype(FLOAT)
-    y, dx = pooled(x, **WINDOWS[case])
-    z, dz = pooled(lay(x), lay(sample(*y.shape, seed=1).astype(FLOAT)), **WINDOWS[case])
-    assert np.array_equal(y, z)
-    assert np.array_equal(dx, dz)
-
-
 @windows
 @pytest.mark.parametrize("channels", [6, 20])
 def test_a_shard_computes_what_the_whole_did_and_so_do_two_cores(case, channels):

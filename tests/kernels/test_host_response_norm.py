@@ -115,14 +115,3 @@ def test_a_result_is_not_touched_by_the_next_call(region):
     responded(dy, x, region=region, **STRONG)
     for a, b in zip(first, kept, strict=True):
         assert np.array_equal(a, b)
-
-
-@regions
-def test_read_only_and_strided_images_are_taken(region):
-    x, dy = (sample(2, 6, 9, 6, seed=seed).astype(FLOAT) for seed in (0, 1))
-    want = responded(x, dy, region=region, **STRONG)
-    views = [np.repeat(a, 2, axis=3)[..., ::2] for a in (x, dy)]
-    for a in views:
-        a.flags.writeable = False
-    for got, right in zip(responded(*views, region=region, **STRONG), want, strict=True):
-        assert np.array_equal(got, right)
