@@ -22,8 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpnet.backend.base import Array
-
 if TYPE_CHECKING:
     import cupy
 
@@ -62,7 +60,7 @@ class StagingDevice:
         """Host memory that the device copies from on its own."""
         return self._cupyx.empty_pinned(shape, dtype)
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> cupy.ndarray:
         """Memory on the device."""
         return self._cupy.empty(shape, dtype)
 
@@ -104,7 +102,7 @@ class StagingBuffers:
                 target[:rows, ...].set(source[:rows], stream=copies)
             copies.record(self._sent[slot])
 
-    def take(self, slot: int) -> list[Array]:
+    def take(self, slot: int) -> list[cupy.ndarray]:
         """Return what was sent, (rows, ...) each, on the device, for work that this thread queues from now on."""
         with self._device.active():
             self._device.current_stream().wait_event(self._sent[slot])
