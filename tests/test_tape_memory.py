@@ -62,7 +62,7 @@ def test_an_op_that_says_it_keeps_shapes_only_frees_its_input(name):
     assert array() is None
 
 
-def test_activations_are_freed_as_the_walk_passes_them(backend):
+def test_activations_are_freed_as_backward_passes_them(backend):
     alive = []
 
     def first(x):
@@ -127,7 +127,7 @@ def test_a_training_loop_leaves_nothing_behind(backend):
     assert len(nodes_alive()) == before
 
 
-def test_inference_needs_no_walk_to_be_freed():
+def test_inference_needs_no_backward_pass_to_be_freed():
     t = Tensor(sample(3), requires_grad=True)
     y = apply(double, t)
     array = weakref.ref(y.data)

@@ -322,8 +322,10 @@ class Recording:
         """Copy the inputs of a call to where the recorded work reads them."""
         if not self.inputs:
             self.inputs = [self._like(x) for x in inputs]
+        if self.recorder.is_device:  # whose arrays take no lists
+            inputs = tuple([x if hasattr(x, "shape") else self._xp.asarray(x, device=self._device) for x in inputs])
         for place, x in zip(self.inputs, inputs, strict=True):
-            place[...] = x if hasattr(x, "shape") or self._xp is np else self._xp.asarray(x, device=self._device)
+            place[...] = x
 
     def _like(self, x: Any) -> Array:
         if hasattr(x, "shape"):

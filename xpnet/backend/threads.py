@@ -1,13 +1,13 @@
-"""Threads of the CPU: how many there are, and work done in several of them at once.
+"""Threads of the CPU: how many there are, and tasks that run in them in parallel.
 
-    def part(start, stop):
+    def double(start, stop):
         np.multiply(x[start:stop], 2.0, out=y[start:stop])
 
-    split(len(x), 4096, part)               # a stretch a core
-    together([first, second])               # or different works, whose results come back in order
+    split(len(x), 4096, double)             # a slice a core
+    run_parallel([first, second])           # or different tasks; results are returned in order
 
-NumPy, BLAS and nogil kernels let go of Python's lock while they compute, so threads of Python keep the cores busy. BLAS
-would start threads of its own for each product; within ``run_parallel`` it is held to the thread that asks.
+NumPy, BLAS and nogil kernels release Python's lock while they compute, so Python threads keep the cores busy. BLAS
+would start its own threads for each product; within ``run_parallel`` it computes in the calling thread.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ __all__ = ["available_cores", "cores", "run_parallel", "shut_down_workers", "spl
 
 T = TypeVar("T")
 
-IDLE = 0.2  # seconds without work after which a thread ends by itself
+IDLE = 0.2  # seconds without a task after which a thread ends
 
 _cores: contextvars.ContextVar[int | None] = contextvars.ContextVar("xpnet_cores", default=None)
-_within: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_together", default=False)
+_in_task: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_in_task", default=False)
 
 
 # How many.
@@ -43,7 +43,7 @@ def cores() -> int:
     """Return how many threads may compute at once, >= 1.
 
     As many processors as this process may run on, by its affinity and the quota of its control group, but no more than
-    OMP_NUM_THREADS where that is set. Found out once; use_cores says otherwise.
+    OMP_NUM_THREADS where that is set; read once. Within use_cores, what that says.
     """
     return _cores.get() or _found()
 
@@ -65,8 +65,8 @@ def use_cores(n: int) -> Iterator[None]:
 
 
 def available_cores() -> int:
-    """Return how many threads work may be shared out to from here: one, within ``run_parallel``; else cores()."""
-    return 1 if _within.get() else cores()
+    """Return how many threads this code may use: one within ``run_parallel``, cores() elsewhere."""
+    return 1 if _in_task.get() else cores()
 
 
 @cache
@@ -89,44 +89,44 @@ def _quota(root: Path = Path("/sys/fs/cgroup")) -> float:
     return math.inf
 
 
-# At once.
+# In parallel.
 
 
-def run_parallel(works: Sequence[Callable[[], T]]) -> list[T]:
-    """Do several works at once, the first in this thread and each other in a thread of its own; wait for all.
+def run_parallel(tasks: Sequence[Callable[[], T]]) -> list[T]:
+    """Run tasks in parallel, the first in this thread and each other in another thread; wait for all.
 
-    In each, BLAS computes in that thread alone, and context variables (precision, moment, no_grad, errstate, ...) are
-    as they are here. One work alone runs as it would without; so do, one after the other, works within a work. Works
-    do not wait for each other: one that no thread has begun when this one has nothing left to do is done here too.
+    In each, BLAS computes in that thread alone, and context variables (precision, step context, no_grad, errstate, ...)
+    have their values of here. A single task, and tasks within a task, run one after the other in this thread. A task
+    that no other thread has begun when this thread is free runs in this thread.
 
     Args:
-        works: functions without arguments, safe to run beside each other.
+        tasks: functions without arguments, safe to run in parallel.
     Returns:
         What they returned, in their order.
     Raises:
-        The first error in the order of works, after all have ended. KeyboardInterrupt, which comes to the main thread,
+        The first error in the order of tasks, after all have ended. KeyboardInterrupt, which comes to the main thread,
         waits for the others likewise.
-    Cost: 40 to 140 us for two on two cores, nearly all of it the system's time to wake a thread. Threads wait for more
-        work, and end when none comes for a while, or by dismiss. Where it is noted, each work is a program of its own.
+    Cost: 40 to 140 us for two on two cores, nearly all of it the system's time to wake a thread. Idle threads end after
+        IDLE seconds, or by shut_down_workers. Where a program records, each task is recorded as a program.
     """
-    if len(works) < 2 or _within.get():
-        return [work() for work in works]
+    if len(tasks) < 2 or _in_task.get():
+        return [task() for task in tasks]
     program = current_program()
     if program is not None:
-        return program.run_parallel(run_parallel, works)
-    jobs = [_Job(work) for work in works]
+        return program.run_parallel(run_parallel, tasks)
+    jobs = [_Job(task) for task in tasks]
     interrupt: BaseException | None = None
     with single_threaded():
         try:
             for job in jobs[1:]:
-                _hand_on(job)
+                _submit(job)
             for job in jobs:
-                if job.is_mine() and not job.run():
+                if job.claim() and not job.run():
                     break
         except BaseException as error:
             interrupt = error
         for job in jobs:
-            while not job.is_mine() and not job.ended:
+            while not job.claim() and not job.ended:
                 try:
                     job.end.acquire()
                 except BaseException as error:
@@ -142,31 +142,31 @@ def run_parallel(works: Sequence[Callable[[], T]]) -> list[T]:
         del errors, interrupt  # an error holds this frame, which must not hold the error
 
 
-def split(n: int, least: int, work: Callable[[int, int], Any]) -> None:
-    """Do work on stretches of 0 .. n at once, one a core: ``work(start, stop)``.
+def split(n: int, least: int, task: Callable[[int, int], Any]) -> None:
+    """Run a task on slices of 0 .. n in parallel, one a core: ``task(start, stop)``.
 
     Args:
-        n: how many there are, >= 0.
-        least: how many a thread should have at least, >= 1; fewer than twice as many stay in this thread.
-        work: safe to run beside itself on other stretches. What it returns is dropped.
-    Raises: as together.
+        n: the whole range, >= 0.
+        least: the least size of a slice, >= 1; below twice that, the task runs in this thread.
+        task: safe to run in parallel on other slices; its result is dropped.
+    Raises: as run_parallel.
     """
     parts = min(available_cores(), n // least)
     if parts < 2:
-        work(0, n)
+        task(0, n)
     else:
-        run_parallel([partial(work, i * n // parts, (i + 1) * n // parts) for i in range(parts)])
+        run_parallel([partial(task, i * n // parts, (i + 1) * n // parts) for i in range(parts)])
 
 
 class _Job:
-    """One work, in a copy of the context that it was given in."""
+    """A task, with a copy of the context that it was submitted in."""
 
-    __slots__ = ("context", "end", "ended", "error", "owner", "result", "work")
+    __slots__ = ("context", "end", "ended", "error", "owner", "result", "task")
 
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self.work = work
+    def __init__(self, task: Callable[[], Any]) -> None:
+        self.task = task
         self.context = contextvars.copy_context()
-        self.context.run(_within.set, True)
+        self.context.run(_in_task.set, True)
         self.owner: dict[str, int] = {}
         self.end = threading.Lock()
         self.end.acquire()
@@ -174,15 +174,15 @@ class _Job:
         self.result: Any = None
         self.error: BaseException | None = None
 
-    def is_mine(self) -> bool:
-        """Whether it is this thread's to run, which it is to the thread that asks first."""
+    def claim(self) -> bool:
+        """Claim the task, and tell whether this thread runs it: the first thread that claims it does."""
         me = threading.get_ident()
         return self.owner.setdefault("thread", me) == me
 
     def run(self) -> bool:
-        """Do the work, note result or error, and tell whether it went well."""
+        """Run the task, keep its result or error, and tell whether it succeeded."""
         try:
-            self.result = self.context.run(self.work)
+            self.result = self.context.run(self.task)
             return True
         except BaseException as error:
             self.error = error
@@ -196,9 +196,9 @@ _idle: list[_Worker] = []
 
 
 class _Worker(threading.Thread):
-    """Runs jobs as they are handed on; ends when dismissed, or after a while without any.
+    """Runs jobs that are submitted; ends when it is shut down, or after IDLE seconds without one.
 
-    A job that comes at the moment when its thread ends is not lost: who gave it finds that nobody has begun it.
+    A job submitted at the moment when its thread ends is not lost: the submitter finds it unclaimed, and runs it.
     """
 
     def __init__(self) -> None:
@@ -211,11 +211,11 @@ class _Worker(threading.Thread):
     def run(self) -> None:
         while self.wake.acquire(timeout=IDLE):
             job, self.job = self.job, None
-            mine = job is not None and job.is_mine()
+            mine = job is not None and job.claim()
             if job is not None and mine:
                 job.run()
             if not self.leaving:
-                _idle.append(self)  # before the end is told, so that the next call finds this thread
+                _idle.append(self)  # before the end is signalled, so that the next call finds this thread
             if job is not None and mine:
                 job.ended = True
                 job.end.release()
@@ -227,18 +227,18 @@ class _Worker(threading.Thread):
                 who.remove(self)
 
 
-def _hand_on(job: _Job) -> None:
+def _submit(job: _Job) -> None:
     try:
         worker = _idle.pop()
     except IndexError:
         worker = _Worker()
         try:
             worker.start()
-        except RuntimeError:  # the system has no thread to give: the job is done by who gave it
+        except RuntimeError:  # the system has no more threads: the submitter runs the job
             return
         _workers.append(worker)
     worker.job = job
-    with contextlib.suppress(RuntimeError):  # it was dismissed meanwhile
+    with contextlib.suppress(RuntimeError):  # it was shut down meanwhile
         worker.wake.release()
 
 

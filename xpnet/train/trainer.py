@@ -47,7 +47,7 @@ Data = Dataset | tuple[np.ndarray, np.ndarray]
 
 
 class Trainer:
-    """Trains one model; keeps where it is, so that fit goes on where the last fit ended.
+    """Trains one model; a later fit continues where the last one ended.
 
     Args:
         model: takes (N, ...), gives scores (N, K); it may be moved between calls.
@@ -57,7 +57,7 @@ class Trainer:
         callbacks: what else happens; see xpnet.train.callbacks.
         normalize: how data is brought to a common scale; by default measured on the first training set of bytes.
         capture: record a step and replay it, on a CPU and on CUDA, as Step takes it. None: where that can be done;
-            the log says once why not. True: or raise an error. False: never. Callbacks change the next step.
+            the log says once why not. True: or raise an error. False: never.
         precision: "fp32", "tf32" or "fp16", of the training steps; see xpnet.train.precision.
         threads: on a CPU, how many threads share a batch, with the same result to rounding, as Step takes it. None: as
             many as are of use. 1: no sharding. More: so many, or an error where the model or the loss do not allow it.
@@ -359,16 +359,16 @@ class Trainer:
         )
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Take up where a checkpoint was made; the next fit goes on from there, bit for bit on the same backend.
+        """Continue from a checkpoint: the next fit goes on from there, bit for bit on the same backend.
 
         Raises:
-            CheckpointError: it is of another model or optimizer, or holds no training to go on with.
+            CheckpointError: it is of another model or optimizer, or holds no progress of a training.
         """
         try:
             progress, history, scale = (checkpoint.meta[k] for k in ("progress", "history", "normalize"))
             epoch, step, seed = (progress[k] for k in ("epoch", "step", "seed"))
         except KeyError as error:
-            raise CheckpointError("resume", "the checkpoint was made by a Trainer", missing=error) from error
+            raise CheckpointError("resume", "a checkpoint made by a Trainer", missing=error) from error
         checkpoint.restore(self.model, self.optimizer)
         self.epoch, self.step, self.seed = epoch, step, seed
         self._resumed = progress if step else {}
