@@ -86,11 +86,13 @@ def test_eight_updates_equal_those_of_the_reference(row: str, options: str, dtyp
 
 
 @pytest.mark.parametrize("name", ["momentum", "adamw"])
-def test_a_recorded_update_is_replayed_with_the_rate_and_the_number_of_each_step(name: str) -> None:
+def test_a_recorded_update_is_replayed_with_the_rates_of_each_group_and_the_number_of_each_step(name: str) -> None:
     backend, xp = device(), device().xp
     made, other = parameters(backend), parameters(backend)
-    plain, recorded = make_optimizer(name, made, clip_norm=2.0), make_optimizer(name, other, clip_norm=2.0)
-    lr, t = xp.asarray(0.0, dtype=xp.float32), xp.asarray(1, dtype=xp.int64)
+    plain, recorded = (
+        make_optimizer(name, [{"params": ps[:2], "lr": 0.5}, {"params": ps[2:]}], clip_norm=2.0) for ps in (made, other)
+    )
+    lr, t = xp.zeros(2, dtype=xp.float32), xp.asarray(1, dtype=xp.int64)
     given = {p: backend.from_numpy(np.zeros(p.shape, np.float32)) for p in other}
 
     def work() -> Any:
@@ -100,10 +102,10 @@ def test_a_recorded_update_is_replayed_with_the_rate_and_the_number_of_each_step
 
     _, replay = backend.recorder().record(work)  # type: ignore[union-attr]
     for step in range(6):
-        plain.lr = 0.1 / (step + 1)
+        plain.lr, plain.groups[0].lr = 0.1 / (step + 1), 0.5 / (step + 2)
         for p, g in zip(other, gradients(made, step).values(), strict=True):
             given[p][...] = g
-        lr[...] = plain.current_lr
+        lr[...] = backend.from_numpy(np.asarray(plain.rates(), np.float32))
         replay()
         plain.step(gradients(made, step))
     assert all(np.array_equal(x, hosts(other)[path]) for path, x in hosts(made).items())
