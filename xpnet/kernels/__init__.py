@@ -136,7 +136,10 @@ def register_array_type(array_type: type, *folders: str) -> None:
 
 
 def table(x: Any) -> dict[str, list[Kernel]]:
-    """Return the kernels that serve arrays like x, or of type x: by op or service, in the order they are asked."""
+    """Return the kernels that serve arrays like x, or of type x: by op or service, in the order they are asked.
+
+    An op without kernels has an empty list; the modules that define ops and services must have been imported.
+    """
     folders = [_kernels.get(folder, {}) for folder in _folders_of(x if isinstance(x, type) else type(x))]
     names = {*_references, *(name for folder in folders for name in folder)}
     return {name: [folder[name] for folder in folders if name in folder] for name in sorted(names)}
