@@ -118,15 +118,14 @@ class Captured:
         Returns:
             What the function returns; a new array.
         """
-        function = self._function()
         if self.capture is False or current_program() is not None or not self._lock.acquire(blocking=False):
-            return function(*arrays, *numbers)
+            return self._function()(*arrays, *numbers)
         try:
             if not self._is_final and not self.guard.holds():
                 self._renew()
             if self.reason:
                 self.explain(self.reason)
-                return function(*arrays, *numbers)
+                return self._function()(*arrays, *numbers)
             signature = tuple([(a.shape, a.dtype) for a in arrays]), key, kernels.disabled()
             recording = self.recordings.get(signature)
             if recording is None:
@@ -134,8 +133,8 @@ class Captured:
             else:
                 self.recordings.move_to_end(signature)
             if recording.is_verified:
-                return self._replay(recording, function, (*arrays, *numbers))
-            return self._prepare(signature, recording, function, (*arrays, *numbers))
+                return self._replay(recording, (*arrays, *numbers))
+            return self._prepare(signature, recording, self._function(), (*arrays, *numbers))
         finally:
             self._lock.release()
 
@@ -207,7 +206,7 @@ class Captured:
             return result
         if self.reason:
             self.explain(self.reason)
-        return self._replay(recording, function, inputs) if recording.is_verified else function(*inputs)
+        return self._replay(recording, inputs) if recording.is_verified else function(*inputs)
 
     def _warm(self, recording: Recording, function: Any, inputs: tuple[Any, ...]) -> Any:
         recording.warm_calls -= 1
@@ -268,7 +267,7 @@ class Captured:
             self._give_up("a replay gave different numbers than the eager call")
         return result
 
-    def _replay(self, recording: Recording, function: Any, inputs: tuple[Any, ...]) -> Any:
+    def _replay(self, recording: Recording, inputs: tuple[Any, ...]) -> Any:
         recording.take(inputs)
         buffers = self.guard.buffers
         saved = [np.array(a) for a in buffers] if buffers and not recording.recorder.is_device else []
@@ -276,7 +275,7 @@ class Captured:
             recording.replay()
         except XpnetError:  # an eager call raises it with the layer's name
             _restore(buffers, saved)
-            return function(*inputs)
+            return self._function()(*inputs)
         recording.replays += 1
         return recording.copy(recording.result)
 

@@ -121,12 +121,13 @@ class ModelGuard:
         for path, module in model.modules():
             private = is_custom(type(module).forward)
             found |= {f"{path}.{name}": v for name, v in _plain(module) if private or not name.startswith("_")}
-            found[f"{path}.training"] = module.training
+            if optimizer is not None:  # else the mode is evaluation
+                found[f"{path}.training"] = module.training
         for path, state in model.states().items():
             found[f"{path}.requires_grad"] = state.requires_grad
             found[f"{path}.shape"], found[f"{path}.dtype"] = state.data.shape, str(state.data.dtype)
         found |= {f"loss.{name}": value for name, value in _plain(self._loss)}
-        names = [] if optimizer is None else _optimizer_names(optimizer)
+        names = [] if optimizer is None else [*_optimizer_names(optimizer), "decays"]
         return {name.lstrip("."): v for name, v in found.items()} | {
             f"optimizer.{name}": getattr(optimizer, name) for name in names
         }
@@ -156,6 +157,7 @@ class ModelGuard:
         reads: list[Callable[[], Any]] = []
         if self._optimizer is not None:
             reads.append(partial(attrgetter(*_optimizer_names(self._optimizer)), self._optimizer))
+            reads += [partial(attrgetter("weight_decay"), group) for group in self._optimizer.groups]
         if self._strict:
             reads += [partial(_listed, thing) for thing in custom.values()]
         return [(read, read()) for read in reads]
@@ -190,7 +192,7 @@ def _assign(array: Array, new: Array) -> None:
 def _optimizer_names(optimizer: Optimizer) -> list[str]:
     """The settings of an optimizer, but for rates and step count, which the function takes as numbers."""
     others = ("flat", "parameters", "state", "steps")
-    return [*(name for name in vars(optimizer) if not name.startswith("_") and name not in others), "decays"]
+    return [name for name in vars(optimizer) if not name.startswith("_") and name not in others]
 
 
 def _listed(thing: Any) -> list[tuple[str, Any]]:

@@ -109,23 +109,23 @@ class Predictor:
 
     def __call__(self, x: Array) -> Array:
         """Compute the scores of a batch."""
-        with inference(), no_grad():
-            if watching() or not x.shape:
-                return self.compute(x)
-            y = self._captured(x, key=(cores(), current_precision()))
-            assert y is not None
-            return y
+        if watching() or not x.shape:
+            return self.compute(x)
+        y = self._captured(x, key=(cores(), current_precision()))
+        assert y is not None
+        return y
 
     def compute(self, x: Array) -> Array:
         """Call the model; the examples of a batch are divided among threads where that pays."""
         model, threads = self.model, self.threads(x)
-        if threads < 2:
-            return model(Tensor(x)).data
-        n = x.shape[0]
-        cuts = [i * n // threads for i in range(threads + 1)]
-        parts = [x[start:stop, ...] for start, stop in itertools.pairwise(cuts)]
-        results = run_parallel([partial(lambda part: model(Tensor(part)).data, part) for part in parts])
-        return record_call(self.backend.xp.concat, results)
+        with inference(), no_grad():
+            if threads < 2:
+                return model(Tensor(x)).data
+            n = x.shape[0]
+            cuts = [i * n // threads for i in range(threads + 1)]
+            parts = [x[start:stop, ...] for start, stop in itertools.pairwise(cuts)]
+            results = run_parallel([partial(lambda part: model(Tensor(part)).data, part) for part in parts])
+            return record_call(self.backend.xp.concat, results)
 
     def threads(self, x: Array) -> int:
         """Return how many threads a batch is worth."""

@@ -107,7 +107,8 @@ class Step:
             ShapeError: there are fewer scores than classes (for two classes one score may do).
         """
         optimizer, now = self.optimizer, random.current()
-        numbers = optimizer.rates(), optimizer.steps + 1
+        rates = optimizer.rates()
+        numbers = rates[0] if len(rates) == 1 else rates, optimizer.steps + 1
         if reason := self.eager_reason():
             self.captured.explain(reason)
             loss = self.compute(x, y, *numbers)
