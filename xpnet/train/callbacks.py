@@ -14,35 +14,56 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from xpnet.autograd import Tensor
 from xpnet.backend import Array
 from xpnet.errors import ConfigError
-from xpnet.train.checkpoint import write_atomically, write_checkpoint
+from xpnet.nn import Module
+from xpnet.optim import Optimizer
+from xpnet.train.checkpoint import Checkpoint, write_atomically, write_checkpoint
+from xpnet.train.metrics import LossMeter
 
-if TYPE_CHECKING:
-    from xpnet.train.trainer import Trainer
+__all__ = ["BestCheckpoint", "Callback", "EarlyStopping", "JsonLines", "Progress", "SaveCheckpoint", "Training"]
 
-__all__ = ["BestCheckpoint", "Callback", "EarlyStopping", "JsonLines", "Progress", "SaveCheckpoint"]
+
+class Training(Protocol):
+    """What a callback may use of a Trainer."""
+
+    model: Module
+    optimizer: Optimizer
+    history: list[dict[str, Any]]  # a record for each epoch that is done
+    epoch: int  # epochs and steps of this epoch that are done
+    step: int
+    epochs: int  # how many there are
+    steps: int
+    meter: LossMeter
+    interrupted: bool
+
+    def stop(self) -> None:
+        """End training after this epoch."""
+
+    def checkpoint(self, **meta: Any) -> Checkpoint:
+        """Return all that a resumed run needs."""
+        ...
 
 
 class Callback:
     """Five methods that do nothing, for subclasses to override."""
 
-    def on_start(self, trainer: Trainer) -> None:
+    def on_start(self, trainer: Training) -> None:
         """Called before the first step."""
 
-    def on_gradients(self, trainer: Trainer, gradients: dict[Tensor, Array]) -> None:
+    def on_gradients(self, trainer: Training, gradients: dict[Tensor, Array]) -> None:
         """Called with the gradient of each parameter, before the update; do not write to them."""
 
-    def on_step(self, trainer: Trainer) -> None:
+    def on_step(self, trainer: Training) -> None:
         """Called after each step."""
 
-    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Called after each epoch with its figures: epoch, train_loss, test_loss, test_accuracy, seconds."""
 
-    def on_end(self, trainer: Trainer) -> None:
+    def on_end(self, trainer: Training) -> None:
         """Called at the end, also after an error."""
 
 
@@ -58,11 +79,11 @@ class SaveCheckpoint(Callback):
         self.path = Path(folder) / "checkpoint.safetensors"
         self.meta = meta or {}
 
-    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Save."""
         write_checkpoint(self.path, trainer.checkpoint(**self.meta))
 
-    def on_end(self, trainer: Trainer) -> None:
+    def on_end(self, trainer: Training) -> None:
         """Save, if training was interrupted within an epoch."""
         if trainer.interrupted:
             write_checkpoint(self.path, trainer.checkpoint(**self.meta))
@@ -81,12 +102,12 @@ class BestCheckpoint(Callback):
         self.monitor = monitor
         self.best: float | None = None
 
-    def on_start(self, trainer: Trainer) -> None:
+    def on_start(self, trainer: Training) -> None:
         """Read the best figure of a resumed run."""
         seen = [r[self.monitor] for r in trainer.history if r.get(self.monitor) is not None]
         self.best = (min if "loss" in self.monitor else max)(seen) if seen else None
 
-    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Save if this epoch is better than all before."""
         value = _figure("BestCheckpoint", record, self.monitor)
         if self.best is None or (value < self.best if "loss" in self.monitor else value > self.best):
@@ -110,7 +131,7 @@ class EarlyStopping(Callback):
         self.monitor = monitor
         self.least = least
 
-    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Stop the trainer if the last `patience` epochs of its history did not improve."""
         _figure("EarlyStopping", record, self.monitor)
         sign = 1.0 if "loss" in self.monitor else -1.0
@@ -132,11 +153,11 @@ class JsonLines(Callback):
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
-    def on_start(self, trainer: Trainer) -> None:
+    def on_start(self, trainer: Training) -> None:
         """Write the lines of the epochs already trained."""
         write_atomically(self.path, "".join(json.dumps(r) + "\n" for r in trainer.history).encode())
 
-    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Add a line."""
         with open(self.path, "a") as file:
             file.write(json.dumps(record) + "\n")
@@ -158,7 +179,7 @@ class Progress(Callback):
         self._last = 0.0
         self._bar: Any = None
 
-    def on_start(self, trainer: Trainer) -> None:
+    def on_start(self, trainer: Training) -> None:
         """Open the bar, where standard error is a terminal."""
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -179,7 +200,7 @@ class Progress(Callback):
         self._task = self._bar.add_task("", total=trainer.steps, **fields)
         self._bar.start()
 
-    def on_step(self, trainer: Trainer) -> None:
+    def on_step(self, trainer: Training) -> None:
         """Move the bar, at most ten times a second."""
         now = time.monotonic()
         if now - self._last < self.every:
@@ -189,7 +210,7 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.update(self._task, completed=trainer.step, epoch=trainer.epoch + 1, loss=f"{loss:.4f}")
 
-    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Print the epoch's line."""
         figures = [f"epoch {record['epoch']:>{len(str(trainer.epochs))}}/{trainer.epochs}"]
         figures.append(f"train loss {record['train_loss']:.4f}")
@@ -200,7 +221,7 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.update(self._task, completed=0)
 
-    def on_end(self, trainer: Trainer) -> None:
+    def on_end(self, trainer: Training) -> None:
         """Close the bar."""
         if self._bar is not None:
             self._bar.stop()

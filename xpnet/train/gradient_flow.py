@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +11,7 @@ from xpnet.autograd import Tensor
 from xpnet.backend import Array, Backend
 from xpnet.errors import ConfigError
 from xpnet.nn import Module, Parameter
-from xpnet.train.callbacks import Callback
-
-if TYPE_CHECKING:
-    from xpnet.train.trainer import Trainer
+from xpnet.train.callbacks import Callback, Training
 
 __all__ = ["GradientFlow"]
 
@@ -70,7 +67,7 @@ class GradientFlow(Callback):
         parts = np.split(each, np.cumsum(sizes)[:-1], axis=1)
         return np.stack([np.sqrt(np.sum(part * part, axis=1)) for part in parts], axis=1)
 
-    def on_start(self, trainer: Trainer) -> None:
+    def on_start(self, trainer: Training) -> None:
         """Find the model's layers; drop the record if they changed."""
         groups = _by_layer(trainer.model)
         parameters = list(groups.values())
@@ -79,7 +76,7 @@ class GradientFlow(Callback):
             self._seen, self._on_device = 0, 0
             self._kept.clear()
 
-    def on_gradients(self, trainer: Trainer, gradients: dict[Tensor, Array]) -> None:
+    def on_gradients(self, trainer: Training, gradients: dict[Tensor, Array]) -> None:
         """Record the norms of this step, if its number is a multiple of every."""
         step, self._seen = self._seen, self._seen + 1
         if step % self.every:
@@ -95,11 +92,11 @@ class GradientFlow(Callback):
         if len(self._kept) > self.keep:
             self._thin()
 
-    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+    def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Copy what is on the device to the host."""
         self._fetch()
 
-    def on_end(self, trainer: Trainer) -> None:
+    def on_end(self, trainer: Training) -> None:
         """Copy what is on the device to the host: the model may move before the next fit."""
         self._fetch()
 
