@@ -3,6 +3,7 @@
 from xpnet.nn.activation import GELU, Activation, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.nn.affine import Filters, Foldable, Form
 from xpnet.nn.container import Residual, Sequential
+from xpnet.nn.context import inference, watch
 from xpnet.nn.conv import Conv2d
 from xpnet.nn.cost import Cost, UnknownCostError
 from xpnet.nn.fold import collapse, fold
@@ -30,7 +31,7 @@ from xpnet.nn.loss import (
     perceptron_loss,
     softmax_cross_entropy,
 )
-from xpnet.nn.module import Module, Stage, inference, watch
+from xpnet.nn.module import Module, Stage
 from xpnet.nn.normalization import BatchNorm, Dropout, LayerNorm, LocalResponseNorm
 from xpnet.nn.pad import PadChannels
 from xpnet.nn.perceptron import Perceptron

@@ -7,8 +7,9 @@ from typing import Any
 
 from xpnet.autograd import Tensor
 from xpnet.errors import ConfigError, ShapeError
+from xpnet.nn.context import watching
 from xpnet.nn.cost import Cost
-from xpnet.nn.module import Module, Stage, watching
+from xpnet.nn.module import Module, Stage
 from xpnet.nn.receptive import Field
 
 __all__ = ["Residual", "Sequential"]

@@ -6,18 +6,34 @@ import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
-from xpnet.backend import Array, launch
+from xpnet.backend import Array, Backend, launch
 from xpnet.errors import ConfigError
-from xpnet.nn.module import Module, changes
+from xpnet.nn.context import changes
+from xpnet.nn.cost import Cost
 from xpnet.nn.state import Parameter, State
 from xpnet.optim import Optimizer
 
-__all__ = ["ModelGuard", "is_custom"]
+__all__ = ["Model", "ModelGuard", "is_custom"]
 
 _PLAIN = (bool, int, float, str, type(None))
 _GROWING = (list, dict, set)
+
+
+class Model(Protocol):
+    """What capture and prediction use of a Module; see there."""
+
+    @property
+    def backend(self) -> Backend: ...
+
+    def modules(self) -> Iterator[tuple[str, Any]]: ...
+
+    def states(self) -> dict[str, State]: ...
+
+    def cost(self, shape: tuple[int, ...]) -> Cost: ...
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any: ...
 
 
 class ModelGuard:
@@ -37,7 +53,7 @@ class ModelGuard:
 
     def __init__(
         self,
-        model: Module,
+        model: Model,
         loss: Callable[..., Any] | None = None,
         optimizer: Optimizer | None = None,
         *,

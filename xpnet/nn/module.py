@@ -13,8 +13,6 @@ allocates nothing and the same seed gives the same weights on every backend.
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -22,22 +20,18 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from xpnet.autograd import Tensor
 from xpnet.backend import Array, Backend, current_backend, get_backend
 from xpnet.errors import CheckpointError, ConfigError, XpnetError, nearest
 from xpnet.nn.affine import Form
+from xpnet.nn.context import count_change, in_inference, watched
 from xpnet.nn.cost import Cost, UnknownCostError
 from xpnet.nn.receptive import Field
 from xpnet.nn.state import Parameter, State
 from xpnet.random import Key, random_bits
 
-__all__ = ["Module", "Stage", "inference", "watch", "watching"]
+__all__ = ["Module", "Stage"]
 
 Self = TypeVar("Self", bound="Module")
-
-_watched: contextvars.ContextVar[dict[str, Tensor] | None] = contextvars.ContextVar("xpnet_watched", default=None)
-_inference: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_inference", default=False)
-_changes = 0
 
 
 class Stage(NamedTuple):
@@ -114,7 +108,7 @@ class Module:
     @property
     def training(self) -> bool:
         """Whether the module is in training mode: a new one is, until eval, and none is within nn.inference()."""
-        return self._training and not _inference.get()
+        return self._training and not in_inference()
 
     @training.setter
     def training(self, mode: bool) -> None:
@@ -128,9 +122,9 @@ class Module:
         parts = list(parts_of(name, value))  # raises before anything is assigned
         object.__setattr__(self, name, value)
         if type(self).__module__.startswith("xpnet."):  # custom modules may count or collect in attributes
-            _count_change()
+            count_change()
         for path, part in parts:
-            _count_change()
+            count_change()
             part.path = _join(self.path, path)
             if isinstance(part, Module):
                 part.states()
@@ -140,7 +134,7 @@ class Module:
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        _count_change()
+        count_change()
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute the output; every module defines its own."""
@@ -152,7 +146,7 @@ class Module:
         except XpnetError as error:
             error.path = error.path or self.path
             raise
-        seen = _watched.get()
+        seen = watched()
         if seen is not None:
             seen[self.path] = y
         return y
@@ -321,7 +315,7 @@ class Module:
         """Switch this module and all within it to training: dropout drops, batch norm uses the batch."""
         modules = [module for _, module in self.modules()]
         if mode or any(module._training for module in modules):
-            _count_change()  # its values will, or what it computes did
+            count_change()  # its values will, or what it computes did
         for module in modules:
             object.__setattr__(module, "_training", mode)
         return self
@@ -364,57 +358,6 @@ class Module:
         plain = ((k, v) for k, v in shown.items() if isinstance(v, int | float | str | tuple))
         inner = [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
         return "\n".join([f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in plain)})", *inner])
-
-
-@contextlib.contextmanager
-def inference() -> Iterator[None]:
-    """Put every module into evaluation mode within a with-block, in this thread and task only.
-
-        with nn.inference():
-            scores = model(x)
-
-    No module is written to: another thread may train the same model meanwhile.
-    """
-    token = _inference.set(True)
-    try:
-        yield
-    finally:
-        _inference.reset(token)
-
-
-@contextlib.contextmanager
-def watch() -> Iterator[dict[str, Tensor]]:
-    """Keep the output of each layer that is called within a with-block, in this thread and task only.
-
-        with nn.watch() as seen:
-            model(x)
-        seen["conv1"]
-
-    Returns:
-        A dictionary from path to output, in the order of calls; of a layer called twice the last output. Within the
-        block activations are not fused, so that their inputs are seen too.
-    """
-    seen: dict[str, Tensor] = {}
-    token = _watched.set(seen)
-    try:
-        yield seen
-    finally:
-        _watched.reset(token)
-
-
-def changes() -> int:
-    """Return how often parts or settings of modules have changed in this process; see nn.predict."""
-    return _changes
-
-
-def _count_change() -> None:
-    global _changes
-    _changes += 1
-
-
-def watching() -> bool:
-    """Tell whether a watch is on."""
-    return _watched.get() is not None
 
 
 def _join(*names: str) -> str:

@@ -31,8 +31,8 @@ from xpnet.backend import (
 )
 from xpnet.capture import Captured
 from xpnet.errors import ConfigError, DTypeError, XpnetError
-from xpnet.nn.guard import ModelGuard
-from xpnet.nn.module import Module, changes, inference, watching
+from xpnet.nn.context import changes, inference, watching
+from xpnet.nn.guard import Model, ModelGuard
 from xpnet.nn.state import State
 from xpnet.ops import checks
 
@@ -43,7 +43,7 @@ _SMALL = 200_000_000  # multiply-adds of a batch below which it is recorded: abo
 _MOST_BYTES = 1 << 25  # of all recordings of a model
 
 
-def predict(model: Module, x: Any, batch_size: int = 256) -> Any:
+def predict(model: Model, x: Any, batch_size: int = 256) -> Any:
     """Compute a model's scores of examples; see Module.predict."""
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ConfigError("predict", "batch_size >= 1", batch_size=batch_size)
@@ -61,7 +61,7 @@ def predict(model: Module, x: Any, batch_size: int = 256) -> Any:
     return backend.to_numpy(y) if on_host else y
 
 
-def predictor(model: Module) -> Predictor:
+def predictor(model: Model) -> Predictor:
     """Return what predicts with a model: score(x) -> y, for a batch (N, ...) on the model's backend."""
     found: Predictor | None = vars(model).get("_predictor")
     if found is None:
@@ -73,7 +73,7 @@ def predictor(model: Module) -> Predictor:
 class Predictor:
     """Predicts with a model, which owns it."""
 
-    def __init__(self, model: Module) -> None:
+    def __init__(self, model: Model) -> None:
         self._model = weakref.ref(model)
         self._guard = ModelGuard(model)
         self._captured = Captured(
@@ -89,7 +89,7 @@ class Predictor:
         return type(None), ()
 
     @property
-    def model(self) -> Module:
+    def model(self) -> Model:
         """The model."""
         model = self._model()
         assert model is not None, "the model owns its predictor"

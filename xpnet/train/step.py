@@ -17,8 +17,8 @@ from xpnet.backend import Array, namespace
 from xpnet.capture import Captured
 from xpnet.errors import ConfigError, ShapeError, XpnetError
 from xpnet.nn import Module
+from xpnet.nn.context import watching
 from xpnet.nn.guard import ModelGuard
-from xpnet.nn.module import watching
 from xpnet.optim import Optimizer
 from xpnet.train.precision import Precision
 from xpnet.train.sharding import UNSHARDED, Division, check_threads, differentiate, divide, unsharded_reason

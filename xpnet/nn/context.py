@@ -1,0 +1,77 @@
+"""What holds around a call of a module: evaluation mode, a watch; and how often modules have changed."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
+from xpnet.autograd import Tensor
+
+__all__ = ["changes", "count_change", "in_inference", "inference", "watch", "watched", "watching"]
+
+_watched: contextvars.ContextVar[dict[str, Tensor] | None] = contextvars.ContextVar("xpnet_watched", default=None)
+_inference: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_inference", default=False)
+_changes = 0
+
+
+@contextlib.contextmanager
+def inference() -> Iterator[None]:
+    """Put every module into evaluation mode within a with-block, in this thread and task only.
+
+        with nn.inference():
+            scores = model(x)
+
+    No module is written to: another thread may train the same model meanwhile.
+    """
+    token = _inference.set(True)
+    try:
+        yield
+    finally:
+        _inference.reset(token)
+
+
+def in_inference() -> bool:
+    """Tell whether nn.inference() is on."""
+    return _inference.get()
+
+
+@contextlib.contextmanager
+def watch() -> Iterator[dict[str, Tensor]]:
+    """Keep the output of each layer that is called within a with-block, in this thread and task only.
+
+        with nn.watch() as seen:
+            model(x)
+        seen["conv1"]
+
+    Returns:
+        A dictionary from path to output, in the order of calls; of a layer called twice the last output. Within the
+        block activations are not fused, so that their inputs are seen too.
+    """
+    seen: dict[str, Tensor] = {}
+    token = _watched.set(seen)
+    try:
+        yield seen
+    finally:
+        _watched.reset(token)
+
+
+def changes() -> int:
+    """Return how often parts or settings of modules have changed in this process; see nn.predict."""
+    return _changes
+
+
+def count_change() -> None:
+    """Count that a module has changed: what was recorded of it may be out of date."""
+    global _changes
+    _changes += 1
+
+
+def watched() -> dict[str, Tensor] | None:
+    """Return what the watch that is on collects, or None."""
+    return _watched.get()
+
+
+def watching() -> bool:
+    """Tell whether a watch is on."""
+    return _watched.get() is not None
