@@ -366,7 +366,7 @@ def test_a_backend_is_pickled_and_copied_as_its_spec_though_cupys_devices_are_no
 
 
 def test_devices_lists_each_gpu_with_its_name_its_memory_and_what_it_can(cupy, capsys, monkeypatch):
-    from xpnet.cli import devices
+    from xpnet.cli.devices import devices
 
     monkeypatch.setenv("COLUMNS", "140")
     found = next(info for info in describe_backends() if info.name == "cupy")

@@ -61,7 +61,7 @@ def test_train_ends_with_one_json_object_and_exit_code_0(here):
 def test_bad_input_is_one_line_and_exit_code_2(here):
     code, out, err = finish(start("train", "mpl"))
     assert (code, out) == (2, "")
-    assert err == "xpnet: model: no such model, got model 'mpl'; did you mean 'mlp'?\n"
+    assert err == "xpnet: model: expected the name of a model, got model 'mpl'; did you mean 'mlp'?\n"
     assert list(here.iterdir()) == []
 
 

@@ -135,7 +135,7 @@ def test_what_summary_does_not_understand_is_refused(refused, words):
 
 
 def test_an_input_that_a_run_cannot_take_names_the_layer_and_the_size_it_was_trained_on(refused, run):
-    refused("summary run --input 28x28", "hidden", "D 256", "(3136,)", "run was trained on 8x8x1")
+    refused("summary run --input 28x28", "hidden", "D = 256", "(3136,)", "run was trained on 8x8x1")
     refused("summary run --input 8x8x3", "conv1", "(8, 8, 3)", "8x8x1")
     refused("summary run --input 3x3", "pool2", "(1, 1, 64)", "(2, 2)", "8x8x1")
 
