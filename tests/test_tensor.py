@@ -8,6 +8,7 @@ import pytest
 from tests.harness import agree, put, raises, sample
 from xpnet import ops
 from xpnet.autograd import Tensor, apply, backward
+from xpnet.backend import Program, Unsupported
 from xpnet.errors import DTypeError, ShapeError, XpnetError
 
 A, B = (2, 1, 3), (4, 1)  # broadcast to (2, 4, 3)
@@ -195,3 +196,11 @@ def test_shapes_in_messages_look_alike_on_every_backend(backend):
     x = Tensor(put(backend, np.ones((2, 3)), np.float32))
     with raises(ShapeError, "matmul", "got a (2, 3), b (2, 3)"):
         x @ x
+
+
+def test_a_value_that_is_read_while_a_call_is_recorded_is_unsupported():
+    x = Tensor(np.ones(3, np.float32))
+    with Program().recording(), pytest.raises(Unsupported, match="numpy"):
+        x.numpy()
+    with Program().recording(), pytest.raises(Unsupported):
+        x.sum().item()

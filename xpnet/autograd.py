@@ -79,7 +79,10 @@ class Tensor:
         return backend_of(self.data)
 
     def numpy(self) -> np.ndarray:
-        """Copy the array to the host."""
+        """Copy the array to the host. A call that is recorded cannot: a replay would not run what depends on it."""
+        program = current_program()
+        if program is not None:
+            program.unsupported("Tensor.numpy")
         return self.backend.to_numpy(self.data)
 
     def item(self) -> float:
