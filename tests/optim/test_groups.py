@@ -51,6 +51,21 @@ def test_settings_of_a_group_may_change_between_steps() -> None:
     assert optimizer.rates() == [0.0, 0.5]
 
 
+def test_a_whole_number_set_as_a_rate_is_a_float() -> None:
+    optimizer = SGD([{"params": [Parameter("a", np.ones(2))]}], lr=0.25)
+    optimizer.groups[0].lr = 0
+    assert [type(rate) for rate in optimizer.rates()] == [float]
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), "x"])
+@pytest.mark.parametrize("name", ["lr", "weight_decay"])
+def test_a_setting_of_a_group_out_of_its_range_is_refused_when_it_is_set(name: str, value: Any) -> None:
+    optimizer = SGD([{"params": [Parameter("a", np.ones(2))], name: 0.5}], lr=0.25)
+    with raises(ConfigError, "Group", f"0 <= {name}"):
+        setattr(optimizer.groups[0], name, value)
+    assert getattr(optimizer.groups[0], name) == 0.5
+
+
 @pytest.mark.parametrize("sequence", [False, True], ids=["array", "sequence"])
 def test_an_update_takes_a_rate_for_each_group(backend: Backend, sequence: bool) -> None:
     xp, device = backend.xp, backend.device

@@ -239,6 +239,18 @@ def test_an_optimizer_prints_what_was_chosen() -> None:
     assert repr(SGD([p], optim.constant(0.5), momentum=0.9)) == "SGD(lr=constant(lr=0.5), momentum=0.9)"
 
 
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [("momentum", "weight_decay", -5), ("momentum", "momentum", 3.0), ("adam", "beta2", 1), ("adagrad", "eps", "x")],
+)
+def test_a_number_out_of_its_range_is_refused_when_it_is_set(name: str, setting: str, value: Any) -> None:
+    optimizer = make_optimizer(name, [Parameter("a", np.ones(2))])
+    before = getattr(optimizer, setting)
+    with raises(ConfigError, type(optimizer).__name__, f"0 <= {setting}"):
+        setattr(optimizer, setting, value)
+    assert getattr(optimizer, setting) == before
+
+
 def test_a_schedule_that_returns_no_rate_is_refused() -> None:
     p = Parameter("w", np.ones(1))
     optimizer = SGD([p], lambda step: -1.0)

@@ -36,11 +36,16 @@ class Group:
         parameters: what is trained.
         lr: a learning rate, >= 0, or a schedule; None: the optimizer's.
         weight_decay: >= 0; None: the optimizer's.
+    Raises:
+        ConfigError: a number is out of its range, also when it is set later.
     """
 
     parameters: tuple[Trainable, ...]
     lr: Rate | None = None
     weight_decay: float | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, _setting("Group", name, value) if name in ("lr", "weight_decay") else value)
 
 
 def read_groups(where: str, given: Iterable[Any]) -> list[Group]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class Optimizer:
     formula = ""  # the rule's key in rules.RULES
     constants: tuple[str, ...] = ()  # the attributes that are its numbers
     decoupled_decay = False
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {"weight_decay": (0, np.inf)}  # low <= attribute < high
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class Optimizer:
         clip_value: float | None = None,
     ) -> None:
         self.lr = lr
-        self.weight_decay = self._number("weight_decay", weight_decay)
+        self.weight_decay = weight_decay
         self.clip_norm = None if clip_norm is None else self._number("clip_norm", clip_norm, above=True)
         self.clip_value = None if clip_value is None else self._number("clip_value", clip_value, above=True)
         if self.clip_norm is not None and self.clip_value is not None:
@@ -73,6 +74,9 @@ class Optimizer:
         self.parameters = self.flat.parameters
         self.state: State = {name: self.flat.zeros() for name in self.state_names}
         self.scaling: LossScale | None = None  # of a scaled loss: gradients are divided by it, and may be float16
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, self._number(name, value, *self.ranges[name]) if name in self.ranges else value)
 
     def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
         """Compute new parameters and state, by augmented assignment to p and to the arrays of state, which it owns.
@@ -101,7 +105,8 @@ class Optimizer:
     def rates(self, step: int | None = None) -> list[float]:
         """Return the learning rate of each group after a number of updates; by default of the next update."""
         step = self.steps if step is None else step
-        return [self._rate(self._lr if group.lr is None else group.lr, step) for group in self.groups]
+        given = [self._lr if group.lr is None else group.lr for group in self.groups]
+        return [self._rate(lr, step) if callable(lr) else lr for lr in given]
 
     def _rate(self, lr: Rate, step: int) -> float:
         return self._number("lr", lr(step)) if callable(lr) else lr

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from xpnet.errors import ConfigError, nearest
 from xpnet.optim.optimizer import Optimizer
 from xpnet.optim.schedules import Rate
@@ -29,6 +31,7 @@ class SGD(Optimizer):
     """
 
     formula, constants = "sgd", ("momentum", "nesterov")
+    ranges = Optimizer.ranges | {"momentum": (0, 1)}
 
     def __init__(
         self,
@@ -39,7 +42,7 @@ class SGD(Optimizer):
         nesterov: bool = False,
         **options: Any,
     ) -> None:
-        self.momentum = self._number("momentum", momentum, 0, 1)
+        self.momentum = momentum
         self.nesterov = nesterov
         if nesterov and not momentum:
             raise ConfigError("SGD", "momentum > 0 with nesterov=True", momentum=momentum)
@@ -63,6 +66,7 @@ class RMSprop(Optimizer):
     """
 
     formula, constants = "rmsprop", ("rho", "eps", "momentum")
+    ranges = Optimizer.ranges | {"rho": (0, 1), "eps": (0, np.inf), "momentum": (0, 1)}
 
     def __init__(
         self,
@@ -74,9 +78,9 @@ class RMSprop(Optimizer):
         momentum: float = 0.0,
         **options: Any,
     ) -> None:
-        self.rho = self._number("rho", rho, 0, 1)
-        self.eps = self._number("eps", eps)
-        self.momentum = self._number("momentum", momentum, 0, 1)
+        self.rho = rho
+        self.eps = eps
+        self.momentum = momentum
         self.state_names = ("square_mean", "velocity") if momentum else ("square_mean",)
         super().__init__(parameters, lr, **options)
 
@@ -96,10 +100,11 @@ class Adagrad(Optimizer):
     """
 
     formula, constants = "adagrad", ("eps",)
+    ranges = Optimizer.ranges | {"eps": (0, np.inf)}
     state_names = ("square_sum",)
 
     def __init__(self, parameters: Iterable[Any], lr: Rate = 0.01, *, eps: float = 1e-10, **options: Any) -> None:
-        self.eps = self._number("eps", eps)
+        self.eps = eps
         super().__init__(parameters, lr, **options)
 
 
@@ -118,6 +123,7 @@ class Adam(Optimizer):
     """
 
     formula, constants = "adam", ("beta1", "beta2", "eps")
+    ranges = Optimizer.ranges | {"beta1": (0, 1), "beta2": (0, 1), "eps": (0, np.inf)}
     state_names = ("first_moment", "second_moment")
 
     def __init__(
@@ -130,9 +136,9 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         **options: Any,
     ) -> None:
-        self.beta1 = self._number("beta1", beta1, 0, 1)
-        self.beta2 = self._number("beta2", beta2, 0, 1)
-        self.eps = self._number("eps", eps)
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.eps = eps
         super().__init__(parameters, lr, **options)
 
 
