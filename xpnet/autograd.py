@@ -25,10 +25,11 @@ from xpnet.backend import Array, Backend, backend_of, current_program, namespace
 from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError
 from xpnet.ops.checks import is_floating
 
-__all__ = ["Tensor", "apply", "backward", "gradcheck", "no_grad"]
+__all__ = ["Tensor", "apply", "backward", "gradcheck", "has_tape", "no_grad"]
 
 _order = itertools.count()
 _recording: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_recording", default=True)
+has_tape = _recording.get  # has_tape() tells whether ops go on the tape: not within no_grad()
 
 
 class Node:

@@ -8,6 +8,7 @@ import threading
 import tracemalloc
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -34,7 +35,7 @@ from tests.train.stepping import (
     the_rest,
 )
 from xpnet import kernels, models, nn, optim, random
-from xpnet.autograd import Tensor, apply
+from xpnet.autograd import Tensor, apply, no_grad
 from xpnet.backend import use_cores
 from xpnet.data import Augment
 from xpnet.errors import ConfigError, DataError, ShapeError
@@ -111,6 +112,14 @@ def test_sharded_steps_are_captured(large: bool, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(sharding, "LARGE", 1)
     go(pair(built("lenet5"), threads=2), range(7), sizes=(5, 1), in_context=True)
     assert counts.all == (2, 2, 1)
+
+
+def test_sharded_steps_outside_of_a_trainer_draw_anew_at_each_step(counts: Counts) -> None:
+    def rarely_dropping() -> nn.Sequential:
+        return nn.Sequential(flatten=nn.Flatten(), drop=nn.Dropout(0.003), scores=nn.Linear(64, CLASSES))
+
+    go(pair(rarely_dropping, threads=2), range(30))
+    assert counts.all == (1, 1, 27)
 
 
 LOSSES = [
@@ -384,6 +393,25 @@ def test_a_model_that_is_moved_to_another_library_goes_on_eagerly(counts: Counts
             training.losses.append(float(training.step(torch.from_numpy(x), torch.from_numpy(y))))
     assert_alike(trainings)
     assert counts.replayed == 2
+
+
+def test_steps_within_inference_have_a_recording_of_their_own(counts: Counts) -> None:
+    trainings = pair(everything)
+    for steps, mode in [(range(5), nullcontext), (range(5, 9), nn.inference), (range(9, 12), nullcontext)]:
+        with mode():
+            go(trainings, steps, in_context=True)
+    assert counts.all == (2, 2, 6)
+
+
+def test_a_step_without_a_tape_is_the_eager_error_and_changes_nothing() -> None:
+    trainings = pair()
+    go(trainings, range(5))
+    with no_grad():
+        for training in trainings:
+            for _ in range(4):
+                with pytest.raises(ConfigError, match="no_grad"):
+                    training.step(*batch(0))
+    go(trainings, range(5, 7))
 
 
 # What is not captured.

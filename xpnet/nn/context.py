@@ -6,9 +6,9 @@ import contextlib
 import contextvars
 from collections.abc import Iterator
 
-from xpnet.autograd import Tensor
+from xpnet.autograd import Tensor, has_tape
 
-__all__ = ["changes", "count_change", "in_inference", "inference", "watch", "watched", "watching"]
+__all__ = ["changes", "count_change", "in_inference", "inference", "modes", "watch", "watched", "watching"]
 
 _watched: contextvars.ContextVar[dict[str, Tensor] | None] = contextvars.ContextVar("xpnet_watched", default=None)
 _inference: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_inference", default=False)
@@ -34,6 +34,11 @@ def inference() -> Iterator[None]:
 def in_inference() -> bool:
     """Tell whether nn.inference() is on."""
     return _inference.get()
+
+
+def modes() -> tuple[bool, bool]:
+    """Return whether nn.inference() is on, and whether ops go on the tape: what a step computes depends on both."""
+    return _inference.get(), has_tape()
 
 
 @contextlib.contextmanager

@@ -138,7 +138,7 @@ class ModelGuard:
             private = is_custom(type(module).forward)
             found |= {f"{path}.{name}": v for name, v in _plain(module) if private or not name.startswith("_")}
             if optimizer is not None:  # else the mode is evaluation
-                found[f"{path}.training"] = module.training
+                found[f"{path}.training"] = module._training
         for path, state in model.states().items():
             found[f"{path}.requires_grad"] = state.requires_grad
             found[f"{path}.shape"], found[f"{path}.dtype"] = state.data.shape, str(state.data.dtype)

@@ -16,6 +16,7 @@ from xpnet import random
 from xpnet.backend import Array
 from xpnet.capture import Captured
 from xpnet.data import Feed
+from xpnet.nn.context import modes
 from xpnet.train.counters import DeviceCounters
 from xpnet.train.metrics import Slot
 from xpnet.train.step import Step
@@ -90,7 +91,7 @@ class Runner:
                     self._captured.explain(reason)
                     self._counted(*batch)
                 else:
-                    self._captured(*batch, key=size)
+                    self._captured(*batch, key=(size, modes()))
                 optimizer.steps = updates = updates + 1
                 yield size, Slot(counters.losses, step)
 

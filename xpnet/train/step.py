@@ -17,7 +17,7 @@ from xpnet.backend import Array, namespace
 from xpnet.capture import Captured
 from xpnet.errors import ConfigError, ShapeError, XpnetError
 from xpnet.nn import Module
-from xpnet.nn.context import watching
+from xpnet.nn.context import modes, watching
 from xpnet.nn.guard import ModelGuard
 from xpnet.optim import Optimizer
 from xpnet.train.precision import Precision
@@ -107,6 +107,10 @@ class Step:
             ShapeError: there are fewer scores than classes (for two classes one score may do).
         """
         optimizer, now = self.optimizer, random.current()
+        if now is None and self.threads != 1 and self._shards(x) > 1:
+            # the updates made name the draws: layers that count their calls would count shards
+            with random.use(random.StepContext(0, 0, optimizer.steps)):
+                return self(x, y)
         rates = optimizer.rates()
         numbers = rates[0] if len(rates) == 1 else rates, optimizer.steps + 1
         if reason := self.eager_reason():
@@ -115,9 +119,9 @@ class Step:
         elif self.captured.capture is False:
             loss = self.compute(x, y, *numbers)
         elif now is None:
-            loss = self.captured(x, y, numbers=numbers)
+            loss = self.captured(x, y, numbers=numbers, key=modes())
         else:
-            loss = self.captured(x, y, numbers=(*numbers, now.epoch, now.step), key=(now.seed, now.row))
+            loss = self.captured(x, y, numbers=(*numbers, now.epoch, now.step), key=(modes(), now.seed, now.row))
         optimizer.steps += 1
         return loss
 
@@ -144,12 +148,11 @@ class Step:
 
     def differentiate(self, x: Array, y: Array) -> tuple[Array, dict[Tensor, Array]]:
         """Return a batch's loss, (), and its gradients; both as the precision has them."""
-        division = self.division(tuple(x.shape))
-        if division.shards < 2 or watching():
+        context = random.current()
+        if context is None or self._shards(x) < 2:
             value = self.measure(self.model(Tensor(x)), y)
             return value.data, self.precision.backward(value)
-        # outside of a Trainer the updates made name the draws: layers that count their calls would count shards
-        context = random.current() or random.StepContext(0, 0, self.optimizer.steps)
+        division = self.division(tuple(x.shape))
         return differentiate(self.model, self.measure, self.precision.backward, x, y, division, context)
 
     def measure(self, scores: Tensor, y: Array) -> Tensor:
@@ -168,6 +171,10 @@ class Step:
             if self.threads != 1:
                 _log.info("steps of %d examples are computed %s", shape[0], found.describe(self.model))
         return found
+
+    def _shards(self, x: Array) -> int:
+        """In how many parts a batch is computed; layers that are watched see all of it."""
+        return 1 if watching() else self.division(tuple(x.shape)).shards
 
     def _usable(self, threads: int | None) -> int | None:
         """A number of threads, or 1 where steps cannot be sharded."""
