@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nvrtc
 import pytest
 from emulator import compiler
 
+from tests.kernels import nvrtc
 from xpnet.kernels.cuda import driver
 
 FAMILIES = sorted(file.stem for file in Path(driver.__file__).parent.glob("*.cu"))
