@@ -51,7 +51,7 @@ def test_what_is_named_runs_alone_and_without_xdist_in_one_process(tmp_path: Pat
 
 
 def collected(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/ops/test_threshold.py", *options]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/ops/test_reduction.py", *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
 
 

@@ -52,9 +52,9 @@ def test_an_axes_without_a_grid_has_no_place_for_several_panels():
     ("name", "hint"), [("a.jpg", "did you mean 'png'"), ("a", "pdf, png, svg"), ("a.pn", "did you mean 'png'")]
 )
 def test_a_format_that_is_not_known_is_refused(name, hint, tmp_path):
-    with raises(ConfigError, "-o", name, hint):
+    with raises(ConfigError, "out", name, hint):
         check_format(name)
-    with raises(ConfigError, "-o", name):
+    with raises(ConfigError, "out", name):
         save(Figure(), tmp_path / name)
     assert not list(tmp_path.iterdir())
 
