@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pytest
@@ -116,6 +117,37 @@ def test_folders_can_be_disabled_one_by_one(served):
         assert kernels.find("only", x) is None
         with kernels.disable("first"):
             assert sign(x, 1) == "reference"
+    assert sign(x, 1) == "first"
+
+
+def test_blocks_that_overlap_disable_folders_until_the_last_of_them_ends(served):
+    x, sign = served
+    first, every = kernels.disable("first"), kernels.disable()
+    first.__enter__()
+    every.__enter__()
+    first.__exit__(None, None, None)
+    assert (sign(x, 1), kernels.disabled()) == ("reference", None)
+    every.__exit__(None, None, None)
+    assert (sign(x, 1), kernels.disabled()) == ("first", frozenset())
+
+
+def test_a_table_worked_out_while_kernels_are_disabled_is_not_used_afterwards(served, monkeypatch):
+    x, sign = served
+    worked_out, ended, table = threading.Event(), threading.Event(), kernels.table
+
+    def slow(kind):
+        result = table(kind)
+        worked_out.set()
+        assert ended.wait(10)
+        return result
+
+    monkeypatch.setattr(kernels, "table", slow)
+    thread = threading.Thread(target=sign, args=(x, 1))
+    with kernels.disable():
+        thread.start()
+        assert worked_out.wait(10)
+    ended.set()
+    thread.join()
     assert sign(x, 1) == "first"
 
 

@@ -245,6 +245,16 @@ def test_every_initializer_is_pickled(init):
     assert np.array_equal(other.weight.numpy(), layer.weight.numpy())
 
 
+def test_a_walk_over_a_model_allows_that_another_thread_adds_an_attribute():
+    net = Net()
+    names = [name for name, _ in Net().named_parts()]
+    found = []
+    for name, _ in net.named_parts():
+        found.append(name)
+        object.__setattr__(net, f"_{name}", None)
+    assert found == names
+
+
 def test_layers_appended_to_a_list_are_all_found():
     class Growing(nn.Module):
         def __init__(self):
@@ -512,6 +522,15 @@ def test_a_state_dict_of_another_model_is_refused_and_changes_nothing(name):
     before = bits(net)
     spoil(saved)
     with raises(CheckpointError, "load_state_dict", *values):
+        net.load_state_dict(saved)
+    assert bits(net) == before
+
+
+def test_loading_values_that_are_no_real_numbers_changes_nothing():
+    net, saved = Net().initialize(1), Net().initialize(2).state_dict()
+    before, last = bits(net), list(saved)[-1]
+    saved[last] = saved[last].astype(np.int64)
+    with raises(DTypeError, last, "int64"):
         net.load_state_dict(saved)
     assert bits(net) == before
 

@@ -20,6 +20,7 @@ import contextlib
 import functools
 import importlib
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -43,7 +44,11 @@ class Kernel(NamedTuple):
 _kernels: dict[str, dict[str, Kernel]] = {}  # by folder and op
 _references: dict[str, Callable[..., Any]] = {}  # by op, as they are called where no kernel takes the case
 _folders: dict[type, tuple[str, ...]] = {}  # the folders that serve a type of array
-_serving: dict[type, dict[str, tuple[Callable[..., Any], ...]]] = {}  # what an op calls, in order; filled on demand
+# What an op calls, in order; filled on demand. Each change of what serves is followed by a new dict, so that a table
+# that a thread works out meanwhile ends in one that is no longer read.
+_serving: dict[type, dict[str, tuple[Callable[..., Any], ...]]] = {}
+_blocks: list[frozenset[str]] = []  # the folders of each open block of disable, none for all; changed under the lock
+_lock = threading.Lock()
 _disabled: frozenset[str] | None = frozenset()  # folders disabled at present; None: all
 _log = logging.getLogger("xpnet")
 
@@ -69,8 +74,9 @@ def service(name: str) -> Callable[[F], F]:
 
 
 def _dispatcher(name: str, function: F, reference: Callable[..., Any]) -> F:
+    global _serving
     _references[name] = reference
-    _serving.clear()
+    _serving = {}
 
     @functools.wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
@@ -122,8 +128,9 @@ def register(name: str, folder: str, *, recordable: bool = False) -> Callable[[F
     """
 
     def keep(function: F) -> F:
+        global _serving
         _kernels.setdefault(folder, {})[name] = Kernel(function, folder, recordable)
-        _serving.clear()
+        _serving = {}
         return function
 
     return keep
@@ -131,8 +138,9 @@ def register(name: str, folder: str, *, recordable: bool = False) -> Callable[[F
 
 def register_array_type(array_type: type, *folders: str) -> None:
     """Serve arrays of one more type by the kernels of folders, such as a stand-in for CuPy's by those of "cuda"."""
+    global _serving
     _folders[array_type] = tuple(folder for folder in folders if _load(folder))
-    _serving.pop(array_type, None)
+    _serving = {}
 
 
 def table(x: Any) -> dict[str, list[Kernel]]:
@@ -162,10 +170,12 @@ def _folders_of(kind: type) -> list[str]:
 
 def _serve(kind: type) -> dict[str, tuple[Callable[..., Any], ...]]:
     """Work out what ops and services call for arrays of a type."""
+    _folders_of(kind)  # imports kernels, which register themselves
+    serving = _serving  # read before what the table depends on
     chains = {name: [k.function if k.recordable else _unrecordable(name, k.function) for k in kernels]
               for name, kernels in table(kind).items()}  # fmt: skip
-    _serving[kind] = {name: (*chains[name], reference) for name, reference in _references.items()}
-    return _serving[kind]
+    serving[kind] = {name: (*chains[name], reference) for name, reference in _references.items()}
+    return serving[kind]
 
 
 def prepare(x: Any) -> None:
@@ -199,14 +209,23 @@ def disabled() -> frozenset[str] | None:
 def disable(*folders: str) -> Iterator[None]:
     """Disable the kernels of some folders within a with-block, in every thread; tests compare the two.
 
+    Blocks may be nested or overlap: a folder is disabled while any block that names it is open.
+
     Args:
         folders: such as "numba"; none: all, so that the ops' own standard code runs.
     """
-    global _disabled, _serving
-    before = _disabled
-    _disabled = None if not folders or before is None else before.union(folders)
-    _serving = {}
+    block = frozenset(folders)
+    _change_blocks(_blocks.append, block)
     try:
         yield
     finally:
-        _disabled, _serving = before, {}
+        _change_blocks(_blocks.remove, block)
+
+
+def _change_blocks(change: Callable[[frozenset[str]], None], block: frozenset[str]) -> None:
+    """Open or close a block of disable."""
+    global _disabled, _serving
+    with _lock:
+        change(block)
+        _disabled = frozenset().union(*_blocks) if all(_blocks) else None
+        _serving = {}

@@ -130,7 +130,7 @@ class Module:
                 part.states()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in self._cached}
+        return {name: value for name, value in list(vars(self).items()) if name not in self._cached}
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
@@ -234,7 +234,7 @@ class Module:
 
     def named_parts(self) -> Iterator[tuple[str, Module | State]]:
         """Go over the parameters, buffers and layers directly within this module, with their names."""
-        for name, value in vars(self).items():
+        for name, value in list(vars(self).items()):  # a thread may add one meanwhile
             if name not in self._cached:
                 yield from parts_of(name, value)
 
@@ -332,7 +332,8 @@ class Module:
         """Set parameters and buffers from arrays by path, of any backend; dtype and backend of the model stay.
 
         Raises:
-            CheckpointError: a name is missing or unknown, or a shape differs. Nothing has changed then.
+            CheckpointError: a name is missing or unknown, or a shape differs. DTypeError: values are no real floating
+                numbers. Nothing has changed then.
         """
         states = self.states()
         missing, unknown = states.keys() - arrays.keys(), arrays.keys() - states.keys()
@@ -350,11 +351,12 @@ class Module:
                     f"{path} of the model's shape {state.shape}",
                     shape=tuple(arrays[path].shape),
                 )
-        for path, state in states.items():
-            state.assign(arrays[path], path)
+        made = [state.received(arrays[path], path) for path, state in states.items()]
+        for state, array in zip(states.values(), made, strict=True):
+            state.data = array
 
     def __repr__(self) -> str:
-        shown = {k: v for k, v in vars(self).items() if k != "path" and not k.startswith("_")}
+        shown = {k: v for k, v in list(vars(self).items()) if k != "path" and not k.startswith("_")}
         plain = ((k, v) for k, v in shown.items() if isinstance(v, int | float | str | tuple))
         inner = [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
         return "\n".join([f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in plain)})", *inner])

@@ -80,6 +80,10 @@ class State(Tensor):
         Raises:
             ShapeError: the shape differs. DTypeError: values is not an array of real floating numbers.
         """
+        self.data = self.received(values, where)
+
+    def received(self, values: Any, where: str) -> Array:
+        """Return the array that assign sets; the state itself stays. Arguments and errors as for assign."""
         values = values.data if isinstance(values, Tensor) else values
         namespace(values)  # raises if it is not an array
         if tuple(values.shape) != self.shape:
@@ -87,7 +91,7 @@ class State(Tensor):
         if not is_floating(values):
             raise DTypeError(where, "values of a real floating dtype", dtype=values.dtype)
         on_host = values if isinstance(values, np.ndarray) else backend_of(values).to_numpy(values)
-        self.data = self.backend.from_numpy(on_host.astype(self.dtype_))
+        return self.backend.from_numpy(on_host.astype(self.dtype_))
 
     def moved(self, backend: Backend | None, dtype: str | None) -> Array | None:
         """Copy the array to another backend, or cast it; None if it is not made yet. The state itself stays."""
