@@ -726,3 +726,81 @@ def test_replayed_steps_take_no_more_memory() -> None:
         assert tracemalloc.get_traced_memory()[0] - before < 2000
     finally:
         tracemalloc.stop()
+
+
+class Plain(nn.Dropout):
+    """A layer of xpnet under another name."""
+
+
+class Varying(nn.Dropout):
+    reads = 0
+
+    @property
+    def rate(self) -> float:
+        type(self).reads += 1
+        return 0.1 if self.reads < 6 else 0.9
+
+    @rate.setter
+    def rate(self, value: float) -> None:
+        pass
+
+
+def test_a_setting_of_a_subclass_without_a_forward_counts_from_the_next_step(counts: Counts) -> None:
+    trainings = pair(lambda: mlp(Plain))
+    go(trainings, range(5), in_context=True)
+    for training in trainings:
+        training.model.act.rate = 0.9
+    go(trainings, range(5, 10), in_context=True)
+    assert counts.recorded == 2
+
+
+def test_a_layer_with_a_property_from_outside_is_eager(counts: Counts) -> None:
+    go([training := Training(mlp(Varying)), training], range(3), in_context=True)
+    assert counts.recorded == 0
+
+
+def test_keywords_of_a_loss_that_change_count_from_the_next_step(counts: Counts) -> None:
+    trainings = [
+        Training(mlp(), capture, loss=partial(nn.softmax_cross_entropy, label_smoothing=0.1))
+        for capture in (None, False)
+    ]
+    go(trainings, range(5))
+    for training in trainings:
+        training.step.loss.keywords["label_smoothing"] = 0.6
+    go(trainings, range(5, 10))
+    assert counts.recorded == 2
+
+
+def test_an_array_of_a_custom_optimizer_that_is_replaced_counts_from_the_next_step() -> None:
+    def make(parameters: Any) -> Any:
+        optimizer: Any = with_custom_rule(parameters)
+        optimizer.mask = np.ones(3)
+        return optimizer
+
+    trainings = pair(optimizer=make)
+    go(trainings, range(5))
+    for training in trainings:
+        training.optimizer.mask = np.zeros(3)
+    go(trainings, range(5, 8))
+
+
+class Masking(nn.Module):
+    def __init__(self) -> None:
+        self.mask, self.numbers, self.named = np.ones(12, np.float32), [1.0], {"a": 1.0}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * Tensor(self.mask) * self.numbers[0] * self.named["a"]
+
+
+@pytest.mark.parametrize("name", ["mask", "numbers", "named"])
+def test_an_array_a_list_or_a_dictionary_of_a_captured_custom_module_that_changes_is_an_error(name: str) -> None:
+    training = Training(mlp(Masking), True)
+    for i in range(5):
+        training.step(*batch(i))
+    layer = training.model.act
+    if name == "mask":
+        layer.mask = np.zeros(12, np.float32)
+    else:
+        getattr(layer, name)[0 if name == "numbers" else "a"] = 2.0
+    with raises(ConfigError, "fit", "capture=True", f"changed act.{name}"):
+        training.step(*batch(5))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any, Protocol
 
+from xpnet.autograd import Tensor
 from xpnet.backend import Array, Backend, launch
 from xpnet.errors import ConfigError
 from xpnet.nn.context import changes
@@ -18,7 +19,7 @@ from xpnet.optim import Optimizer
 __all__ = ["Model", "ModelGuard", "is_custom"]
 
 _PLAIN = (bool, int, float, str, type(None))
-_GROWING = (list, dict, set)
+_MOST = 32  # entries of a list or a dictionary that are compared
 
 
 class Model(Protocol):
@@ -71,6 +72,8 @@ class ModelGuard:
         self._changes = -1  # of all modules, at the last renew
         self._states: list[tuple[State, Array, bool]] = []
         self._read: list[tuple[Callable[[], Any], Any]] = []  # settings that no change of a module counts
+        self._get: Callable[[Any], tuple[Any, ...]] = tuple  # the optimizer's attributes, and what they were
+        self._values: tuple[Any, ...] = ()
         self._objects: list[Any] = []
         self._settings: dict[str, Any] = {}
 
@@ -81,6 +84,8 @@ class ModelGuard:
         for state, array, trained in self._states:
             if state.data is not array or state.requires_grad is not trained:
                 return False
+        if self._optimizer is not None and not all(map(is_, self._get(self._optimizer), self._values)):
+            return False
         for read, value in self._read:  # noqa: SIM110, a generator costs two calls more
             if read() != value:
                 return False
@@ -102,7 +107,7 @@ class ModelGuard:
         updated = [] if optimizer is None else [optimizer.flat.value, *optimizer.state.values()]
         objects = [self._loss, optimizer, *self._others, *modules[1:], *states, *arrays, *updated]
         before, settings = self._settings, self.settings()
-        same = len(objects) == len(self._objects) and all(map(_is, objects, self._objects))
+        same = len(objects) == len(self._objects) and all(map(is_, objects, self._objects))
         changed = sorted(n for n in before.keys() | settings.keys() if before.get(n) != settings.get(n))
         self._changes = changes()
         self._states = [(s, s.data, s.requires_grad) for s in states]
@@ -135,7 +140,7 @@ class ModelGuard:
         assert model is not None
         found = {}
         for path, module in model.modules():
-            private = is_custom(type(module).forward)
+            private = module.is_custom
             found |= {f"{path}.{name}": v for name, v in _plain(module) if private or not name.startswith("_")}
             if optimizer is not None:  # else the mode is evaluation
                 found[f"{path}.training"] = module._training
@@ -145,7 +150,7 @@ class ModelGuard:
         found |= {f"loss.{name}": value for name, value in _plain(self._loss)}
         names = [] if optimizer is None else [*_optimizer_names(optimizer), "decays"]
         return {name.lstrip("."): v for name, v in found.items()} | {
-            f"optimizer.{name}": getattr(optimizer, name) for name in names
+            f"optimizer.{name}": _shown(getattr(optimizer, name)) for name in names
         }
 
     def restore(self) -> None:
@@ -165,15 +170,18 @@ class ModelGuard:
         """The custom modules and loss, by the path that their settings begin with."""
         model = self._model()
         assert model is not None
-        yield from ((path, module) for path, module in model.modules() if is_custom(type(module).forward))
+        yield from ((path, module) for path, module in model.modules() if module.is_custom)
         if self._loss is not None and is_custom(self._loss):
             yield "loss", self._loss
 
     def _reads(self, custom: dict[str, Any]) -> list[tuple[Callable[[], Any], Any]]:
         reads: list[Callable[[], Any]] = []
         if self._optimizer is not None:
-            reads.append(partial(attrgetter(*_optimizer_names(self._optimizer)), self._optimizer))
+            self._get = attrgetter(*_optimizer_names(self._optimizer))
+            self._values = self._get(self._optimizer)
             reads += [partial(attrgetter("weight_decay"), group) for group in self._optimizer.groups]
+        if isinstance(self._loss, partial):
+            reads.append(partial(_listed, self._loss))
         if self._strict:
             reads += [partial(_listed, thing) for thing in custom.values()]
         return [(read, read()) for read in reads]
@@ -197,10 +205,6 @@ def is_custom(function: Callable[..., Any]) -> bool:
     return not (getattr(function, "__module__", None) or "").startswith("xpnet.")
 
 
-def _is(a: Any, b: Any) -> bool:
-    return a is b
-
-
 def _assign(array: Array, new: Array) -> None:
     array[...] = new
 
@@ -216,10 +220,34 @@ def _listed(thing: Any) -> list[tuple[str, Any]]:
 
 
 def _plain(thing: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(thing, partial):
+        yield "args", _shown(thing.args)
+        yield "keywords", _shown(thing.keywords)
+        yield from _plain(thing.func)
+        return
     for name, value in getattr(thing, "__dict__", {}).items():
-        if name in ("path", "_training"):
-            continue
-        if isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(isinstance(v, _PLAIN) for v in value)):
-            yield name, value
-        elif isinstance(value, _GROWING):
-            yield name, len(value)
+        if name in ("path", "_training", "_predictor") or (isinstance(value, Tensor) and value.node is not None):
+            continue  # a tensor on the tape is a result, which is not read
+        yield name, _shown(value)
+
+
+class _Same:
+    """Equals another one of the same object: arrays are not compared by the numbers in them."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    __hash__ = None  # type: ignore
+
+
+def _shown(value: Any, depth: int = 2) -> Any:
+    """What of a value can be compared: numbers and words, what short lists and dictionaries hold, else which it is."""
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, tuple | list | dict) and len(value) <= _MOST and depth:
+        entries = value.items() if isinstance(value, dict) else value
+        return type(value), [_shown(entry, depth - (not isinstance(value, dict))) for entry in entries]
+    return len(value) if isinstance(value, list | dict | set) else _Same(value)

@@ -90,11 +90,14 @@ class Module:
     computes: bool | None = None
     fuses: bool = False
     fused: str | None = None
+    is_custom: bool = False  # whether a class from outside xpnet defines how it is called, or properties
     _training: bool = True
     _cached: tuple[str, ...] = ()  # names of attributes that are made from others: not searched, not copied
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        theirs = [vars(c) for c in cls.__mro__ if not c.__module__.startswith(("xpnet.", "builtins"))]
+        cls.is_custom = any(n in _CALLS or isinstance(v, property) for names in theirs for n, v in names.items())
         if "forward" in vars(cls):
             for name in ("across_batch", "conv_form", "fuses", "fused", "in_sequence"):
                 if name not in vars(cls):
@@ -121,7 +124,7 @@ class Module:
             return
         parts = list(parts_of(name, value))  # raises before anything is assigned
         object.__setattr__(self, name, value)
-        if type(self).__module__.startswith("xpnet."):  # custom modules may count or collect in attributes
+        if not self.is_custom:  # custom modules may count or collect in attributes
             count_change()
         for path, part in parts:
             count_change()
@@ -390,5 +393,6 @@ def parts_of(name: str, value: Any) -> Iterator[tuple[str, Module | State]]:
         raise ConfigError(name, "layers and parameters where they can be found", do, type=type(value).__name__)
 
 
+_CALLS = ("forward", "__call__")
 _UNORDERED = (set, frozenset, deque, type({}.values()))
 _SEARCHED = (Module, State, list, tuple, dict, *_UNORDERED)
