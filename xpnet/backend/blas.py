@@ -1,4 +1,4 @@
-"""NumPy's BLAS and its threads: one thread for most products, all of them for large ones.
+"""NumPy's BLAS and its threads: one thread for products of medium size, all of them for large ones.
 
     launch(limit_threads(np.matmul, n, k, m), a, b, y)      # (n, k) by (k, m) into y
 
@@ -25,9 +25,10 @@ Product = Callable[..., Any]
 
 # About 0.1 ms on one core. Where both cores are free, two threads save half of that; where they are not, they lose
 # 0.4 ms and more (medians on two busy cores, one thread / two: 0.6 million multiply-adds 0.09 / 0.50 ms, 6 million
-# 0.6 / 1.2, 134 million 18 / 13). One row is a product of a vector, which waits for memory: ten times as long.
-_LARGE, _LARGE_ROW = 5_000_000, 500_000
-_SMALL, _SMALL_ROW = 250_000, 9_000  # multiply-adds up to which OpenBLAS uses one thread anyway
+# 0.6 / 1.2, 134 million 18 / 13). A product of one row waits for memory, which two cores read faster: it is not held
+# (a prediction of one image by the MLP took 0.074 ms held, 0.041 ms not).
+_LARGE = 5_000_000
+_SMALL = 250_000  # multiply-adds up to which OpenBLAS uses one thread anyway
 
 
 class _Library(NamedTuple):
@@ -41,15 +42,14 @@ def can_limit_blas() -> bool:
 
 
 def limit_threads(product: Product, n: int, k: int, m: int) -> Product:
-    """Return the function that computes a product (n, k) by (k, m): held to one BLAS thread unless it is large.
+    """Return the function that computes a product (n, k) by (k, m), held to one thread unless it is large or one row.
 
     Args:
         product: np.matmul or np.dot, called with two arrays and the result's.
     Cost: 1.5 us a held product; none for small ones, for which BLAS uses one thread by itself.
     """
-    macs = n * k * m
-    small, large = (_SMALL_ROW, _LARGE_ROW) if n == 1 or m == 1 else (_SMALL, _LARGE)
-    return partial(_in_one_thread, product) if small < macs < large and _has_threads() else product
+    is_held = min(n, m) > 1 and _SMALL < n * k * m < _LARGE and _has_threads()
+    return partial(_in_one_thread, product) if is_held else product
 
 
 def _in_one_thread(product: Product, *arrays: Any) -> None:
