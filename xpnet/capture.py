@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from xpnet import kernels
-from xpnet.backend import Array, Backend, Recorder, Unsupported, current_program, is_out_of_memory
+from xpnet.backend import Array, Backend, Recorder, Unsupported, current_program, empty_aligned, is_out_of_memory
 from xpnet.errors import ConfigError, XpnetError
 
 __all__ = ["MOST", "Captured", "Guard"]
@@ -327,9 +327,11 @@ class Recording:
             place[...] = x
 
     def _like(self, x: Any) -> Array:
-        if hasattr(x, "shape"):
+        if not hasattr(x, "shape"):
+            return self._xp.asarray(x, device=self._device)
+        if self.recorder.is_device:
             return self._xp.empty(x.shape, dtype=x.dtype, device=self._device)
-        return self._xp.asarray(x, device=self._device)
+        return empty_aligned(tuple(x.shape), x.dtype)
 
     def copy(self, result: Array | None) -> Array | None:
         """Copy a result, whose memory the next replay writes."""

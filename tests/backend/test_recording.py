@@ -17,6 +17,7 @@ from xpnet.backend import (
     Unsupported,
     current_program,
     empty,
+    empty_aligned,
     get_backend,
     launch,
     record_call,
@@ -340,3 +341,12 @@ def test_the_hosts_recorder_records_what_it_runs() -> None:
     x[...] = 5
     replay()
     assert y.tolist() == [6, 6]
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((), "float64"), ((0, 3), "float32"), ((5, 7), "float32"), ((3,), bool)])
+def test_aligned_arrays_begin_at_a_multiple_of_64_bytes(shape: tuple[int, ...], dtype: str) -> None:
+    for _ in range(8):
+        array = empty_aligned(shape, dtype)
+        assert (array.shape, array.dtype, array.ctypes.data % 64) == (shape, np.dtype(dtype), 0)
+        assert array.flags.c_contiguous
+        assert array.flags.writeable

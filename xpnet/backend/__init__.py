@@ -13,7 +13,7 @@ from xpnet.backend.blas import can_limit_blas, limit_threads
 from xpnet.backend.faults import is_device_lost, is_out_of_memory
 from xpnet.backend.heap import keep_freed_memory
 from xpnet.backend.precision import PRECISIONS, current_precision, use_precision
-from xpnet.backend.recording import Program, Unsupported, current_program, empty, launch, record_call
+from xpnet.backend.recording import Program, Unsupported, current_program, empty, empty_aligned, launch, record_call
 from xpnet.backend.registry import (
     add_at,
     backend_of,
@@ -56,6 +56,7 @@ __all__ = [
     "current_program",
     "describe_backends",
     "empty",
+    "empty_aligned",
     "get_backend",
     "is_device_lost",
     "is_out_of_memory",

@@ -14,6 +14,7 @@ calls ``current_program().unsupported(name)``. Without a program all of them cos
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -22,7 +23,16 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-__all__ = ["HostRecorder", "Program", "Unsupported", "current_program", "empty", "launch", "record_call"]
+__all__ = [
+    "HostRecorder",
+    "Program",
+    "Unsupported",
+    "current_program",
+    "empty",
+    "empty_aligned",
+    "launch",
+    "record_call",
+]
 
 T = TypeVar("T")
 Work = Callable[..., Any]
@@ -57,6 +67,15 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Return an array for launched work to fill; a replay fills the same one."""
     program = _thread.program
     return np.empty(shape, dtype) if program is None else program.empty(shape, dtype)
+
+
+def empty_aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return an array that begins at a multiple of 64 bytes; others can be 20 % slower to copy and multiply."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    block = np.empty(size + 64, np.uint8)
+    start = -block.ctypes.data % 64
+    return block[start : start + size].view(dtype).reshape(shape)
 
 
 def record_call(function: Work, *arguments: Any) -> Any:
