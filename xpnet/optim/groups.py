@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from xpnet.backend import Array
 from xpnet.errors import ConfigError, nearest
-from xpnet.optim.ranges import number
+from xpnet.ops.checks import number, shown
 from xpnet.optim.schedules import Rate
 
 __all__ = ["Group", "Trainable", "read_groups"]
@@ -65,7 +65,7 @@ def read_groups(where: str, given: Iterable[Any]) -> list[Group]:
     seen: set[int] = set()
     for entry in entries:
         if not isinstance(entry, dict) or "params" not in entry:
-            raise ConfigError(where, 'each group to be a dictionary with "params"', group=_shown(entry))
+            raise ConfigError(where, 'each group to be a dictionary with "params"', group=shown(entry))
         if unknown := sorted(set(entry) - {"params", "lr", "weight_decay"}):
             known = ("params", "lr", "weight_decay")
             raise ConfigError(where, "a setting that groups have", nearest(unknown[0], known), key=repr(unknown[0]))
@@ -80,14 +80,14 @@ def read_groups(where: str, given: Iterable[Any]) -> list[Group]:
 def _listed(where: str, given: Any) -> list[Any]:
     if _is_parameter(given) or isinstance(given, dict | str) or not hasattr(given, "__iter__"):
         do = "pass model.parameters()" if hasattr(given, "parameters") else "put it into a list"
-        raise ConfigError(where, "an iterable of parameters or of groups", do, parameters=_shown(given))
+        raise ConfigError(where, "an iterable of parameters or of groups", do, parameters=shown(given))
     return list(given)
 
 
 def _checked(where: str, parameters: list[Any]) -> tuple[Trainable, ...]:
     for p in parameters:
         if not _is_parameter(p):
-            raise ConfigError(where, "parameters, such as those of model.parameters()", parameter=_shown(p))
+            raise ConfigError(where, "parameters, such as those of model.parameters()", parameter=shown(p))
     return tuple(parameters)
 
 
@@ -97,7 +97,3 @@ def _is_parameter(x: Any) -> bool:
 
 def _setting(where: str, name: str, value: Any) -> Any:
     return value if value is None or (name == "lr" and callable(value)) else number(where, name, value, 0)
-
-
-def _shown(x: Any) -> str:
-    return repr(x) if isinstance(x, str | int | float | None) else f"of type {type(x).__name__}"

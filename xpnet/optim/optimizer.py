@@ -11,10 +11,10 @@ import numpy as np
 
 from xpnet.backend import Array, backend_of, set_at
 from xpnet.errors import CheckpointError, ConfigError
+from xpnet.ops.checks import number
 from xpnet.optim.flat import FlatBuffer
 from xpnet.optim.groups import read_groups
 from xpnet.optim.loss_scale import LossScale
-from xpnet.optim.ranges import number
 from xpnet.optim.rules import RULES
 from xpnet.optim.schedules import Rate
 from xpnet.optim.segments import Segment

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xpnet.errors import ConfigError
-from xpnet.optim.ranges import count, number
+from xpnet.ops.checks import count, number
 
 __all__ = ["Rate", "Schedule", "constant", "cosine", "inverse_decay", "one_cycle", "step_decay", "warmup"]
 
