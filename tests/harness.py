@@ -92,6 +92,14 @@ def raises(error: type[XpnetError], place: str, *values: object) -> Iterator[Non
         assert str(value) in message, f"{value} is not in: {message}"
 
 
+def kernel_sets(op: Callable[..., Any], backend: Backend) -> list[contextlib.AbstractContextManager[None]]:
+    """Blocks within which an op is served by its first kernel, the next one, and last by its own code."""
+    probe = put(backend, np.zeros(1), np.float32)
+    folders = [kernel.folder for kernel in kernels.table(probe).get(getattr(op, "__name__", ""), ())]
+    disabled = (kernels.disable(*folders[: i + 1]) for i in range(len(folders)))
+    return [contextlib.nullcontext(), *disabled]
+
+
 @dataclass(frozen=True)
 class Case:
     """An op, its inputs, and who knows the answer; see check_op."""
@@ -155,11 +163,8 @@ def check_op(
         tuple(batch),
         length or max(a.size for a in arrays if isinstance(a, np.ndarray)),
     )
-    _check_all(case, backend)
-    name, probe = getattr(op, "__name__", ""), put(backend, np.zeros(1), np.float32)
-    folders = [kernel.folder for kernel in kernels.table(probe).get(name, ())]
-    for i in range(len(folders)):  # by the next kernel, and last by the op's own code
-        with kernels.disable(*folders[: i + 1]):
+    for kernel_set in kernel_sets(op, backend):
+        with kernel_set:
             _check_all(case, backend)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from xpnet import ops, random
 from xpnet.backend import Array, Backend, backend_of, current_program, namespace, record_call
 from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError
-from xpnet.ops.checks import is_floating
+from xpnet.ops.checks import floating, is_floating
 
 __all__ = ["Tensor", "apply", "backward", "gradcheck", "has_tape", "no_grad"]
 
@@ -254,6 +254,7 @@ def backward(y: Tensor, dy: Array | None = None, *, keep_tape: bool = False) -> 
         A dictionary from leaf tensor to gradient. Arrays may be views or shared: do not write to them.
     Raises:
         ShapeError: y is more than one number and dy is not given, or their shapes differ.
+        DeviceError, DTypeError: dy is of another library, device or dtype than y.
         ConfigError: y was made without a tape, or its tape was used and freed.
     Cost: one vjp a node; iterative, so depth is bounded by memory alone.
     """
@@ -261,8 +262,10 @@ def backward(y: Tensor, dy: Array | None = None, *, keep_tape: bool = False) -> 
         if y.shape not in ((), (1,)):
             raise ShapeError("backward", "y of one number, or dy", y=y.shape)
         dy = y.data**0  # 1, of NaN too, in y's shape and dtype and where y is
-    elif dy.shape != y.shape:
-        raise ShapeError("backward", "dy of the shape of y", dy=dy.shape, y=y.shape)
+    else:
+        floating("backward", y.data, dy)
+        if dy.shape != y.shape:
+            raise ShapeError("backward", "dy of the shape of y", dy=dy.shape, y=y.shape)
     if y.node is None:
         if y.requires_grad:
             return {y: dy}
@@ -280,7 +283,9 @@ def backward(y: Tensor, dy: Array | None = None, *, keep_tape: bool = False) -> 
         if not keep_tape:
             node.vjp, node.parents = None, []
         del vjp
-        for parent, g in zip(parents, gradients, strict=True):
+        if len(gradients) < len(parents):
+            raise ShapeError("backward", "a gradient of each input", "see the op's vjp", inputs=len(parents))
+        for parent, g in zip(parents, gradients, strict=False):  # inputs that were left out have no parent
             if parent is None or g is None:
                 continue
             if parent not in pending:

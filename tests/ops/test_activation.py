@@ -83,6 +83,82 @@ def test_large_inputs_do_not_overflow(backend, name):
     assert np.all(np.isfinite(backend.to_numpy(dx)))
 
 
+def _sigmoid(x):
+    return np.where(x > 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x))))
+
+
+def _gelu(x):
+    with np.errstate(over="ignore", invalid="ignore"):
+        y = x * _sigmoid(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+    return np.where(x < -30, 0.0, y)
+
+
+def _gelu_slope(x):
+    near = np.clip(x, -30, 30)
+    return (_gelu(near + 1e-5) - _gelu(near - 1e-5)) / 2e-5
+
+
+WIDE = {
+    "relu": (lambda x: np.maximum(x, 0), lambda x: 1.0 * (x > 0)),
+    "leaky_relu": (lambda x: np.where(x > 0, x, 0.01 * x), lambda x: np.where(x > 0, 1, 0.01)),
+    "sigmoid": (_sigmoid, lambda x: _sigmoid(x) * _sigmoid(-x)),
+    "tanh": (np.tanh, lambda x: 4 * _sigmoid(2 * x) * _sigmoid(-2 * x)),
+    "gelu": (_gelu, _gelu_slope),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_an_activation_is_right_from_minus_infinity_to_infinity(backend, name):
+    """Values to a few units of their own last place, so that their logarithms are right too; slopes to 1e-6."""
+    function, slope = WIDE[name]
+    edges = [-np.inf, -3e38, -1e20, -1e4, -20.0, -17.0, 0.0, 17.0, 1e4, 1e20, 3e38, np.inf]
+    x = np.concatenate([edges, np.linspace(-100, 100, 173)]).astype(np.float32).astype(np.float64)
+    with np.errstate(over="raise", invalid="raise"):
+        y, vjp = getattr(ops, name)(put(backend, x, np.float32))
+        (dx,) = vjp(put(backend, np.ones_like(x), np.float32), (True,))
+    np.testing.assert_allclose(backend.to_numpy(y), function(x), rtol=2e-5, atol=1e-37)
+    np.testing.assert_allclose(backend.to_numpy(dx), slope(x), rtol=0, atol=2e-6)
+    nan, _ = getattr(ops, name)(put(backend, np.array([np.nan, 1.0]), np.float32))
+    assert np.isnan(backend.to_numpy(nan)).tolist() == [True, False]
+
+
+def test_the_sigmoid_of_float16_keeps_its_small_values(backend):
+    if not hasattr(backend.xp, "float16"):
+        pytest.skip(f"{backend.spec} has no float16")
+    x = np.array([-60000, -12, -8, 0, 8, 12, 60000], np.float16)
+    y, _ = ops.sigmoid(backend.from_numpy(x))
+    np.testing.assert_allclose(backend.to_numpy(y), _sigmoid(x.astype(float)), rtol=4e-3, atol=6e-8)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "gelu"])
+@pytest.mark.parametrize("op", [ops.linear, ops.conv2d], ids=["linear", "conv2d"])
+def test_an_activation_within_another_op_keeps_its_small_values(backend, op, name):
+    x, ones = np.array([-20.0, -9.0, -4.0]), (1,) if op is ops.linear else (1, 1, 1)
+    images = put(backend, x.reshape(3, *ones), np.float32)
+    y, _ = op(images, put(backend, np.ones((1, *ones)), np.float32), activation=name)
+    np.testing.assert_allclose(backend.to_numpy(y).reshape(3), WIDE[name][0](x), rtol=2e-5, atol=1e-37)
+
+
+def test_log_softmax_of_logits_as_large_as_float32_allows_is_right(backend):
+    x = np.array([[3e38, 3e38, 2e38], [-np.inf, 1, 1]])
+    y, vjp = ops.log_softmax(put(backend, x, np.float32))
+    (dx,) = vjp(put(backend, np.ones_like(x), np.float32), (True,))
+    half = np.log(0.5)
+    np.testing.assert_allclose(backend.to_numpy(y), [[half, half, -1e38], [-np.inf, half, half]], rtol=1e-6)
+    assert np.isfinite(backend.to_numpy(dx)).all()
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize(("shape", "axis"), [((2, 0), -1), ((0, 5), 0), ((3, 0, 2), 1)])
+def test_softmax_over_an_axis_of_length_0_is_an_error_and_over_another_is_empty(backend, name, shape, axis):
+    x = put(backend, np.zeros(shape), np.float32)
+    with raises(ShapeError, name, shape):
+        getattr(ops, name)(x, axis=axis)
+    other = next(a for a in range(len(shape)) if shape[a])
+    y, vjp = getattr(ops, name)(x, axis=other)
+    assert tuple(y.shape) == tuple(vjp(y, (True,))[0].shape) == shape
+
+
 def test_softmax_of_a_masked_class_is_zero(backend):
     y, vjp = ops.softmax(put(backend, np.array([[0.0, -np.inf, 0.0]]), np.float32))
     (dx,) = vjp(put(backend, np.array([[1.0, 2.0, 3.0]]), np.float32), (True,))

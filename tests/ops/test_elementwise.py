@@ -10,7 +10,7 @@ import pytest
 from tests.harness import booleans, check_op, few_on_jax, float64_ok, integers, put, raises, sample
 from tests.oracles import each
 from xpnet import ops
-from xpnet.errors import DeviceError, DTypeError, ShapeError
+from xpnet.errors import ConfigError, DeviceError, DTypeError, ShapeError
 
 A, B = sample(5, 7), sample(5, 7, seed=1)
 POSITIVE = sample(5, 7, seed=2, low=0.3, high=3)
@@ -141,6 +141,28 @@ def test_whole_powers_of_negative_numbers_and_zero_have_gradients(backend, expon
     dx, _ = vjp(put(backend, np.array([1.0, 1.0]), np.float32), (True, False))
     np.testing.assert_allclose(backend.to_numpy(y), [(-2.0) ** exponent, 0])
     np.testing.assert_allclose(backend.to_numpy(dx), [-4, 0] if exponent == 2 else [1, 1])
+
+
+@pytest.mark.parametrize("exponent", [0, 0.0, np.int64(0)])
+def test_the_power_0_has_no_slope_anywhere(backend, exponent):
+    x = put(backend, np.array([-np.inf, -2.0, 0.0, 3.0, np.inf]), np.float32)
+    y, vjp = ops.power(x, exponent)
+    dx, _ = vjp(put(backend, np.ones(5), np.float32), (True, False))
+    assert backend.to_numpy(y).tolist() == [1] * 5
+    assert backend.to_numpy(dx).tolist() == [0] * 5
+
+
+@pytest.mark.parametrize("b", [1e-30, -1e30, 1e38])
+def test_the_gradient_of_a_divisor_is_right_where_its_square_is_out_of_range(backend, b):
+    y, vjp = ops.divide(put(backend, np.array([2 * b]), np.float32), put(backend, np.array([b]), np.float32))
+    da, db = vjp(put(backend, np.array([b]), np.float32), (True, True))
+    np.testing.assert_allclose([backend.to_numpy(a)[0] for a in (y, da, db)], [2, 1, -2], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("low", "high"), [(2, 1), (np.nan, None), (None, "1"), (0, np.nan), ([0], None)])
+def test_clip_refuses_limits_that_are_in_the_wrong_order_or_no_numbers(low, high):
+    with raises(ConfigError, "clip"):
+        ops.clip(A, low, high)
 
 
 CLIP = each(lambda x, low, high: min(max(x, low), high))

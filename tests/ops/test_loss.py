@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tests import oracles
-from tests.harness import check_op, few_on_jax, integers, put, raises, sample
+from tests.harness import check_op, few_on_jax, integers, kernel_sets, put, raises, sample
 from xpnet import ops
+from xpnet.backend import get_backend
 from xpnet.errors import ConfigError, DTypeError, ShapeError
 
 N, K = 5, 4
@@ -195,6 +196,134 @@ def test_a_sample_classified_right_has_no_perceptron_gradient(backend):
     assert backend.to_numpy(loss).tolist() == [0, 2.5]
     ds, _ = vjp(put(backend, np.array([1.0, 10.0]), np.float32), (True, False))
     assert backend.to_numpy(ds).tolist() == [[0, 0, 0], [0, -10, 10]]
+
+
+LABELLED = {
+    "plain": (ops.softmax_cross_entropy, Z, {}),
+    "smoothed": (ops.softmax_cross_entropy, Z, {"label_smoothing": 0.3}),
+    "weighted": (ops.softmax_cross_entropy, Z, {"class_weights": WEIGHTS}),
+    "both": (ops.softmax_cross_entropy, Z, {"label_smoothing": 0.3, "class_weights": WEIGHTS}),
+    "hinge": (ops.hinge_loss, Z, {}),
+    "hinge of signs": (ops.hinge_loss, sample(N), {}),
+    "perceptron": (ops.perceptron_loss, Z, {}),
+    "perceptron of signs": (ops.perceptron_loss, sample(N), {}),
+}
+
+
+def run(backend, loss, scores, labels, options):
+    """The loss and the gradient of the scores, in float32 on a backend, as host arrays."""
+    moved = {name: put(backend, value, np.float32) for name, value in options.items()}
+    y, vjp = loss(put(backend, scores, np.float32), backend.from_numpy(labels), **moved)
+    dz, _ = vjp(put(backend, np.ones(y.shape), np.float32), (True, False))
+    return backend.to_numpy(y), backend.to_numpy(dz)
+
+
+@pytest.mark.parametrize("kind", LABELLED)
+def test_a_label_that_is_no_class_makes_its_example_nan_and_no_other(backend, kind):
+    """One rule on every backend, in every kernel, for every reduction; the mean divides by the same number in both."""
+    loss, scores, options = LABELLED[kind]
+    labels = (LABELS if scores.ndim == 2 else 2 * integers(N, high=2) - 1).astype(np.int32)
+    known, weights = np.arange(N) != 2, options.get("class_weights")
+    divisor = N if weights is None else weights[labels[known]].sum()
+    oracle = getattr(oracles, loss.__name__)
+    each = oracle(scores[known], labels[known], **options, reduction="none")
+    part, vjp = loss(scores[known], labels[known], **options, reduction="sum")
+    slope, _ = vjp(np.ones_like(part), (True, False))
+    for bad in (-1, K, 1000) if scores.ndim == 2 else (0, 2, -3):
+        labels[2] = bad
+        for reduction in REDUCTIONS:
+            for kernel_set in kernel_sets(loss, backend):
+                with kernel_set:
+                    y, dz = run(backend, loss, scores, labels, {**options, "reduction": reduction})
+                what = f"label {bad}, {reduction}"
+                assert np.isnan(dz[2]).all(), what
+                want = slope / (divisor if reduction == "mean" else 1)
+                np.testing.assert_allclose(dz[known], want, rtol=2e-5, atol=1e-6, err_msg=what)
+                if reduction == "none":
+                    np.testing.assert_allclose(y[known], each, rtol=1e-5, err_msg=what)
+                    y = y[2]
+                assert np.isnan(y), what
+
+
+MASKED = np.array([[-np.inf, 1, 2], [-np.inf, 0, 0.5], [3e38, -3e38, -3e38]])
+
+
+@pytest.mark.parametrize("kind", LABELLED)
+def test_a_class_of_probability_zero_that_is_not_the_target_adds_nothing(backend, kind):
+    loss, _, options = LABELLED[kind]
+    if "signs" in kind or "label_smoothing" in options:
+        pytest.skip("no class is without a target")
+    options = {name: value[:3] for name, value in options.items()}
+    labels, weights = np.array([1, 2, 0], np.int32), options.get("class_weights", np.ones(3))
+    each = {
+        "softmax_cross_entropy": np.array([np.log1p(np.e), np.log1p(np.exp(-0.5)), 0]) * weights[labels],
+        "hinge_loss": np.array([2, 0.5, 0]),
+        "perceptron_loss": np.array([1, 0, 0]),
+    }[loss.__name__]
+    divisor = weights[labels].sum()
+    for reduction, want in [("none", each), ("sum", each.sum()), ("mean", each.sum() / divisor)]:
+        for kernel_set in kernel_sets(loss, backend):
+            with kernel_set, np.errstate(over="ignore"):
+                y, dz = run(backend, loss, MASKED, labels, {**options, "reduction": reduction})
+            np.testing.assert_allclose(y, want, rtol=1e-6, err_msg=reduction)
+            assert np.isfinite(dz).all(), reduction
+            assert not dz[:2, 0].any(), reduction
+            np.testing.assert_allclose(dz.sum(1), 0, atol=1e-6)
+
+
+@reductions
+def test_soft_targets_and_smoothing_pass_over_a_class_whose_target_or_weight_is_zero(backend, reduction):
+    soft = np.array([[0, 0.25, 0.75], [0, 1, 0]])
+    log_p = oracles.log_softmax(MASKED[:2, 1:])
+    want = oracles.reduced(-(soft[:, 1:] * log_p).sum(1), reduction)
+    z, targets = put(backend, MASKED[:2], np.float32), put(backend, soft, np.float32)
+    y, vjp = ops.softmax_cross_entropy(z, targets, reduction=reduction)
+    np.testing.assert_allclose(backend.to_numpy(y), want, rtol=1e-6)
+    dz, _ = vjp(put(backend, np.ones(y.shape), np.float32), (True, False))
+    assert np.isfinite(backend.to_numpy(dz)).all()
+    weights = put(backend, np.array([0.0, 1, 1]), np.float32)
+    labels = backend.from_numpy(np.array([1, 2], np.int32))
+    y, _ = ops.softmax_cross_entropy(z, labels, label_smoothing=0.3, class_weights=weights, reduction=reduction)
+    assert np.isfinite(backend.to_numpy(y)).all()
+
+
+def test_a_target_of_probability_zero_has_an_infinite_loss_and_a_finite_gradient(backend):
+    for kernel_set in kernel_sets(ops.softmax_cross_entropy, backend):
+        with kernel_set:
+            y, dz = run(backend, ops.softmax_cross_entropy, MASKED[:2], np.array([0, 1], np.int32), {})
+        assert y == np.inf
+        assert np.isfinite(dz).all()
+
+
+def test_binary_cross_entropy_of_infinite_logits_is_right_where_they_agree_with_the_target(backend):
+    z, t = np.array([-np.inf, np.inf, 3e38, -3e38, -20]), np.array([0.0, 1, 1, 0, 0])
+    y, dz = run(backend, lambda z, _, **options: ops.binary_cross_entropy(
+        z, put(backend, t, np.float32), **options), z, np.zeros(1, np.int32), {"reduction": "none"})  # fmt: skip
+    np.testing.assert_allclose(y, [0, 0, 0, 0, np.exp(-20)], rtol=1e-5)
+    np.testing.assert_allclose(dz, [0, 0, 0, 0, np.exp(-20)], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", LABELLED)
+@pytest.mark.parametrize("integer", [np.int32, np.uint8])
+def test_losses_of_labels_need_no_64_bit_integers(kind, integer):
+    array_api_strict = pytest.importorskip("array_api_strict")
+    loss, scores, options = LABELLED[kind]
+    labels = (LABELS if scores.ndim == 2 else np.ones(N)).astype(integer)
+    with array_api_strict.ArrayAPIStrictFlags(api_version="2025.12"):
+        for reduction in REDUCTIONS:
+            y, dz = run(
+                get_backend("array-api-strict:no_x64"), loss, scores, labels, {**options, "reduction": reduction}
+            )
+            want, slope = run(get_backend("numpy"), loss, scores, labels, {**options, "reduction": reduction})
+            np.testing.assert_allclose(y, want, rtol=1e-5)
+            np.testing.assert_allclose(dz, slope, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "hinge_loss", "perceptron_loss"])
+@pytest.mark.parametrize("n", [0, 3])
+def test_scores_of_no_class_are_an_error(backend, name, n):
+    with raises(ShapeError, name, (n, 0)):
+        getattr(ops, name)(put(backend, np.zeros((n, 0)), np.float32), backend.from_numpy(np.zeros(n, np.int32)))
 
 
 ALL = {

@@ -20,6 +20,7 @@ __all__ = [
     "gelu",
     "leaky_relu",
     "log_softmax",
+    "logistic",
     "relu",
     "sigmoid",
     "softmax",
@@ -79,15 +80,18 @@ def _leaky_relu(x: Array, slope: float) -> tuple[Array, Any]:
     xp = namespace(x)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        return (slope * dy + masked(xp, (1.0 - slope) * dy, x > 0.0) if needs[0] else None,)
+        if not needs[0]:
+            return (None,)
+        above = xp.astype(x > 0.0, x.dtype)
+        return (dy * (above + slope * (1.0 - above)),)
 
-    return slope * x + (1.0 - slope) * xp.maximum(x, 0.0), vjp
+    return xp.maximum(x, 0.0) + slope * xp.minimum(x, 0.0), vjp
 
 
 def sigmoid(x: Array) -> tuple[Array, Any]:
     """Squash to (0, 1).
 
-        y = 1 / (1 + exp(-x)), computed as (1 + tanh(x / 2)) / 2, which overflows nowhere
+        y = 1 / (1 + exp(-x)), to the dtype's precision for any x
 
     Args:
         x: any shape, real floating.
@@ -100,10 +104,19 @@ def sigmoid(x: Array) -> tuple[Array, Any]:
     return _sigmoid(x)
 
 
+def logistic(xp: Any, x: Array) -> Array:
+    """Return 1 / (1 + exp(-x)) as e / (1 + e), e = exp(x), which keeps the digits of what is near 0.
+
+    Where e would overflow, x is replaced by a number whose result rounds to 1 as well.
+    """
+    e = xp.exp(xp.minimum(x, math.log(float(xp.finfo(x.dtype).max)) - 0.1))
+    return e / (1.0 + e)
+
+
 @kernels.op("sigmoid")
 def _sigmoid(x: Array) -> tuple[Array, Any]:
     xp = namespace(x)
-    y = 0.5 + 0.5 * xp.tanh(0.5 * x)
+    y = logistic(xp, x)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         return (dy * (y * (1.0 - y)) if needs[0] else None,)
@@ -141,7 +154,7 @@ def _tanh(x: Array) -> tuple[Array, Any]:
 def gelu(x: Array) -> tuple[Array, Any]:
     """Multiply x by the approximate probability that a standard normal is below it (the tanh form).
 
-        y = x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))
+        y = x/2 * (1 + tanh(z)) = x * sigmoid(2 z),  z = sqrt(2/pi) * (x + 0.044715 x^3)
 
     Args:
         x: any shape, real floating.
@@ -158,19 +171,20 @@ def gelu(x: Array) -> tuple[Array, Any]:
 @kernels.op("gelu")
 def _gelu(x: Array) -> tuple[Array, Any]:
     xp = namespace(x)
-    root = math.sqrt(2.0 / math.pi)
+    one, three = 2.0 * math.sqrt(2.0 / math.pi), 2.0 * math.sqrt(2.0 / math.pi) * 0.044715  # 2 z = one x + three x^3
 
-    def t_of_x() -> Array:
-        return xp.tanh(root * (x + 0.044715 * (x * x * x)))
+    def near_and_gate() -> tuple[Array, Array]:
+        near = xp.clip(x, -30.0, 30.0)  # beyond, y is 0 or x; its cube is finite in float16 too
+        return near, logistic(xp, near * (one + three * (near * near)))
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         if not needs[0]:
             return (None,)
-        t = t_of_x()
-        slope = root * (1.0 + 3.0 * 0.044715 * (x * x))
-        return (dy * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope),)
+        near, gate = near_and_gate()
+        slope = one + 3.0 * three * (near * near)
+        return (dy * (gate + near * gate * (1.0 - gate) * slope),)
 
-    return 0.5 * x * (1.0 + t_of_x()), vjp
+    return xp.maximum(x, -30.0) * near_and_gate()[1], vjp
 
 
 @kernels.op("threshold")
@@ -206,10 +220,12 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Any]:
     Returns:
         y: like x.
         vjp: (dy, needs) -> (dx,), dx = y * (dy - sum(dy * y)).
+    Raises:
+        ShapeError: x has no such axis, or it is of length 0.
     Cost: keeps y.
     """
     xp = checks.floating("softmax", x)
-    checks.axes("softmax", x, axis)
+    checks.not_empty("softmax", x, checks.axes("softmax", x, axis))
     y = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
     y /= xp.sum(y, axis=axis, keepdims=True)
 
@@ -231,10 +247,12 @@ def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, Any]:
     Returns:
         y: like x.
         vjp: (dy, needs) -> (dx,), dx = dy - exp(y) * sum(dy).
+    Raises:
+        ShapeError: x has no such axis, or it is of length 0.
     Cost: keeps y.
     """
     xp = checks.floating("log_softmax", x)
-    checks.axes("log_softmax", x, axis)
+    checks.not_empty("log_softmax", x, checks.axes("log_softmax", x, axis))
     y = x - xp.max(x, axis=axis, keepdims=True)
     y -= xp.log(xp.sum(xp.exp(y), axis=axis, keepdims=True))
 

@@ -104,6 +104,12 @@ def axes(op: str, x: Array, axis: int | tuple[int, ...] | None) -> tuple[int, ..
     return counted
 
 
+def not_empty(op: str, x: Array, axes: tuple[int, ...]) -> None:
+    """Raise ShapeError unless there is a number along some axes of x, counted from 0."""
+    if not all(x.shape[a] for a in axes):
+        raise ShapeError(op, "at least one number along the axes", x=tuple(x.shape), axes=axes)
+
+
 def channels(op: str, x: Array, **vectors: Array) -> None:
     """Raise ShapeError unless each vector has one entry a channel of x (..., C)."""
     if x.ndim < 2:

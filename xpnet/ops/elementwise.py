@@ -7,11 +7,12 @@ along which its operand was broadcast.
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any
 
 from xpnet import kernels
 from xpnet.backend import Array
-from xpnet.errors import DTypeError, ShapeError, nearest
+from xpnet.errors import ConfigError, DTypeError, ShapeError, nearest
 from xpnet.ops import checks
 from xpnet.ops.broadcast import sum_to
 from xpnet.ops.masking import masked
@@ -94,9 +95,10 @@ def multiply(a: Operand, b: Operand) -> tuple[Array, Any]:
 
 @kernels.op("divide")
 def divide(a: Operand, b: Operand) -> tuple[Array, Any]:
-    """Divide: y = a / b. Arguments and results as for add; keeps a and b."""
+    """Divide: y = a / b. Arguments and results as for add; keeps b and y."""
     xp = _operands("divide", a, b)
-    return _binary(xp, a / b, a, b, lambda dy: dy / b, lambda dy: -dy * a / (b * b))
+    y = a / b
+    return _binary(xp, y, a, b, lambda dy: dy / b, lambda dy: -(dy / b) * y)  # b * b may overflow, or be 0
 
 
 @kernels.op("maximum")
@@ -124,14 +126,15 @@ def power(a: Array, exponent: float) -> tuple[Array, Any]:
     Args:
         a: any shape, real floating; positive unless the exponent is a whole number.
         exponent: a Python number.
-    Returns: y, and vjp: (dy, needs) -> (da, None), da = dy * exponent * a^(exponent - 1). Keeps a.
+    Returns: y, and vjp: (dy, needs) -> (da, None), da = dy * exponent * a^(exponent - 1), 0 for a^0. Keeps a.
     """
-    checks.floating("power", a)
-    if type(exponent) not in _NUMBERS:
+    xp = checks.floating("power", a)
+    if type(exponent) not in _NUMBERS and not isinstance(exponent, Integral):
         kind = type(exponent).__name__
         raise DTypeError("power", "a Python number as exponent", "use exp and log", exponent=kind)
     p = float(exponent)
-    return a**p, lambda dy, needs: (dy * (p * a ** (p - 1.0)) if needs[0] else None, None)
+    slope = (lambda: p * a ** (p - 1.0)) if p else (lambda: xp.zeros_like(a))
+    return a**p, lambda dy, needs: (dy * slope() if needs[0] else None, None)
 
 
 @kernels.op("negative")
@@ -181,10 +184,17 @@ def clip(x: Array, low: float | None = None, high: float | None = None) -> tuple
 
     Args:
         x: any shape, real floating.
-        low, high: Python numbers, or None for no limit.
+        low, high: Python numbers, low <= high, or None for no limit.
     Returns: y, and vjp: (dy, needs) -> (dx, None, None), dx = dy where low <= x <= high, else 0. Keeps x.
+    Raises:
+        ConfigError: low above high, or a limit that is NaN or no number.
     """
     xp = checks.floating("clip", x)
+    for name, limit in (("low", low), ("high", high)):
+        if limit is not None and not (isinstance(limit, Real) and limit == limit):
+            raise ConfigError("clip", "numbers or None as limits", **{name: repr(limit)})
+    if low is not None and high is not None and low > high:
+        raise ConfigError("clip", "low <= high", low=low, high=high)
     y = x if low is None else xp.maximum(x, float(low))
     y = y if high is None else xp.minimum(y, float(high))
 
@@ -224,6 +234,7 @@ def where(mask: Array, a: Operand, b: Operand) -> tuple[Array, Any]:
     Returns: y, and vjp: (dy, needs) -> (None, da, db). Keeps mask.
     """
     xp = _operands("where", a, b)
+    checks.shared("where", a if type(b) in _NUMBERS else b, mask)
     checks.boolean("where", "mask", mask)
     for side in (a, b):
         if type(side) not in _NUMBERS and not checks.fits(mask.shape, side.shape):

@@ -1,6 +1,10 @@
 """Losses: how wrong the scores of a batch are, as one number to minimize. Each op returns (y, vjp).
 
 reduction: "mean" over the N examples, "sum", or "none" for one number an example.
+
+A label that is no class makes the loss of its example NaN, and with it the mean and the sum; so is its example's part
+of the gradient, and no other. This holds on every backend, for no op may read a number. Data sets are checked when they
+are made. To leave an example out, leave it out of the batch, or give soft targets, which are zero for it.
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ from xpnet import kernels
 from xpnet.backend import Array, namespace
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.ops import checks
+from xpnet.ops.activation import logistic
+from xpnet.ops.masking import masked
 
 __all__ = [
     "binary_cross_entropy",
@@ -25,16 +31,23 @@ __all__ = [
 _REDUCTIONS = ("mean", "sum", "none")
 
 
-def _reduce(op: str, xp: Any, each: Array, reduction: str, count: Any = None) -> tuple[Array, Callable[[Array], Array]]:
-    """Reduce one loss an example to y; also the map from dy to the weight of each example's gradient, like each."""
+def _reduce(
+    op: str, xp: Any, each: Array, reduction: str, unknown: Array | None = None, count: Any = None
+) -> tuple[Array, Callable[[Array], Array]]:
+    """Reduce one loss an example to y; also the map from dy to the weight of each example's gradient, () or like each.
+
+    unknown, added to both, is NaN for an example whose label is no class, else 0; count is what the mean divides by.
+    """
     checks.choice(op, "reduction", reduction, _REDUCTIONS)
-    if reduction == "none":
-        return each, lambda dy: dy
-    total = xp.sum(each, dtype=each.dtype)
-    if reduction == "sum":
-        return total, lambda dy: dy
     n = math.prod(each.shape) if count is None else count
-    return total / n, lambda dy: dy / n
+    each = each if unknown is None else each + unknown
+    y = each if reduction == "none" else xp.sum(each, dtype=each.dtype)
+
+    def weigh(dy: Array) -> Array:
+        dy = dy / n if reduction == "mean" else dy
+        return dy if unknown is None else dy + unknown
+
+    return y / n if reduction == "mean" else y, weigh
 
 
 def _column(xp: Any, weight: Array) -> Array:
@@ -42,10 +55,13 @@ def _column(xp: Any, weight: Array) -> Array:
     return xp.reshape(weight, (-1, 1)) if weight.ndim == 1 else weight
 
 
-def _one_hot(xp: Any, labels: Array, classes: int, dtype: Any) -> Array:
-    """Labels (N,) of any integer dtype as rows (N, K) of zeros and a one."""
-    every = xp.arange(classes, dtype=xp.int64, device=labels.device)
-    return xp.astype(xp.reshape(xp.astype(labels, xp.int64, copy=False), (-1, 1)) == every, dtype)
+def _classes(xp: Any, labels: Array, classes: int, dtype: Any) -> tuple[Array, Array]:
+    """Where labels (N,) of any integer dtype are which class, (N, K), and 0 or, for a label that is none, NaN, (N,)."""
+    every = xp.arange(classes, device=labels.device)  # of the device's own integers, which need not have 64 bits
+    labels = xp.astype(labels, every.dtype, copy=False)
+    none = xp.zeros(labels.shape, dtype=dtype, device=labels.device)
+    unknown = xp.where((labels < 0) | (labels >= classes), math.nan, none)
+    return xp.reshape(labels, (-1, 1)) == every, unknown
 
 
 def softmax_cross_entropy(
@@ -66,8 +82,7 @@ def softmax_cross_entropy(
     Args:
         logits: scores, (N, K), real floating.
         labels: classes, (N,), integers in 0 .. K-1; or soft targets, (N, K), dtype of logits, rows that sum to 1.
-            Labels are checked when data is loaded. Here, a label that is no class may raise, make the loss NaN or add
-            nothing.
+            A label that is no class makes the loss and its row of the gradient NaN.
         label_smoothing: s, 0 <= s <= 1.
         class_weights: v, (K,), dtype of logits, or None.
         reduction: "mean", "sum" or "none".
@@ -75,16 +90,19 @@ def softmax_cross_entropy(
         y: () or, for "none", (N,).
         vjp: (dy, needs) -> (dlogits, None), dlogits = (softmax * sum_k(v t) - v t) / N for "mean".
     Raises:
-        ShapeError: ranks or sizes disagree. ConfigError: smoothing outside 0..1, unknown reduction.
-    Cost: keeps log-probabilities and targets, 2*N*K numbers. Finite for any finite logits (log-sum-exp). In
-        float16 this code's sum over many classes is poor: cast the scores first.
+        ShapeError: ranks or sizes disagree, or K is 0. ConfigError: smoothing outside 0..1, unknown reduction.
+    Cost: keeps log-probabilities and targets, 2*N*K numbers. Finite for any finite logits whose differences are finite
+        (log-sum-exp); a logit of -infinity adds nothing where its target is 0. In float16 this code's sum over many
+        classes is poor: cast the scores first.
     """
     op = "softmax_cross_entropy"
     checks.floating(op, logits, class_weights)
+    checks.shared(op, logits, labels)
     if logits.ndim != 2 or labels.ndim not in (1, 2) or labels.shape != logits.shape[: labels.ndim]:
         raise ShapeError(
             op, "logits of shape (N, K) and labels of shape (N,) or (N, K)", logits=logits.shape, labels=labels.shape
         )
+    checks.not_empty(op, logits, (1,))
     if class_weights is not None and class_weights.shape != logits.shape[1:]:
         raise ShapeError(op, "class_weights of shape (K,)", class_weights=class_weights.shape, logits=logits.shape)
     if not 0.0 <= label_smoothing <= 1.0:
@@ -102,17 +120,21 @@ def _softmax_cross_entropy(
     logits: Array, labels: Array, label_smoothing: float, class_weights: Array | None, reduction: str
 ) -> tuple[Array, Any]:
     op, xp, classes = "softmax_cross_entropy", namespace(logits), logits.shape[1]
-    target = _one_hot(xp, labels, classes, logits.dtype) if labels.ndim == 1 else labels
-    count = None
+    target, right, unknown, count = labels, None, None, None
+    if labels.ndim == 1:
+        right, unknown = _classes(xp, labels, classes, logits.dtype)
+        target = xp.astype(right, logits.dtype)
     if class_weights is not None and labels.ndim == 1:
         count = xp.sum(class_weights * target, dtype=logits.dtype)
     if label_smoothing:
-        target = (1.0 - label_smoothing) * target + label_smoothing / classes
+        target, right = (1.0 - label_smoothing) * target + label_smoothing / classes, None
     if class_weights is not None:
-        target = target * class_weights
+        target, right = target * class_weights, None
     logp = logits - xp.max(logits, axis=1, keepdims=True)  # (N, K)
     logp -= xp.log(xp.sum(xp.exp(logp), axis=1, keepdims=True))
-    y, weigh = _reduce(op, xp, -xp.sum(logp * target, axis=1), reduction, count)
+    # chosen before they are multiplied: 0 times the logarithm of 0 is NaN
+    parts = xp.where(right, logp, 0.0) if right is not None else xp.where(target != 0.0, logp, 0.0) * target
+    y, weigh = _reduce(op, xp, -xp.sum(parts, axis=1), reduction, unknown, count)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         if not needs[0]:
@@ -142,17 +164,18 @@ def binary_cross_entropy(logits: Array, targets: Array, *, reduction: str = "mea
         vjp: (dy, needs) -> (dlogits, None), dlogits = (sigmoid(z) - t) / n for "mean".
     Raises:
         ShapeError: shapes differ.
-    Cost: keeps both inputs. Finite for any finite logits.
+    Cost: keeps both inputs. Finite for any logits: infinity counts as the largest finite number.
     """
     op = "binary_cross_entropy"
     xp = checks.floating(op, logits, targets)
     _alike(op, logits=logits, targets=targets)
-    each = xp.maximum(logits, 0.0) - logits * targets + xp.log1p(xp.exp(-xp.abs(logits)))
+    most = float(xp.finfo(logits.dtype).max)
+    z = xp.clip(logits, -most, most)
+    each = xp.maximum(z, 0.0) - z * targets + xp.log1p(xp.exp(-xp.abs(z)))
     y, weigh = _reduce(op, xp, each, reduction)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        p = 0.5 + 0.5 * xp.tanh(0.5 * logits)
-        return ((p - targets) * weigh(dy) if needs[0] else None, None)
+        return ((logistic(xp, logits) - targets) * weigh(dy) if needs[0] else None, None)
 
     return y, vjp
 
@@ -197,29 +220,30 @@ def hinge_loss(scores: Array, labels: Array, *, margin: float = 1.0, reduction: 
 
     Args:
         scores: s, (N, K), or (N,) for two classes, real floating.
-        labels: (N,), integers in 0 .. K-1, or -1 and +1 where scores is (N,).
+        labels: (N,), integers in 0 .. K-1, or -1 and +1 where scores is (N,); others give NaN.
         margin: >= 0.
         reduction: "mean" over the N examples, "sum" or "none".
     Returns:
         y: () or, for "none", (N,).
         vjp: (dy, needs) -> (dscores, None).
     Raises:
-        ShapeError: ranks or sizes disagree. DTypeError: labels are not integers.
+        ShapeError: ranks or sizes disagree, or K is 0. DTypeError: labels are not integers.
     Cost: keeps scores and one N*K array.
     Source: Weston and Watkins (1999).
     """
-    xp, right = _scores("hinge_loss", scores, labels)
+    xp, right, unknown = _scores("hinge_loss", scores, labels)
     if scores.ndim == 1:
-        return _binary_margin("hinge_loss", xp, scores, right, margin, reduction)
-    own = xp.sum(scores * right, axis=1, keepdims=True)  # (N, 1)
-    short = xp.maximum(scores - own + margin, 0.0) * (1.0 - right)  # (N, K)
-    y, weigh = _reduce("hinge_loss", xp, xp.sum(short, axis=1), reduction)
+        return _binary_margin("hinge_loss", xp, scores, right, unknown, margin, reduction)
+    own = xp.sum(xp.where(right, scores, 0.0), axis=1, keepdims=True)  # (N, 1)
+    short = xp.where(right, 0.0, xp.maximum(scores - own + margin, 0.0))  # (N, K)
+    y, weigh = _reduce("hinge_loss", xp, xp.sum(short, axis=1), reduction, unknown)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         if not needs[0]:
             return (None, None)
         hit = xp.astype(short > 0.0, scores.dtype)
-        return ((hit - right * xp.sum(hit, axis=1, keepdims=True)) * _column(xp, weigh(dy)), None)
+        own = masked(xp, xp.sum(hit, axis=1, keepdims=True), right)  # (N, K)
+        return ((hit - own) * _column(xp, weigh(dy)), None)
 
     return y, vjp
 
@@ -234,27 +258,30 @@ def perceptron_loss(scores: Array, labels: Array, *, reduction: str = "mean") ->
 
     Args:
         scores: s, (N, K), or (N,) for two classes, real floating.
-        labels: (N,), integers in 0 .. K-1, or -1 and +1 where scores is (N,).
+        labels: (N,), integers in 0 .. K-1, or -1 and +1 where scores is (N,); others give NaN.
         reduction: "mean" over the N examples, "sum" or "none".
     Returns:
         y: () or, for "none", (N,).
         vjp: (dy, needs) -> (dscores, None); on ties the first of the largest counts.
     Raises:
-        ShapeError: ranks or sizes disagree. DTypeError: labels are not integers.
+        ShapeError: ranks or sizes disagree, or K is 0. DTypeError: labels are not integers.
     Cost: keeps scores and one N*K array.
     Source: Rosenblatt (1958); Collins (2002) for K classes.
     """
-    xp, right = _scores("perceptron_loss", scores, labels)
+    xp, right, unknown = _scores("perceptron_loss", scores, labels)
     if scores.ndim == 1:
-        return _binary_margin("perceptron_loss", xp, scores, right, 0.0, reduction)
-    each = xp.max(scores, axis=1) - xp.sum(scores * right, axis=1)  # (N,)
-    y, weigh = _reduce("perceptron_loss", xp, each, reduction)
+        return _binary_margin("perceptron_loss", xp, scores, right, unknown, 0.0, reduction)
+    top = xp.max(scores, axis=1, keepdims=True)  # (N, 1)
+    each = top[:, 0] - xp.sum(xp.where(right, scores, 0.0), axis=1)  # (N,)
+    y, weigh = _reduce("perceptron_loss", xp, each, reduction, unknown)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         if not needs[0]:
             return (None, None)
-        predicted = _one_hot(xp, xp.argmax(scores, axis=1), scores.shape[1], scores.dtype)  # (N, K)
-        return ((predicted - right) * _column(xp, weigh(dy)), None)
+        every = xp.arange(scores.shape[1], device=scores.device)
+        first = xp.min(xp.where(scores == top, every, scores.shape[1]), axis=1, keepdims=True)  # (N, 1)
+        change = xp.astype(every == first, scores.dtype) - xp.astype(right, scores.dtype)  # (N, K)
+        return (change * _column(xp, weigh(dy)), None)
 
     return y, vjp
 
@@ -265,23 +292,28 @@ def _alike(op: str, **arrays: Array) -> None:
         raise ShapeError(op, " and ".join(shapes) + " of one shape", **shapes)
 
 
-def _scores(op: str, scores: Array, labels: Array) -> tuple[Any, Array]:
-    """Check scores and labels; return the namespace and the labels as floats: one-hot (N, K), or -1 and +1 (N,)."""
+def _scores(op: str, scores: Array, labels: Array) -> tuple[Any, Array, Array]:
+    """Check scores and labels; return the namespace, which class is right (N, K), or the sign (N,), and the unknown."""
     xp = checks.floating(op, scores)
+    checks.shared(op, scores, labels)
     if scores.ndim not in (1, 2) or labels.shape != scores.shape[:1]:
         raise ShapeError(
             op, "scores of shape (N, K) or (N,) and labels of shape (N,)", scores=scores.shape, labels=labels.shape
         )
     checks.integer(op, "labels", labels)
     if scores.ndim == 1:
-        return xp, xp.astype(labels, scores.dtype)
-    return xp, _one_hot(xp, labels, scores.shape[1], scores.dtype)
+        sign = xp.astype(labels, scores.dtype)
+        return xp, sign, xp.where(xp.abs(sign) == 1.0, xp.zeros_like(sign), math.nan)
+    checks.not_empty(op, scores, (1,))
+    return xp, *_classes(xp, labels, scores.shape[1], scores.dtype)
 
 
-def _binary_margin(op: str, xp: Any, s: Array, t: Array, margin: float, reduction: str) -> tuple[Array, Any]:
+def _binary_margin(
+    op: str, xp: Any, s: Array, t: Array, unknown: Array, margin: float, reduction: str
+) -> tuple[Array, Any]:
     """max(0, margin - t * s) for scores (N,) and labels of -1 and +1."""
     short = margin - t * s
-    y, weigh = _reduce(op, xp, xp.maximum(short, 0.0), reduction)
+    y, weigh = _reduce(op, xp, xp.maximum(short, 0.0), reduction, unknown)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         return (-t * xp.astype(short > 0.0, s.dtype) * weigh(dy) if needs[0] else None, None)

@@ -7,7 +7,6 @@ from typing import Any
 
 from xpnet import kernels
 from xpnet.backend import Array
-from xpnet.errors import ShapeError
 from xpnet.ops import checks
 
 __all__ = ["max", "mean", "min", "sum"]
@@ -66,8 +65,7 @@ def min(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, 
 
 def _extremum(op: str, x: Array, axis: Axis, keepdims: bool) -> tuple[Array, Any]:
     xp, shape, axes = checks.floating(op, x), x.shape, checks.axes(op, x, axis)
-    if not math.prod(shape[a] for a in axes):
-        raise ShapeError(op, "at least one number along the axes", x=tuple(shape), axes=axes)
+    checks.not_empty(op, x, axes)
     y = getattr(xp, op)(x, axis=axis, keepdims=keepdims)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:

@@ -3,16 +3,22 @@
 
 enum Kind { NONE, RELU, LEAKY_RELU, SIGMOID, TANH, GELU };
 
-__device__ __forceinline__ A gelu_bend(A x) { return tanh((A)0.7978845608028654 * (x + (A)0.044715 * (x * x * x))); }
+// e / (1 + e), e = exp(x), keeps the digits of what is near 0; from 80 on it is 1.
+__device__ __forceinline__ A sigmoid(A x) {
+  const A e = exp(x > 80 ? (A)80 : x);
+  return e / ((A)1 + e);
+}
+
+__device__ __forceinline__ A gelu_gate(A x) { return sigmoid((A)1.5957691216057308 * (x + (A)0.044715 * (x * x * x))); }
 
 // y = act(x); NaN stays NaN.
 __device__ __forceinline__ A activated(int kind, A x, A slope) {
   switch (kind) {
     case RELU: return x > 0 || x != x ? x : (A)0;
     case LEAKY_RELU: return x > 0 ? x : slope * x;
-    case SIGMOID: return (A)0.5 + (A)0.5 * tanh((A)0.5 * x);
+    case SIGMOID: return sigmoid(x);
     case TANH: return tanh(x);
-    case GELU: return (A)0.5 * x * ((A)1 + gelu_bend(x));
+    case GELU: return (x < -30 ? (A)-30 : x) * gelu_gate(x);  // 0 of minus infinity
   }
   return x;
 }
@@ -25,8 +31,9 @@ __device__ __forceinline__ A passed_back(int kind, A dy, A kept, A slope) {
     case SIGMOID: return dy * (kept * ((A)1 - kept));
     case TANH: return dy * ((A)1 - kept * kept);
     case GELU: {
-      const A t = gelu_bend(kept), rise = (A)0.7978845608028654 * ((A)1 + (A)(3 * 0.044715) * (kept * kept));
-      return dy * ((A)0.5 * ((A)1 + t) + (A)0.5 * kept * ((A)1 - t * t) * rise);
+      const A x = kept < -30 ? (A)-30 : kept > 30 ? (A)30 : kept, gate = gelu_gate(x);  // beyond, the slope is 0 or 1
+      const A rise = (A)1.5957691216057308 * ((A)1 + (A)(3 * 0.044715) * (x * x));
+      return dy * (gate + x * gate * ((A)1 - gate) * rise);
     }
   }
   return dy;

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from xpnet.backend import empty, launch
-from xpnet.errors import DataError
 from xpnet.kernels import register
 from xpnet.kernels.numba.compiling import FLOATS, compiled
 from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_contiguous
@@ -17,11 +16,7 @@ __all__ = ["softmax_cross_entropy"]
 def softmax_cross_entropy(
     logits: Array, labels: Array, label_smoothing: float, class_weights: Array | None, reduction: str
 ) -> Result:
-    """Measure as ops.softmax_cross_entropy does, for integer labels without weights or smoothing, and their mean.
-
-    Raises:
-        DataError: a label is not a class.
-    """
+    """Measure as ops.softmax_cross_entropy does, for integer labels without weights or smoothing, and their mean."""
     if labels.ndim != 1 or label_smoothing or class_weights is not None or reduction != "mean":
         return NotImplemented
     if logits.dtype not in FLOATS or not logits.size:
@@ -46,11 +41,7 @@ def softmax_cross_entropy(
 
 
 def _measure(logits: Array, labels: Array, share: Array, total: Array, loss: Array) -> None:
-    bad, whole = _forward(logits, labels, share, total)
-    if bad:
-        found = f"{labels.min()} .. {labels.max()}"
-        raise DataError("softmax_cross_entropy", "labels in 0 .. K-1", K=logits.shape[1], labels=found)
-    loss[...] = whole / len(labels)
+    loss[...] = _forward(logits, labels, share, total) / len(labels)
 
 
 def _gradient(share: Array, total: Array, labels: Array, grad: Array, dy: Array) -> None:
@@ -59,22 +50,22 @@ def _gradient(share: Array, total: Array, labels: Array, grad: Array, dy: Array)
 
 @compiled("T2, I1, T2, T1")
 def _forward(logits, labels, share, total):
-    """Write exponentials and their sums; return whether a label is out of range, and the sum of losses."""
+    """Write exponentials and their sums, NaN where a label is no class; return the sum of losses."""
     classes, loss = logits.shape[1], 0.0
     for n in range(len(labels)):
         row, out = logits[n], share[n]
-        if labels[n] < 0 or labels[n] >= classes:
-            return True, 0.0
-        top, whole = row[0], logits.dtype.type(0)
+        known, top, whole = 0 <= labels[n] < classes, row[0], logits.dtype.type(0)
         for k in range(classes):
             if row[k] > top:
                 top = row[k]
+        if not known:
+            top = logits.dtype.type(np.nan)
         for k in range(classes):
             out[k] = np.exp(row[k] - top)  # NaN where row[k] is
             whole += out[k]
         total[n] = whole
-        loss += np.log(whole) - (row[labels[n]] - top)
-    return False, loss
+        loss += np.log(whole) - ((row[labels[n]] if known else top) - top)
+    return loss
 
 
 @compiled("T2, T1, I1, T2, d")
@@ -85,4 +76,5 @@ def _back(share, total, labels, grad, rate):
         for k in range(len(row)):
             out[k] = row[k] / whole * rate
         right = labels[n]
-        out[right] = (row[right] / whole - one) * rate
+        if 0 <= right < len(row):
+            out[right] = (row[right] / whole - one) * rate

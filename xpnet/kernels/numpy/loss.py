@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from xpnet.backend import empty, launch
-from xpnet.errors import DataError
 from xpnet.kernels import register
 from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result
 
@@ -20,20 +19,20 @@ def softmax_cross_entropy(
     if labels.ndim != 1 or label_smoothing or class_weights is not None or reduction != "mean":
         return NotImplemented
     n, dtype = len(labels), logits.dtype
-    rows = np.arange(n)
+    rows, index = np.arange(n), empty((n,), np.intp)
     shifted, share = empty(logits.shape, dtype), empty(logits.shape, dtype)
     total, loss = empty((n, 1), dtype), empty((), dtype)
 
     def forward() -> None:
-        np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), shifted)
+        top = np.maximum.reduce(logits, axis=1, keepdims=True)
+        np.copyto(index, labels, casting="unsafe")
+        unknown = index.view(np.uintp) >= logits.shape[1]  # the negative ones too
+        if unknown.any():
+            index[unknown], top[unknown] = 0, np.nan
+        np.subtract(logits, top, shifted)
         np.exp(shifted, share)
         np.add.reduce(share, axis=1, out=total, keepdims=True)
-        try:
-            correct = np.add.reduce(shifted[rows, labels])
-        except IndexError:
-            found = f"{labels.min()} .. {labels.max()}"
-            raise DataError("softmax_cross_entropy", "labels in 0 .. K-1", K=logits.shape[1], labels=found) from None
-        loss[...] = (np.add.reduce(np.log(total), axis=None) - correct) / n
+        loss[...] = (np.add.reduce(np.log(total), axis=None) - np.add.reduce(shifted[rows, index])) / n
 
     launch(forward)
 
@@ -44,7 +43,7 @@ def softmax_cross_entropy(
 
         def backward() -> None:
             np.divide(share, total, grad)
-            grad[rows, labels] -= 1.0
+            grad[rows, index] -= 1.0
             np.multiply(grad, dy / n, grad)
 
         launch(backward)
