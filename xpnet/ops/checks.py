@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from typing import Any
 
+from xpnet.arguments import choice, count, number, pair, shown
 from xpnet.backend import Array, namespace
 from xpnet.backend.registry import CHECKED
-from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError, nearest
+from xpnet.errors import DTypeError, ShapeError, XpnetError
+
+__all__ = [
+    "axes",
+    "boolean",
+    "broadcasts",
+    "channels",
+    "choice",
+    "count",
+    "fits",
+    "floating",
+    "images",
+    "integer",
+    "is_floating",
+    "number",
+    "pair",
+    "shared",
+    "shown",
+]
 
 _REAL_FLOATING: dict[tuple[type, Any], Any] = {}  # namespace, or None, by type of array and dtype
 _KINDS: dict[tuple[type, Any, str], bool] = {}  # whether dtypes of a type of array are of a kind
@@ -74,14 +91,6 @@ def _is_kind(x: Array, kind: str) -> bool:
     return _KINDS[key]
 
 
-def pair(op: str, name: str, value: int | tuple[int, int], least: int) -> tuple[int, int]:
-    """Read an int, or a pair (vertical, horizontal), of numbers not under least."""
-    two = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    if len(two) != 2 or not all(isinstance(v, int) and v >= least for v in two):
-        raise ConfigError(op, f"an integer >= {least}, or a pair of them", **{name: value})
-    return two  # pyright: ignore[reportReturnType]
-
-
 def broadcasts(op: str, a: Array, b: Array) -> None:
     """Raise ShapeError unless two arrays broadcast together."""
     if a.shape != b.shape and not fits(a.shape, b.shape):
@@ -124,51 +133,3 @@ def images(op: str, x: Array) -> None:
     """Raise ShapeError unless x is (N, H, W, C)."""
     if x.ndim != 4:
         raise ShapeError(op, "x of shape (N, H, W, C)", x=tuple(x.shape))
-
-
-def choice(op: str, name: str, value: str, known: tuple[str, ...]) -> None:
-    """Raise ConfigError unless a value is one of those known."""
-    if value not in known:
-        raise ConfigError(op, f"a known {name}", nearest(str(value), known), **{name: repr(value)})
-
-
-# Numbers that users give.
-
-
-def number(where: str, name: str, value: object, low: float, high: float = math.inf, *, above: bool = False) -> float:
-    """Return a value as a float when low <= value < high, finite.
-
-    Args:
-        where: whose argument it is, for the message.
-        name: the argument's name.
-        value: what the user gave: a number of Python or NumPy, but no bool.
-        low: the smallest value allowed.
-        high: the first value that is not.
-        above: leave out low itself.
-    Raises:
-        ConfigError: it is not a number, NaN, or outside.
-    """
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        x = float(value)
-        if (x > low if above else x >= low) and x < high:
-            return x
-    rule = f"{low:g} {'<' if above else '<='} {name}" + (f" < {high:g}" if high < math.inf else ", finite")
-    raise ConfigError(where, rule, **{name: shown(value)})
-
-
-def count(where: str, name: str, value: object, low: int = 1, high: float = math.inf) -> int:
-    """Return a value as an int when it is a whole number, of Python or NumPy but no bool, and low <= value <= high.
-
-    Raises:
-        ConfigError: it is not a whole number, or outside.
-    """
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and low <= int(value) <= high:
-        return int(value)
-    rule = f"a whole number {name} >= {low}" if high == math.inf else f"a whole number {name}, {low} to {high:g}"
-    raise ConfigError(where, rule, **{name: shown(value)})
-
-
-def shown(value: object) -> str:
-    """Describe what a user gave: numbers, short words and None as they are, other objects by their type."""
-    text = repr(value) if isinstance(value, str) else str(value) if isinstance(value, numbers.Number | None) else ""
-    return text if 0 < len(text) < 100 else f"of type {type(value).__name__}"
