@@ -13,11 +13,11 @@ import threading
 import numpy as np
 import pytest
 
-from tests.harness import agree, float64_ok, float_types, put, raises, sample
-from xpnet import models, nn
+from tests.harness import HOST, agree, few_on_jax, float64_ok, float_types, kernel_sets, put, raises, sample
+from xpnet import models, nn, ops
 from xpnet.autograd import Tensor, apply, backward, gradcheck, no_grad
-from xpnet.backend import backend_of, namespace
-from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError
+from xpnet.backend import backend_of, get_backend, namespace, registry
+from xpnet.errors import ConfigError, DeviceError, DTypeError, ShapeError, XpnetError
 
 
 def leaf(backend, array, dtype=np.float32):
@@ -336,7 +336,125 @@ def test_gradcheck_asks_for_float64(backend):
         gradcheck(lambda x: x.sum(), put(backend, sample(3), np.float32))
 
 
+# Inputs left out, and inputs that do not belong together.
+
+LEFT_OUT = {  # the ops that have optional inputs: those required, those that are not
+    "linear": ([sample(5, 3), sample(4, 3)], [sample(4)]),
+    "conv2d": ([sample(2, 5, 4, 3), sample(6, 2, 2, 3)], [sample(6)]),
+    "clip": ([sample(5, 3)], [-0.7131, 1.2117]),
+}
+
+
+def parameters_of(op, kinds, test):
+    """The names of an op's parameters of some kinds that pass a test."""
+    return [p.name for p in inspect.signature(op).parameters.values() if p.kind in kinds and test(p)]
+
+
+def every_op():
+    return {name: getattr(ops, name) for name in ops.__all__ if inspect.isfunction(getattr(ops, name))}
+
+
+def test_the_ops_with_optional_inputs_are_those_tried_here():
+    positional = (inspect.Parameter.POSITIONAL_OR_KEYWORD,)
+    optional = {n: parameters_of(op, positional, lambda p: p.default is not p.empty) for n, op in every_op().items()}
+    assert {n: len(names) for n, names in optional.items() if names} == {n: len(x) for n, (_, x) in LEFT_OUT.items()}
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "sigmoid", "gelu"])
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_an_input_left_out_is_none(backend, name, activation):
+    op, (required, optional) = getattr(ops, name), LEFT_OUT[name]
+    if name == "clip" and activation:
+        pytest.skip("clip has no activation")
+    few_on_jax(backend, name == "linear" and activation == "relu")
+    options = {"activation": activation} if activation else {}
+    for given in range(len(optional)):
+        for kernel_set in kernel_sets(op, backend):
+            with kernel_set:
+                found = []
+                for padding in ([], [None] * (len(optional) - given)):
+                    leaves = [leaf(backend, a) for a in required]
+                    y = apply(
+                        op, *leaves, *(put(backend, a, np.float32) for a in optional[:given]), *padding, **options
+                    )
+                    gradients = backward(y, put(backend, sample(*y.shape, seed=5), np.float32))
+                    found.append([host(backend, a) for a in (y.data, *(gradients[t] for t in leaves))])
+                for short, full in zip(*found, strict=True):
+                    agree(short, full, np.float32, 9, name)
+
+
+def test_a_vjp_that_returns_too_few_gradients_is_an_error():
+    y = apply(lambda a, b: (a * b, lambda dy, needs: (dy,)), *(Tensor(sample(3), requires_grad=True) for _ in "ab"))
+    with raises(ShapeError, "backward", 2):
+        backward(y.sum())
+
+
+LABELS, VECTOR = np.array([0, 2, 1], np.int32), sample(3)
+TOGETHER = {  # the ops of several arrays: the inputs, and those that are options
+    **dict.fromkeys(("add", "subtract", "multiply", "divide", "maximum", "minimum"), ([sample(3, 3)] * 2, {})),
+    **dict.fromkeys(("mean_squared_error", "binary_cross_entropy", "matmul"), ([sample(3, 3)] * 2, {})),
+    **dict.fromkeys(("hinge_loss", "perceptron_loss"), ([sample(3, 3), LABELS], {})),
+    "softmax_cross_entropy": ([sample(3, 3), LABELS], {"class_weights": VECTOR}),
+    "where": ([sample(3, 3) > 0, sample(3, 3), sample(3, 3)], {}),
+    "dropout": ([sample(3, 3), sample(3, 3) > 0], {"rate": 0.5}),
+    "linear": ([sample(3, 3), sample(3, 3), VECTOR], {}),
+    "conv2d": ([sample(2, 4, 4, 3), sample(3, 2, 2, 3), VECTOR], {}),
+    "concat": ([sample(3, 3), sample(3, 3), sample(3, 3)], {}),
+    "batch_norm": ([sample(3, 3), VECTOR, VECTOR, VECTOR, VECTOR**2], {}),
+    "layer_norm": ([sample(3, 3), VECTOR, VECTOR], {}),
+    "running_moments": ([VECTOR, VECTOR, VECTOR, VECTOR], {"count": 3, "momentum": 0.1}),
+}
+
+
+def test_the_ops_of_several_arrays_are_those_tried_here():
+    kinds = set(inspect._ParameterKind)
+    arrays = {
+        n: parameters_of(op, kinds, lambda p: p.annotation.startswith(("Array", "Operand")))
+        for n, op in every_op().items()
+    }
+    assert {n for n, names in arrays.items() if len(names) > 1 or names == ["arrays"]} == set(TOGETHER)
+
+
+def strict(device):
+    pytest.importorskip("array_api_strict")
+    return get_backend(f"array-api-strict:{device}")
+
+
+@pytest.mark.parametrize("elsewhere", ["array-api-strict:CPU_DEVICE", "array-api-strict:device2", "numpy"])
+@pytest.mark.parametrize("name", TOGETHER)
+def test_an_input_on_another_device_is_an_error_of_the_op(name, elsewhere):
+    (inputs, options), here, other = TOGETHER[name], strict("device1"), get_backend(elsewhere)
+    arrays = {**dict(enumerate(inputs)), **options}
+    for away in (key for key, value in arrays.items() if isinstance(value, np.ndarray)):
+        moved = {key: put(other if key == away else here, value, np.float32) for key, value in arrays.items()}
+        with raises(DeviceError, name):
+            getattr(ops, name)(*(moved[i] for i in range(len(inputs))), **{key: moved[key] for key in options})
+
+
+def test_devices_are_compared_where_one_backend_of_the_library_is_open(monkeypatch):
+    xp = pytest.importorskip("array_api_strict")
+    for name in ("CHECKED", "_opened", "_libraries"):
+        monkeypatch.setattr(registry, name, type(getattr(registry, name))())
+    x, labels = xp.zeros((3, 4), dtype=xp.float32, device=xp.Device("device1")), xp.zeros(3, dtype=xp.int32)
+    with raises(DeviceError, "softmax_cross_entropy", "device1", "CPU_DEVICE"):
+        ops.softmax_cross_entropy(x, labels)
+
+
 # Errors.
+
+
+@pytest.mark.parametrize("elsewhere", ["array-api-strict:CPU_DEVICE", "numpy"])
+def test_dy_on_another_device_than_y_is_an_error(elsewhere):
+    here, other = strict("device1"), get_backend(elsewhere)
+    with raises(DeviceError, "backward"):
+        backward(leaf(here, sample(3)) * 2.0, put(other, sample(3), np.float32))
+
+
+@pytest.mark.parametrize("dy", [[1.0, 1.0, 1.0], None, np.ones(3), np.ones(3, int), 1.0], ids=lambda dy: str(type(dy)))
+def test_dy_is_an_array_of_the_dtype_of_y(dy):
+    y = leaf(HOST, sample(3)) * 2.0
+    with raises(ShapeError if dy is None else DTypeError, "backward"):
+        backward(y, dy)
 
 
 def test_backward_of_several_numbers_asks_for_dy(backend):

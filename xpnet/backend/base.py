@@ -128,6 +128,10 @@ class Backend:
         devices = [d for d in info().devices() if d is not None] if info else [self.device]
         return {self.label(device): "" for device in devices}
 
+    def has_devices(self) -> bool:
+        """Whether the library may have arrays on other devices, so that each op must compare the devices of its own."""
+        return len(self.devices()) > 1
+
     def from_numpy(self, array: np.ndarray) -> Array:
         """Copy a NumPy array to this device; dtype and shape stay."""
         return self.xp.asarray(array, device=self.device, copy=True)

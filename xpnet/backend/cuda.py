@@ -51,6 +51,11 @@ class CuPy(Backend):
             found[f"cuda:{i}"] = f"{gpu['name'].decode()}, {size}, compute capability {capability}"
         return found
 
+    def has_devices(self) -> bool:
+        import cupy
+
+        return cupy.cuda.runtime.getDeviceCount() > 1
+
     @property
     def precisions(self) -> tuple[str, ...]:
         """Tensor cores multiply float16 from compute capability 7.0 on, and TF32 from 8.0 on."""

@@ -32,6 +32,11 @@ class _Torch(Backend):
         gpus = {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
         return {"cpu": "", **gpus, **({"mps:0": ""} if torch.backends.mps.is_available() else {})}
 
+    def has_devices(self) -> bool:
+        import torch
+
+        return torch.cuda.device_count() > 0 or torch.backends.mps.is_available()  # without waking a GPU
+
     def from_numpy(self, array: np.ndarray) -> Array:
         return self.xp.asarray(np.array(array), device=self.device)
 

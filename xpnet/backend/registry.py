@@ -50,7 +50,7 @@ _ALIASES = {"cpu": "numpy", "cuda": "cupy"}
 _NUMPY = open_numpy(None)
 _opened: dict[str, Backend] = {_NUMPY.spec: _NUMPY}  # by the string asked for, and by spec
 _libraries: dict[type, Backend] = {np.ndarray: _NUMPY}  # by type of array: one backend of its library
-CHECKED: set[type] = set()  # types of arrays that are checked at each op: several devices are open, or Backend.checks
+CHECKED: set[type] = set()  # types of arrays that are checked at each op: there are other devices, or Backend.checks
 
 
 def register_backend(
@@ -122,7 +122,8 @@ def _open(spec: str) -> Backend:
     backend = _opened.setdefault(backend.spec, backend)  # "cuda" and "cupy:0" are one object
     kind = type(backend.xp.empty(0, device=backend.device))
     _libraries.setdefault(kind, backend)
-    if backend.checks or any(b.name == backend.name and b != backend for b in _opened.values()):
+    others = (b.name == backend.name and b != backend for b in _opened.values())
+    if backend.checks or any(others) or backend.has_devices():
         CHECKED.add(kind)
     _opened[spec] = backend
     return backend
@@ -146,8 +147,8 @@ def namespace(x: Array, *others: Array | None) -> Any:
     Raises:
         DTypeError: x is not an array, or of a dtype that its library does not compute with at present.
         DeviceError: the arrays belong to different libraries, or to different devices of one.
-    Cost: under 0.2 us for one array: a dictionary by type. Devices are compared only where backends on two devices of
-        a library are open.
+    Cost: under 0.2 us for one array: a dictionary by type. Devices are compared only where a library has several here,
+        or backends on two of them are open.
     """
     kind = type(x)
     if kind in CHECKED:
@@ -186,6 +187,8 @@ def _learn(x: Array) -> Backend:
         if not hasattr(x, "__array_namespace__"):
             raise DTypeError("namespace", "an array", "convert it with Backend.from_numpy", x=kind.__name__)
         found = Backend(kind.__module__.partition(".")[0], x.__array_namespace__(), x.device)
+        if found.has_devices():
+            CHECKED.add(kind)
     return _libraries.setdefault(kind, found)
 
 

@@ -37,6 +37,7 @@ def dropout(x: Array, mask: Array, *, rate: float) -> tuple[Array, Any]:
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014).
     """
     xp = checks.floating("dropout", x)
+    checks.shared("dropout", x, mask)
     checks.boolean("dropout", "mask", mask)
     if mask.shape != x.shape:
         raise ShapeError("dropout", "mask shaped like x", x=tuple(x.shape), mask=tuple(mask.shape))

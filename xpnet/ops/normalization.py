@@ -66,6 +66,7 @@ def running_moments(
     Returns: the new mean and var, in their dtype.
     """
     checks.floating("running_moments", mean, var)
+    checks.shared("running_moments", mean, new_mean, new_var)
     keep, renew = 1.0 - momentum, (momentum, momentum * count / max(1, count - 1))
     return _running_moments(mean, var, new_mean, new_var, keep, renew)
 
