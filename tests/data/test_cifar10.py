@@ -91,7 +91,7 @@ def test_an_archive_without_the_batches_is_an_error_that_names_them(tmp_path, ba
 def test_a_truncated_archive_is_an_error(tmp_path, batches, share):
     path = write_archive(tmp_path / ARCHIVE, batches)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with raises(DataError, str(path), "truncated or damaged"):
+    with raises(DataError, str(path), "truncated or damaged" if share else "not a gzip file"):
         load("cifar10", str(tmp_path))
 
 

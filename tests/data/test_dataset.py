@@ -166,7 +166,7 @@ BAD_ARRAYS = {
     "empty": (np.zeros((0, 3)), np.zeros(0, int), ["shape (0, 3)"]),
     "beyond float32": (np.full((2, 3), 1e300), [0, 1], ["value inf", "sample 0"]),
     "vector": (np.zeros(2), [0, 1], ["shape (2,)"]),
-    "huge label": (np.zeros((2, 3)), [0, 10**12], ["label 1000000000000", "sample 1", "K 2"]),
+    "huge label": (np.zeros((2, 3)), [0, 10**12], ["label 1000000000000", "sample 1", "different 2"]),
 }
 
 

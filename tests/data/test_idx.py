@@ -157,7 +157,7 @@ def test_a_truncated_gzip_file_is_an_error(tmp_path_factory, length):
 
 @pytest.mark.parametrize("place", [-8, 10], ids=["checksum", "compressed data"])
 def test_a_damaged_gzip_file_is_an_error(tmp_path, place):
-    raw = bytearray(gzip.compress(bytes(500)))
+    raw = bytearray(gzip.compress(idx_bytes(np.zeros((20, 5, 5), np.uint8))))
     raw[place] = 0xFF  # as the first byte of the data: a block type that does not exist
     path = tmp_path / "images.gz"
     path.write_bytes(raw)

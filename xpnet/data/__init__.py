@@ -2,7 +2,7 @@
 
 from xpnet.data.dataset import Dataset, from_arrays
 from xpnet.data.feed import Feed
-from xpnet.data.folder import load_image
+from xpnet.data.image import load_image
 from xpnet.data.loading import DATASETS, load
 from xpnet.data.plane import blobs, circles, moons, spirals, xor
 from xpnet.data.transforms import Augment, Normalize

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.data.classes import check_class_names
 from xpnet.errors import ConfigError, DataError
 from xpnet.random import Key, permutation
 
@@ -52,6 +53,7 @@ class Dataset:
             raise DataError(name, "at least one sample", shape=x.shape)
         if len(self.classes) < 2:
             raise DataError(name, "at least 2 classes", classes=list(self.classes))
+        check_class_names(name, self.classes)
         if not self.white > 0:
             raise DataError(name, "white, the value of full brightness, above 0", white=self.white)
         _check_labels(y, len(self.classes), name)
@@ -107,18 +109,30 @@ class Dataset:
         order = permutation(key, len(self))
         return self.take(np.sort(order[:count])), self.take(np.sort(order[count:]))
 
-    def hold_out_fifth(self, purpose: str) -> tuple[Dataset, Dataset]:
+    def hold_out_fifth(self, purpose: str, *, stratified: bool = False) -> tuple[Dataset, Dataset]:
         """Split a set that has no test part into (train, test); a random fifth, rounded up, is the test set.
 
         Args:
             purpose: names the draw; its seed is always 0, so the test set of a source never changes.
+            stratified: hold out a fifth of each class, rounded so that the parts are as large as without it.
         Raises:
             DataError: there is only one sample.
         """
         if len(self) < 2:
             raise DataError(self.name, "at least 2 samples, to hold some out for testing", samples=len(self))
-        test, train = self.divide(-(-len(self) // 5), Key(0, purpose))
-        return train, test
+        count = -(-len(self) // 5)
+        if not stratified:
+            test, train = self.divide(count, Key(0, purpose))
+            return train, test
+        order = permutation(Key(0, purpose), len(self))
+        order = order[np.argsort(self.y[order], kind="stable")]  # class by class, each in random order
+        sizes = np.bincount(self.y, minlength=len(self.classes))
+        held = sizes // 5
+        rest = np.where(sizes == 1, -1, sizes % 5)  # the only sample of a class is held out last
+        held[np.argsort(-rest, kind="stable")[: count - held.sum()]] += 1
+        rank = np.arange(len(self)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        is_test = rank < np.repeat(held, sizes)
+        return self.take(np.sort(order[~is_test])), self.take(np.sort(order[is_test]))
 
 
 def from_arrays(
@@ -149,10 +163,22 @@ def from_arrays(
         with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, which Dataset rejects
             x = x.astype(np.float32, copy=False)
     if classes is None:
-        classes = [str(k) for k in range(int(y.max()) + 1)] if y.size and 1 <= y.max() < 1_000_000 else ["0", "1"]
-        if y.size and y.max() == y.min():
-            raise DataError(name, "at least 2 classes", "name them with classes=", labels=f"all {y[0]}")
+        classes = _numbered(y, name)
     return Dataset(x, y.astype(np.int64, copy=False), tuple(str(c) for c in classes), name, white)
+
+
+def _numbered(y: np.ndarray, name: str) -> list[str]:
+    """Name the classes 0, 1, ... up to the largest label, unless most of them have no sample."""
+    if y.size == 0 or y.min() < 0:
+        return ["0", "1"]  # which Dataset rejects
+    found, largest = np.unique(y), int(y.max())
+    if len(found) == 1:
+        raise DataError(name, "at least 2 classes", "name them with classes=", labels=f"all {y[0]}")
+    if 2 * len(found) < largest + 1:
+        do = "number them with numpy.unique(y, return_inverse=True), or name all classes with classes="
+        rule = "labels in 0..K-1 of which at least half have a sample"
+        raise DataError(name, rule, do, label=largest, sample=int(np.argmax(y == largest)), different=len(found))
+    return [str(k) for k in range(largest + 1)]
 
 
 def chunks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -28,11 +28,11 @@ def search_folders(name: str, data_dir: str | None = None) -> list[Path]:
     given = data_dir or os.environ.get("XPNET_DATA_DIR")
     if not given:
         return []
-    root = Path(given).expanduser()
-    if not root.is_dir():
+    root = Path(os.path.expanduser(given))
+    if not os.path.isdir(root):
         source = "data_dir" if data_dir else "XPNET_DATA_DIR"
         raise DataError.event(source, "no such folder", "create it, or omit it to download the files", folder=root)
-    return [folder for folder in (root / name, root) if folder.is_dir()]
+    return [folder for folder in (root / name, root) if os.path.isdir(folder)]
 
 
 def fetch(url: str, sha256: str, progress: Progress | None = None) -> Path:

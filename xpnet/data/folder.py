@@ -2,119 +2,179 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from xpnet.backend import cores
+from xpnet.data.classes import check_class_names
 from xpnet.data.dataset import Dataset
 from xpnet.data.download import Progress
+from xpnet.data.image import SUFFIXES, Header, decode, inspect
+from xpnet.data.opening import check_expansion
 from xpnet.errors import DataError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+__all__ = ["load_folder"]
 
-__all__ = ["load_folder", "load_image"]
-
-_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-_DEEP_GRAY = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # 16 bits a pixel
-_GRAY = ("1", "L", "LA", "La", *_DEEP_GRAY)
 _LAYOUT = "one sub-folder of images per class"
-_ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 exchange height and width
+_TRAIN = ("train", "training")
+_TEST = ("test", "testing", "val", "valid", "validation")
+_SYSTEM_FILES = ("thumbs.db", "desktop.ini")
+_MOST_VISITED = 20_000  # entries of folders that are not read
 
 
-def load_folder(path: Path, progress: Progress | None = None) -> tuple[Dataset, Dataset]:
+def load_folder(path: Path, progress: Progress | None = None, max_pixels: int | None = None) -> tuple[Dataset, Dataset]:
     """Load a folder of images by class: path/CLASS/IMAGE, or path/train/CLASS/IMAGE and path/test/CLASS/IMAGE.
 
-    Classes are the names of the sub-folders, sorted. Without train and test folders, a random fifth, always the same,
-    is the test set. Images are resized to the most frequent size; a warning says how many. If all are grayscale the
-    result has 1 channel, else 3. Transparent images are placed on white, 16-bit ones keep their upper 8 bits, and the
-    EXIF orientation is applied. Hidden files, and files without the suffix of an image, are ignored.
+    Classes are the names of the sub-folders, sorted. training, testing, val, valid and validation are other names of
+    train and test. Without a test folder, a random fifth of each class, always the same, is the test set. Images are
+    resized to the most frequent size; a warning says how many. If all are grayscale the result has 1 channel, else 3.
+    Transparent images are placed on white, 16-bit ones keep their upper 8 bits, and the EXIF orientation is applied. A
+    warning counts the files that are left out: hidden ones, those in sub-folders of a class or beside the classes, and
+    those without the suffix of an image.
 
     Args:
         path: the folder.
         progress: called with (images decoded, images in total).
+        max_pixels: as for load_image, for each image.
     Returns:
         train, test: (N, H, W, C) uint8, C 1 or 3.
     Raises:
         DataError: the folder, or that of a class, is missing or empty; there is only one class, or a class of the test
-            folder is not in train; an image cannot be read, or has a height or width of 1 pixel.
-    Cost: each image is opened twice, for its header and for its pixels. Memory: the result, one image a thread, and a
-        second copy of the result during the split.
+            folder is not in train; or an image is refused, see load_image.
+    Cost: each image is opened three times, for its header, its checksums and its pixels. Memory: the result, one image
+        a thread, and a second copy of the result during the split.
     """
-    parts = {folder.name: folder for folder in _sub_folders(path)}
-    has_split = "train" in parts and "test" in parts and any(_sub_folders(parts["train"]))
-    roots = [parts["train"], parts["test"]] if has_split else [path]
-    classes = tuple(folder.name for folder in _sub_folders(roots[0]))
-    if not classes:
-        raise DataError(str(roots[0]), _LAYOUT, files=sum(1 for _ in roots[0].iterdir()))
-    if len(classes) < 2:
-        raise DataError(str(roots[0]), "at least 2 classes, one sub-folder each", classes=list(classes))
+    roots, beside = _layout(path)
+    left_out = _LeftOut()
+    for place in beside:
+        left_out.add_all("beside the classes", place)
     files: list[Path] = []
     labels: list[int] = []
     starts: list[int] = []
+    classes: dict[str, int] = {}
     for root in roots:
         starts.append(len(files))
-        for folder in _sub_folders(root):
+        folders, others = _listed(root)
+        if not folders:
+            raise DataError(str(root), _LAYOUT, files=len(others), sub_folders=0)
+        if not classes:
+            classes = {folder.name: k for k, folder in enumerate(folders)}
+            check_class_names(str(root), list(classes))
+            if len(classes) < 2:
+                raise DataError(str(root), "at least 2 classes, one sub-folder each", classes=list(classes))
+        if root is not path:
+            for place in others:
+                left_out.add_all("beside the classes", place)
+        for folder in folders:
             if folder.name not in classes:
-                raise DataError(str(folder), "a class of the train folder", test=folder.name, train=", ".join(classes))
-            images = _images(folder)
+                do = "rename or remove it"
+                raise DataError(str(folder), "a class of the train folder", do, test=folder.name, train=_few(classes))
+            inside, found = _listed(folder)
+            images = [file for file in found if _is_image(file)]
+            if not images:
+                do = f"add files that end in {', '.join(sorted(SUFFIXES))}, or remove the folder"
+                found_there = {"files": len(found), "sub_folders": len(inside)}
+                raise DataError.event(str(folder), "the folder of a class holds no images", do, **found_there)
+            left_out.add_class(folder, inside, found)
             files += images
-            labels += [classes.index(folder.name)] * len(images)
-        if len(files) == starts[-1]:
-            raise DataError(str(root), _LAYOUT, sub_folders=0)
-    x, y = _decode_all(path, files, progress), np.asarray(labels, dtype=np.int64)
-    name = path.name or str(path)
-    if not has_split:
-        return Dataset(x, y, classes, name).hold_out_fifth("folder/test")
+            labels += [classes[folder.name]] * len(images)
+    left_out.warn(path)
+    x, y = _decode_all(path, files, progress, max_pixels), np.asarray(labels, dtype=np.int64)
+    name, names = path.name or str(path), tuple(classes)
+    if len(roots) == 1:
+        return Dataset(x, y, names, name).hold_out_fifth("folder/test", stratified=True)
     n = starts[1]
-    return Dataset(x[:n], y[:n], classes, f"{name}/train"), Dataset(x[n:], y[n:], classes, f"{name}/test")
+    return Dataset(x[:n], y[:n], names, f"{name}/train"), Dataset(x[n:], y[n:], names, f"{name}/test")
 
 
-def load_image(path: str | os.PathLike[str], shape: Sequence[int]) -> np.ndarray:
-    """Decode one image to the size and channels a model was trained with.
-
-    Args:
-        path: the file, in any format that Pillow reads.
-        shape: (H, W, C), C 1 or 3; an image of another size is resized.
-    Returns:
-        uint8, (H, W, C), full brightness 255.
-    Raises:
-        DataError: the file is missing or not an image, has a height or width of 1 pixel, or C is neither 1 nor 3.
-    Cost: a JPEG at least 4 times as high and wide is decoded at a half, quarter or eighth of its size, which stays at
-        least twice the wanted size, and then resized: a third of the time for 12 megapixels. Pixels (0 to 255) then
-        differ by about 0.2 from a full decode, and by at most 2 where that was measured.
-    """
-    path = Path(path).expanduser()
-    if len(shape) != 3 or shape[2] not in (1, 3):
-        raise DataError(str(path), "shape (H, W, C) with C 1 or 3", shape=tuple(shape))
-    _inspect(path)
-    return _decode(path, (shape[0], shape[1], shape[2]))
+def _few(classes: Iterable[str]) -> str:
+    names = list(classes)
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-def _sub_folders(path: Path) -> list[Path]:
-    if not path.is_dir():
-        raise DataError.event(str(path), "no such folder")
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _layout(path: Path) -> tuple[list[Path], list[Path]]:
+    """Find the folder or folders whose sub-folders are the classes, train first, and what else lies beside those."""
+    folders, files = _listed(path)
+    named = {folder.name.lower(): folder for folder in folders}
+    train = next((named[name] for name in _TRAIN if name in named), None)
+    if train is not None:
+        inside, pictures = _listed(train)
+        if inside and not any(map(_is_image, pictures)):
+            test = next((named[name] for name in _TEST if name in named), None)
+            roots = [train] if test is None else [train, test]
+            return roots, [p for p in folders if p not in roots] + files
+    return [path], files
 
 
-def _images(folder: Path) -> list[Path]:
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and not p.name.startswith("."))
-    if not found:
-        do = f"add files that end in {', '.join(sorted(_SUFFIXES))}, or remove the folder"
-        raise DataError.event(str(folder), "the folder of a class holds no images", do)
-    return found
+def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the sub-folders and the other entries of a folder, sorted; of hidden entries only files."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted((entry.name, entry.is_dir()) for entry in entries)
+    except OSError as error:
+        raise DataError.event(str(folder), "cannot read the folder", error=error.strerror or error) from error
+    folders = [folder / name for name, is_folder in found if is_folder and not name.startswith(".")]
+    return folders, [folder / name for name, is_folder in found if not is_folder]
 
 
-def _decode_all(path: Path, files: list[Path], progress: Progress | None) -> np.ndarray:
-    headers = list(_in_threads(_inspect, files))
-    sizes = Counter((height, width) for height, width, _ in headers)
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+class _LeftOut:
+    """Counts what a folder holds and is not read, for one warning."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, list[Path]] = {}
+        self.visited = 0
+
+    def add(self, reason: str, path: Path) -> None:
+        self.found.setdefault(reason, []).append(path)
+
+    def add_class(self, folder: Path, folders: list[Path], files: list[Path]) -> None:
+        """Count the files of a class that are not read, and those in its sub-folders."""
+        for path in files:
+            if path.name.startswith("."):
+                if path.suffix.lower() in SUFFIXES and not path.name.startswith("._"):  # ._NAME: macOS's own
+                    self.add("hidden", path)
+            elif not _is_image(path) and path.name.lower() not in _SYSTEM_FILES:
+                self.add("with another suffix", path)
+        for sub in folders:
+            self.add_all("in sub-folders of a class", sub)
+
+    def add_all(self, reason: str, path: Path) -> None:
+        """Count the images at a path that is not read: those of a folder at any depth."""
+        if not path.is_dir():
+            if path.suffix.lower() in SUFFIXES:
+                self.add(reason, path)
+            return
+        for place, _, names in os.walk(path):
+            self.visited += len(names) + 1
+            if self.visited > _MOST_VISITED:
+                return
+            for name in names:
+                if Path(name).suffix.lower() in SUFFIXES:
+                    self.add(reason, Path(place, name))
+
+    def warn(self, path: Path) -> None:
+        """Warn of all that was counted."""
+        if self.found:
+            each = "; ".join(f"{len(paths)} {reason}, such as {paths[0]}" for reason, paths in self.found.items())
+            more = " or more" if self.visited > _MOST_VISITED else ""
+            total = sum(map(len, self.found.values()))
+            warnings.warn(f"{path}: {total}{more} files are left out: {each}", stacklevel=4)
+
+
+def _decode_all(path: Path, files: list[Path], progress: Progress | None, max_pixels: int | None) -> np.ndarray:
+    headers: list[Header] = list(_in_threads(lambda file: inspect(file, max_pixels), files))
+    sizes = Counter((header.height, header.width) for header in headers)
     height, width = max(sizes, key=lambda size: (sizes[size], size))  # of several equally frequent sizes, the largest
     other = len(files) - sizes[height, width]
     if other:
@@ -122,9 +182,16 @@ def _decode_all(path: Path, files: list[Path], progress: Progress | None) -> np.
             f"{path}: {other} of {len(files)} images are resized to {height} x {width}, the most frequent size",
             stacklevel=4,
         )
-    shape = (height, width, 1 if all(gray for *_, gray in headers) else 3)
+    frames = [file for file, header in zip(files, headers, strict=True) if header.frames]
+    if frames:
+        what = f"{len(frames)} of {len(files)} images have several frames, such as {frames[0]}: the first is used"
+        warnings.warn(f"{path}: {what}", stacklevel=4)
+    shape = (height, width, 1 if all(header.gray for header in headers) else 3)
+    if max_pixels is None and "XPNET_MAX_PIXELS" not in os.environ:
+        do = "make the images smaller, or set max_pixels or XPNET_MAX_PIXELS"
+        check_expansion(str(path), len(files) * math.prod(shape), sum(header.stored for header in headers), do)
     x = np.empty((len(files), *shape), dtype=np.uint8)
-    for i, image in enumerate(_in_threads(lambda file: _decode(file, shape), files)):
+    for i, image in enumerate(_in_threads(lambda file: decode(file, shape, max_pixels), files)):
         x[i] = image
         if progress is not None:
             progress(i + 1, len(files))
@@ -148,63 +215,3 @@ def _in_threads(work: Callable[[Path], Any], files: list[Path]) -> Iterator[Any]
             if len(pending) < len(files):
                 pending.append(pool.submit(work, files[len(pending)]))
             yield result
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image]:
-    import PIL.Image
-
-    try:
-        with PIL.Image.open(path) as image:
-            yield image
-    except DataError:
-        raise
-    except FileNotFoundError as error:
-        raise DataError.event(str(path), "no such image") from error
-    except Exception as error:  # Pillow raises whatever its decoders do: OSError, SyntaxError, struct.error, ...
-        problem = f"{type(error).__name__} ({error})".replace(f" '{path}'", "")
-        do = "it is damaged or of an unknown format: remove or replace it"
-        raise DataError.event(str(path), "cannot read the image", do, error=problem) from error
-
-
-def _is_sideways(image: Image) -> bool:
-    """Whether height and width are exchanged when the EXIF orientation is applied."""
-    return image.getexif().get(_ORIENTATION, 1) >= 5
-
-
-def _inspect(path: Path) -> tuple[int, int, bool]:
-    """Read height, width and whether it is grayscale from the header alone."""
-    with _opened(path) as image:
-        width, height = image.size
-        if _is_sideways(image):
-            width, height = height, width
-        gray = image.mode in _GRAY
-    if min(height, width) < 2:
-        raise DataError(str(path), "an image at least 2 pixels high and wide", height=height, width=width)
-    return height, width, gray
-
-
-def _decode(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """Decode the pixels to (H, W, C) uint8."""
-    import PIL.Image
-    import PIL.ImageOps
-
-    height, width, channels = shape
-    with _opened(path) as image:
-        if image.mode == "F":
-            raise DataError(str(path), "1, 8 or 16 bits a channel", mode=image.mode)
-        stored_width, stored_height = (height, width) if _is_sideways(image) else (width, height)
-        image.draft(None, (2 * stored_width, 2 * stored_height))  # decode a much larger JPEG at a lower scale
-        PIL.ImageOps.exif_transpose(image, in_place=True)
-        if image.mode in _DEEP_GRAY:
-            deep = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-            image = PIL.Image.fromarray((deep >> 8).astype(np.uint8))
-        elif image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
-        mode = "L" if channels == 1 else "RGB"
-        if image.mode != mode:
-            image = image.convert(mode)
-        if image.size != (width, height):
-            image = image.resize((width, height), PIL.Image.Resampling.BILINEAR)
-        return np.asarray(image).reshape(shape)

@@ -7,7 +7,9 @@ big-endian 32-bit integer, then the elements, last axis fastest.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,7 @@ import numpy as np
 
 from xpnet.data.dataset import Dataset
 from xpnet.data.download import Progress, fetch, search_folders
+from xpnet.data.opening import Gunzip, check_expansion, disk_size, is_gzip, open_file
 from xpnet.errors import DataError
 
 __all__ = ["load_fashion_mnist", "load_mnist", "parse_idx", "read_idx"]
@@ -23,13 +26,16 @@ _FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx
 _UBYTE = 0x08
 _PUBLISHED_COUNTS = (60_000, 10_000)
 
+_log = logging.getLogger("xpnet")
+
 
 class _Source(NamedTuple):
-    """A published set: its address, the SHA-256 of each of the four .gz files, the names of the classes."""
+    """A published set: its address, SHA-256 and size of each of the four .gz files, the names of the classes."""
 
     name: str
     url: str
     sha256: tuple[str, str, str, str]
+    sizes: tuple[int, int, int, int]
     classes: tuple[str, ...]
 
 
@@ -42,6 +48,7 @@ _MNIST = _Source(
         "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
         "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
     ),
+    (9_912_422, 28_881, 1_648_877, 4_542),
     tuple("0123456789"),
 )
 _FASHION_MNIST = _Source(
@@ -53,6 +60,7 @@ _FASHION_MNIST = _Source(
         "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
         "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
     ),
+    (26_421_880, 29_515, 4_422_102, 5_148),
     ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 
@@ -69,7 +77,8 @@ def load_mnist(data_dir: str | None = None, progress: Progress | None = None) ->
     """Load MNIST: 60,000 handwritten digits for training, 10,000 for testing.
 
     The four files are read from the folder or its sub-folder mnist, gzipped or not; if none is there, they are
-    downloaded. Other sets in this format are accepted too, but a file with 60,000 or 10,000 samples must be MNIST's.
+    downloaded. Other sets in this format are accepted too, with a warning in the log, but a file with 60,000 or 10,000
+    samples must be MNIST's.
 
     Args:
         data_dir: the folder; the environment variable XPNET_DATA_DIR by default.
@@ -86,8 +95,8 @@ def load_mnist(data_dir: str | None = None, progress: Progress | None = None) ->
 def load_fashion_mnist(data_dir: str | None = None, progress: Progress | None = None) -> tuple[Dataset, Dataset]:
     """Load Fashion-MNIST: 60,000 images of clothes in 10 classes for training, 10,000 for testing.
 
-    Arguments, results and errors are those of load_mnist; the sub-folder is fashion-mnist. The files of a folder are
-    not compared with the published ones, but rejected if they are MNIST's, which have the same names.
+    Arguments, results and errors are those of load_mnist; the sub-folder is fashion-mnist. A file of the size of the
+    published .gz must be that file; files of other sizes are rejected if they are MNIST's, which have the same names.
 
     Source: Xiao, Rasul and Vollgraf (2017).
     """
@@ -105,10 +114,10 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     Raises:
         DataError: the file cannot be read, or as for parse_idx.
     """
-    return parse_idx(_read(path), axes, str(path))
+    return parse_idx(_read(path, axes), axes, str(path))
 
 
-def parse_idx(raw: bytes, axes: int, where: str) -> np.ndarray:
+def parse_idx(raw: bytes | bytearray, axes: int, where: str) -> np.ndarray:
     """Decode the bytes of an IDX file of unsigned bytes.
 
     Args:
@@ -120,32 +129,43 @@ def parse_idx(raw: bytes, axes: int, where: str) -> np.ndarray:
     Raises:
         DataError: the magic number differs, the file is truncated, or bytes follow the last element.
     """
+    shape = _shape(raw, axes, where)
+    start = 4 + 4 * axes
+    _check_length(len(raw), start + math.prod(shape), shape, where)
+    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+
+
+def _shape(raw: bytes | bytearray, axes: int, where: str) -> tuple[int, ...]:
+    """Read the lengths of the axes from a file's first 4 + 4 * axes bytes."""
     magic = bytes([0, 0, _UBYTE, axes])
     if raw[:4] != magic[: len(raw)]:
         rule = f"the magic number 0x{magic.hex()} of an IDX file of {axes}-D unsigned bytes"
         raise DataError(where, rule, "check that it is the right file", magic=f"0x{raw[:4].hex()}")
-    start = 4 + 4 * axes
-    whole = len(raw) >= start
-    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", axes, offset=4)) if whole else ()
-    size = start + math.prod(shape) if whole else start
-    if len(raw) != size:
-        do = "copy or download it again" if len(raw) < size else ""
-        raise DataError(where, f"a file of {size} bytes", do, bytes=len(raw), shape=shape)
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+    if len(raw) < 4 + 4 * axes:
+        _check_length(len(raw), 4 + 4 * axes, (), where)
+    return tuple(int.from_bytes(raw[4 + 4 * i : 8 + 4 * i], "big") for i in range(axes))
 
 
-def _read(path: Path) -> bytes:
-    import gzip
-    import zlib
+def _check_length(length: int, size: int, shape: tuple[int, ...], where: str) -> None:
+    if length != size:
+        do = "copy or download it again" if length < size else ""
+        raise DataError(where, f"a file of {size} bytes", do, bytes=length, shape=shape)
 
-    try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        what, do = "the gzip file is truncated or damaged", "copy or download it again"
-        raise DataError.event(str(path), what, do, error=error) from error
-    except OSError as error:
-        raise DataError.event(str(path), "cannot read the file", error=error.strerror or error) from error
+
+def _read(path: Path, axes: int) -> bytes | bytearray:
+    """Read a whole file, after the size that its header declares was compared with its own."""
+    where = str(path)
+    with open_file(path) as file:
+        zipped = is_gzip(file)
+        source = Gunzip(file, where) if zipped else file
+        raw = bytearray(source.read(4 + 4 * axes))
+        shape = _shape(raw, axes, where)
+        size = len(raw) + math.prod(shape)
+        if not zipped:
+            _check_length(os.fstat(file.fileno()).st_size, size, shape, where)
+        check_expansion(where, size, disk_size(file), "decompress it first")
+        raw += source.read(size - len(raw) + 1)  # the byte after the last, where a gzip file's checksum is compared
+        return raw
 
 
 def _load(source: _Source, data_dir: str | None, progress: Progress | None) -> tuple[Dataset, Dataset]:
@@ -155,12 +175,15 @@ def _load(source: _Source, data_dir: str | None, progress: Progress | None) -> t
         paths = [
             fetch(f"{source.url}{file}.gz", sha, progress) for file, sha in zip(_FILES, source.sha256, strict=True)
         ]
-    arrays = []
-    for path, axes, content in zip(paths, (3, 1, 3, 1), _MNIST_CONTENT, strict=True):
-        raw = _read(path)
+    arrays, others = [], []
+    for i, path in enumerate(paths):
+        raw = _read(path, axes := 1 if i % 2 else 3)
         arrays.append(parse_idx(raw, axes, str(path)))
-        if not downloaded and len(arrays[-1]) in _PUBLISHED_COUNTS:
-            _check_origin(source, path, raw, content)
+        if not downloaded and not _is_published(source, i, path, raw, len(arrays[-1])):
+            others.append(path.name)
+    if others:
+        folder = paths[0].parent
+        _log.warning("%s: not the published files of %s, used unverified: %s", folder, source.name, ", ".join(others))
     train = _pair(source, arrays[0], arrays[1], paths[0], paths[1])
     test = _pair(source, arrays[2], arrays[3], paths[2], paths[3])
     if train.shape != test.shape:
@@ -186,19 +209,29 @@ def _spelled(folder: Path, file: str) -> Path | None:
     """Find the file under one of its usual names: some programs unpack train-images-idx3 as train-images.idx3."""
     for stem in (file, file.replace("-idx", ".idx")):
         for path in (folder / f"{stem}.gz", folder / stem):
-            if path.is_file():
+            if os.path.lexists(path):  # what is no regular file is refused when it is opened
                 return path
     return None
 
 
-def _check_origin(source: _Source, path: Path, raw: bytes, mnist: str) -> None:
-    found = hashlib.sha256(raw).hexdigest()
+def _is_published(source: _Source, i: int, path: Path, raw: bytes | bytearray, count: int) -> bool:
+    """Whether file i is the published one; one of its size that differs is an error."""
+    do = "the file is damaged or of another data set: download it again"
+    if source is not _MNIST and path.stat().st_size == source.sizes[i]:
+        with open_file(path) as file:
+            found = hashlib.sha256(file.read()).hexdigest()
+        if found != source.sha256[i]:
+            raise DataError(str(path), f"the published file, SHA-256 {source.sha256[i]}", do, SHA256=found)
+        return True
+    if count not in _PUBLISHED_COUNTS:
+        return False
+    found, mnist = hashlib.sha256(raw).hexdigest(), _MNIST_CONTENT[i]
     if source is _MNIST and found != mnist:
-        do = "the file is damaged or of another data set: download it again"
         raise DataError(str(path), f"MNIST's decompressed content, SHA-256 {mnist}", do, SHA256=found)
     if source is not _MNIST and found == mnist:
         do = f"put the files of {source.name} in a sub-folder named {source.name}"
         raise DataError(str(path), f"a file of {source.name}", do, file="one of mnist")
+    return source is _MNIST
 
 
 def _pair(source: _Source, images: np.ndarray, labels: np.ndarray, at: Path, labels_at: Path) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from xpnet.data.cifar10 import load_cifar10
@@ -24,7 +25,11 @@ DATASETS = ("digits", *_PUBLISHED, *_PLANE)
 
 
 def load(
-    name_or_path: str, data_dir: str | None = None, *, progress: Progress | None = None
+    name_or_path: str,
+    data_dir: str | None = None,
+    *,
+    progress: Progress | None = None,
+    max_pixels: int | None = None,
 ) -> tuple[Dataset, Dataset]:
     """Load a data set as a training set and a test set.
 
@@ -37,6 +42,7 @@ def load(
             are downloaded into the user's cache folder.
         progress: called with (done, total): bytes of a download, images of a folder. By default a download shows a bar
             on standard error, if that is a terminal.
+        max_pixels: the largest image of a folder, as for load_image.
     Returns:
         train, test.
     Raises:
@@ -50,13 +56,16 @@ def load(
         return _PUBLISHED[name](data_dir, progress)
     if name in _PLANE:
         return _PLANE[name](_POINTS).hold_out_fifth(f"plane/{name}/test")
-    path = Path(name).expanduser()
-    if path.is_dir() and name:
-        return load_folder(path, progress)
-    if path.suffix.lower() == ".npz":
-        return load_npz(path)
-    if path.is_file():
-        raise DataError(name, "a folder of images by class or an .npz file", suffix=path.suffix)
+    path = Path(os.path.expanduser(name))
+    try:
+        if name and os.path.isdir(path):
+            return load_folder(path, progress, max_pixels)
+        if path.suffix.lower() == ".npz":
+            return load_npz(path)
+    except MemoryError as error:
+        raise DataError.event(name, "the data set does not fit in memory", error=error or "MemoryError") from error
+    if name and os.path.lexists(path):
+        raise DataError(name, "a folder of images by class or an .npz file", suffix=path.suffix or "none")
     if len(path.parts) > 1 or name.endswith("/"):
         raise DataError.event(name, "no such folder or file", "check the path")
     raise ConfigError("data", "a data set, folder or .npz file", nearest(name, DATASETS), data=repr(name))

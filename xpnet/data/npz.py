@@ -1,80 +1,150 @@
-"""Data sets in NumPy's .npz archives."""
+"""Data sets in NumPy's .npz archives: zip files of arrays, each checked by its header before it is read."""
 
 from __future__ import annotations
 
+import ast
+import math
+import struct
+import warnings
+import zipfile
+import zlib
 from dataclasses import replace
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from xpnet.data.dataset import Dataset, from_arrays
+from xpnet.data.opening import check_expansion, disk_size, open_file
 from xpnet.errors import DataError
 
 __all__ = ["load_npz"]
 
 _SPLIT_KEYS = ("x_train", "y_train", "x_test", "y_test")
 _WHOLE_KEYS = (("x", "y"), ("images", "labels"))
+_MOST_HEADER = 10_000  # bytes; NumPy writes 118
+_CHUNK = 1 << 20
 
 
 def load_npz(path: Path) -> tuple[Dataset, Dataset]:
     """Load a data set from an .npz file.
 
-    It holds x_train, y_train, x_test and y_test; or x and y (or images and labels), of which a random fifth, always the
-    same, becomes the test set; and optionally classes, the names. Samples and labels are as in from_arrays.
+    It holds x_train, y_train, x_test and y_test; or x and y (or images and labels), of which a random fifth of each
+    class, always the same, becomes the test set; and optionally classes, the names. Samples and labels are as in
+    from_arrays.
 
     Args:
-        path: the file; it is read without pickle.
+        path: the file; it is read without pickle. Other arrays in it are not read.
     Returns:
         train, test.
     Raises:
-        DataError: the file is missing, damaged or of another format, an array is missing or holds objects, or as for
-            from_arrays.
+        DataError: the file is missing, damaged or of another format, an array is missing, encrypted, twice in it or
+            holds objects, an array is far larger than its compressed bytes support, or as for from_arrays.
     """
-    arrays = _read(path)
-    names = [str(c) for c in np.ravel(arrays["classes"])] if "classes" in arrays else None
-    if all(key in arrays for key in _SPLIT_KEYS):
-        x_train, y_train, x_test, y_test = (arrays[key] for key in _SPLIT_KEYS)
-        train = from_arrays(x_train, y_train, names, str(path))
-        test = from_arrays(x_test, y_test, names or _all_classes(train.classes, y_test), f"{path} (x_test)")
-        kinds = [f"{part.shape} {part.x.dtype}" for part in (train, test)]
-        if kinds[0] != kinds[1]:
-            raise DataError(str(path), "x_train and x_test of the same kind", x_train=kinds[0], x_test=kinds[1])
-        return replace(train, classes=test.classes), test
-    for x, y in _WHOLE_KEYS:
-        if x in arrays and y in arrays:
-            return from_arrays(arrays[x], arrays[y], names, str(path)).hold_out_fifth("npz/test")
-    rule = "the arrays x_train, y_train, x_test and y_test, or x and y, or images and labels"
-    raise DataError(str(path), rule, arrays=", ".join(arrays) or "none")
+    where = str(path)
+    with open_file(path) as file:
+        members = _members(file, where)
+        keys = next((keys for keys in (_SPLIT_KEYS, *_WHOLE_KEYS) if all(key in members for key in keys)), None)
+        if keys is None:
+            rule = "the arrays x_train, y_train, x_test and y_test, or x and y, or images and labels"
+            raise DataError(where, rule, arrays=", ".join(list(members)[:20]) or "none")
+        with zipfile.ZipFile(file) as archive:
+            arrays = [_read(archive, members[key], key, where) for key in keys]
+            names = _names(_read(archive, members["classes"], "classes", where)) if "classes" in members else None
+    if len(arrays) == 2:
+        return from_arrays(arrays[0], arrays[1], names, where).hold_out_fifth("npz/test", stratified=True)
+    x_train, y_train, x_test, y_test = arrays
+    if names is None and all(y.dtype.kind in "bui" and y.ndim == 1 and y.size for y in (y_train, y_test)):
+        names = from_arrays(np.zeros((len(y_train) + len(y_test), 1)), np.concatenate([y_train, y_test])).classes
+    train = from_arrays(x_train, y_train, names, where)
+    test = from_arrays(x_test, y_test, names, f"{where} (x_test)")
+    kinds = [f"{part.shape} {part.x.dtype}" for part in (train, test)]
+    if kinds[0] != kinds[1]:
+        raise DataError(where, "x_train and x_test of the same kind", x_train=kinds[0], x_test=kinds[1])
+    return replace(train, classes=test.classes), test
 
 
-def _all_classes(classes: tuple[str, ...], y_test: np.ndarray) -> list[str]:
-    """Extend the names found in the training labels to those that only the test labels have."""
-    most = int(y_test.max()) + 1 if y_test.size and y_test.dtype.kind in "bui" else 0
-    return list(classes) + [str(k) for k in range(len(classes), min(most, 1_000_000))]
+def _damaged(where: str, problem: object, array: str = "") -> DataError:
+    do, named = "it is damaged or of another format", {"array": array} if array else {}
+    return DataError.event(where, "cannot read the .npz file", do, **named, error=str(problem).replace("\n", " "))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    import zipfile
-    import zlib
-
-    key = ""
+def _members(file: BufferedReader, where: str) -> dict[str, zipfile.ZipInfo]:
+    """Read the names of the arrays, without .npy, and where they are."""
+    if file.peek(6)[:6] == b"\x93NUMPY":
+        raise DataError(where, "an .npz archive", "write it with numpy.savez", file="a single .npy array")
+    members: dict[str, zipfile.ZipInfo] = {}
     try:
-        with path.open("rb") as handle:  # np.load would leave a damaged file open
-            file = np.load(handle, allow_pickle=False)
-            if isinstance(file, np.ndarray):
-                raise DataError(str(path), "an .npz archive", "write it with numpy.savez", file="a single .npy array")
-            arrays = {}
-            for key in file.files:
-                arrays[key] = file[key]
-            return arrays
-    except FileNotFoundError as error:
-        raise DataError.event(str(path), "no such file") from error
-    except DataError:
-        raise
-    except (ValueError, zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotImplementedError) as error:
-        if key and "allow_pickle" in str(error):
-            do = "convert it before numpy.savez"
-            raise DataError(str(path), "arrays of numbers, not of Python objects", do, array=key) from error
-        do = "it is damaged or of another format"
-        raise DataError.event(str(path), "cannot read the .npz file", do, error=error) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with zipfile.ZipFile(file) as archive:
+                found = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError, OverflowError, EOFError) as error:
+        raise _damaged(where, error) from error
+    for member in found:
+        name = member.filename.removesuffix(".npy")
+        if name in members:
+            raise DataError(where, "each array once", "write it with numpy.savez", twice=ascii(name))
+        members[name] = member
+    return members
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, where: str) -> np.ndarray:
+    """Read one array after its header was checked against the bytes that are there."""
+    if member.flag_bits & 1:
+        raise DataError(where, "arrays that are not encrypted", "write it with numpy.savez", array=name)
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        rule, do = "arrays that are stored or deflated", "write it with numpy.savez"
+        raise DataError(where, rule, do, array=name, method=member.compress_type)
+    try:
+        with archive.open(member) as source:
+            shape, dtype, fortran, start = _header(source, name, where)
+            count = math.prod(shape)
+            size = count * dtype.itemsize
+            if size != member.file_size - start:
+                raise DataError(where, f"{size} bytes in {name}", shape=shape, bytes=member.file_size - start)
+            file: Any = archive.fp
+            stored = min(member.compress_size, disk_size(file))
+            check_expansion(f"{where}: {name}", size, stored, "write it with numpy.savez, not compressed")
+            array = np.empty(count, dtype)
+            out = array.view(np.uint8) if count else array
+            for begin in range(0, size, _CHUNK):
+                part = source.read(min(_CHUNK, size - begin))
+                out[begin : begin + len(part)] = np.frombuffer(part, np.uint8)
+                if len(part) < min(_CHUNK, size - begin):
+                    raise EOFError("the array ends early")
+            source.read(1)  # at the end the archive's checksum is compared
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise _damaged(where, error, name) from error
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _header(source: IO[bytes], name: str, where: str) -> tuple[tuple[int, ...], np.dtype[Any], bool, int]:
+    """Read an array's shape, dtype, whether it is in Fortran order, and the length of the header."""
+    first = source.read(8)
+    width = 2 if first[6:7] == b"\1" else 4
+    length = int.from_bytes(source.read(width), "little")
+    if first[:6] != b"\x93NUMPY" or first[6:7] not in (b"\1", b"\2", b"\3") or length > _MOST_HEADER:
+        raise _damaged(where, "the header is not that of an array", name)
+    try:
+        fields = ast.literal_eval(source.read(length).decode("utf-8").strip())
+        descr, fortran, shape = (fields[key] for key in ("descr", "fortran_order", "shape"))
+        dtype = np.dtype(descr if isinstance(descr, str) else "V")
+        sound = type(shape) is tuple and all(type(n) is int and 0 <= n < 1 << 60 for n in shape)
+        if not sound or type(fortran) is not bool or dtype.subdtype or len(fields) != 3 or len(shape) > 32:
+            raise ValueError("the header is not that of an array")
+    except (ValueError, TypeError, SyntaxError, KeyError, MemoryError, RecursionError) as error:
+        raise _damaged(where, error, name) from error
+    if dtype.kind not in "buif" and not (name == "classes" and dtype.kind in "US"):
+        rule = "arrays of numbers, not of Python objects" if dtype.hasobject else "arrays of real numbers"
+        raise DataError(where, rule, "convert it before numpy.savez", array=name, dtype=descr)
+    return shape, dtype, fortran, 8 + width + length
+
+
+def _names(classes: np.ndarray) -> list[str]:
+    if classes.dtype.kind == "S":
+        return [bytes(name).decode("utf-8", "surrogateescape") for name in classes.ravel()]
+    return [str(name) for name in classes.ravel()]

@@ -1,0 +1,117 @@
+"""Files that users name: opened without blocking, and decompressed no further than their own size supports."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+
+from xpnet.errors import DataError
+
+__all__ = ["Gunzip", "check_expansion", "disk_size", "is_gzip", "open_file"]
+
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY"))
+_KINDS = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFIFO: "FIFO",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+_FREE = 64 << 20  # bytes that any file may hold, however small it is
+_RATIO = 250  # times its size, where that is more
+_CHUNK = 1 << 18
+
+
+@contextmanager
+def open_file(path: str | os.PathLike[str], kind: str = "file") -> Iterator[BufferedReader]:
+    """Open a regular file to read its bytes; a FIFO, device, socket or folder is refused at once.
+
+    Args:
+        path: the file.
+        kind: what is expected, in messages.
+    Raises:
+        DataError: there is no such file, it is not a regular one, or reading it fails, also inside the block.
+    """
+    where = os.fspath(path)
+    try:
+        _require_regular(where, kind, os.stat(path).st_mode)  # to open a device may already have an effect
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _FLAGS)) as file:
+            _require_regular(where, kind, os.fstat(file.fileno()).st_mode)
+            yield file
+    except FileNotFoundError as error:
+        raise DataError.event(where, f"no such {kind}", error=error.strerror) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        if isinstance(error, DataError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise DataError.event(where, f"cannot read the {kind}", error=reason) from error
+
+
+def _require_regular(where: str, kind: str, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise DataError(where, f"a regular {kind}", what=f"a {_KINDS.get(stat.S_IFMT(mode), 'special file')}")
+
+
+def disk_size(file: BufferedReader) -> int:
+    """Return the bytes of an open file that are stored: those of holes in a sparse file do not count."""
+    found = os.fstat(file.fileno())
+    blocks = 512 * getattr(found, "st_blocks", 0)  # 0 where the file system does not say
+    return min(found.st_size, blocks) if blocks else found.st_size
+
+
+def check_expansion(where: str, size: int, stored: int, do: str = "") -> None:
+    """Refuse content that is far larger than the file that holds it, before memory is allocated for it.
+
+    Args:
+        where: the file's name in messages.
+        size: the bytes that it declares.
+        stored: the bytes that it has on disk.
+        do: what to do about it.
+    Raises:
+        DataError: size exceeds 64 MiB, and 250 times the stored bytes.
+    """
+    limit = max(_FREE, _RATIO * stored)
+    if size > limit:
+        raise DataError(where, f"at most {limit:,} bytes of content in a file of {stored:,}", do, bytes=f"{size:,}")
+
+
+def is_gzip(file: BufferedReader) -> bool:
+    """Whether an open file begins as gzip files do; its position is kept."""
+    return file.peek(2)[:2] == b"\x1f\x8b"
+
+
+class Gunzip:
+    """The content of a gzip file, as far as it is asked for; at its end the file's checksum has been compared."""
+
+    def __init__(self, file: BufferedReader, where: str) -> None:
+        self._file, self._where = file, where
+        self._inflate = zlib.decompressobj(31)  # a gzip file: header, CRC-32 and length are checked
+        self._stored, self._done = disk_size(file), 0
+
+    def read(self, count: int) -> bytearray:
+        """Return the next count bytes, or fewer if the content ends there.
+
+        Raises:
+            DataError: the file is truncated or damaged, bytes follow its end, or it holds more than check_expansion
+                allows.
+        """
+        out = bytearray()
+        try:
+            while len(out) < count and not self._inflate.eof:
+                data = self._inflate.unconsumed_tail or self._file.read(_CHUNK)
+                part = self._inflate.decompress(data, min(count - len(out), 4 * _CHUNK))
+                if not data and not part:
+                    raise EOFError("the file ends early")
+                out += part
+            if self._inflate.eof and (self._inflate.unused_data or self._file.read(1)):
+                raise EOFError("bytes follow the end")
+        except (EOFError, zlib.error) as error:
+            what, do = "the gzip file is truncated or damaged", "copy or download it again"
+            raise DataError.event(self._where, what, do, error=error) from error
+        self._done += len(out)
+        check_expansion(self._where, self._done, self._stored, "decompress it first")
+        return out
