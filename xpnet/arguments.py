@@ -140,11 +140,9 @@ def text(where: str, name: str, value: Any) -> str:
 def choice(where: str, name: str, value: Any, known: Iterable[Any]) -> Any:
     """Return one of the values that are known."""
     known = tuple(known)
-    if isinstance(value, str | bool | int | None) and value in known:
+    if any(type(value) is type(k) and value == k for k in known):  # 1 is not True
         return value
-    hint = nearest(str(value), map(str, known)) if isinstance(value, str | None) else ""
-    rule = f"a known {name}" if hint else f"{name} that is one of " + ", ".join(map(str, known))
-    raise ConfigError(where, rule, hint, **{name: shown(value)})
+    raise ConfigError(where, f"a known {name}", nearest(shown(value), map(str, known)), **{name: shown(value)})
 
 
 def instance(where: str, name: str, value: Any, *, kind: type | tuple[type, ...], rule: str, do: str = "") -> Any:

@@ -14,6 +14,7 @@ import contextlib
 import contextvars
 import heapq
 import itertools
+import math
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from xpnet import ops, random
+from xpnet.arguments import boolean
 from xpnet.backend import Array, Backend, backend_of, current_program, namespace, record_call
 from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError
-from xpnet.ops.checks import floating, is_floating
+from xpnet.ops.checks import floating, is_floating, shared
 
 __all__ = ["Tensor", "apply", "backward", "gradcheck", "has_tape", "no_grad"]
 
@@ -62,8 +64,8 @@ class Tensor:
     node: Node | None
 
     def __init__(self, data: Array, requires_grad: bool = False) -> None:
-        namespace(data)
-        if requires_grad and not is_floating(data):
+        shared("Tensor", data)
+        if requires_grad is not False and boolean("Tensor", "requires_grad", requires_grad) and not is_floating(data):
             raise DTypeError("Tensor", "a real floating array, since requires_grad is True", dtype=data.dtype)
         self.data = data
         self.grad = None
@@ -88,6 +90,8 @@ class Tensor:
 
     def item(self) -> float:
         """Copy the one number that the array holds to the host."""
+        if math.prod(self.shape) != 1:
+            raise ShapeError("item", "a tensor of one number", x=self.shape)
         return self.numpy().item()
 
     def detach(self) -> Tensor:

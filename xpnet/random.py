@@ -20,6 +20,7 @@ from typing import NamedTuple, SupportsInt
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.arguments import as_index, shown
 from xpnet.errors import ConfigError
 
 __all__ = [
@@ -100,10 +101,10 @@ def bounded(name: str, value: SupportsInt) -> int:
     Raises:
         ConfigError: it is outside 0 .. 2**64 - 1.
     """
-    value = int(value)
-    if not 0 <= value < _WORD:
-        raise ConfigError("random", f"{name} between 0 and 2**64 - 1", **{name: value})
-    return value
+    found = as_index(value)
+    if found is None or not 0 <= found < _WORD:
+        raise ConfigError("random", f"{name} between 0 and 2**64 - 1", **{name: shown(value)})
+    return found
 
 
 def _halves(key: Key, n: int, start: int = 0) -> NDArray[np.uint32]:

@@ -144,9 +144,9 @@ def test_an_empty_sequence_passes_on_what_comes_in():
 
 
 def test_a_layer_that_is_no_module_is_refused():
-    with raises(ConfigError, "Sequential", "1 function"):
+    with raises(ConfigError, "Sequential", "1 of type function"):
         nn.Sequential(nn.Linear(2, 2), lambda x: x)
-    with raises(ConfigError, "Sequential", "act type"):
+    with raises(ConfigError, "Sequential", "act of type type"):
         nn.Sequential(act=nn.ReLU)
 
 

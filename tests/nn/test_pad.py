@@ -45,7 +45,7 @@ def test_its_cost_is_its_output_and_nothing_else(before, after, shape):
 
 @pytest.mark.parametrize(("before", "after"), [(-1, 0), (0, -2), (1.0, 0), (0, None)])
 def test_a_number_of_channels_that_is_none_is_refused(before, after):
-    with raises(ConfigError, "PadChannels", f"before {before}", f"after {after}"):
+    with raises(ConfigError, "PadChannels", f"got before {before}" if before else f"got after {after}"):
         nn.PadChannels(before, after)
 
 

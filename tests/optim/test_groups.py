@@ -92,7 +92,7 @@ MODEL = nn.Linear(2, 3)
         ([P, np.ones(2)], "parameter of type ndarray"),
         ([{"params": P}], "of type Parameter; put it into a list"),
         ([{"params": [P]}, P], "group of type Parameter"),
-        ([{"parameters": [P]}], "group of type dict"),
+        ([{"parameters": [P]}], "did you mean 'params'"),
         ([{"params": [P], "lrate": 0.1}], "key 'lrate'; did you mean 'lr'?"),
         ([{"params": [P], "lr": -1}], "lr -1"),
         ([{"params": [P], "weight_decay": "much"}], "weight_decay 'much'"),

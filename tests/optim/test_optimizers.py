@@ -122,7 +122,7 @@ def test_a_mistyped_name_is_answered_with_the_nearest() -> None:
         (SGD, {"lr": 0.1, "weight_decay": -1}, "weight_decay -1"),
         (SGD, {"lr": 0.1, "clip_norm": 0}, "clip_norm 0"),
         (SGD, {"lr": 0.1, "clip_value": -3}, "clip_value -3"),
-        (SGD, {"lr": 0.1, "clip_value": 2, "clip_norm": 3}, "clip_norm 3, clip_value 2"),
+        (SGD, {"lr": 0.1, "clip_value": 2, "clip_norm": 3}, "clip_norm 3.0, clip_value 2.0"),
         (RMSprop, {"rho": 1}, "rho 1"),
         (RMSprop, {"eps": -1e-8}, "eps -1e-08"),
         (RMSprop, {"momentum": 2}, "momentum 2"),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet.arguments import function, text
 from xpnet.backend.base import Array, Backend
 from xpnet.backend.cuda import open_cupy
 from xpnet.backend.libraries import open_jax, open_numpy, open_torch
@@ -77,7 +78,8 @@ def register_backend(
     Raises:
         ConfigError: the name holds a colon or is empty.
     """
-    if not name or ":" in name:
+    function("register_backend", "open", open)
+    if not text("register_backend", "name", name) or ":" in name:
         raise ConfigError("register_backend", "a name that is not empty and holds no colon", name=repr(name))
     REGISTRY[name] = _Entry(open, package or name, install, (module_name(name),))
     _opened.clear()
@@ -103,9 +105,9 @@ def get_backend(spec: str | Backend | None = None) -> Backend:
 
 
 def _open(spec: str) -> Backend:
-    if spec in _opened:
+    if isinstance(spec, str) and spec in _opened:
         return _opened[spec]
-    name, _, device = spec.partition(":")
+    name, _, device = text("get_backend", "backend", spec).partition(":")
     name = _ALIASES.get(name, name)
     entry = REGISTRY.get(name)
     if entry is None:

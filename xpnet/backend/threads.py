@@ -22,9 +22,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from xpnet.arguments import count
 from xpnet.backend.blas import single_threaded
 from xpnet.backend.recording import current_program
-from xpnet.errors import ConfigError
 
 __all__ = ["available_cores", "cores", "run_parallel", "shut_down_workers", "split", "use_cores"]
 
@@ -55,9 +55,7 @@ def use_cores(n: int) -> Iterator[None]:
     Raises:
         ConfigError: n < 1.
     """
-    if n < 1:
-        raise ConfigError("use_cores", "n >= 1", n=n)
-    token = _cores.set(n)
+    token = _cores.set(count("use_cores", "n", n))
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ import bisect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from xpnet import nn
+from xpnet import arguments, nn
 from xpnet.errors import ConfigError, ShapeError, nearest
 from xpnet.models.alexnet import alexnet
 from xpnet.models.convolutional import cnn, lenet5
@@ -85,10 +85,8 @@ def build(name: str, shape: tuple[int, ...] | None = None, classes: int | None =
         ShapeError: a layer's output would be empty; the message names the layer, its input and the smallest image.
     """
     found = recipe(name)
-    shape = found.shape if shape is None else tuple(shape)
-    classes = found.classes if classes is None else classes
-    if classes < 2:
-        raise ConfigError("model", "at least 2 classes", classes=classes)
+    shape = found.shape if shape is None else arguments.shape("build", "shape", shape)
+    classes = found.classes if classes is None else arguments.count("build", "classes", classes, 2)
     try:
         return found.build(shape, classes)
     except ShapeError as error:
@@ -111,8 +109,7 @@ def smallest_input(name: str, channels: int | None = None) -> int:
     """
     found = recipe(name)
     channels = found.shape[-1] if channels is None else channels
-    if channels < 1:
-        raise ConfigError("smallest_input", "channels >= 1", channels=channels)
+    channels = arguments.count("smallest_input", "channels", channels)
 
     def fits(side: int) -> bool:
         try:
@@ -126,6 +123,7 @@ def smallest_input(name: str, channels: int | None = None) -> int:
 
 def recipe(name: str) -> Recipe:
     """Look a model up by name; ConfigError with the nearest name where there is none."""
-    if name not in MODELS:
-        raise ConfigError("model", "the name of a model", nearest(name, MODELS), model=repr(name))
+    if not isinstance(name, str) or name not in MODELS:
+        do = nearest(str(name), MODELS)
+        raise ConfigError("model", "the name of a model", do, model=arguments.shown(name))
     return MODELS[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from xpnet import nn
+from xpnet import arguments, nn
 from xpnet.errors import ShapeError
 
 __all__ = ["classifier", "image", "row_length"]
@@ -13,6 +13,7 @@ __all__ = ["classifier", "image", "row_length"]
 
 def image(model: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Return H, W, C of one image; ShapeError where the shape is not that of an image."""
+    shape = arguments.shape(model, "shape", shape)
     if len(shape) != 3 or min(shape) < 1:
         raise ShapeError(model, "an image (H, W, C), each >= 1", "use mlp for other data", shape=shape)
     return shape[0], shape[1], shape[2]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from xpnet import ops
+from xpnet.arguments import Check, integer, number
 from xpnet.autograd import Tensor, apply
-from xpnet.errors import ConfigError
 from xpnet.nn.cost import Cost
 from xpnet.nn.module import Module
 from xpnet.nn.receptive import Field
@@ -55,6 +55,7 @@ class LeakyReLU(Activation):
     kind = "leaky relu"
     across_batch = False
     keeps = "x"
+    _checks: ClassVar[dict[str, Check]] = {"slope": number}
 
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = slope
@@ -87,9 +88,9 @@ class GELU(Activation):
 
 
 class _OverAxis(Activation):
+    _checks: ClassVar[dict[str, Check]] = {"axis": integer}
+
     def __init__(self, axis: int = -1) -> None:
-        if not isinstance(axis, int):
-            raise ConfigError(type(self).__name__, "axis that is an integer", axis=axis)
         self.axis = axis
 
     @property

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
+from xpnet.arguments import Check, instance, integer, optional, shown
 from xpnet.autograd import Tensor
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn.context import watching
@@ -13,6 +15,8 @@ from xpnet.nn.module import Module, Stage
 from xpnet.nn.receptive import Field
 
 __all__ = ["Residual", "Sequential"]
+
+_module: Check = partial(instance, kind=Module, rule="a Module")
 
 
 class _Composite(Module):
@@ -55,7 +59,8 @@ class Sequential(_Composite):
     def __init__(self, *layers: Module, **named: Module) -> None:
         for name, layer in {**{str(i): m for i, m in enumerate(layers)}, **named}.items():
             if not isinstance(layer, Module):
-                raise ConfigError("Sequential", "layers that are modules", **{name: type(layer).__name__})
+                do = "write Sequential(*layers)" if isinstance(layer, list | tuple) else ""
+                raise ConfigError("Sequential", "layers that are modules", do, **{name: shown(layer)})
             if hasattr(Sequential, name):
                 raise ConfigError("Sequential", "names that are not attributes of every module", name=repr(name))
             setattr(self, name, layer)
@@ -110,6 +115,10 @@ class Sequential(_Composite):
 
     def __getitem__(self, index: int | slice) -> Module:
         named = list(self.children())
+        if not isinstance(index, slice):
+            index = integer("Sequential", "index", index)
+            if not -len(named) <= index < len(named):
+                raise ConfigError("Sequential", "the index of a layer", index=index, layers=len(named))
         return Sequential(**dict(named[index])) if isinstance(index, slice) else named[index][1]
 
 
@@ -128,6 +137,8 @@ class Residual(_Composite):
     family = "sum"
     across_batch = False
     computes = True
+
+    _checks: ClassVar[dict[str, Check]] = {"body": _module, "shortcut": optional(_module)}
 
     def __init__(self, body: Module, shortcut: Module | None = None) -> None:
         self.body = body

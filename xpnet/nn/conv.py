@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import ClassVar
 
 from xpnet import ops
+from xpnet.arguments import Check, boolean, pair, positive
 from xpnet.autograd import Tensor, apply
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.kernels.windows import out_size
@@ -14,7 +17,6 @@ from xpnet.nn.initializers import Initializer, he_normal, zeros
 from xpnet.nn.module import Module
 from xpnet.nn.receptive import Field, pair_text, window_details
 from xpnet.nn.state import Parameter
-from xpnet.ops.checks import pair
 
 __all__ = ["Conv2d"]
 
@@ -45,6 +47,17 @@ class Conv2d(Module):
     across_batch = False
     fuses = True
     fold_order = 2
+    _checks: ClassVar[dict[str, Check]] = {
+        "in_channels": positive,
+        "out_channels": positive,
+        "groups": positive,
+        "kernel_size": partial(pair, least=1),
+        "stride": partial(pair, least=1),
+        "padding": partial(pair, least=0),
+        "dilation": partial(pair, least=1),
+        "flip": boolean,
+    }
+    _may_be_none = ("bias",)
 
     def __init__(
         self,
@@ -60,26 +73,19 @@ class Conv2d(Module):
         flip: bool = False,
         init: Initializer = he_normal,
     ) -> None:
-        if min(in_channels, out_channels) < 1:
-            raise ConfigError("Conv2d", "channels >= 1", in_channels=in_channels, out_channels=out_channels)
-        if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ConfigError(
-                "Conv2d",
-                "groups that divide in_channels and out_channels",
-                in_channels=in_channels,
-                out_channels=out_channels,
-                groups=groups,
-            )
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.kernel_size = pair("Conv2d", "kernel_size", kernel_size, 1)
-        self.stride = pair("Conv2d", "stride", stride, 1)
-        self.dilation = pair("Conv2d", "dilation", dilation, 1)
-        self.padding = self._same() if padding == "same" else pair("Conv2d", "padding", padding, 0)  # pyright: ignore[reportArgumentType]
         self.groups = groups
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            got = {"in_channels": in_channels, "out_channels": out_channels, "groups": groups}
+            raise ConfigError("Conv2d", "groups that divide in_channels and out_channels", **got)
+        self.kernel_size: tuple[int, int] = kernel_size  # type: ignore[assignment]
+        self.stride: tuple[int, int] = stride  # type: ignore[assignment]
+        self.dilation: tuple[int, int] = dilation  # type: ignore[assignment]
+        self.padding: tuple[int, int] = self._same() if isinstance(padding, str) and padding == "same" else padding  # type: ignore[assignment]
         self.flip = flip
-        self.weight = Parameter((out_channels, *self.kernel_size, in_channels // groups), init)
-        self.bias = Parameter((out_channels,), zeros) if bias else None
+        self.weight = Parameter((self.out_channels, *self.kernel_size, self.in_channels // self.groups), init)
+        self.bias = Parameter((self.out_channels,), zeros) if boolean("Conv2d", "bias", bias) else None
 
     def _same(self) -> tuple[int, int]:
         if self.stride != (1, 1) or not all(k % 2 for k in self.kernel_size):

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from xpnet.arguments import not_negative, number
 from xpnet.errors import ConfigError
 from xpnet.random import Key
 from xpnet.random import normal as draw_normal
@@ -42,7 +43,7 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def constant(value: float) -> Initializer:
     """Fill with one value."""
-    return partial(_full, value)
+    return partial(_full, number("constant", "value", value))
 
 
 def _full(value: float, key: Key, shape: tuple[int, ...]) -> np.ndarray:
@@ -61,13 +62,12 @@ def ones(key: Key, shape: tuple[int, ...]) -> np.ndarray:
 
 def normal(std: float = 0.01, mean: float = 0.0) -> Initializer:
     """Draw from the normal distribution of a standard deviation, >= 0, and mean."""
-    if std < 0:
-        raise ConfigError("normal", "std >= 0", std=std)
-    return partial(draw_normal, mean=mean, std=std)
+    return partial(draw_normal, mean=number("normal", "mean", mean), std=not_negative("normal", "std", std))
 
 
 def uniform(low: float = -0.05, high: float = 0.05) -> Initializer:
     """Draw from the uniform distribution over [low, high), low <= high."""
+    low, high = number("uniform", "low", low), number("uniform", "high", high)
     if low > high:
         raise ConfigError("uniform", "low <= high", low=low, high=high)
     return partial(draw_uniform, low=low, high=high)

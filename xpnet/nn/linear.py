@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
 from xpnet import ops
+from xpnet.arguments import Check, choice, function, positive
 from xpnet.autograd import Tensor, apply
 from xpnet.backend import Array, namespace
-from xpnet.errors import ConfigError, ShapeError, nearest
+from xpnet.errors import ShapeError
 from xpnet.nn.affine import Filters, Form
 from xpnet.nn.cost import Cost, check_last
 from xpnet.nn.initializers import Initializer, he_normal, zeros
@@ -48,23 +50,19 @@ class Linear(Module):
     fuses = True
     fold_order = 1
     augmented = False
+    _checks: ClassVar[dict[str, Check]] = {"in_features": positive, "out_features": positive}
+    _may_be_none = ("bias",)
 
     def __init__(
         self, in_features: int, out_features: int, bias: bool | str = True, *, init: Initializer = he_normal
     ) -> None:
-        if min(in_features, out_features) < 1:
-            raise ConfigError("Linear", "sizes >= 1", in_features=in_features, out_features=out_features)
-        if not isinstance(bias, bool) and bias != "augmented":
-            hint = nearest(str(bias), ("True", "False", "augmented"))
-            raise ConfigError("Linear", 'bias True, False or "augmented"', hint, bias=repr(bias))
         self.in_features = in_features
         self.out_features = out_features
-        if bias == "augmented":
+        if choice("Linear", "bias", bias, (True, False, "augmented")) == "augmented":
             self.augmented = True
-            self.weight = Parameter((out_features, in_features + 1), partial(_then_zeros, init))
-        else:
-            self.weight = Parameter((out_features, in_features), init)
-        self.bias = Parameter((out_features,), zeros) if bias is True else None
+            init = partial(_then_zeros, function("Linear", "init", init))
+        self.weight = Parameter((self.out_features, self.in_features + self.augmented), init)
+        self.bias = Parameter((self.out_features,), zeros) if bias is True else None
 
     def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
         """Apply ops.linear to x (..., D), widened by a 1 if augmented, and an activation fused with it."""

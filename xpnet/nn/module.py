@@ -16,17 +16,19 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
+from xpnet.arguments import Check, boolean, choice, optional, shown
 from xpnet.backend import Array, Backend, current_backend, get_backend
-from xpnet.errors import CheckpointError, ConfigError, XpnetError, nearest
+from xpnet.errors import CheckpointError, ConfigError, ShapeError, XpnetError, nearest
 from xpnet.nn.affine import Form
 from xpnet.nn.context import count_change, in_inference, watched
 from xpnet.nn.cost import Cost, UnknownCostError
 from xpnet.nn.receptive import Field
-from xpnet.nn.state import Parameter, State
+from xpnet.nn.state import DTYPES, Parameter, State
 from xpnet.random import Key, random_bits
 
 __all__ = ["Module", "Stage"]
@@ -92,6 +94,8 @@ class Module:
     fused: str | None = None
     is_custom: bool = False  # whether a class from outside xpnet defines how it is called, or properties
     _training: bool = True
+    _checks: ClassVar[dict[str, Check]] = {}  # of attributes, whenever they are set
+    _may_be_none: tuple[str, ...] = ()  # parameters that may be replaced by None
     _cached: tuple[str, ...] = ()  # names of attributes that are made from others: not searched, not copied
 
     def __init_subclass__(cls) -> None:
@@ -118,11 +122,17 @@ class Module:
         object.__setattr__(self, "_training", mode)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        check = type(self)._checks.get(name)
+        if check is not None:
+            value = check(type(self).__name__, name, value)
         current = vars(self).get(name)
-        if isinstance(current, State) and value is not None and not isinstance(value, Module | State):
+        if isinstance(current, State) and not self._replaces(name, current, value):
             current.assign(value, f"{type(self).__name__}.{name}")
             return
         parts = list(parts_of(name, value))  # raises before anything is assigned
+        for _, part in parts:
+            if isinstance(part, Module) and any(module is self for _, module in part.modules()):
+                raise ConfigError(type(self).__name__, "a model that does not contain itself", attribute=name)
         object.__setattr__(self, name, value)
         if not self.is_custom:  # custom modules may count or collect in attributes
             count_change()
@@ -131,6 +141,16 @@ class Module:
             part.path = _join(self.path, path)
             if isinstance(part, Module):
                 part.states()
+
+    def _replaces(self, name: str, current: State, value: Any) -> bool:
+        """Tell whether a value takes the place of a parameter or buffer, instead of giving it new numbers."""
+        if value is not None and not isinstance(value, Module | State):
+            return False
+        fits = name in self._may_be_none if value is None else getattr(value, "shape", None) == current.shape
+        if fits or self.is_custom:
+            return True
+        rule = f"{name} that is an array or a Parameter of shape {current.shape}"
+        raise ConfigError(type(self).__name__, rule, **{name: shown(value)})
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in list(vars(self).items()) if name not in self._cached}
@@ -247,10 +267,16 @@ class Module:
 
     def modules(self) -> Iterator[tuple[str, Module]]:
         """Go over this module and all within it, with their paths, outermost first; the paths are set on the way."""
+        return self._walk(())
+
+    def _walk(self, above: tuple[Module, ...]) -> Iterator[tuple[str, Module]]:
         yield self.path, self
+        above = (*above, self)
         for name, child in self.children():
+            if any(child is module for module in above):
+                raise ConfigError(type(self).__name__, "a model that does not contain itself", attribute=name)
             object.__setattr__(child, "path", _join(self.path, name))
-            yield from child.modules()
+            yield from child._walk(above)
 
     def states(self) -> dict[str, State]:
         """Return parameters and buffers by path; one that is shared appears once."""
@@ -305,9 +331,7 @@ class Module:
             DeviceError, ConfigError: as get_backend. Nothing has moved then.
         """
         target = None if backend is None else get_backend(backend)
-        if dtype is not None and dtype not in ("float16", "float32", "float64"):
-            hint = nearest(dtype, ("float16", "float32", "float64"))
-            raise ConfigError("to", 'dtype "float16", "float32" or "float64"', hint, dtype=repr(dtype))
+        optional(partial(choice, known=DTYPES))("to", "dtype", dtype)
         states = self.states().values()
         arrays = [state.moved(target, dtype) for state in states]
         for state, array in zip(states, arrays, strict=True):
@@ -316,7 +340,7 @@ class Module:
 
     def train(self: Self, mode: bool = True) -> Self:
         """Switch this module and all within it to training: dropout drops, batch norm uses the batch."""
-        modules = [module for _, module in self.modules()]
+        mode, modules = boolean("train", "mode", mode), [module for _, module in self.modules()]
         if mode or any(module._training for module in modules):
             count_change()  # its values will, or what it computes did
         for module in modules:
@@ -328,33 +352,40 @@ class Module:
         return self.train(False)
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copy parameters and buffers to the host, by path."""
-        return {path: state.numpy() for path, state in self.states().items()}
+        """Copy parameters and buffers to the host, by path from this module on: a layer's fit a layer that is alone."""
+        return {self._below(path): state.numpy() for path, state in self.states().items()}
+
+    def _below(self, path: str) -> str:
+        return path.removeprefix(self.path + ".") if self.path else path
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
         """Set parameters and buffers from arrays by path, of any backend; dtype and backend of the model stay.
 
+        Args:
+            arrays: named as state_dict names them.
         Raises:
             CheckpointError: a name is missing or unknown, or a shape differs. DTypeError: values are no real floating
                 numbers. Nothing has changed then.
         """
-        states = self.states()
+        where = "load_state_dict"
+        if not isinstance(arrays, Mapping):
+            do = "write load_state_dict(other.state_dict())"
+            raise CheckpointError(where, "arrays that are a dictionary from name to array", do, arrays=shown(arrays))
+        states = {self._below(path): state for path, state in self.states().items()}
         missing, unknown = states.keys() - arrays.keys(), arrays.keys() - states.keys()
         if missing or unknown:
             raise CheckpointError(
-                "load_state_dict",
+                where,
                 "the names of the model's parameters and buffers",
+                nearest(str(min(unknown, key=str)), states) if unknown and states else "",
                 missing=sorted(missing)[:3] or "none",
-                unknown=sorted(unknown)[:3] or "none",
+                unknown=sorted(map(str, unknown))[:3] or "none",
             )
-        for path, state in states.items():
-            if tuple(arrays[path].shape) != state.shape:
-                raise CheckpointError(
-                    "load_state_dict",
-                    f"{path} of the model's shape {state.shape}",
-                    shape=tuple(arrays[path].shape),
-                )
-        made = [state.received(arrays[path], path) for path, state in states.items()]
+        try:
+            made = [state.received(arrays[path], path) for path, state in states.items()]
+        except ShapeError as error:
+            rule = f"{error.where} of the model's shape, that is {error.rule}"
+            raise CheckpointError(where, rule, **error.got) from None
         for state, array in zip(states.values(), made, strict=True):
             state.data = array
 
@@ -375,6 +406,8 @@ def parts_of(name: str, value: Any) -> Iterator[tuple[str, Module | State]]:
     Raises:
         ConfigError: some are where they cannot be found by a name that stays the same, as in a set.
     """
+    if name.count(".") > _DEEPEST:
+        raise ConfigError(name.partition(".")[0], f"lists and dicts nested {_DEEPEST} deep at most", "use modules")
     if isinstance(value, Module | State):
         yield name, value
     elif isinstance(value, list | tuple):
@@ -393,6 +426,7 @@ def parts_of(name: str, value: Any) -> Iterator[tuple[str, Module | State]]:
         raise ConfigError(name, "layers and parameters where they can be found", do, type=type(value).__name__)
 
 
+_DEEPEST = 32  # a list that holds itself is deeper
 _CALLS = ("forward", "__call__")
 _UNORDERED = (set, frozenset, deque, type({}.values()))
 _SEARCHED = (Module, State, list, tuple, dict, *_UNORDERED)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
 from xpnet import ops, random
+from xpnet.arguments import Check, boolean, choice, number, positive, probability
 from xpnet.autograd import Tensor, apply
-from xpnet.errors import ConfigError
 from xpnet.nn.affine import Filters, Form
 from xpnet.nn.cost import Cost, check_last, check_rank
 from xpnet.nn.initializers import ones, zeros
@@ -17,6 +19,8 @@ from xpnet.nn.receptive import Field
 from xpnet.nn.state import Buffer, Parameter
 
 __all__ = ["BatchNorm", "Dropout", "LayerNorm", "LocalResponseNorm"]
+
+_eps: Check = partial(number, low=0, above=True)
 
 
 class BatchNorm(Module):
@@ -38,23 +42,19 @@ class BatchNorm(Module):
     across_batch = True
     pointwise = True
     fold_order = 0
+    _checks: ClassVar[dict[str, Check]] = {
+        "features": positive,
+        "eps": _eps,
+        "momentum": partial(number, low=0, high=1, above=True, closed=True),
+    }
 
     def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
-        if features < 1 or eps <= 0 or not 0 < momentum <= 1:
-            raise ConfigError(
-                "BatchNorm",
-                "features >= 1, eps > 0, 0 < momentum <= 1",
-                features=features,
-                eps=eps,
-                momentum=momentum,
-            )
         self.features = features
         self.eps = eps
         self.momentum = momentum
-        self.gamma = Parameter((features,), ones)
-        self.beta = Parameter((features,), zeros)
-        self.mean = Buffer((features,), zeros)
-        self.var = Buffer((features,), ones)
+        shape = (self.features,)
+        self.gamma, self.beta = Parameter(shape, ones), Parameter(shape, zeros)
+        self.mean, self.var = Buffer(shape, zeros), Buffer(shape, ones)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.batch_norm to x (..., C), and in training renew the running averages."""
@@ -114,14 +114,13 @@ class LayerNorm(Module):
     family = "normalization"
     across_batch = False
     pointwise = True
+    _checks: ClassVar[dict[str, Check]] = {"features": positive, "eps": _eps}
 
     def __init__(self, features: int, eps: float = 1e-5) -> None:
-        if features < 1 or eps <= 0:
-            raise ConfigError("LayerNorm", "features >= 1, eps > 0", features=features, eps=eps)
         self.features = features
         self.eps = eps
-        self.gamma = Parameter((features,), ones)
-        self.beta = Parameter((features,), zeros)
+        self.gamma = Parameter((self.features,), ones)
+        self.beta = Parameter((self.features,), zeros)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.layer_norm to x (..., C)."""
@@ -150,6 +149,14 @@ class LocalResponseNorm(Module):
     kind = "response norm"
     family = "normalization"
     across_batch = False
+    _checks: ClassVar[dict[str, Check]] = {
+        "size": positive,
+        "alpha": number,
+        "beta": number,
+        "k": number,
+        "region": partial(choice, known=("across", "within")),
+        "average": boolean,
+    }
 
     def __init__(
         self,
@@ -160,8 +167,6 @@ class LocalResponseNorm(Module):
         region: str = "across",
         average: bool = False,
     ) -> None:
-        if size < 1 or region not in ("across", "within"):
-            raise ConfigError("LocalResponseNorm", 'size >= 1, region "across" or "within"', size=size, region=region)
         self.size = size
         self.alpha = alpha
         self.beta = beta
@@ -221,10 +226,9 @@ class Dropout(Module):
     across_batch = False
     pointwise = True
     computes = False
+    _checks: ClassVar[dict[str, Check]] = {"rate": probability}
 
     def __init__(self, rate: float = 0.5) -> None:
-        if not 0.0 <= rate < 1.0:
-            raise ConfigError("Dropout", "0 <= rate < 1", rate=rate)
         self.rate = rate
         self.calls = 0
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from xpnet import ops
+from xpnet.arguments import Check, natural
 from xpnet.autograd import Tensor, apply
 from xpnet.backend import backend_of
-from xpnet.errors import ConfigError, ShapeError
+from xpnet.errors import ShapeError
 from xpnet.nn.cost import Cost
 from xpnet.nn.module import Module
 
@@ -28,10 +31,9 @@ class PadChannels(Module):
     family = "reshape"
     across_batch = False
     pointwise = True
+    _checks: ClassVar[dict[str, Check]] = {"before": natural, "after": natural}
 
     def __init__(self, before: int = 0, after: int = 0) -> None:
-        if not isinstance(before, int) or not isinstance(after, int) or min(before, after) < 0:
-            raise ConfigError("PadChannels", "before and after that are integers >= 0", before=before, after=after)
         self.before = before
         self.after = after
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 
 from xpnet import ops
+from xpnet.arguments import Check, boolean, number, positive
 from xpnet.autograd import Tensor, apply
-from xpnet.backend import Array, backend_of, namespace
-from xpnet.errors import ConfigError, DataError, ShapeError
+from xpnet.backend import Array, backend_of
+from xpnet.errors import DataError, ShapeError
 from xpnet.nn.cost import Cost, check_last
 from xpnet.nn.initializers import zeros
 from xpnet.nn.module import Module
 from xpnet.nn.receptive import Field
 from xpnet.nn.state import Parameter
+from xpnet.ops.checks import shared
 
 __all__ = ["Perceptron"]
 
@@ -48,14 +51,14 @@ class Perceptron(Module):
     family = "linear"
     across_batch = False
     pointwise = True
+    _checks: ClassVar[dict[str, Check]] = {"in_features": positive, "neurons": positive}
+    _may_be_none = ("bias",)
 
     def __init__(self, in_features: int, neurons: int = 1, bias: bool = True) -> None:
-        if min(in_features, neurons) < 1:
-            raise ConfigError("Perceptron", "sizes >= 1", in_features=in_features, neurons=neurons)
         self.in_features = in_features
         self.neurons = neurons
-        self.weight = Parameter((neurons, in_features), zeros)
-        self.bias = Parameter((neurons,), zeros) if bias else None
+        self.weight = Parameter((self.neurons, self.in_features), zeros)
+        self.bias = Parameter((self.neurons,), zeros) if boolean("Perceptron", "bias", bias) else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.linear and ops.threshold to x (..., D): zeros and ones, (..., K)."""
@@ -90,9 +93,8 @@ class Perceptron(Module):
         Cost: K*D multiply-adds an example, and as many a mistake; the host waits for each answer, since the next
             example meets the corrected weights.
         """
-        if not (0.0 < lr < math.inf):
-            raise ConfigError("Perceptron.learn", "lr above 0 and finite", lr=lr)
-        x, lr = self._examples("Perceptron.learn", x), float(lr)
+        lr = number("Perceptron.learn", "lr", lr, 0, above=True)
+        x = self._examples("Perceptron.learn", x)
         targets = self._targets(x, labels)  # (N, K), on the host
         backend, wrong, w = self.backend, 0, self.weight.data
         b = None if self.bias is None else self.bias.data
@@ -130,7 +132,7 @@ class Perceptron(Module):
 
     def _examples(self, where: str, x: Array) -> Array:
         """Check (N, D), and bring it to the model if it is on the host."""
-        namespace(x)
+        shared(where, x)
         if tuple(x.shape[1:]) != (self.in_features,):
             raise ShapeError(where, f"x of shape (N, D), D = {self.in_features}", x=tuple(x.shape))
         return self.backend.from_numpy(x.astype(self.weight.dtype_)) if isinstance(x, np.ndarray) else x

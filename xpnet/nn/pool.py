@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import ClassVar
+
 from xpnet import ops
+from xpnet.arguments import Check, boolean, pair
 from xpnet.autograd import Tensor, apply
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.kernels.windows import out_size
 from xpnet.nn.cost import Cost, check_rank
 from xpnet.nn.module import Module
 from xpnet.nn.receptive import Field, window_details
-from xpnet.ops.checks import pair
 
 __all__ = ["AvgPool2d", "GlobalAvgPool2d", "MaxPool2d"]
 
@@ -21,14 +24,21 @@ class _Pool2d(Module):
 
     family = "pooling"
     _keeps = ""
+    _checks: ClassVar[dict[str, Check]] = {
+        "kernel_size": partial(pair, least=1),
+        "stride": partial(pair, least=1),
+        "padding": partial(pair, least=0),
+        "ceil_mode": boolean,
+        "count_include_pad": boolean,
+    }
 
     def __init__(
         self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, ceil_mode: bool = False
     ) -> None:
         kind = type(self).__name__
-        self.kernel_size = pair(kind, "kernel_size", kernel_size, 1)
-        self.stride = self.kernel_size if stride is None else pair(kind, "stride", stride, 1)
-        self.padding = pair(kind, "padding", padding, 0)
+        self.kernel_size: tuple[int, int] = kernel_size  # type: ignore[assignment]
+        self.stride: tuple[int, int] = self.kernel_size if stride is None else stride  # type: ignore[assignment]
+        self.padding: tuple[int, int] = padding  # type: ignore[assignment]
         self.ceil_mode = ceil_mode
         if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
             raise ConfigError(kind, "padding of at most half of kernel_size", padding=padding, kernel_size=kernel_size)

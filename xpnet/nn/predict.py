@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.arguments import count
 from xpnet.autograd import Tensor, no_grad
 from xpnet.backend import (
     Array,
@@ -30,7 +31,7 @@ from xpnet.backend import (
     run_parallel,
 )
 from xpnet.capture import Captured
-from xpnet.errors import ConfigError, DTypeError, XpnetError
+from xpnet.errors import DTypeError, XpnetError
 from xpnet.nn.context import changes, inference, watching
 from xpnet.nn.guard import Model, ModelGuard
 from xpnet.nn.state import State
@@ -45,8 +46,7 @@ _MOST_BYTES = 1 << 25  # of all recordings of a model
 
 def predict(model: Model, x: Any, batch_size: int = 256) -> Any:
     """Compute a model's scores of examples; see Module.predict."""
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ConfigError("predict", "batch_size >= 1", batch_size=batch_size)
+    batch_size = count("predict", "batch_size", batch_size)
     x = x.data if isinstance(x, Tensor) else x
     xp, on_host = checks.shared("predict", x), isinstance(x, np.ndarray)
     if x.dtype == xp.uint8:

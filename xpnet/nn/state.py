@@ -6,14 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.arguments import choice, function
+from xpnet.arguments import shape as read_shape
 from xpnet.autograd import Tensor
-from xpnet.backend import Array, Backend, backend_of, current_backend, namespace
+from xpnet.backend import Array, Backend, backend_of, current_backend
 from xpnet.errors import DTypeError, ShapeError
 from xpnet.nn.initializers import Initializer, zeros
-from xpnet.ops.checks import is_floating
+from xpnet.ops.checks import is_floating, shared
 from xpnet.random import Key
 
-__all__ = ["Buffer", "Parameter", "State"]
+__all__ = ["DTYPES", "Buffer", "Parameter", "State"]
+
+DTYPES = ("float16", "float32", "float64")  # of parameters and buffers
 
 
 class State(Tensor):
@@ -28,9 +32,10 @@ class State(Tensor):
     __slots__ = ("backend_", "dtype_", "initializer", "path", "seed", "shape_")
 
     def __init__(self, shape: tuple[int, ...], initializer: Initializer = zeros, dtype: str = "float32") -> None:
-        self.shape_ = tuple(shape)
-        self.initializer = initializer
-        self.dtype_ = dtype
+        kind = type(self).__name__
+        self.shape_ = read_shape(kind, "shape", shape)
+        self.initializer = function(kind, "initializer", initializer)
+        self.dtype_ = choice(kind, "dtype", dtype, DTYPES)
         self.backend_ = current_backend()
         self.path = ""
         self.seed = 0
@@ -85,7 +90,7 @@ class State(Tensor):
     def received(self, values: Any, where: str) -> Array:
         """Return the array that assign sets; the state itself stays. Arguments and errors as for assign."""
         values = values.data if isinstance(values, Tensor) else values
-        namespace(values)  # raises if it is not an array
+        shared(where, values)  # raises if it is not an array
         if tuple(values.shape) != self.shape:
             raise ShapeError(where, f"values of shape {self.shape}", shape=tuple(values.shape))
         if not is_floating(values):

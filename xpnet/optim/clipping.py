@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xpnet.arguments import number
 from xpnet.backend import Array, namespace
 
 __all__ = ["clip_norm", "clip_value", "norm_scale"]
@@ -37,6 +38,7 @@ def norm_scale(parts: Sequence[Array], limit: float) -> Array:
         A 0-dimensional array, 0 <= scale <= 1, on the device of the parts.
     """
     xp = namespace(parts[0])
+    limit = number("clip_norm", "limit", limit, 0, above=True)
     total = xp.sum(parts[0] * parts[0])
     for part in parts[1:]:
         total = total + xp.sum(part * part)
@@ -54,5 +56,6 @@ def clip_value(gradient: Array, limit: float) -> Array:
     Returns:
         An array like gradient; NaN stays NaN.
     """
+    limit = number("clip_value", "limit", limit, 0, above=True)
     xp = namespace(gradient)  # not clip: CuPy's, by array-api-compat, waits for the device
     return xp.minimum(xp.maximum(gradient, -limit), limit)

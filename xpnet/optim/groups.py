@@ -5,13 +5,14 @@ SGD([{"params": body.parameters(), "lr": 0.01, "weight_decay": 0.0}, {"params": 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from xpnet.arguments import not_negative, shown
 from xpnet.backend import Array
 from xpnet.errors import ConfigError, nearest
-from xpnet.ops.checks import number, shown
 from xpnet.optim.schedules import Rate
 
 __all__ = ["Group", "Trainable", "read_groups"]
@@ -45,6 +46,8 @@ class Group:
     weight_decay: float | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "parameters":
+            value = _checked("Group", _listed("Group", value))
         super().__setattr__(name, _setting("Group", name, value) if name in ("lr", "weight_decay") else value)
 
 
@@ -64,11 +67,13 @@ def read_groups(where: str, given: Iterable[Any]) -> list[Group]:
     groups: list[Group] = []
     seen: set[int] = set()
     for entry in entries:
-        if not isinstance(entry, dict) or "params" not in entry:
+        if not isinstance(entry, dict):
             raise ConfigError(where, 'each group to be a dictionary with "params"', group=shown(entry))
-        if unknown := sorted(set(entry) - {"params", "lr", "weight_decay"}):
+        if unknown := sorted(map(str, entry.keys() - {"params", "lr", "weight_decay"})):
             known = ("params", "lr", "weight_decay")
             raise ConfigError(where, "a setting that groups have", nearest(unknown[0], known), key=repr(unknown[0]))
+        if "params" not in entry:
+            raise ConfigError(where, 'each group to be a dictionary with "params"', group=shown(entry))
         parameters = _checked(where, _listed(where, entry["params"]))
         if shared := [p.path for p in parameters if id(p) in seen]:
             raise ConfigError(where, "each parameter in one group only", parameter=shared[0])
@@ -78,10 +83,12 @@ def read_groups(where: str, given: Iterable[Any]) -> list[Group]:
 
 
 def _listed(where: str, given: Any) -> list[Any]:
-    if _is_parameter(given) or isinstance(given, dict | str) or not hasattr(given, "__iter__"):
-        do = "pass model.parameters()" if hasattr(given, "parameters") else "put it into a list"
-        raise ConfigError(where, "an iterable of parameters or of groups", do, parameters=shown(given))
-    return list(given)
+    if not (_is_parameter(given) or isinstance(given, dict | str)):
+        with contextlib.suppress(TypeError):  # it is not iterable
+            return list(given)
+    is_model = hasattr(given, "parameters") or hasattr(getattr(given, "__self__", None), "parameters")
+    do = "pass model.parameters()" if is_model else "put it into a list"
+    raise ConfigError(where, "an iterable of parameters or of groups", do, parameters=shown(given))
 
 
 def _checked(where: str, parameters: list[Any]) -> tuple[Trainable, ...]:
@@ -96,4 +103,4 @@ def _is_parameter(x: Any) -> bool:
 
 
 def _setting(where: str, name: str, value: Any) -> Any:
-    return value if value is None or (name == "lr" and callable(value)) else number(where, name, value, 0)
+    return value if value is None or (name == "lr" and callable(value)) else not_negative(where, name, value)

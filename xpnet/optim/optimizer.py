@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
+from xpnet.arguments import Check, as_index, not_negative, number, optional, shown
 from xpnet.backend import Array, backend_of, set_at
 from xpnet.errors import CheckpointError, ConfigError
-from xpnet.ops.checks import number
 from xpnet.optim.flat import FlatBuffer
 from xpnet.optim.groups import read_groups
 from xpnet.optim.loss_scale import LossScale
@@ -48,7 +49,11 @@ class Optimizer:
     formula = ""  # the rule's key in rules.RULES
     constants: tuple[str, ...] = ()  # the attributes that are its numbers
     decoupled_decay = False
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {"weight_decay": (0, np.inf)}  # low <= attribute < high
+    checks: ClassVar[dict[str, Check]] = {  # of attributes, whenever they are set
+        "weight_decay": not_negative,
+        "clip_norm": optional(partial(number, low=0, above=True)),
+        "clip_value": optional(partial(number, low=0, above=True)),
+    }
 
     def __init__(
         self,
@@ -61,11 +66,9 @@ class Optimizer:
     ) -> None:
         self.lr = lr
         self.weight_decay = weight_decay
-        self.clip_norm = None if clip_norm is None else self._number("clip_norm", clip_norm, above=True)
-        self.clip_value = None if clip_value is None else self._number("clip_value", clip_value, above=True)
-        if self.clip_norm is not None and self.clip_value is not None:
-            got = {"clip_norm": clip_norm, "clip_value": clip_value}
-            raise ConfigError(type(self).__name__, "one of clip_norm and clip_value", **got)
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self.check()
         self.steps = 0  # updates made
         self.groups = read_groups(type(self).__name__, parameters)
         group_of = {id(p): i for i, group in enumerate(self.groups) for p in group.parameters}
@@ -76,7 +79,24 @@ class Optimizer:
         self.scaling: LossScale | None = None  # of a scaled loss: gradients are divided by it, and may be float16
 
     def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, self._number(name, value, *self.ranges[name]) if name in self.ranges else value)
+        if name not in self.checks:
+            super().__setattr__(name, value)
+            return
+        before, value = vars(self).get(name), self.checks[name](type(self).__name__, name, value)
+        super().__setattr__(name, value)
+        if "state" in vars(self):  # all is there: set between steps
+            try:
+                self.check()
+            except ConfigError:
+                super().__setattr__(name, before)
+                raise
+            self.state = {n: self.state[n] if n in self.state else self.flat.zeros() for n in self.state_names}
+
+    def check(self) -> None:
+        """Raise ConfigError where settings exclude each other; called whenever one is set."""
+        if self.clip_norm is not None and self.clip_value is not None:
+            got = {"clip_norm": self.clip_norm, "clip_value": self.clip_value}
+            raise ConfigError(type(self).__name__, "one of clip_norm and clip_value", **got)
 
     def rule(self, p: Array, g: Array, state: State, lr: float, t: int) -> tuple[Array, State]:
         """Compute new parameters and state, by augmented assignment to p and to the arrays of state, which it owns.
@@ -95,7 +115,7 @@ class Optimizer:
 
     @lr.setter
     def lr(self, lr: Rate) -> None:
-        self._lr = lr if callable(lr) else self._number("lr", lr)
+        self._lr = lr if callable(lr) else not_negative(type(self).__name__, "lr", lr)
 
     @property
     def current_lr(self) -> float:
@@ -106,10 +126,10 @@ class Optimizer:
         """Return the learning rate of each group after a number of updates; by default of the next update."""
         step = self.steps if step is None else step
         given = [self._lr if group.lr is None else group.lr for group in self.groups]
-        return [self._rate(lr, step) if callable(lr) else lr for lr in given]
+        return [self._rate(lr, step) for lr in given]
 
     def _rate(self, lr: Rate, step: int) -> float:
-        return self._number("lr", lr(step)) if callable(lr) else lr
+        return not_negative(type(self).__name__, "lr", lr(step)) if callable(lr) else lr
 
     @property
     def decays(self) -> list[float]:
@@ -225,11 +245,14 @@ class Optimizer:
         """
         self.sync()
         where, flat = f"{type(self).__name__}.load_state_dict", self.flat
-        steps, saved = scalars.get("steps"), scalars.get("optimizer")
+        if not isinstance(arrays, Mapping) or not isinstance(scalars, Mapping):
+            got = {"arrays": shown(arrays), "scalars": shown(scalars)}
+            raise CheckpointError(where, "two dictionaries", "write load_state_dict(*other.state_dict())", **got)
+        steps, saved = as_index(scalars.get("steps")), scalars.get("optimizer")
         if saved != type(self).__name__:
             raise CheckpointError(where, f"a state of {type(self).__name__}", optimizer=saved)
-        if not isinstance(steps, int) or steps < 0:
-            raise CheckpointError(where, "steps to be a whole number >= 0", steps=steps)
+        if steps is None or steps < 0:
+            raise CheckpointError(where, "steps to be a whole number >= 0", steps=shown(scalars.get("steps")))
         paths = flat.named()
         wanted = {f"{name}/{path}" for name in self.state_names for path in paths}
         if missing := sorted(wanted - set(arrays)):
@@ -249,9 +272,6 @@ class Optimizer:
         for name, new in loaded.items():
             self.state[name] = set_at(self.state[name], ..., new)
         self.steps = steps
-
-    def _number(self, name: str, value: object, low: float = 0, high: float = np.inf, *, above: bool = False) -> float:
-        return number(type(self).__name__, name, value, low, high, above=above)
 
     def __repr__(self) -> str:
         numbers = {k: v for k, v in vars(self).items() if isinstance(v, float | int) and k != "steps"}

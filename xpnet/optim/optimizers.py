@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
-
+from xpnet.arguments import Check, boolean, not_negative, probability, shown
 from xpnet.errors import ConfigError, nearest
 from xpnet.optim.optimizer import Optimizer
 from xpnet.optim.schedules import Rate
@@ -31,7 +30,7 @@ class SGD(Optimizer):
     """
 
     formula, constants = "sgd", ("momentum", "nesterov")
-    ranges = Optimizer.ranges | {"momentum": (0, 1)}
+    checks: ClassVar[dict[str, Check]] = Optimizer.checks | {"momentum": probability, "nesterov": boolean}
 
     def __init__(
         self,
@@ -44,10 +43,18 @@ class SGD(Optimizer):
     ) -> None:
         self.momentum = momentum
         self.nesterov = nesterov
-        if nesterov and not momentum:
-            raise ConfigError("SGD", "momentum > 0 with nesterov=True", momentum=momentum)
-        self.state_names = ("velocity",) if momentum else ()
         super().__init__(parameters, lr, **options)
+
+    def check(self) -> None:
+        """Raise ConfigError where settings exclude each other."""
+        super().check()
+        if self.nesterov and not self.momentum:
+            raise ConfigError("SGD", "momentum > 0 with nesterov=True", momentum=self.momentum)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The velocity, where there is momentum."""
+        return ("velocity",) if self.momentum else ()
 
 
 class RMSprop(Optimizer):
@@ -66,7 +73,11 @@ class RMSprop(Optimizer):
     """
 
     formula, constants = "rmsprop", ("rho", "eps", "momentum")
-    ranges = Optimizer.ranges | {"rho": (0, 1), "eps": (0, np.inf), "momentum": (0, 1)}
+    checks: ClassVar[dict[str, Check]] = Optimizer.checks | {
+        "rho": probability,
+        "eps": not_negative,
+        "momentum": probability,
+    }
 
     def __init__(
         self,
@@ -81,8 +92,12 @@ class RMSprop(Optimizer):
         self.rho = rho
         self.eps = eps
         self.momentum = momentum
-        self.state_names = ("square_mean", "velocity") if momentum else ("square_mean",)
         super().__init__(parameters, lr, **options)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The mean square, and the velocity where there is momentum."""
+        return ("square_mean", "velocity") if self.momentum else ("square_mean",)
 
 
 class Adagrad(Optimizer):
@@ -100,7 +115,7 @@ class Adagrad(Optimizer):
     """
 
     formula, constants = "adagrad", ("eps",)
-    ranges = Optimizer.ranges | {"eps": (0, np.inf)}
+    checks: ClassVar[dict[str, Check]] = Optimizer.checks | {"eps": not_negative}
     state_names = ("square_sum",)
 
     def __init__(self, parameters: Iterable[Any], lr: Rate = 0.01, *, eps: float = 1e-10, **options: Any) -> None:
@@ -123,7 +138,11 @@ class Adam(Optimizer):
     """
 
     formula, constants = "adam", ("beta1", "beta2", "eps")
-    ranges = Optimizer.ranges | {"beta1": (0, 1), "beta2": (0, 1), "eps": (0, np.inf)}
+    checks: ClassVar[dict[str, Check]] = Optimizer.checks | {
+        "beta1": probability,
+        "beta2": probability,
+        "eps": not_negative,
+    }
     state_names = ("first_moment", "second_moment")
 
     def __init__(
@@ -181,8 +200,9 @@ def make_optimizer(name: str, parameters: Iterable[Any], lr: Rate | None = None,
     Raises:
         ConfigError: no optimizer of that name, or an argument outside its range.
     """
-    if name not in OPTIMIZERS:
-        raise ConfigError("make_optimizer", "the name of an optimizer", nearest(name, OPTIMIZERS), optimizer=repr(name))
+    if not isinstance(name, str) or name not in OPTIMIZERS:
+        hint = nearest(str(name), OPTIMIZERS)
+        raise ConfigError("make_optimizer", "the name of an optimizer", hint, optimizer=shown(name))
     if lr is not None:
         options["lr"] = lr
     return OPTIMIZERS[name](parameters, **options)

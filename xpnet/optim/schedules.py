@@ -16,8 +16,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from xpnet.arguments import count, number
 from xpnet.errors import ConfigError
-from xpnet.ops.checks import count, number
 
 __all__ = ["Rate", "Schedule", "constant", "cosine", "inverse_decay", "one_cycle", "step_decay", "warmup"]
 
