@@ -1,9 +1,10 @@
 """Counter-based random draws: the same bits on every backend, in any order.
 
-A draw is a pure function of its key (seed, purpose, epoch, step), so it does not depend on the backend, on earlier
+A draw is a pure function of its key (seed, purpose, epoch, step, call), so it does not depend on the backend, on other
 draws, on how a batch is split over threads, or on where a run was resumed.
 
-The generator is NumPy's Philox-4x64-10. Its 128-bit key is (seed, the first 64 bits of the BLAKE2b hash of purpose);
+The generator is NumPy's Philox-4x64-10. Its 128-bit key is (seed, the first 64 bits of the BLAKE2b hash of purpose and
+call);
 block i of four 64-bit words is generated at counter (i, 0, step, epoch), lowest word first.
 
 Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
@@ -34,6 +35,7 @@ __all__ = [
     "normal",
     "permutation",
     "random_bits",
+    "step_key",
     "uniform",
     "use",
 ]
@@ -50,6 +52,7 @@ class Key(NamedTuple):
         purpose: what the draw is for, such as "init/conv1.weight"; different purposes give independent bits.
         epoch: the epoch it belongs to, from 0.
         step: the step within the epoch, from 0.
+        call: which of the draws for this purpose within the step it is, from 0: a layer may be called more than once.
 
     While a step is captured, epoch and step are 0-d int64 arrays on the device: a kernel reads them each time it runs,
     so that every replay draws new bits. A draw on the host by such a key would wait for the device, which is an error
@@ -60,6 +63,7 @@ class Key(NamedTuple):
     purpose: str
     epoch: int = 0
     step: int = 0
+    call: int = 0
 
 
 def random_bits(key: Key, n: int, start: int = 0) -> NDArray[np.uint64]:
@@ -86,8 +90,8 @@ def random_bits(key: Key, n: int, start: int = 0) -> NDArray[np.uint64]:
 
 
 def cipher_key(key: Key) -> tuple[int, int]:
-    """Return the two 64-bit words of the generator's key: the seed, and the hash of the purpose."""
-    return bounded("seed", key.seed), _hash(key.purpose)
+    """Return the two 64-bit words of the generator's key: the seed, and the hash of purpose and call."""
+    return bounded("seed", key.seed), _hash(f"{key.purpose}#{key.call}" if key.call else key.purpose)
 
 
 @functools.lru_cache(1024)
@@ -181,24 +185,41 @@ class StepContext(NamedTuple):
     row: int = 0
 
 
-_CURRENT: contextvars.ContextVar[StepContext | None] = contextvars.ContextVar("xpnet_step_context", default=None)
+class use:
+    """Set the step to which draws within a with-block belong; None: to no step.
+
+    Args:
+        context: the step, which begins here: what is drawn is counted from 0.
+        after: a block in which the first part of the step was computed: counting goes on from there.
+    """
+
+    __slots__ = ("calls", "context", "token")
+
+    def __init__(self, context: StepContext | None, after: use | None = None) -> None:
+        self.context = context
+        self.calls: dict[str, int] = {} if after is None else dict(after.calls)
+
+    def __enter__(self) -> use:
+        self.token = _CURRENT.set(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _CURRENT.reset(self.token)
+
+
+_CURRENT: contextvars.ContextVar[use | None] = contextvars.ContextVar("xpnet_step_context", default=None)
 
 
 def current() -> StepContext | None:
     """Return the step being computed, or None outside of a Trainer's step."""
-    return _CURRENT.get()
+    block = _CURRENT.get()
+    return None if block is None else block.context
 
 
-class use:
-    """Set the step to which draws within a with-block belong; None: to no step."""
-
-    __slots__ = ("context", "token")
-
-    def __init__(self, context: StepContext | None) -> None:
-        self.context = context
-
-    def __enter__(self) -> None:
-        self.token = _CURRENT.set(self.context)
-
-    def __exit__(self, *error: object) -> None:
-        _CURRENT.reset(self.token)
+def step_key(purpose: str) -> Key | None:
+    """Return the key of the next draw for a purpose within the step being computed; None outside of a step."""
+    block = _CURRENT.get()
+    if block is None or block.context is None:
+        return None
+    call = block.calls[purpose] = block.calls.get(purpose, -1) + 1
+    return Key(block.context.seed, purpose, block.context.epoch, block.context.step, call)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.harness import float64_ok, put, raises, sample
-from xpnet import nn
+from xpnet import nn, random
 from xpnet.autograd import Tensor
 from xpnet.backend import Backend, backend_of, use_backend
 from xpnet.errors import CheckpointError, ConfigError, DeviceError, DTypeError, ShapeError
@@ -331,6 +331,60 @@ def test_weights_come_from_the_seed_and_the_path():
     want = nn.he_normal(Key(7, "init/blocks.2.fc.weight"), (3, 3))
     assert np.array_equal(net.blocks[2].fc.weight.numpy(), want)
     assert not net.blocks[2].fc.bias.numpy().any()
+
+
+def _nested():
+    body = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Dropout(0.5))
+    return nn.Sequential(body=body, head=nn.Linear(4, 2))
+
+
+LOOKS = {
+    "a slice of a part": lambda m: m.body[:2].predict(np.ones((1, 4), np.float32)),
+    "a slice": lambda m: m[:1].predict(np.ones((1, 4), np.float32)),
+    "a part": lambda m: m.body.predict(np.ones((1, 4), np.float32)),
+    "layers joined anew": lambda m: nn.Sequential(m.head, m.body[2]).states(),
+    "a layer within another module": lambda m: nn.Sequential(x=nn.Sequential(m.body[0])).train(),
+    "an item": lambda m: m[1].weight.numpy(),
+    "names": lambda m: [m.body[1:].state_dict(), m.body.parameters(), repr(m)],
+    "a copy": lambda m: copy.deepcopy(m.body).predict(np.ones((1, 4), np.float32)),
+    "a backend": lambda m: m.body[:1].to("cpu", dtype="float32"),
+}
+
+
+@pytest.mark.parametrize("initialized", [False, True])
+@pytest.mark.parametrize("look", LOOKS)
+def test_first_weights_do_not_depend_on_which_part_is_used_first(look, initialized):
+    model, looked_at = _nested(), _nested()
+    if initialized:
+        model.initialize(7), looked_at.initialize(7)
+    LOOKS[look](looked_at)
+    got = looked_at.state_dict()
+    for name, value in model.state_dict().items():
+        assert np.array_equal(got[name], value), name
+    with random.use(random.StepContext(0, 0, 0)):
+        want = model.body[3](Tensor(np.ones((9, 9), np.float32))).numpy()
+    LOOKS[look](looked_at)
+    with random.use(random.StepContext(0, 0, 0)):
+        assert np.array_equal(looked_at.body[3](Tensor(np.ones((9, 9), np.float32))).numpy(), want)
+
+
+@pytest.mark.parametrize("remake", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+@pytest.mark.parametrize("initialized", [False, True])
+def test_a_copy_has_the_first_weights_of_its_model(remake, initialized):
+    model = _nested().initialize(7) if initialized else _nested()
+    part = remake(model.body)
+    assert np.array_equal(part[2].weight.numpy(), model.body[2].weight.numpy())
+    whole = remake(_nested().initialize(7) if initialized else _nested())
+    assert np.array_equal(nn.Sequential(whole.body[2]).predict(np.eye(4, dtype=np.float32)),
+                          model.body[2].predict(np.eye(4, dtype=np.float32)))  # fmt: skip
+
+
+def test_layers_that_were_appended_to_a_list_have_weights_of_their_own():
+    model = nn.Module()
+    model.layers = [nn.Linear(3, 3)]
+    model.layers.append(nn.Linear(3, 3))
+    one, two = (p.numpy() for p in model.parameters() if p.shape == (3, 3))
+    assert not np.array_equal(one, two)
 
 
 def test_initialize_brings_first_values_back_and_forgets_gradients():

@@ -14,6 +14,7 @@ from xpnet.autograd import Tensor, backward
 from xpnet.backend import use_backend
 from xpnet.errors import ShapeError
 from xpnet.random import StepContext
+from xpnet.train import Trainer
 
 IMAGES, ROWS = (2, 7, 5, 4), (3, 6)
 
@@ -250,6 +251,21 @@ def test_rows_of_a_shard_are_the_rows_of_the_whole_batch(backend):
         assert np.array_equal(part, whole[start:stop])
 
 
+def test_a_layer_called_twice_in_a_step_draws_two_masks(backend):
+    layer, x = nn.Dropout(0.5), Tensor(put(backend, np.ones((50, 40)), np.float32))
+    with random.use(CONTEXT):
+        one, two = (layer(x).numpy() != 0 for _ in range(2))
+    assert 0.4 < np.mean(one == two) < 0.6
+    assert np.array_equal(one, kept(layer, shape=(50, 40)))  # the first of a step is what it always was
+
+
+def test_dropouts_that_no_path_tells_apart_draw_other_masks():
+    one, two = nn.Dropout(0.5), nn.Dropout(0.5)
+    x = Tensor(np.ones((50, 40), np.float32))
+    with random.use(CONTEXT):
+        assert 0.4 < np.mean((one(x).numpy() != 0) == (two(x).numpy() != 0)) < 0.6
+
+
 def test_layers_at_other_paths_draw_other_masks():
     model = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.5))
     one, two = (kept(layer) for layer in model)
@@ -263,3 +279,34 @@ def test_outside_of_a_trainer_each_call_draws_the_next_mask():
     assert not np.array_equal(masks[0], masks[1])
     assert not np.array_equal(masks[1], masks[2])
     assert all(np.array_equal(again(x).numpy(), mask) for mask in masks)
+
+
+# Batches without a variance.
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (1, 1, 1, 2), (0, 2), (0, 3, 3, 2)])
+def test_batch_norm_takes_its_averages_for_a_batch_without_a_variance(backend, shape):
+    layer = nn.BatchNorm(2, momentum=0.5).to(backend).train()
+    layer(Tensor(put(backend, sample(9, 2, seed=3), np.float32)))
+    before, x = layer.state_dict(), Tensor(put(backend, np.full(shape, 2.0), np.float32), requires_grad=True)
+    y = layer(x)
+    for name, value in layer.state_dict().items():
+        assert np.array_equal(value, before[name]), name
+    with nn.inference():
+        assert np.array_equal(y.numpy(), layer(x).numpy())
+    gradient = backend.to_numpy(backward(y.sum())[x])
+    assert gradient.shape == shape
+    assert gradient.all()
+
+
+def test_batch_norm_trains_whatever_the_last_batch_of_an_epoch_holds():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(33, 4)).astype(np.float32), rng.integers(0, 2, 33)
+    losses = {}
+    for size in (32, 1):
+        model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm(8, momentum=0.5), nn.ReLU(), nn.Linear(8, 2)).initialize(0)
+        trainer = Trainer(model, seed=0)
+        trainer.fit((x, y), (x, y), epochs=3, batch_size=size)
+        losses[size] = trainer.history[-1]["test_loss"]
+        assert model.state_dict()["1.var"].min() > 1e-3
+    assert all(loss < 1 for loss in losses.values()), losses

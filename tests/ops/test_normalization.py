@@ -107,10 +107,33 @@ def test_running_moments_move_to_the_newest_and_stay_the_same_arrays(backend):
     assert backend.to_numpy(given[2]).tolist() == [3, 2]
 
 
-def test_running_moments_of_one_number_stay_finite(backend):
-    given = [put(backend, np.array([v]), np.float32) for v in (0.0, 1.0, 7.0, 0.0)]
-    mean, var = ops.running_moments(*given, count=1, momentum=0.5)
-    assert (backend.to_numpy(mean).item(), backend.to_numpy(var).item()) == (3.5, 0.5)
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_batch_without_a_variance_leaves_running_moments_as_they_are(backend, count):
+    given = [put(backend, np.array([v]), np.float32) for v in (0.0, 1.0, np.nan, np.nan)]
+    mean, var = ops.running_moments(*given, count=count, momentum=0.5)
+    assert (backend.to_numpy(mean).item(), backend.to_numpy(var).item()) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 1, 1, 3)])
+def test_batch_norm_in_training_refuses_one_number_a_channel(backend, shape):
+    x, one = put(backend, np.ones(shape), np.float32), put(backend, np.ones(3), np.float32)
+    with pytest.raises(ShapeError, match="batch_norm: expected more than one number a channel in training, got x"):
+        ops.batch_norm(x, one, one, *ops.moments(x), training=True)
+
+
+def test_moments_of_nothing_are_refused(backend):
+    with pytest.raises(ShapeError, match="moments: expected at least one number of each channel, got x"):
+        ops.moments(put(backend, np.ones((0, 3)), np.float32))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (0, 2, 2, 3), (2, 0, 3)])
+def test_normalizations_of_nothing_give_nothing_and_zero_gradients(backend, shape):
+    x, one = put(backend, np.ones(shape), np.float32), put(backend, np.ones(3), np.float32)
+    for y, vjp in (ops.batch_norm(x, one, one, one, one, training=True), ops.layer_norm(x, one, one)):
+        dx, dgamma, dbeta = vjp(y, (True,) * 5)[:3]
+        assert tuple(y.shape) == tuple(dx.shape) == shape
+        assert not backend.to_numpy(dgamma).any()
+        assert not backend.to_numpy(dbeta).any()
 
 
 def half(backend, values):

@@ -173,6 +173,38 @@ def test_padding_never_wins_over_a_negative_pixel(backend):
     assert backend.to_numpy(dx).sum() == backend.to_numpy(y).sum()
 
 
+@pytest.mark.parametrize("channels", [1, 3, 8, 40])
+def test_no_gradient_goes_to_padding_where_all_pixels_are_minus_infinity(backend, channels):
+    x = np.full((2, 4, 5, channels), -np.inf)
+    y, vjp = ops.max_pool2d(put(backend, x, np.float32), kernel_size=(3, 2), stride=(2, 1), padding=1)
+    want = np.zeros(x.shape)  # the first pixel of each window: its corner, or what of the image is nearest to that
+    for i, j in np.ndindex(*y.shape[1:3]):
+        want[:, max(0, 2 * i - 1), max(0, j - 1)] += 1
+    ones = put(backend, np.ones(tuple(y.shape)), np.float32)
+    np.testing.assert_array_equal(backend.to_numpy(vjp(ones, (True,))[0]), want)
+
+
+@pytest.mark.parametrize("channels", [1, 5, 8, 40])
+@pytest.mark.parametrize("options", [{"kernel_size": 2}, {"kernel_size": 3, "stride": 1, "padding": 1}])
+def test_the_gradient_of_a_window_with_a_nan_goes_to_the_nan(backend, channels, options):
+    x = sample(2, 6, 6, channels, seed=4)
+    x[0, 2, 3, 0] = x[1, 5, 5, channels - 1] = np.nan
+    y, vjp = ops.max_pool2d(put(backend, x, np.float32), **options)
+    dy = np.ones(tuple(y.shape))
+    dx = backend.to_numpy(vjp(put(backend, dy, np.float32), (True,))[0])
+    for place in ((0, 2, 3, 0), (1, 5, 5, channels - 1)):
+        assert dx[place] == np.isnan(backend.to_numpy(y)[place[0], ..., place[3]]).sum() > 0
+    assert dx.sum() == dy.size
+
+
+@pytest.mark.parametrize("shape", [(2, 0, 3, 1), (2, 3, 0, 1)])
+@pytest.mark.parametrize("pool", ["max_pool2d", "avg_pool2d", "global_avg_pool2d"])
+def test_pooling_images_without_pixels_is_an_error(backend, pool, shape):
+    options = {} if pool == "global_avg_pool2d" else {"kernel_size": 2, "padding": 1}
+    with pytest.raises(ShapeError, match=f"{pool}: expected images of one pixel at least, got x"):
+        getattr(ops, pool)(put(backend, np.ones(shape), np.float32), **options)
+
+
 def test_max_pool2d_does_not_hide_a_nan(backend):
     x = np.array([[1.0, np.nan], [2.0, 3.0]]).reshape(1, 2, 2, 1)
     y, _ = ops.max_pool2d(put(backend, x, np.float32), kernel_size=2)

@@ -94,8 +94,8 @@ def test_reducing_an_axis_twice_is_an_error(name, axis):
         getattr(ops, name)(X, axis=axis)
 
 
-@pytest.mark.parametrize("name", ["max", "min"])
-def test_the_largest_of_no_numbers_is_an_error(name):
+@pytest.mark.parametrize("name", ["max", "min", "mean"])
+def test_the_largest_and_the_mean_of_no_numbers_are_errors(name):
     with raises(ShapeError, name, (0, 3)):
         getattr(ops, name)(np.zeros((0, 3)), axis=0)
 

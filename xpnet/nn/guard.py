@@ -226,7 +226,9 @@ def _plain(thing: Any) -> Iterator[tuple[str, Any]]:
         yield from _plain(thing.func)
         return
     for name, value in getattr(thing, "__dict__", {}).items():
-        if name in ("path", "_training", "_predictor") or (isinstance(value, Tensor) and value.node is not None):
+        if name in ("path", "_owner", "_place", "_training", "_predictor") or (
+            isinstance(value, Tensor) and value.node is not None
+        ):
             continue  # a tensor on the tape is a result, which is not read
         yield name, _shown(value)
 

@@ -8,14 +8,16 @@
             return x * self.factor
 
 A parameter's array is made when it is first needed, from the seed and the parameter's path, so building a model
-allocates nothing and the same seed gives the same weights on every backend.
+allocates nothing and the same seed gives the same weights on every backend. That path is the one in the model, even
+where a part of it is used first, alone or within another module; ``initialize`` settles it for good.
 """
 
 from __future__ import annotations
 
 import math
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -96,6 +98,8 @@ class Module:
     _training: bool = True
     _checks: ClassVar[dict[str, Check]] = {}  # of attributes, whenever they are set
     _may_be_none: tuple[str, ...] = ()  # parameters that may be replaced by None
+    _place: str = ""  # the path that draws are keyed by
+    _owner: Any = None  # the module that gave it, weakly: the outermost that holds this one; or True, it is settled
     _cached: tuple[str, ...] = ()  # names of attributes that are made from others: not searched, not copied
 
     def __init_subclass__(cls) -> None:
@@ -140,7 +144,9 @@ class Module:
             count_change()
             part.path = _join(self.path, path)
             if isinstance(part, Module):
-                part.states()
+                part._keyed(self)
+            else:
+                _own(part, self, ())
 
     def _replaces(self, name: str, current: State, value: Any) -> bool:
         """Tell whether a value takes the place of a parameter or buffer, instead of giving it new numbers."""
@@ -153,7 +159,12 @@ class Module:
         raise ConfigError(type(self).__name__, rule, **{name: shown(value)})
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in list(vars(self).items()) if name not in self._cached}
+        left_out = ("_owner", *self._cached)
+        return {name: value for name, value in list(vars(self).items()) if name not in left_out}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._keyed(self)
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
@@ -280,13 +291,21 @@ class Module:
 
     def states(self) -> dict[str, State]:
         """Return parameters and buffers by path; one that is shared appears once."""
+        return self._keyed(self)
+
+    def _keyed(self, owner: Any) -> dict[str, State]:
+        """Return what states does; an owner keys the draws of all that belongs to no module outside of this one."""
         found: dict[str, State] = {}
         seen: set[State] = set()
-        for path, module in self.modules():
+        modules = list(self.modules())
+        inner = {id(module) for _, module in modules}
+        for path, module in modules:
+            _own(module, owner, inner)
             for name, state in module.named_parts():
                 if isinstance(state, State) and state not in seen:
                     seen.add(state)
                     state.path = _join(path, name)
+                    _own(state, owner, inner)
                     found[state.path] = state
         return found
 
@@ -316,7 +335,7 @@ class Module:
             ConfigError: the seed is out of range.
         """
         random_bits(Key(seed, "init"), 0)
-        for state in self.states().values():
+        for state in self._keyed(True).values():
             state.reset(seed)
         return self
 
@@ -394,6 +413,17 @@ class Module:
         plain = ((k, v) for k, v in shown.items() if isinstance(v, int | float | str | tuple))
         inner = [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
         return "\n".join([f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in plain)})", *inner])
+
+
+def _own(part: Module | State, owner: Any, inner: Container[int]) -> None:
+    """Key a part's draws by its path, unless they are settled, or belong to a living module outside of ``inner``."""
+    last = part._owner
+    if owner is not True and last is not None:
+        last = last is True or last()
+        if last is not None and id(last) not in inner:
+            return
+    object.__setattr__(part, "_owner", owner is True or weakref.ref(owner))
+    object.__setattr__(part, "_place", part.path)
 
 
 def _join(*names: str) -> str:

@@ -28,6 +28,9 @@ class BatchNorm(Module):
 
         running <- (1 - momentum) * running + momentum * batch      (the variance kept is the unbiased one)
 
+    A batch with one number a channel, as the last of an epoch may be, has no variance, and an empty one no mean: such a
+    batch is normalized by the running averages in training too, and does not change them.
+
     Args:
         features: C, >= 1.
         eps: added to the variance, > 0.
@@ -59,11 +62,11 @@ class BatchNorm(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.batch_norm to x (..., C), and in training renew the running averages."""
         x = x if isinstance(x, Tensor) else Tensor(x)
-        if not self.training:
+        count = math.prod(x.shape[:-1])
+        if count < 2 or not self.training:
             return apply(ops.batch_norm, x, self.gamma, self.beta, self.mean, self.var, eps=self.eps)
         mean, var = ops.moments(x.data)
         y = apply(ops.batch_norm, x, self.gamma, self.beta, mean, var, eps=self.eps, training=True)
-        count = math.prod(x.shape[:-1])
         self.mean.data, self.var.data = ops.running_moments(
             self.mean.data, self.var.data, mean, var, count=count, momentum=self.momentum
         )
@@ -103,7 +106,7 @@ class LayerNorm(Module):
     """Normalize the last axis of each example by its own mean and variance. See ops.layer_norm.
 
     Args:
-        features: C, >= 1.
+        features: C, >= 1; of one number the result is beta.
         eps: added to the variance, > 0.
     Raises:
         ConfigError: an argument out of range. On call, ShapeError: the last axis is not C.
@@ -211,8 +214,8 @@ class LocalResponseNorm(Module):
 class Dropout(Module):
     """In training, drop each number with a probability and scale up the rest. See ops.random_dropout.
 
-    The mask is drawn from (seed, this layer's path, epoch, step). Within a Trainer these are the run's; in a custom
-    loop, seed and epoch are 0 and the step counts the calls.
+    The mask is drawn from (seed, this layer's path, epoch, step, call): called twice in a step, the layer draws two.
+    Within a Trainer these are the run's; in a custom loop, seed and epoch are 0 and the step counts the calls.
 
     Args:
         rate: the probability, 0 <= rate < 1.
@@ -237,12 +240,12 @@ class Dropout(Module):
         x = x if isinstance(x, Tensor) else Tensor(x)
         if not self.training or not self.rate:
             return x
-        context = random.current()
-        if context is None:
-            context = random.StepContext(0, 0, self.calls)
+        purpose, context = "dropout/" + self._place, random.current()
+        key = random.step_key(purpose)
+        if key is None:
+            key = random.Key(0, purpose, 0, self.calls)
             self.calls += 1
-        key = random.Key(context.seed, "dropout/" + self.path, context.epoch, context.step)
-        start = context.row * math.prod(x.shape[1:])
+        start = 0 if context is None else context.row * math.prod(x.shape[1:])
         return apply(ops.random_dropout, x, key=key, rate=self.rate, start=start)
 
     def cost(self, shape: tuple[int, ...]) -> Cost:

@@ -29,7 +29,7 @@ class State(Tensor):
         dtype: "float32" or another real floating dtype's name.
     """
 
-    __slots__ = ("backend_", "dtype_", "initializer", "path", "seed", "shape_")
+    __slots__ = ("_owner", "_place", "backend_", "dtype_", "initializer", "path", "seed", "shape_")
 
     def __init__(self, shape: tuple[int, ...], initializer: Initializer = zeros, dtype: str = "float32") -> None:
         kind = type(self).__name__
@@ -37,7 +37,8 @@ class State(Tensor):
         self.initializer = function(kind, "initializer", initializer)
         self.dtype_ = choice(kind, "dtype", dtype, DTYPES)
         self.backend_ = current_backend()
-        self.path = ""
+        self.path = self._place = ""
+        self._owner: Any = None  # see Module
         self.seed = 0
         self.grad = None
         self.node = None
@@ -46,7 +47,7 @@ class State(Tensor):
     def __getattr__(self, name: str) -> Any:  # reached only while data is not made
         if name != "data":
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        first = self.initializer(Key(self.seed, "init/" + self.path), self.shape_)
+        first = self.initializer(Key(self.seed, "init/" + self._place), self.shape_)
         self.data = self.backend_.from_numpy(np.asarray(first).astype(self.dtype_, copy=False))
         return self.data
 
@@ -122,7 +123,15 @@ class State(Tensor):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles hold the values, on the host, and no gradient."""
-        attributes = (self.dtype_, self.backend, self.path, self.seed, self.requires_grad)
+        attributes = (
+            self.dtype_,
+            self.backend,
+            self.path,
+            self._place,
+            self._owner is True or None,
+            self.seed,
+            self.requires_grad,
+        )
         return _restore, (type(self), self.shape_, self.initializer, attributes, self.numpy() if self.made else None)
 
     def __repr__(self) -> str:
@@ -133,7 +142,7 @@ def _restore(
     kind: type[State], shape: tuple[int, ...], initializer: Initializer, attributes: tuple[Any, ...], values: Any
 ) -> State:
     state = kind(shape, initializer)
-    state.dtype_, state.backend_, state.path, state.seed, state.requires_grad = attributes
+    state.dtype_, state.backend_, state.path, state._place, state._owner, state.seed, state.requires_grad = attributes
     if values is not None:
         state.data = state.backend_.from_numpy(values)
     return state

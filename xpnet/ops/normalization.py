@@ -12,7 +12,7 @@ from typing import Any
 
 from xpnet import kernels
 from xpnet.backend import Array, namespace, set_at
-from xpnet.errors import DTypeError
+from xpnet.errors import DTypeError, ShapeError
 from xpnet.ops import checks
 
 __all__ = ["batch_norm", "layer_norm", "moments", "running_moments"]
@@ -33,10 +33,14 @@ def moments(x: Array) -> tuple[Array, Array]:
     Args:
         x: (..., C), real floating.
     Returns: mean and variance, each (C,), of x's dtype, of float16 numbers in float32.
+    Raises:
+        ShapeError: x is of rank 1, or holds no number of a channel.
     Cost: three passes over x; the variance is of x - mean, so it cancels nothing.
     """
     checks.floating("moments", x)
     checks.channels("moments", x)
+    if not math.prod(x.shape[:-1]):
+        raise ShapeError("moments", "at least one number of each channel", x=tuple(x.shape))
     return _moments(x)
 
 
@@ -61,13 +65,15 @@ def running_moments(
     Args:
         mean, var: the averages, (C,), owned by the caller; not to be used afterwards, only what is returned.
         new_mean, new_var: the moments of this batch, (C,), the variance biased, of any real floating dtype.
-        count: numbers of each channel in this batch, >= 0.
+        count: numbers of each channel in this batch, >= 0. Of under two there is no variance: nothing changes then.
         momentum: the weight of the newest, 0 < momentum <= 1.
     Returns: the new mean and var, in their dtype.
     """
     checks.floating("running_moments", mean, var)
     checks.shared("running_moments", mean, new_mean, new_var)
-    keep, renew = 1.0 - momentum, (momentum, momentum * count / max(1, count - 1))
+    if count < 2:
+        return mean, var
+    keep, renew = 1.0 - momentum, (momentum, momentum * count / (count - 1))
     return _running_moments(mean, var, new_mean, new_var, keep, renew)
 
 
@@ -101,13 +107,17 @@ def batch_norm(
         y: like x.
         vjp: (dy, needs) -> (dx, dgamma, dbeta, None, None).
     Raises:
-        ShapeError: a vector is not (C,). DTypeError: mean and var are narrower than x.
+        ShapeError: a vector is not (C,), or training with one number a channel, whose variance is 0.
+        DTypeError: mean and var are narrower than x.
     Cost: two passes over x forward, about six backward; keeps x.
     Source: Ioffe and Szegedy (2015).
     """
     xp = checks.floating("batch_norm", x, gamma, beta)
     _of_dtype_or_wider("batch_norm", xp, x, mean, var)
     checks.channels("batch_norm", x, gamma=gamma, beta=beta, mean=mean, var=var)
+    if training and math.prod(x.shape[:-1]) == 1:
+        rule, do = "more than one number a channel in training", "use running averages, or a larger batch"
+        raise ShapeError("batch_norm", rule, do, x=tuple(x.shape))
     return _batch_norm(x, gamma, beta, mean, var, eps, training)
 
 

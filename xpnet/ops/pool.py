@@ -2,7 +2,8 @@
 
     OH = floor((H + 2*PH - KH) / SH) + 1        (ceil in ceil mode; OW likewise)
 
-The gradient of a maximum goes to the first pixel that holds it, in row-major order.
+The gradient of a maximum goes to the first pixel that holds it, in row-major order, never to padding. A NaN is larger
+than any number.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from xpnet import kernels
 from xpnet.backend import Array, add_at, namespace
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, ShapeError
 from xpnet.kernels.windows import Axis, axes
 from xpnet.ops import checks, windows
 from xpnet.ops.masking import masked
@@ -24,13 +25,20 @@ Pair = int | tuple[int, int]
 
 def _lay(op: str, x: Array, kernel: Pair, stride: Pair | None, padding: Pair, ceil_mode: bool) -> tuple[Axis, Axis]:
     """Check a pooling's arguments and lay its windows over rows and columns."""
-    checks.images(op, x)
+    _images(op, x)
     sizes = checks.pair(op, "kernel_size", kernel, 1)
     strides = sizes if stride is None else checks.pair(op, "stride", stride, 1)
     pads = checks.pair(op, "padding", padding, 0)
     if any(2 * p > k for p, k in zip(pads, sizes, strict=True)):
         raise ConfigError(op, "padding of at most half of kernel_size", padding=padding, kernel_size=kernel)
     return axes(op, x.shape, sizes, strides, pads, ceil_mode=ceil_mode)
+
+
+def _images(op: str, x: Array) -> None:
+    """Raise ShapeError unless x is (N, H, W, C) with a pixel at least."""
+    checks.images(op, x)
+    if not x.shape[1] * x.shape[2]:
+        raise ShapeError(op, "images of one pixel at least", x=tuple(x.shape))
 
 
 def max_pool2d(
@@ -52,7 +60,8 @@ def max_pool2d(
         y: (N, OH, OW, C).
         vjp: (dy, needs) -> (dx,); on ties dy goes to the first maximum in row-major order.
     Raises:
-        ShapeError: x is not of rank 4, or a window exceeds the padded image. ConfigError: an argument out of range.
+        ShapeError: x is not of rank 4 or has no pixel, or a window exceeds the padded image. ConfigError: an argument
+            out of range.
     Cost: KH + KW comparisons a number out; keeps x and y.
     """
     checks.floating("max_pool2d", x)
@@ -103,10 +112,19 @@ def _to_first_max(xp: Any, dy: Array, y: Array, x: Array, axis: Axis, dim: int) 
     it the first column.
     """
     dx = xp.zeros(x.shape, dtype=dy.dtype, device=dy.device)
+    first, stop = axis.span()
+    on_image = None
+    if first < 0 or stop > axis.n:  # padding is -infinity, which a maximum may be
+        mask = xp.asarray([0 <= i < axis.n for i in range(first, stop)], device=x.device)
+        on_image = xp.reshape(mask, (1,) * dim + (-1,) + (1,) * (3 - dim))
     left = dy  # what no earlier tap received
     for tap in range(axis.k):
         place = _along(axis, tap, dim)
-        part = masked(xp, left, x[place] == y)
+        some = x[place]
+        hit = (some == y) | (some != some)
+        if on_image is not None:
+            hit = hit & on_image[(slice(None),) * dim + (axis.tap(tap), ...)]
+        part = masked(xp, left, hit)
         dx = add_at(dx, place, part)
         if tap + 1 < axis.k:
             left = left - part
@@ -137,7 +155,8 @@ def avg_pool2d(
         y: (N, OH, OW, C).
         vjp: (dy, needs) -> (dx,).
     Raises:
-        ShapeError: x is not of rank 4, or a window exceeds the padded image. ConfigError: an argument out of range.
+        ShapeError: x is not of rank 4 or has no pixel, or a window exceeds the padded image. ConfigError: an argument
+            out of range.
     Cost: KH + KW additions a number out; keeps the shape of x only.
     """
     checks.floating("avg_pool2d", x)
@@ -190,12 +209,12 @@ def global_avg_pool2d(x: Array) -> tuple[Array, Any]:
         y: (N, C).
         vjp: (dy, needs) -> (dx,).
     Raises:
-        ShapeError: x is not of rank 4.
+        ShapeError: x is not of rank 4, or has no pixel.
     Cost: keeps the shape of x only.
     Source: Lin, Chen and Yan (2014).
     """
     checks.floating("global_avg_pool2d", x)
-    checks.images("global_avg_pool2d", x)
+    _images("global_avg_pool2d", x)
     return _global_avg_pool2d(x)
 
 

@@ -41,8 +41,9 @@ def sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, 
 
 @kernels.op("mean")
 def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Any]:
-    """Average over axes. Arguments as for sum; dx is dy / n repeated, n the number averaged."""
+    """Average over axes, of one number at least. Arguments as for sum; dx is dy / n repeated, n the number averaged."""
     xp, shape, axes = checks.floating("mean", x), x.shape, checks.axes("mean", x, axis)
+    checks.not_empty("mean", x, axes)
     n = math.prod(shape[a] for a in axes)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:

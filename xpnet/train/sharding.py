@@ -164,26 +164,29 @@ def differentiate(
     n, (shards, body) = x.shape[0], division
     rows = [(i * n // shards, (i + 1) * n // shards) for i in range(shards)]
 
-    def forward(start: int, stop: int) -> Tensor:
+    blocks = [random.use(context._replace(row=context.row + start)) for start, _ in rows]
+    parts = [(block, *part) for block, part in zip(blocks, rows, strict=True)]
+
+    def forward(block: random.use, start: int, stop: int) -> Tensor:
         """A shard's scores; or its features, where there is a head."""
-        with random.use(context._replace(row=context.row + start)):
+        with block:
             shard = Tensor(x[start:stop, ...])
             return model(shard) if body is None else _call(_calls(model)[:body], shard)
 
-    def forward_and_backward(start: int, stop: int) -> tuple[Array, Gradients]:
+    def forward_and_backward(block: random.use, start: int, stop: int) -> tuple[Array, Gradients]:
         """What a shard adds to loss and gradients."""
         share = (stop - start) / n
-        value = measure(forward(start, stop), y[start:stop, ...])
+        value = measure(forward(block, start, stop), y[start:stop, ...])
         return record_call(operator.mul, value.data, share), walk(value, share)
 
     if body is None:
-        results = run_parallel([partial(forward_and_backward, *part) for part in rows])
+        results = run_parallel([partial(forward_and_backward, *part) for part in parts])
         return _add([loss for loss, _ in results]), _sum([gradients for _, gradients in results])
 
-    features = run_parallel([partial(forward, *part) for part in rows])
+    features = run_parallel([partial(forward, *part) for part in parts])
     arrays = [f.data for f in features]
     joined = Tensor(record_call(namespace(x).concat, arrays), any(f.requires_grad for f in features))
-    with random.use(context):
+    with random.use(context, after=blocks[0]):
         value = measure(_call(_calls(model)[body:], joined), y)
     gradients = walk(value)
     dy = gradients.pop(joined, None)

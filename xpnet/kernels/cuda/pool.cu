@@ -66,7 +66,8 @@ extern "C" __global__ void max_pool_packed(const T* __restrict__ x, T* __restric
   max_pool_by<PACK>(x, y, s);
 }
 
-// dx[n,h,w,c] = sum of dy over the windows in which this pixel is the first, in row-major order, to hold the maximum.
+// dx[n,h,w,c] = sum of dy over the windows in which this pixel is the first, in row-major order, to hold the maximum,
+// or a NaN.
 template <int V>
 __device__ __forceinline__ void max_pool_back_by(const T* __restrict__ x, const T* __restrict__ y,
                                                  const T* __restrict__ dy, T* __restrict__ dx, const Windows& s) {
@@ -84,13 +85,13 @@ __device__ __forceinline__ void max_pool_back_by(const T* __restrict__ x, const 
         const Values<V> most = load_values<V>(y + window);
         int first = 0;  // a bit a channel: no earlier pixel of the window holds as much
 #pragma unroll
-        for (int v = 0; v < V; ++v) first |= (int)(most.at[v] == mine.at[v]) << v;
+        for (int v = 0; v < V; ++v) first |= (int)(most.at[v] == mine.at[v] || mine.at[v] != mine.at[v]) << v;
         const Index top = i * (Index)s.sh - (Index)s.ph, left = j * (Index)s.sw - (Index)s.pw;
         for (Index r = top < 0 ? 0 : top; first && r <= row; ++r)
           for (Index q = left < 0 ? 0 : left; first && (r < row ? q < left + kw && q < w : q < col); ++q) {
             const Values<V> other = load_values<V>(x + ((image * h + r) * w + q) * c + channel);
 #pragma unroll
-            for (int v = 0; v < V; ++v) first &= ~((int)(other.at[v] == mine.at[v]) << v);
+            for (int v = 0; v < V; ++v) first &= ~((int)(other.at[v] == most.at[v] || other.at[v] != other.at[v]) << v);
           }
         if (!first) continue;
         const Values<V> slope = load_values<V>(dy + window);

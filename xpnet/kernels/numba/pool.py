@@ -76,6 +76,12 @@ def _larger(a: Any, b: Any) -> Any:
     return _choose(a != a, a, _choose(a > b, a, b))
 
 
+@numba.njit
+def _holds(a: Any, most: Any) -> Any:
+    """Whether a number is the maximum of its window: equal to it, or a NaN."""
+    return (a == most) | (a != a)
+
+
 # Any windows.
 
 
@@ -135,13 +141,13 @@ def _max_of_rows_back(x, y, dy, dx, start, stop, h, w, c, oh, kh, sh, ph, ow, kw
                         place = at(n * h + r) * line + at(s) * each
                         if apart:
                             for k in range(each):
-                                hit = x[place + k] == y[own + k]
+                                hit = _holds(x[place + k], y[own + k])
                                 share = left[mine + k]
                                 dx[place + k] = _choose(hit, share, zero)
                                 left[mine + k] = _choose(hit, zero, share)
                         else:
                             for k in range(each):
-                                hit = x[place + k] == y[own + k]
+                                hit = _holds(x[place + k], y[own + k])
                                 share = left[mine + k]
                                 dx[place + k] += _choose(hit, share, zero)
                                 left[mine + k] = _choose(hit, zero, share)
@@ -191,7 +197,7 @@ def _max_of_pairs_back(x, y, dy, dx, start, stop, h, w, c):
                 _deal(x, a + s * each, two * each, taps, at(0), each, ow, each)
                 mine = s * run
                 for k in range(run):
-                    hit = taps[k] == y[row + k]
+                    hit = _holds(taps[k], y[row + k])
                     gains[mine + k] = _choose(hit, left[k], zero)
                     left[k] = _choose(hit, zero, left[k])
             for j in range(last):  # pixel by pixel, so that surplus numbers are overwritten

@@ -169,7 +169,8 @@ def _reduce(ufunc: np.ufunc, parts: list[Array], out: Array) -> None:
 def _max_gradient(dy: Array, y: Array, x: Array, rows: Axis, cols: Axis, dx: Array) -> None:
     """Write dx: the first tap of each window, in row-major order, that holds the maximum receives dy.
 
-    Numbers are kept or cleared by a mask of bits, because infinity times 0 would be NaN.
+    Numbers are kept or cleared by a mask of bits, because infinity times 0 would be NaN. What is left then belongs to
+    windows whose maximum is NaN.
     """
     tile = _tile(x, rows, cols, math.nan)  # which equals no maximum
     dtile, bits = _dtile(dx, rows, cols), f"i{x.itemsize}"
@@ -186,10 +187,15 @@ def _max_gradient(dy: Array, y: Array, x: Array, rows: Axis, cols: Axis, dx: Arr
         np.negative(hit.view(np.int8), out=mask)  # all bits, or none
         gain = _tap(dtile, rows, cols, p, q) if in_place else part
         np.bitwise_and(left.view(bits), mask, out=gain.view(bits))
-        if (p, q) != (rows.k - 1, cols.k - 1):
-            np.bitwise_xor(left.view(bits), gain.view(bits), out=left.view(bits))
+        np.bitwise_xor(left.view(bits), gain.view(bits), out=left.view(bits))
         if not in_place:
             _add_tap(part, dtile, rows, cols, p, q)
+    if np.isnan(np.maximum.reduce(y, axis=None)):
+        tile = _tile(x, rows, cols, 0.0)
+        for p, q in np.ndindex(rows.k, cols.k):
+            hit = np.isnan(_tap(tile, rows, cols, p, q)) & np.isnan(y)
+            _tap(dtile, rows, cols, p, q)[hit] += left[hit]
+            left[hit] = 0
     _from_dtile(dtile, rows, cols, dx)
 
 
