@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -120,9 +123,43 @@ def write_images(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture(scope="session")
+def kept() -> dict[str, tuple[Result, Path]]:
+    """Runs that were trained, by their options: what the command left, and a copy of the folder."""
+    return {}
+
+
 @pytest.fixture
-def run(xpnet):
+def trained(xpnet: Any, here: Path, kept: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
+    """Train softmax regression on the digits into the folder "run"; the second time, copy the first run."""
+
+    def train(**options: object) -> Result:
+        if str(options) in kept:
+            shutil.copytree(kept[str(options)][1], here / "run")
+        else:
+            result = xpnet("train", "softmax", **options, out="run")
+            assert result.code == 0
+            kept[str(options)] = result, shutil.copytree(here / "run", tmp_path_factory.mktemp("kept") / "run")
+        return kept[str(options)][0]
+
+    return train
+
+
+@pytest.fixture
+def run(trained: Callable[..., Result]) -> Result:
     """A run of softmax regression on the digits, two epochs, in the folder "run"."""
-    result = xpnet("train", "softmax", epochs=2, out="run", json=True)
-    assert result.code == 0
-    return result
+    return trained(epochs=2, json=True)
+
+
+@pytest.fixture(autouse=True)
+def _sketched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write pictures and reports without drawing them: tests/viz draws; so do tests that take the fixture `drawn`."""
+    if "drawn" not in request.fixturenames and importlib.util.find_spec("matplotlib"):
+        curves = importlib.import_module("xpnet.viz.curves")  # xpnet.viz has a function of that name
+        monkeypatch.setattr("xpnet.viz.report", lambda *_, **__: "a report")
+        monkeypatch.setattr(curves, "save_curves", lambda history, path: path.write_bytes(b"a picture"))
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Pictures and reports of runs are drawn."""

@@ -12,10 +12,9 @@ from xpnet.train import read_checkpoint, write_checkpoint
 
 
 @pytest.fixture
-def run(xpnet, here):
+def run(trained, here):
     """A run in the folder "run"."""
-    options = {"epochs": 1, "batch_size": 64, "optimizer": "momentum", "lr": 0.01, "seed": 0, "out": "run"}
-    assert xpnet("train", "softmax", **options).code == 0
+    trained(epochs=1, batch_size=64, optimizer="momentum", lr=0.01, seed=0)
     return here / "run"
 
 

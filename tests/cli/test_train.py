@@ -37,7 +37,8 @@ def test_the_last_line_is_one_json_object_with_the_promised_keys(run, here):
     assert run.json["images_per_second"] == pytest.approx(2 * 1437 / run.json["seconds"], rel=0.05)
 
 
-def test_a_run_is_a_folder_of_five_files(run, here):
+def test_a_run_is_a_folder_of_five_files(drawn, xpnet, here):
+    run = xpnet("train", "softmax", epochs=2, out="run", json=True)
     names = {"checkpoint.safetensors", "config.json", "metrics.jsonl"}
     names |= {"curves.png", "report.html"} if HAS_MATPLOTLIB else set()
     assert {p.name for p in (here / "run").iterdir()} == names

@@ -189,11 +189,11 @@ class Live(Callback):
 
 
 @pytest.mark.parametrize("capture", [None, False], ids=["captured", "eager"])
-def test_memory_is_flat_over_a_thousand_steps(capture):
+def test_memory_is_flat_over_two_hundred_steps(capture):
     live = Live()
     fit = fresh("dropout and batch norm", "adam", [live], capture=capture)
-    fit.fit(some_digits(100), epochs=40, batch_size=4)
-    assert live.steps == 1000
+    fit.fit(some_digits(100), epochs=8, batch_size=4)
+    assert live.steps == 200
     slack = 0 if capture is None else 25 * 200  # an eager epoch's losses lie on the device until they are read
     assert max(live.bytes[1:]) - min(live.bytes[1:]) <= slack
 
