@@ -101,6 +101,7 @@ class Tensor:
     def backward(self) -> None:
         """Add the gradient of this one number to ``.grad`` of each leaf that requires one."""
         for leaf, g in backward(self).items():
+            namespace(g, leaf.grad)  # on one device
             leaf.grad = g if leaf.grad is None else leaf.grad + g
 
     def __repr__(self) -> str:

@@ -7,7 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tests.harness import raises
 from xpnet.backend import backend_of, get_backend
+from xpnet.errors import DTypeError
 
 DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64"]
 
@@ -31,6 +33,16 @@ def test_an_array_makes_the_round_trip_unchanged(backend, name, shape):
     assert type(back) is np.ndarray
     assert back.dtype == a.dtype
     assert np.array_equal(back, a)
+
+
+def test_int64_becomes_int32_where_the_device_has_no_int64_unless_a_number_needs_it():
+    pytest.importorskip("array_api_strict")
+    narrow = get_backend("array-api-strict:no_x64")
+    x = narrow.from_numpy(np.array([-3, 2**31 - 1]))
+    assert x.dtype == narrow.xp.int32
+    assert narrow.to_numpy(x).tolist() == [-3, 2**31 - 1]
+    with raises(DTypeError, "from_numpy", "no_x64", "int64"):
+        narrow.from_numpy(np.array([0, 2**32]))
 
 
 @pytest.mark.parametrize(

@@ -383,6 +383,22 @@ def test_label_smoothing_outside_0_to_1_is_an_error(smoothing):
         ops.softmax_cross_entropy(Z, LABELS, label_smoothing=smoothing)
 
 
+@pytest.mark.parametrize("value", ["0.1", None, np.nan, [0.1], True], ids=repr)
+def test_settings_that_are_no_numbers_are_an_error(value):
+    with raises(ConfigError, "softmax_cross_entropy", "label_smoothing"):
+        ops.softmax_cross_entropy(Z, LABELS, label_smoothing=value)
+    with raises(ConfigError, "hinge_loss", "margin"):
+        ops.hinge_loss(Z, LABELS, margin=value)
+    with raises(ConfigError, "leaky_relu", "slope"):
+        ops.leaky_relu(Z, slope=value)
+
+
+@pytest.mark.parametrize("loss", [ops.softmax_cross_entropy, ops.hinge_loss, ops.perceptron_loss])
+def test_labels_that_are_no_array_are_an_error(loss):
+    with raises(DTypeError, loss.__name__, "list"):
+        loss(Z, LABELS.tolist())
+
+
 def test_class_weights_of_another_length_are_an_error():
     with raises(ShapeError, "softmax_cross_entropy", (3,), (5, 4)):
         ops.softmax_cross_entropy(Z, LABELS, class_weights=np.ones(3))

@@ -7,7 +7,7 @@ import pytest
 
 from tests.harness import check_op, put, raises, sample
 from xpnet import ops
-from xpnet.errors import DTypeError, ShapeError
+from xpnet.errors import ConfigError, DTypeError, ShapeError
 
 X = sample(2, 5, 7, 3)
 
@@ -183,6 +183,29 @@ def test_an_index_that_is_not_there_is_an_error(index):
 def test_an_index_that_is_not_of_integers_slices_and_an_ellipsis_is_an_error(index):
     with raises(ShapeError, "getitem", (2, 5, 7, 3)):
         ops.getitem(X, index)
+
+
+@pytest.mark.parametrize("index", [True, (0, False), np.True_, 1.0, "1", [1], None], ids=repr)
+def test_what_only_looks_like_an_integer_is_no_index(index):
+    with raises(ShapeError, "getitem"):
+        ops.getitem(sample(3, 4), index)
+
+
+def test_numpys_integers_are_integers():
+    x, two = sample(3, 4), np.int64(2)
+    assert np.array_equal(ops.getitem(x, two)[0], x[2])
+    assert np.array_equal(ops.getitem(x, (slice(None), two))[0], x[:, 2])
+    assert ops.reshape(x, (two, np.int32(6)))[0].shape == (2, 6)
+    assert ops.permute_dims(x, (np.int64(1), np.int64(0)))[0].shape == (4, 3)
+    assert ops.broadcast_to(x, (two, np.int64(3), 4))[0].shape == (2, 3, 4)
+    assert ops.concat(x, x, axis=np.int64(1))[0].shape == (3, 8)
+
+
+@pytest.mark.parametrize("op", [ops.reshape, ops.broadcast_to, ops.permute_dims], ids=lambda op: op.__name__)
+@pytest.mark.parametrize("sizes", [(True, 12), (1.5, 8), ("a", 1), 12, None, np.zeros(2)], ids=repr)
+def test_sizes_that_are_no_integers_are_an_error(op, sizes):
+    with raises(ConfigError, op.__name__):
+        op(sample(3, 4), sizes)
 
 
 def test_flattening_a_single_number_is_an_error():

@@ -28,6 +28,15 @@ def test_gradients_come_from_grad_unless_given(backend: Backend) -> None:
     agree(hosts(made), hosts(other), np.float32)
 
 
+def test_a_gradient_on_another_device_than_its_parameter_is_an_error() -> None:
+    pytest.importorskip("array_api_strict")
+    made = parameters(get_backend("array-api-strict:device1"))
+    found = gradients(made, 3)
+    found[made[1]] = gradients(parameters(get_backend("array-api-strict")), 3, *list(SHAPES)[2:]).popitem()[1]
+    with raises(DeviceError, "namespace", "device1", "CPU_DEVICE"):
+        SGD(made, 0.1).step(found)
+
+
 def test_zero_grad_drops_every_gradient() -> None:
     made = parameters(get_backend("numpy"))
     for p, g in gradients(made, 3).items():

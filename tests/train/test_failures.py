@@ -155,3 +155,19 @@ def test_a_kernel_larger_than_the_padded_image_is_refused_with_its_layer():
 def test_channels_that_do_not_divide_by_groups_are_refused():
     with pytest.raises(ConfigError, match=r"Conv2d.*got.*3.*2"):
         nn.Conv2d(3, 4, 3, groups=2)
+
+
+@pytest.mark.parametrize("loss", [nn.softmax_cross_entropy, nn.hinge_loss, nn.perceptron_loss])
+def test_a_device_without_64_bit_numbers_trains_as_any_other(loss):
+    array_api_strict = pytest.importorskip("array_api_strict")
+    x, y = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32), np.arange(20) % 3
+    with array_api_strict.ArrayAPIStrictFlags(api_version="2025.12"):
+        histories = [
+            Trainer(models.softmax((4,), 3).to(spec), loss=loss, capture=False).fit(
+                (x, y), (x, y), epochs=2, batch_size=6
+            )
+            for spec in ("array-api-strict:no_x64", "array-api-strict")
+        ]
+    for narrow, wide in zip(*histories, strict=True):
+        assert narrow["test_accuracy"] == wide["test_accuracy"]
+        assert narrow["train_loss"] == pytest.approx(wide["train_loss"], rel=1e-5)

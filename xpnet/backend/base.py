@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from xpnet.errors import DTypeError
+
 if TYPE_CHECKING:
     from xpnet.backend.staging import StagingBuffers
 
@@ -133,7 +135,17 @@ class Backend:
         return len(self.devices()) > 1
 
     def from_numpy(self, array: np.ndarray) -> Array:
-        """Copy a NumPy array to this device; dtype and shape stay."""
+        """Copy a NumPy array to this device; dtype and shape stay, but int64 becomes int32 on a device without it.
+
+        Raises:
+            DTypeError: the device has no int64, and a number needs it.
+        """
+        if array.dtype == np.int64 and self.xp.arange(0, device=self.device).dtype != self.xp.int64:
+            wide, array = array, array.astype(np.int32)
+            if not np.array_equal(wide, array):
+                raise DTypeError(
+                    "from_numpy", f"numbers that int32 holds, as {self.spec} has no int64", dtype=wide.dtype
+                )
         return self.xp.asarray(array, device=self.device, copy=True)
 
     def to_numpy(self, array: Array) -> np.ndarray:

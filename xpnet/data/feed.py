@@ -235,7 +235,7 @@ class Feed:
             if self._on_host:  # np.take costs more than a batch of one
                 return self._finish(x.take(rows, axis=0), owned=True), y.take(rows)
         else:
-            rows = first + xp.arange(size, dtype=xp.int64, device=self.backend.device)
+            rows = first + xp.arange(size, device=self.backend.device)
             if order is not None:
                 rows = xp.take(order, rows, axis=0)
         return self._finish(xp.take(x, rows, axis=0), owned=True), xp.take(y, rows, axis=0)

@@ -72,7 +72,7 @@ def leaky_relu(x: Array, *, slope: float = 0.01) -> tuple[Array, Any]:
     Source: Maas, Hannun and Ng (2013).
     """
     checks.floating("leaky_relu", x)
-    return _leaky_relu(x, slope)
+    return _leaky_relu(x, checks.number("leaky_relu", "slope", slope))
 
 
 @kernels.op("leaky_relu")

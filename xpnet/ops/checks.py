@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from xpnet.arguments import choice, count, number, pair, shown
+from xpnet.arguments import as_index, choice, count, number, pair, shown
 from xpnet.backend import Array, namespace
 from xpnet.backend.registry import CHECKED
 from xpnet.errors import DTypeError, ShapeError, XpnetError
@@ -21,6 +21,7 @@ __all__ = [
     "images",
     "integer",
     "is_floating",
+    "not_empty",
     "number",
     "pair",
     "shared",
@@ -107,8 +108,9 @@ def axes(op: str, x: Array, axis: int | tuple[int, ...] | None) -> tuple[int, ..
     if axis is None:
         return tuple(range(x.ndim))
     some = axis if isinstance(axis, tuple) else (axis,)
-    counted = tuple(a + x.ndim if a < 0 else a for a in some)
-    if any(not 0 <= a < x.ndim for a in counted) or len(set(counted)) < len(counted):
+    whole = [a for a in map(as_index, some) if a is not None]
+    counted = tuple(a + x.ndim if a < 0 else a for a in whole)
+    if len({a for a in counted if 0 <= a < x.ndim}) < len(some):
         raise ShapeError(op, "distinct axes of x", x=tuple(x.shape), axis=axis)
     return counted
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from xpnet import kernels
 from xpnet.backend import Array, namespace
-from xpnet.errors import ConfigError, ShapeError
+from xpnet.errors import ShapeError
 from xpnet.ops import checks
 from xpnet.ops.activation import logistic
 from xpnet.ops.masking import masked
@@ -105,8 +105,7 @@ def softmax_cross_entropy(
     checks.not_empty(op, logits, (1,))
     if class_weights is not None and class_weights.shape != logits.shape[1:]:
         raise ShapeError(op, "class_weights of shape (K,)", class_weights=class_weights.shape, logits=logits.shape)
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ConfigError(op, "0 <= label_smoothing <= 1", label_smoothing=label_smoothing)
+    label_smoothing = checks.number(op, "label_smoothing", label_smoothing, 0, 1, closed=True)
     checks.choice(op, "reduction", reduction, _REDUCTIONS)
     if labels.ndim == 1:
         checks.integer(op, "labels", labels)
@@ -232,6 +231,7 @@ def hinge_loss(scores: Array, labels: Array, *, margin: float = 1.0, reduction: 
     Source: Weston and Watkins (1999).
     """
     xp, right, unknown = _scores("hinge_loss", scores, labels)
+    margin = checks.number("hinge_loss", "margin", margin, 0)
     if scores.ndim == 1:
         return _binary_margin("hinge_loss", xp, scores, right, unknown, margin, reduction)
     own = xp.sum(xp.where(right, scores, 0.0), axis=1, keepdims=True)  # (N, 1)

@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 from xpnet import kernels
+from xpnet.arguments import as_index
+from xpnet.arguments import shape as sizes
 from xpnet.backend import Array, add_at, namespace
 from xpnet.errors import DTypeError, ShapeError
 from xpnet.ops import checks
@@ -25,6 +27,7 @@ def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
         ShapeError: the numbers of elements differ.
     """
     checks.shared("reshape", x)
+    shape = sizes("reshape", "shape", shape, -1)
     known = math.prod(n for n in shape if n != -1)
     count = math.prod(x.shape)
     if shape.count(-1) > 1 or (count != known if -1 not in shape else not known or count % known):
@@ -59,6 +62,7 @@ def permute_dims(x: Array, axes: tuple[int, ...]) -> tuple[Array, Any]:
         ShapeError: axes is not a permutation.
     """
     xp = checks.shared("permute_dims", x)
+    axes = sizes("permute_dims", "axes", axes)
     if sorted(axes) != list(range(x.ndim)):
         raise ShapeError("permute_dims", "a permutation of the axes 0 .. rank-1", x=x.shape, axes=axes)
     back = tuple(axes.index(i) for i in range(x.ndim))
@@ -68,7 +72,7 @@ def permute_dims(x: Array, axes: tuple[int, ...]) -> tuple[Array, Any]:
 @kernels.op("broadcast_to")
 def broadcast_to(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
     """Repeat x along new axes and axes of size 1 until it has a shape. vjp: (dy, needs) -> (dx, None), sums of dy."""
-    xp, old = checks.shared("broadcast_to", x), x.shape
+    xp, old, shape = checks.shared("broadcast_to", x), x.shape, sizes("broadcast_to", "shape", shape)
     aligned = zip(x.shape[::-1], shape[::-1], strict=False)
     if x.ndim > len(shape) or not all(n in (1, m) for n, m in aligned):
         raise ShapeError("broadcast_to", "a shape that x broadcasts to", x=x.shape, shape=shape)
@@ -140,8 +144,9 @@ def _getitem(x: Array, index: tuple[int | slice, ...]) -> tuple[Array, Any]:
 
 def _full_index(shape: tuple[int, ...], index: Any) -> tuple[int | slice, ...]:
     """Complete an index: one integer or in-range slice an axis, as the standard requires."""
-    parts = list(index) if isinstance(index, tuple) else [index]
-    kinds = all(isinstance(p, int | slice) or p is ... for p in parts)
+    given = index if isinstance(index, tuple) else (index,)
+    parts: list[Any] = [p if isinstance(p, slice) or p is ... else as_index(p) for p in given]
+    kinds = None not in parts
     dots = [i for i, p in enumerate(parts) if p is ...]
     missing = len(shape) - (len(parts) - len(dots))
     if not kinds or len(dots) > 1 or missing < 0:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Backend, backend_of, namespace, set_at
+from xpnet.backend.registry import CHECKED
 from xpnet.errors import CheckpointError, ConfigError, DTypeError, ShapeError
 from xpnet.optim.groups import Trainable
 from xpnet.optim.segments import GRID, concatenate
@@ -142,6 +143,8 @@ class FlatBuffer:
             ShapeError, DTypeError, DeviceError: one does not fit.
         """
         kind, dtype = type(self.value), self.dtype
+        if kind in CHECKED:
+            namespace(self.value, *gradients)
         for p, g, shape in zip(self.parameters, gradients, self.shapes, strict=True):
             if g is None or (type(g) is kind and g.dtype is dtype and g.shape == shape):
                 continue
