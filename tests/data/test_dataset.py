@@ -77,6 +77,26 @@ def test_take_with_an_index_outside_the_set_is_an_error(index):
         Dataset(images(), labels(), ABC, "letters").take([0, index])
 
 
+def test_take_reads_booleans_as_a_mask():
+    dataset = Dataset(images(), labels(), ABC, "letters")
+    for mask in (dataset.y == 1, [False, True, False, False, True, False]):
+        assert np.array_equal(dataset.take(mask).x, images()[[1, 4]])
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.uint8, np.int32, np.uint64, range])
+def test_take_reads_whole_numbers_of_every_kind(kind):
+    rows = range(1, 3) if kind is range else kind([1, 2]) if kind in (list, tuple) else np.array([1, 2], kind)
+    assert np.array_equal(Dataset(images(), labels(), ABC, "letters").take(rows).x, images()[[1, 2]])
+
+
+@pytest.mark.parametrize(
+    "indices", [[1.9, 2.9], [True, False], [[0, 1]], ["a"], np.array([2**63], np.uint64), np.ones((6, 1), bool)]
+)
+def test_take_of_what_is_neither_indices_nor_a_mask_is_an_error(indices):
+    with raises(ConfigError, "letters.take", "N 6"):
+        Dataset(images(), labels(), ABC, "letters").take(indices)
+
+
 def test_take_without_indices_is_an_error():
     with raises(DataError, "letters", "shape (0, 5, 7, 3)"):
         Dataset(images(), labels(), ABC, "letters").take([])
@@ -156,6 +176,38 @@ def test_from_arrays_takes_unsigned_labels():
     assert dataset.y.tolist() == [0, 1, 2, 0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("x", "white"),
+    [
+        (np.full((9, 4, 4, 1), 200), 255),
+        (np.full((9, 16), 200.0), 255),
+        (np.full((9, 4, 4, 1), 99.5), 255),
+        (np.full((9, 16), 16), 16),
+        (np.full((9, 4, 4, 1), 16, np.uint8), 16),
+        (np.full((1, 4, 4, 1), 16, np.uint8), 255),
+        (np.full((9, 4, 4, 1), 0.5), 1),
+        (np.full((9, 4, 4, 1), -200), 1),
+        (np.full((9, 3), 200.0), 1),
+        (np.full((9, 16), 99.5), 1),
+    ],
+)
+def test_from_arrays_finds_white_by_the_values(x, white):
+    assert from_arrays(x, np.arange(len(x)) % 2, ["a", "b"]).white == white
+
+
+def test_from_arrays_takes_arrays_of_any_library(backend):
+    x, y = np.arange(12, dtype=np.float32).reshape(4, 3), np.arange(4) % 2
+    dataset = from_arrays(backend.from_numpy(x), backend.from_numpy(y))
+    assert np.array_equal(dataset.x, x)
+    assert np.array_equal(dataset.y, y)
+
+
+@pytest.mark.parametrize("classes", ["ab", 2, ["a", "a"]])
+def test_classes_are_names_that_differ(classes):
+    with raises(DataError, "arrays", "classes"):
+        from_arrays(images(), labels(6, 2), classes)
+
+
 BAD_ARRAYS = {
     "strings": (np.array([["a"], ["b"]]), [0, 1], ["dtype <U1"]),
     "complex": (np.zeros((2, 3), complex), [0, 1], ["dtype complex128"]),
@@ -164,6 +216,12 @@ BAD_ARRAYS = {
     "one label": (np.zeros((2, 3)), [4, 4], ["at least 2 classes", "all 4", "classes="]),
     "negative": (np.zeros((2, 3)), [0, -1], ["label -1", "sample 1", "K 2"]),
     "empty": (np.zeros((0, 3)), np.zeros(0, int), ["shape (0, 3)"]),
+    "one column": (np.zeros((2, 3)), [[0], [1]], ["shape (2, 1)", "y[:, 0]"]),
+    "words": (np.zeros((2, 3)), ["cat", "dog"], ["dtype <U3", "numpy.unique"]),
+    "NaN labels": (np.zeros((2, 3)), [0.0, np.nan], ["dtype float64"]),
+    "gaps": (np.zeros((3, 3)), [0, 100, 200], ["label 200", "different 3", "classes="]),
+    "no array": (None, [0, 1], ["NoneType"]),
+    "ragged": ([[1, 2], [3]], [0, 1], ["list"]),
     "beyond float32": (np.full((2, 3), 1e300), [0, 1], ["value inf", "sample 0"]),
     "vector": (np.zeros(2), [0, 1], ["shape (2,)"]),
     "huge label": (np.zeros((2, 3)), [0, 10**12], ["label 1000000000000", "sample 1", "different 2"]),

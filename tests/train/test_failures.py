@@ -97,7 +97,7 @@ def test_numbers_out_of_range_are_refused():
     fit = trainer("softmax")
     with raises(ConfigError, "fit", "epochs -1"):
         fit.fit(some_digits(32), epochs=-1)
-    with raises(ConfigError, "Feed", "batch_size 0"):
+    with raises(ConfigError, "fit", "batch_size 0"):
         fit.fit(some_digits(32), epochs=9, batch_size=0)
     with raises(ConfigError, "predict", "batch_size 0"):
         fit.predict(some_digits(32).x, batch_size=0)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.harness import raises, sample
 from xpnet.backend import get_backend
-from xpnet.errors import ConfigError, DivergedError, ShapeError
+from xpnet.errors import ConfigError, DivergedError, DTypeError, ShapeError
 from xpnet.train import LossMeter, accuracy, confusion_matrix, top_k_accuracy
 from xpnet.train.metrics import Slot
 
@@ -51,8 +51,41 @@ def test_on_ties_the_first_class_is_said_and_a_tied_label_is_not_ahead():
 
 @pytest.mark.parametrize("k", [0, 8])
 def test_k_outside_of_the_classes_is_refused(k):
-    with raises(ConfigError, "top_k_accuracy", f"k {k}", "K 7"):
+    with raises(ConfigError, "top_k_accuracy", f"k {k}", "1 to 7"):
         top_k_accuracy(SCORES, LABELS, k)
+
+
+def test_scores_that_are_nan_count_as_wrong_and_infinite_ones_as_numbers():
+    scores = np.asarray([[np.nan, 1, 0], [np.nan] * 3, [2, np.nan, 1], [0, np.inf, 1], [-np.inf, 0, 1]])
+    labels = np.asarray([0, 0, 0, 1, 2])
+    assert accuracy(scores, labels) == top_k_accuracy(scores, labels, 1) == 2 / 5
+    assert top_k_accuracy(scores, labels, 3) == 2 / 5
+
+
+def test_metrics_take_lists_and_arrays_of_any_library(backend):
+    scores, labels = [[1.0, 2.0], [3.0, 0.0]], [1, 1]
+    for s, y in ((scores, labels), tuple(backend.from_numpy(np.asarray(a)) for a in (np.float32(scores), labels))):
+        assert accuracy(s, y) == top_k_accuracy(s, y, 1) == 0.5
+    assert confusion_matrix([0, 1], [1, 1], 2).tolist() == [[0, 0], [1, 1]]
+
+
+BAD = {
+    "a label too large": (accuracy, ([[1.0, 2.0]], [2]), ConfigError, ["label", "2"]),
+    "a negative label": (top_k_accuracy, ([[1.0, 2.0]], [-1], 1), ConfigError, ["-1"]),
+    "labels with fractions": (accuracy, ([[1.0, 2.0]], [0.5]), DTypeError, ["float64"]),
+    "no scores": (accuracy, (None, [1]), DTypeError, ["NoneType"]),
+    "rows of two lengths": (accuracy, ([[1.0, 2.0], [1.0]], [1, 0]), DTypeError, ["list"]),
+    "k no whole number": (top_k_accuracy, ([[1.0, 2.0]], [1], 1.0), ConfigError, ["k 1.0"]),
+    "a class too many": (confusion_matrix, ([0, 2], [0, 1], 2), ConfigError, ["predicted 2", "K 2"]),
+    "a class below 0": (confusion_matrix, ([0, 1], [0, -1], 2), ConfigError, ["labels -1", "K 2"]),
+    "no class": (confusion_matrix, ([0], [0], 0), ConfigError, ["classes 0"]),
+}
+
+
+@pytest.mark.parametrize(("metric", "arguments", "error", "values"), BAD.values(), ids=BAD.keys())
+def test_what_metrics_cannot_count_is_refused(metric, arguments, error, values):
+    with raises(error, metric.__name__, *values):
+        metric(*arguments)
 
 
 def test_sizes_that_disagree_are_refused():

@@ -137,14 +137,14 @@ def test_stop_ends_training_after_the_epoch_under_way():
     assert not fit.interrupted
 
 
-def test_bytes_are_normalized_by_the_first_training_set_and_floats_are_left_alone():
+def test_pixels_are_normalized_by_the_first_training_set_and_floats_of_0_to_1_are_left_alone():
     fit, train = trainer("softmax"), some_digits(64)
     fit.fit(train, epochs=1)
     assert fit.normalize == data.Normalize.of(train)
     fit.fit(some_digits(96), epochs=2)
     assert fit.normalize == data.Normalize.of(train)
     plain = trainer("softmax")
-    plain.fit((train.x.astype(np.float32), train.y), epochs=1)
+    plain.fit((train.x / np.float32(16), train.y), epochs=1)
     assert plain.normalize is None
 
 

@@ -1,10 +1,12 @@
 """Data sets, and their way to the device in batches."""
 
+from xpnet.data.arrays import host
 from xpnet.data.dataset import Dataset, from_arrays
 from xpnet.data.feed import Feed
 from xpnet.data.image import load_image
 from xpnet.data.loading import DATASETS, load
 from xpnet.data.plane import blobs, circles, moons, spirals, xor
+from xpnet.data.scale import Scale
 from xpnet.data.transforms import Augment, Normalize
 
 __all__ = [
@@ -13,9 +15,11 @@ __all__ = [
     "Dataset",
     "Feed",
     "Normalize",
+    "Scale",
     "blobs",
     "circles",
     "from_arrays",
+    "host",
     "load",
     "load_image",
     "moons",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from xpnet import arguments
+from xpnet.data.arrays import host
 from xpnet.data.classes import check_class_names
+from xpnet.data.scale import chunks, white_of
 from xpnet.errors import ConfigError, DataError
 from xpnet.random import Key, permutation
 
 __all__ = ["Dataset", "from_arrays"]
-
-_CHUNK = 1 << 20  # elements checked at a time
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,6 +44,10 @@ class Dataset:
 
     def __post_init__(self) -> None:
         x, y, name = self.x, self.y, self.name
+        if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):
+            got = {"x": arguments.shown(x), "y": arguments.shown(y)}
+            raise DataError(name, "samples and labels in NumPy arrays", "from_arrays converts others", **got)
+        object.__setattr__(self, "classes", _names(name, self.classes))
         if (x.ndim, x.dtype) not in ((4, np.uint8), (4, np.float32), (2, np.float32)):
             rule = "samples of shape (N, H, W, C) in uint8 or float32, or (N, D) in float32"
             raise DataError(name, rule, "from_arrays converts other arrays", shape=x.shape, dtype=x.dtype)
@@ -54,8 +61,8 @@ class Dataset:
         if len(self.classes) < 2:
             raise DataError(name, "at least 2 classes", classes=list(self.classes))
         check_class_names(name, self.classes)
-        if not self.white > 0:
-            raise DataError(name, "white, the value of full brightness, above 0", white=self.white)
+        if not isinstance(self.white, numbers.Real) or not 0 < self.white < math.inf:
+            raise DataError(name, "white, the value of full brightness, above 0", white=arguments.shown(self.white))
         _check_labels(y, len(self.classes), name)
         if x.dtype == np.float32:
             _check_finite(x, name)
@@ -75,17 +82,23 @@ class Dataset:
         """Copy the samples at indices, in their order.
 
         Args:
-            indices: integers in 0..N-1, at least one.
+            indices: integers in 0..N-1, at least one; or a mask, N booleans, of which at least one is True.
         Raises:
-            ConfigError: an index is outside 0..N-1.
+            ConfigError: they are neither, or an index is outside 0..N-1.
             DataError: there are no indices.
         """
-        indices = np.asarray(indices, dtype=np.int64)
-        outside = indices[(indices < 0) | (indices >= len(self))]
+        where, n = f"{self.name}.take", len(self)
+        rows = np.asarray(indices) if isinstance(indices, list | tuple | range) else host(where, indices)
+        if rows.dtype == np.bool_ and rows.shape == (n,):
+            rows = np.flatnonzero(rows)
+        elif rows.ndim != 1 or (rows.size and rows.dtype.kind not in "ui"):
+            got = f"{rows.dtype} of shape {rows.shape}"
+            raise ConfigError(where, "indices (M,), integers, or a mask (N,), booleans", indices=got, N=n)
+        outside = rows[(rows < 0) | (rows >= n)]
         if outside.size:
-            raise ConfigError(f"{self.name}.take", "indices in 0..N-1", index=int(outside[0]), N=len(self))
-        x, y = np.take(self.x, indices, axis=0), np.take(self.y, indices)
-        return Dataset(x, y, self.classes, self.name, self.white)
+            raise ConfigError(where, "indices in 0..N-1", index=int(outside[0]), N=n)
+        rows = rows.astype(np.int64)
+        return Dataset(np.take(self.x, rows, axis=0), np.take(self.y, rows), self.classes, self.name, self.white)
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Split the set at random into two, such as training and validation.
@@ -98,11 +111,12 @@ class Dataset:
         Raises:
             ConfigError: a part would be empty.
         """
-        count = round(fraction * len(self)) if 0 < fraction < 1 else 0
+        is_share = isinstance(fraction, numbers.Real) and 0 < fraction < 1
+        count = round(float(fraction) * len(self)) if is_share else 0
         if not 0 < count < len(self):
             rule = "fraction between 0 and 1, with at least one sample in each part"
-            raise ConfigError(f"{self.name}.split", rule, fraction=fraction, N=len(self))
-        return self.divide(count, Key(seed, "split"))
+            raise ConfigError(f"{self.name}.split", rule, fraction=arguments.shown(fraction), N=len(self))
+        return self.divide(count, Key(arguments.count(f"{self.name}.split", "seed", seed, 0, (1 << 64) - 1), "split"))
 
     def divide(self, count: int, key: Key) -> tuple[Dataset, Dataset]:
         """Split the set at random into count samples and the rest, each in the order of this set."""
@@ -138,7 +152,7 @@ class Dataset:
 def from_arrays(
     x: Any, y: Any, classes: Sequence[str] | None = None, name: str = "arrays", *, white: float | None = None
 ) -> Dataset:
-    """Make a data set from arrays in memory.
+    """Make a data set from arrays in memory, of any library, or lists.
 
     Args:
         x: (N, H, W, C); (N, H, W), which gets one channel; or (N, D). uint8 images keep their type, all other real
@@ -146,25 +160,26 @@ def from_arrays(
         y: integer labels, (N,), in 0..K-1.
         classes: the K names; "0", "1", ... up to the largest label by default.
         name: used in messages.
-        white: the value of full brightness; by default 255 for uint8 x and 1 for others.
+        white: the value of full brightness; by default 255, 16 or 1, decided by the values: see xpnet.data.scale.
     Raises:
-        DataError: as for Dataset, or x holds no real numbers, or y no integers.
+        DataError: as for Dataset, or x holds no real numbers, or y no integers, or most classes have no label.
     """
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = _numbers(name, "samples", x), _numbers(name, "labels", y)
     if x.dtype.kind not in "buif":
         raise DataError(name, "samples that are real numbers", dtype=x.dtype)
     if y.dtype.kind not in "bui" or y.ndim != 1:
-        raise DataError(name, "labels of shape (N,), integers, not one-hot", shape=y.shape, dtype=y.dtype)
-    if white is None:
-        white = 255.0 if x.dtype == np.uint8 else 1.0
+        rule = "labels of shape (N,), integers, not one-hot"
+        raise DataError(name, rule, _label_advice(y), shape=y.shape, dtype=y.dtype)
     if x.ndim == 3:
         x = x[..., np.newaxis]  # (N, H, W, 1)
+    if white is None:
+        white = white_of(x)
     if x.dtype != np.uint8 or x.ndim == 2:
         with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, which Dataset rejects
             x = x.astype(np.float32, copy=False)
     if classes is None:
         classes = _numbered(y, name)
-    return Dataset(x, y.astype(np.int64, copy=False), tuple(str(c) for c in classes), name, white)
+    return Dataset(x, y.astype(np.int64, copy=False), _names(name, classes), name, white)
 
 
 def _numbered(y: np.ndarray, name: str) -> list[str]:
@@ -181,11 +196,28 @@ def _numbered(y: np.ndarray, name: str) -> list[str]:
     return [str(k) for k in range(largest + 1)]
 
 
-def chunks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield views of about a million elements along N, each with the number of its first sample."""
-    rows = max(1, _CHUNK // max(1, x[:1].size))
-    for start in range(0, len(x), rows):
-        yield start, x[start : start + rows]
+def _numbers(name: str, what: str, values: Any) -> np.ndarray:
+    try:
+        return host(name, values)
+    except TypeError as error:
+        raise DataError(name, f"{what} in an array, or a list", values=f"of type {type(values).__name__}") from error
+
+
+def _label_advice(y: np.ndarray) -> str:
+    if y.ndim == 2 and y.shape[1] == 1:
+        return "take y[:, 0]"
+    if y.ndim == 2:
+        return "of one-hot rows take y.argmax(axis=1)"
+    if y.dtype.kind in "USO":
+        return "number them: classes, y = numpy.unique(y, return_inverse=True)"
+    return "cast classes to integers, y.astype(int)" if y.dtype.kind == "f" else ""
+
+
+def _names(name: str, classes: Any) -> tuple[str, ...]:
+    """Return the names of classes as a tuple of words."""
+    if isinstance(classes, str) or not hasattr(classes, "__iter__"):
+        raise DataError(name, "classes, a list of names", classes=arguments.shown(classes))
+    return tuple(str(c) for c in classes)
 
 
 def _check_labels(y: np.ndarray, count: int, name: str) -> None:

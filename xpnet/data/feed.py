@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import kernels
+from xpnet import arguments, kernels
 from xpnet.backend import Array, Backend, StagingBuffers, set_at
 from xpnet.data.dataset import Dataset
 from xpnet.data.prefetch import send_ahead, work_ahead
@@ -74,8 +74,10 @@ class Feed:
         augment: Augment | None = None,
         resident: bool | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise ConfigError("Feed", "batch_size of at least 1", batch_size=batch_size)
+        batch_size, seed = (
+            arguments.count("Feed", "batch_size", batch_size),
+            arguments.count("Feed", "seed", seed, 0, (1 << 64) - 1),
+        )
         if dtype not in _FLOATING or not hasattr(backend.xp, dtype):
             raise ConfigError("Feed", f"a floating dtype of {backend.name}", dtype=repr(dtype))
         if augment is not None and len(dataset.shape) != 3:
@@ -123,6 +125,11 @@ class Feed:
         if self.resident:
             return self._from_device(epoch, start)
         return self._finished(epoch, start)
+
+    def labels(self, epoch: int) -> np.ndarray:
+        """Return the labels of an epoch on the host, (N,), in its order."""
+        order = self._order(epoch)
+        return self.dataset.y if order is None else self.dataset.y[order]
 
     def begin(self, epoch: int) -> None:
         """Write the order of an epoch where batch_at reads it, in place if arrays are writable, without synchronizing.

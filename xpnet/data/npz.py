@@ -58,7 +58,7 @@ def load_npz(path: Path) -> tuple[Dataset, Dataset]:
     if names is None and all(y.dtype.kind in "bui" and y.ndim == 1 and y.size for y in (y_train, y_test)):
         names = from_arrays(np.zeros((len(y_train) + len(y_test), 1)), np.concatenate([y_train, y_test])).classes
     train = from_arrays(x_train, y_train, names, where)
-    test = from_arrays(x_test, y_test, names, f"{where} (x_test)")
+    test = from_arrays(x_test, y_test, names, f"{where} (x_test)", white=train.white)
     kinds = [f"{part.shape} {part.x.dtype}" for part in (train, test)]
     if kinds[0] != kinds[1]:
         raise DataError(where, "x_train and x_test of the same kind", x_train=kinds[0], x_test=kinds[1])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet import arguments
 from xpnet.data.dataset import Dataset
 from xpnet.errors import ConfigError
 from xpnet.random import Key, normal, permutation, uniform
@@ -42,7 +43,9 @@ def blobs(n: int = 1000, classes: int = 3, noise: float = 0.5, seed: int = 0) ->
         angle = 2 * math.pi * label / classes
         return 2 * np.sin(angle), 2 * np.cos(angle)
 
-    return _scatter("blobs", place, [str(k) for k in range(classes)], n, noise, seed)
+    return _scatter(
+        "blobs", place, [str(k) for k in range(arguments.count("blobs", "classes", classes, 0))], n, noise, seed
+    )
 
 
 def circles(n: int = 1000, noise: float = 0.1, seed: int = 0, *, inner: float = 0.5) -> Dataset:
@@ -58,8 +61,7 @@ def circles(n: int = 1000, noise: float = 0.1, seed: int = 0, *, inner: float = 
     Raises:
         ConfigError: a number is out of range.
     """
-    if not 0 < inner < 1:
-        raise ConfigError("circles", "0 < inner < 1", inner=inner)
+    arguments.number("circles", "inner", inner, 0, 1, above=True)
 
     def place(label: NDArray[np.int64], u: NDArray[np.float64]) -> Sequence[NDArray[np.float64]]:
         radius, angle = np.where(label == 1, inner, 1.0), 2 * math.pi * u
@@ -106,15 +108,17 @@ def spirals(
         ConfigError: a number is out of range.
     Source: Lang and Witbrock (1988), Learning to tell two spirals apart.
     """
-    if not (0 < turns < math.inf and 0 < radius < math.inf):
-        raise ConfigError("spirals", "turns and radius above 0 and finite", turns=turns, radius=radius)
+    for name, value in (("turns", turns), ("radius", radius)):
+        arguments.number("spirals", name, value, 0, above=True)
 
     def place(label: NDArray[np.int64], u: NDArray[np.float64]) -> Sequence[NDArray[np.float64]]:
         part = np.sqrt(u)  # the outer part of an arm is longer and gets more samples
         angle = 2 * math.pi * (turns * part + label / arms)
         return radius * part * np.cos(angle), radius * part * np.sin(angle)
 
-    return _scatter("spirals", place, [str(k) for k in range(arms)], n, noise, seed)
+    return _scatter(
+        "spirals", place, [str(k) for k in range(arguments.count("spirals", "arms", arms, 0))], n, noise, seed
+    )
 
 
 def xor(n: int = 1000, noise: float = 0.3, seed: int = 0) -> Dataset:
@@ -140,11 +144,10 @@ def xor(n: int = 1000, noise: float = 0.3, seed: int = 0) -> Dataset:
 
 def _scatter(name: str, place: Place, classes: list[str], n: int, noise: float, seed: int) -> Dataset:
     """Compute positions by place(labels, uniform numbers), both (N,), then add noise and shuffle."""
-    count = len(classes)
+    count, n = len(classes), arguments.count(name, "n", n, 0)
     if count < 2 or n < count:
         raise ConfigError(name, "at least 2 classes and a sample of each", n=n, classes=count)
-    if not 0 <= noise < math.inf:
-        raise ConfigError(name, "noise at least 0 and finite", noise=noise)
+    noise = arguments.number(name, "noise", noise, 0)
     label = np.arange(n) % count
     u = uniform(Key(seed, f"plane/{name}"), (n,)).astype(np.float64)
     exact = np.stack(place(label, u), axis=1)  # (N, 2)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from xpnet import arguments
 from xpnet.backend import Array, namespace
-from xpnet.data.dataset import Dataset, chunks
+from xpnet.data.dataset import Dataset
 from xpnet.data.distortion import Affine, elastic, resample
+from xpnet.data.scale import chunks
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, random_bits
 
@@ -40,12 +43,11 @@ class Normalize:
     white: float = 255.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", _tuple_of_numbers("mean", self.mean, -math.inf))
+        object.__setattr__(self, "std", _tuple_of_numbers("std", self.std, 0.0))
+        object.__setattr__(self, "white", arguments.number("Normalize", "white", self.white, 0, above=True))
         if not self.mean or len(self.mean) != len(self.std):
             raise ConfigError("Normalize", "mean and std with one number per channel", mean=self.mean, std=self.std)
-        if not all(map(math.isfinite, self.mean)):
-            raise ConfigError("Normalize", "a finite mean", mean=self.mean)
-        if not all(0 < value < math.inf for value in (*self.std, self.white)):
-            raise ConfigError("Normalize", "std and white above 0 and finite", std=self.std, white=self.white)
 
     @classmethod
     def of(cls, dataset: Dataset) -> Normalize:
@@ -79,6 +81,10 @@ class Normalize:
             raise ShapeError("Normalize", "C channels in the last axis", shape=tuple(x.shape), C=len(self.mean))
         return apply_affine(xp, x, getattr(xp, dtype), *self.factors(xp, x.device, dtype))
 
+    def scaled(self, factor: float) -> Normalize:
+        """Return what normalizes data that is to be multiplied by a factor first."""
+        return self if factor == 1.0 else replace(self, white=self.white / factor)
+
     def factors(self, xp: Any, device: Any, dtype: str) -> tuple[Any, Any]:
         """Return the factor and the summand of the equation: numbers if all channels share them, else (C,) arrays."""
         scale = [1.0 / (self.white * s) for s in self.std]
@@ -99,12 +105,17 @@ class Normalize:
         Raises:
             ConfigError: mean, std or white is missing or not a number.
         """
-        try:
-            mean, std = (tuple(float(v) for v in values[key]) for key in ("mean", "std"))
-            return cls(mean, std, float(values["white"]))
-        except (KeyError, TypeError) as error:
-            rule = "mean and std as lists of numbers, white as a number"
-            raise ConfigError("Normalize", rule, values=values) from error
+        if not isinstance(values, Mapping) or not {"mean", "std", "white"} <= values.keys():
+            raise ConfigError("Normalize", "an object with mean, std and white", values=arguments.shown(values))
+        return cls(values["mean"], values["std"], values["white"])
+
+
+def _tuple_of_numbers(name: str, values: Any, low: float) -> tuple[float, ...]:
+    """Return numbers, of a list, an array or one alone, as floats."""
+    each = np.ravel(np.asarray(values)).tolist() if isinstance(values, np.ndarray | numbers.Real) else values
+    if not isinstance(each, list | tuple):
+        raise ConfigError("Normalize", f"{name}, a number for each channel", **{name: arguments.shown(values)})
+    return tuple(arguments.number("Normalize", name, v, low, above=True) for v in each)
 
 
 def apply_affine(xp: Any, x: Array, dtype: Any, scale: Any, shift: Any, *, owned: bool = False) -> Array:
@@ -185,11 +196,13 @@ class Augment:
     elastic: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rotate <= 180:
+        for name in ("shift", "crop"):
+            object.__setattr__(self, name, arguments.count("Augment", name, getattr(self, name), 0))
+        for name in ("rotate", "scale", "squeeze", "shear", "elastic"):
+            object.__setattr__(self, name, arguments.number("Augment", name, getattr(self, name), 0))
+        arguments.number("Augment", "fill", self.fill, -math.inf)
+        if self.rotate > 180:
             raise ConfigError("Augment", "rotate between 0 and 180 degrees", rotate=self.rotate)
-        for name in ("shift", "crop", "scale", "squeeze", "shear", "elastic"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError("Augment", f"{name} at least 0 and finite", **{name: getattr(self, name)})
 
     @property
     def only_moves(self) -> bool:

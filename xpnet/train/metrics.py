@@ -3,63 +3,114 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet import arguments, nn
 from xpnet.backend import Array, Backend
-from xpnet.errors import ConfigError, DivergedError, ShapeError
+from xpnet.data import host
+from xpnet.errors import ConfigError, DivergedError, DTypeError, ShapeError
 
-__all__ = ["LossMeter", "Slot", "accuracy", "confusion_matrix", "top_k_accuracy"]
+__all__ = ["LossMeter", "Slot", "accuracy", "batch_weight", "confusion_matrix", "is_scored", "top_k_accuracy"]
 
 
-def _check(name: str, scores: np.ndarray, labels: np.ndarray) -> None:
-    if scores.ndim != 2 or labels.shape != scores.shape[:1] or not len(labels):
+def _checked(name: str, scores: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores (N, K) and labels (N,), 0 .. K-1, on the host."""
+    scores, labels = host(name, scores), host(name, labels)
+    if scores.ndim != 2 or not scores.shape[1] or labels.shape != scores.shape[:1] or not len(labels):
         got = {"scores": scores.shape, "labels": labels.shape}
         raise ShapeError(name, "scores of shape (N, K) and labels (N,), N >= 1", **got)
+    if scores.dtype.kind not in "buif":
+        raise DTypeError(name, "scores that are real numbers", scores=scores.dtype)
+    return scores, _classes(name, "labels", labels, scores.shape[1])
 
 
-def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Share of examples whose highest score is the label's, 0 to 1; on ties the first class counts."""
-    _check("accuracy", scores, labels)
-    return float(np.mean(np.argmax(scores, axis=1) == labels))
+def _classes(where: str, name: str, values: np.ndarray, K: int) -> np.ndarray:
+    """Return numbers of classes as int64; an error unless they are whole numbers in 0 .. K-1."""
+    if values.dtype.kind not in "bui":
+        raise DTypeError(where, f"{name} that are integers", **{name: values.dtype})
+    if values.size and not 0 <= int(values.min()) <= int(values.max()) < K:
+        outside = values.min() if values.min() < 0 else values.max()
+        raise ConfigError(where, f"{name} in 0..K-1", **{name: int(outside)}, K=K)
+    return values.astype(np.int64)
 
 
-def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
+def is_scored(scores: np.ndarray) -> np.ndarray:
+    """Whether each example, a row of scores (N, K), has none that is NaN: bool, (N,)."""
+    return np.logical_not(np.isnan(scores).any(axis=1))
+
+
+def accuracy(scores: Any, labels: Any) -> float:
+    """Share of examples whose highest score is the label's, 0 to 1; on ties the first class counts.
+
+    Args:
+        scores: (N, K), arrays of any library or lists; an example with a score that is NaN counts as wrong.
+        labels: (N,), integers in 0 .. K-1.
+    Raises:
+        ShapeError, DTypeError, ConfigError: sizes disagree, or a label is no class.
+    """
+    scores, labels = _checked("accuracy", scores, labels)
+    return float(np.mean((np.argmax(scores, axis=1) == labels) & is_scored(scores)))
+
+
+def top_k_accuracy(scores: Any, labels: Any, k: int = 5) -> float:
     """Share of examples whose label is among the k highest scores, 0 to 1; ties count against the label.
 
     Args:
-        scores: (N, K).
-        labels: (N,), 0 .. K-1.
+        scores: (N, K), arrays of any library or lists; an example with a score that is NaN counts as wrong.
+        labels: (N,), integers in 0 .. K-1.
         k: 1 .. K.
     Raises:
-        ConfigError: k is outside 1 .. K. ShapeError: sizes disagree.
+        ConfigError: k is outside 1 .. K, or a label is no class. ShapeError, DTypeError: sizes or kinds disagree.
     """
-    _check("top_k_accuracy", scores, labels)
-    if not 1 <= k <= scores.shape[1]:
-        raise ConfigError("top_k_accuracy", "1 <= k <= K", k=k, K=scores.shape[1])
+    name = "top_k_accuracy"
+    scores, labels = _checked(name, scores, labels)
+    k = arguments.count(name, "k", k, 1, scores.shape[1])
     of_label = np.take_along_axis(scores, labels[:, None], axis=1)
     ahead = np.sum(scores >= of_label, axis=1) - 1
-    return float(np.mean(ahead < k))
+    return float(np.mean((ahead < k) & is_scored(scores)))
 
 
-def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+def confusion_matrix(predicted: Any, labels: Any, classes: int) -> np.ndarray:
     """Count how often each class is predicted as each.
 
     Args:
-        predicted: predicted classes, (N,), 0 .. K-1.
-        labels: correct classes, (N,).
+        predicted: predicted classes, (N,), 0 .. K-1, arrays of any library or lists.
+        labels: correct classes, (N,), 0 .. K-1.
         classes: K.
     Returns:
         int64, (K, K): entry [i, j] counts examples of class i predicted as class j.
     Raises:
-        ShapeError: lengths differ.
+        ShapeError: lengths differ. DTypeError, ConfigError: a number is no class.
     """
+    name = "confusion_matrix"
+    K, predicted, labels = arguments.count(name, "classes", classes), host(name, predicted), host(name, labels)
     if predicted.shape != labels.shape or labels.ndim != 1:
-        got = {"predicted": predicted.shape, "labels": labels.shape}
-        raise ShapeError("confusion_matrix", "predicted and labels of shape (N,)", **got)
-    flat = np.bincount(labels.astype(np.int64) * classes + predicted, minlength=classes * classes)
-    return flat.reshape(classes, classes)
+        raise ShapeError(name, "predicted and labels of shape (N,)", predicted=predicted.shape, labels=labels.shape)
+    if labels.size:
+        predicted, labels = _classes(name, "predicted", predicted, K), _classes(name, "labels", labels, K)
+    return np.bincount((labels * K + predicted).astype(np.int64), minlength=K * K).reshape(K, K)
+
+
+def batch_weight(loss: Callable[..., Any]) -> Callable[[np.ndarray], float] | None:
+    """Return what a batch weighs in the average of an epoch, from its labels (N,); None: its number of examples.
+
+    It is the sum of v[label] for a cross-entropy with class weights v, whose mean divides by it; and what a custom loss
+    with a method weigh(labels) says.
+    """
+    if callable(weigh := getattr(loss, "weigh", None)):
+        return weigh  # pyright: ignore[reportReturnType]
+    options: dict[str, Any] = {}
+    while isinstance(loss, partial):
+        loss, options = loss.func, {**loss.keywords, **options}
+    v = options.get("class_weights")
+    if loss is not nn.softmax_cross_entropy or v is None or options.get("reduction", "mean") != "mean":
+        return None
+    weights = host("fit", v).astype(np.float64)
+    return lambda labels: float(weights[labels].sum())
 
 
 class Slot(NamedTuple):
@@ -74,24 +125,24 @@ class LossMeter:
 
     Args:
         backend: where the losses are.
-        total, count: the sum of losses and the examples before, when an epoch is resumed.
+        total, count: the weighted sum of losses and the weight before, when an epoch is resumed.
     """
 
-    def __init__(self, backend: Backend, total: float = 0.0, count: int = 0) -> None:
+    def __init__(self, backend: Backend, total: float = 0.0, count: float = 0) -> None:
         self.backend = backend
         self.total = total
         self.count = count
-        self._pending: list[tuple[int, int, Array | Slot]] = []
+        self._pending: list[tuple[int, float, Array | Slot]] = []
 
-    def add(self, step: int, examples: int, loss: Array | Slot) -> None:
+    def add(self, step: int, weight: float, loss: Array | Slot) -> None:
         """Add the mean loss of a step over its examples; nothing is copied.
 
         Args:
             step: its number, for messages.
-            examples: N.
+            weight: what the batch weighs in the average: N, or as batch_weight says.
             loss: (), on the device; or the slot that holds it, which must not change until it is read.
         """
-        self._pending.append((step, examples, loss))
+        self._pending.append((step, weight, loss))
 
     def read(self) -> float:
         """Copy the losses to the host, and return the average so far.
@@ -103,13 +154,13 @@ class LossMeter:
         """
         if self._pending:
             losses = self._fetched([loss for _, _, loss in self._pending])
-            for (step, examples, _), loss in zip(self._pending, losses, strict=True):
+            for (step, weight, _), loss in zip(self._pending, losses, strict=True):
                 if not math.isfinite(loss):
                     raise DivergedError.event("loss", "the loss is not finite", "lower lr", step=step, loss=loss)
-                self.total += loss * examples
-                self.count += examples
+                self.total += loss * weight
+                self.count += weight
             self._pending.clear()
-        return self.total / max(1, self.count)
+        return self.total / self.count if self.count else 0.0
 
     def _fetched(self, losses: list[Array | Slot]) -> list[float]:
         xp, to_numpy = self.backend.xp, self.backend.to_numpy

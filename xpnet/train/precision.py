@@ -42,16 +42,17 @@ def check_precision(name: str, backend: Backend | None = None) -> None:
         ConfigError: it does not.
     """
     if name not in PRECISIONS:
-        raise ConfigError("precision", "the name of a precision", nearest(name, PRECISIONS), precision=repr(name))
+        raise ConfigError("precision", "the name of a precision", nearest(str(name), PRECISIONS), precision=repr(name))
     if backend is not None and name not in backend.precisions:
         computes = f"{backend.spec}, which computes in {' and '.join(backend.precisions)}"
         do = "use precision='fp32'"
         raise ConfigError("precision", f"{_NEEDS[name]} for {name}", do, precision=name, backend=computes)
 
 
-def input_dtype(name: str) -> str:
-    """Return the dtype of the inputs of a step in a precision."""
-    return "float16" if name == "fp16" else "float32"
+def input_dtype(model: Module, precision: str = "fp32") -> str:
+    """Return the dtype of a model's inputs: its own, and float16 for the steps of precision fp16."""
+    state = next(iter(model.states().values()), None)
+    return "float16" if precision == "fp16" else "float32" if state is None else state.dtype_
 
 
 class Precision:

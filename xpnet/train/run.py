@@ -284,9 +284,9 @@ def open_run(run: str | Path, backend: str | Backend | None = None) -> tuple[Tra
     recipe = models.recipe(meta["model_name"])
     model = models.build(meta["model_name"], tuple(meta["shape"]), len(meta["classes"])).to(get_backend(backend))
     checkpoint.restore(model)
-    scale = meta.get("normalize")
-    normalize = datasets.Normalize.from_json(scale) if scale else None
-    return Trainer(model, loss=recipe.loss, normalize=normalize), meta
+    trainer = Trainer(model, loss=recipe.loss)
+    trainer.take_scale(meta)
+    return trainer, meta
 
 
 def evaluate_run(
@@ -345,7 +345,10 @@ def predict_run(
     if len(shape) != 3:
         raise ConfigError("predict", "a run trained on images (H, W, C)", shape=shape)
     pixels = np.stack([load_image(path, shape) for path in images]).astype(np.float32)
-    chances = trainer.predict(pixels * np.float32(meta["white"] / 255.0))
+    if trainer.scale:
+        chances = trainer.predict(pixels, white=255.0)
+    else:  # a run of xpnet 0.6 or older
+        chances = trainer.predict(pixels * np.float32(meta["white"] / 255.0))
     ranked = np.argsort(-chances, axis=1, kind="stable")[:, :top]
     return [
         {

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
+
+import numpy as np
 
 from xpnet import random
 from xpnet.backend import Array
@@ -18,12 +20,12 @@ from xpnet.capture import Captured
 from xpnet.data import Feed
 from xpnet.nn.context import modes
 from xpnet.train.counters import DeviceCounters
-from xpnet.train.metrics import Slot
+from xpnet.train.metrics import Slot, batch_weight
 from xpnet.train.step import Step
 
 __all__ = ["Runner"]
 
-Steps = Generator[tuple[int, Array | Slot], None, None]
+Steps = Generator[tuple[float, Array | Slot], None, None]
 
 
 class Runner:
@@ -43,6 +45,7 @@ class Runner:
         self.seed = seed
         self.counters: DeviceCounters | None = None
         self._size = 0  # of the batch under way
+        self._weigh = batch_weight(step.loss)
         recorder = feed.backend.recorder()
         if capture is not False and recorder is not None and recorder.is_device:
             optimizer = step.optimizer
@@ -55,10 +58,19 @@ class Runner:
         Args:
             epoch, start: from 0.
         Returns:
-            An iterator that trains one step each time it is asked: (examples, loss), the loss still on the device.
-            Closing it early leaves model and optimizer as after the last step.
+            An iterator that trains one step each time it is asked: (weight, loss), what the batch weighs in the epoch's
+            average and the loss, still on the device. Closing it early leaves model and optimizer as after the last
+            step.
         """
-        return self._from_host(epoch, start) if self.counters is None else self._from_counters(epoch, start)
+        steps = self._from_host(epoch, start) if self.counters is None else self._from_counters(epoch, start)
+        return steps if self._weigh is None else self._weighed(steps, epoch, start, self._weigh)
+
+    def _weighed(self, steps: Steps, epoch: int, start: int, weigh: Callable[[np.ndarray], float]) -> Steps:
+        """Replace the examples of each step by the weight of their labels, which the host knows."""
+        labels, size = self.feed.labels(epoch), self.feed.batch_size
+        with contextlib.closing(steps):
+            for step, (_, loss) in enumerate(steps, start):
+                yield weigh(labels[step * size : (step + 1) * size]), loss
 
     def _from_host(self, epoch: int, start: int) -> Steps:
         with _closing(self.feed.epoch(epoch, start)) as batches:

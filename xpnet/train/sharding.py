@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from xpnet import random
+from xpnet import arguments, random
 from xpnet.autograd import Tensor, backward
 from xpnet.backend import Array, can_limit_blas, cores, namespace, record_call, run_parallel
-from xpnet.errors import ConfigError, ShapeError
+from xpnet.errors import ShapeError
 from xpnet.nn import Module, Sequential, is_average
 
 __all__ = ["UNSHARDED", "Division", "check_threads", "differentiate", "divide", "unsharded_reason"]
@@ -40,9 +40,7 @@ Gradients = dict[Tensor, Array]
 
 def check_threads(threads: int | None) -> int | None:
     """Return a number of threads; ConfigError where it is not None or a whole number >= 1."""
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ConfigError("threads", "threads >= 1, or None", threads=threads)
-    return threads
+    return None if threads is None else arguments.count("threads", "threads", threads)
 
 
 def unsharded_reason(model: Module, loss: Callable[..., Tensor], threads: int | None) -> str:

@@ -15,17 +15,17 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
 import numpy as np
 
-from xpnet import kernels, nn
+from xpnet import arguments, kernels, nn
 from xpnet.autograd import Tensor
 from xpnet.backend import Array, is_out_of_memory, keep_freed_memory, shut_down_workers
-from xpnet.data import Augment, Dataset, Feed, Normalize, from_arrays
-from xpnet.errors import CheckpointError, ConfigError, DeviceError, DivergedError, ShapeError
+from xpnet.data import Augment, Dataset, Feed, Normalize, Scale, host
+from xpnet.errors import CheckpointError, ConfigError, DataError, DeviceError, DivergedError, DTypeError, ShapeError
 from xpnet.nn import Module
 from xpnet.nn.predict import predictor
 from xpnet.optim import SGD, Optimizer
@@ -33,6 +33,7 @@ from xpnet.train import metrics
 from xpnet.train.callbacks import Callback
 from xpnet.train.checkpoint import Checkpoint
 from xpnet.train.device_errors import device_errors, largest_batch, out_of_memory_advice
+from xpnet.train.inputs import Data, check_classes, check_kind, columns_of, read_callbacks, read_dataset, read_test_set
 from xpnet.train.interrupt import Interrupt
 from xpnet.train.precision import check_precision, input_dtype
 from xpnet.train.runner import Runner
@@ -43,26 +44,27 @@ __all__ = ["Trainer"]
 
 _log = logging.getLogger("xpnet")
 
-Data = Dataset | tuple[np.ndarray, np.ndarray]
+_MOST = (1 << 31) - 1  # examples of a batch
 
 
 class Trainer:
     """Trains one model; a later fit continues where the last one ended.
 
     Args:
-        model: takes (N, ...), gives scores (N, K); it may be moved between calls.
+        model: takes (N, ...), gives scores (N, K), or (N, 1) or (N,) for two classes; it may be moved between calls.
         optimizer: of the model's parameters; momentum SGD with rate 0.05 by default.
         loss: takes scores and labels, gives one number.
         seed: of shuffles, augmentation and dropout, 0 <= seed < 2**64.
         callbacks: what else happens; see xpnet.train.callbacks.
-        normalize: how data is brought to a common scale; by default measured on the first training set of bytes.
+        normalize: how data is normalized; by default measured on the first training set, if that is of pixels. Data on
+            another scale is brought to that of the first training set before: see xpnet.data.scale.
         capture: record a step and replay it, on a CPU and on CUDA, as Step takes it. None: where that can be done;
             the log says once why not. True: or raise an error. False: never.
         precision: "fp32", "tf32" or "fp16", of the training steps; see xpnet.train.precision.
         threads: on a CPU, how many threads share a batch, with the same result to rounding, as Step takes it. None: as
             many as are of use. 1: no sharding. More: so many, or an error where the model or the loss do not allow it.
     Raises:
-        ConfigError: threads is below 1.
+        ConfigError: an argument is of another kind or out of range, or the optimizer has no parameter of the model.
     """
 
     def __init__(
@@ -78,19 +80,29 @@ class Trainer:
         precision: str = "fp32",
         threads: int | None = None,
     ) -> None:
-        self.model = model
-        self.optimizer = optimizer or SGD(model.parameters(), lr=0.05, momentum=0.9)
-        self.loss = loss
-        self.seed = seed
-        self.callbacks = list(callbacks)
+        self.model = check_kind("model", model, Module)
+        self.optimizer = SGD(model.parameters(), lr=0.05, momentum=0.9) if optimizer is None else optimizer
+        trained = set(map(id, check_kind("optimizer", self.optimizer, Optimizer).parameters))
+        self._others = [p for p in model.parameters() if id(p) not in trained]  # which the optimizer leaves as they are
+        if len(self._others) == len(model.parameters()):
+            raise ConfigError("Trainer", "an optimizer of the model's parameters", optimizer="of other parameters")
+        if not (normalize is None or (callable(normalize) and not isinstance(normalize, type))):
+            raise ConfigError("Trainer", "normalize, a Normalize or None", normalize=arguments.shown(normalize))
+        check_precision(precision)
+        self.loss = arguments.function("Trainer", "loss", loss)
+        self.seed = arguments.count("Trainer", "seed", seed, 0, (1 << 64) - 1)
+        self.callbacks = read_callbacks(callbacks)
         self.normalize = normalize
-        self.capture = capture
+        self.scale: Scale | None = None  # of the first training set
+        self.classes: tuple[str, ...] = ()  # likewise
+        self.capture = arguments.optional(arguments.boolean)("Trainer", "capture", capture)
         self.precision = precision
         self.threads = check_threads(threads)
         self.history: list[dict[str, Any]] = []
         self.epoch = self.step = self.epochs = self.steps = 0
         self.interrupted = False
         self._resumed: dict[str, Any] = {}
+        self._batches: list[int] | None = None  # batch size and examples of the epoch under way
         self._stopping = False
         self._used = 0  # bytes of the device's memory before the first step
         self.meter = metrics.LossMeter(model.backend)
@@ -98,7 +110,7 @@ class Trainer:
     def fit(
         self,
         train: Data,
-        test: Data | None = None,
+        test: Any = None,
         *,
         epochs: int = 10,
         batch_size: int = 64,
@@ -108,9 +120,9 @@ class Trainer:
         """Train until a number of epochs, counted from the trainer's first, are done.
 
         Args:
-            train: the training set, or arrays (x, y): x (N, ...), y (N,) integers.
-            test: a set to evaluate after each epoch, or None.
-            epochs: >= 0; epochs trained before count.
+            train: the training set, or a tuple of arrays (x, y): x (N, ...), y (N,) integers, of any library, or lists.
+            test: a set to evaluate after each epoch, likewise, or None. fit(x, y) is fit((x, y)).
+            epochs: >= 0; epochs trained before count: if all are done, nothing is trained, and the log says so.
             batch_size: N, >= 1.
             augment: changes training images at random.
             keep_memory: whether the C library keeps freed memory for the next step, in the whole process and until it
@@ -118,35 +130,56 @@ class Trainer:
         Returns:
             The history: for each epoch since the first {epoch, train_loss, test_loss, test_accuracy, seconds}.
         Raises:
-            ConfigError: a number out of range. DataError: the data cannot be learned from.
+            ConfigError: a number out of range; or parameters were added to the model after the Trainer was made.
+            DataError: the data cannot be learned from. ShapeError: the model does not take its shape.
             DivergedError: the loss became NaN or infinite; the model has the values of that step.
             DeviceError: the device's memory does not hold a batch; or DeviceLostError, the device stopped working.
         """
-        if epochs < 0:
-            raise ConfigError("fit", "epochs >= 0", epochs=epochs)
+        epochs = arguments.count("fit", "epochs", epochs, 0)
+        batch_size = arguments.count("fit", "batch_size", batch_size, 1, _MOST)
+        if augment is not None and not callable(augment):
+            raise ConfigError("fit", "augment, an Augment or None", augment=arguments.shown(augment))
         check_precision(self.precision, self.model.backend)
-        train, backend = _dataset(train), self.model.backend
+        self._check_parameters()
+        if test is not None and not isinstance(train, Dataset | tuple) and not isinstance(test, Dataset | tuple):
+            train, test = (train, test), None  # fit(x, y)
+        train, backend = read_dataset("fit", train), self.model.backend
+        test = None if test is None else read_test_set(test, train, self.model)
+        if 0 < epochs <= self.epoch:
+            text = "fit: nothing is trained: %d epochs are done already, and epochs=%d is the total; ask for more"
+            _log.warning(text, self.epoch, epochs)
         if keep_memory and backend.on_host:
             keep_freed_memory()
         kernels.prepare(backend.xp.empty(0, device=backend.device))
-        if self.normalize is None and train.x.dtype == np.uint8:
-            self.normalize = Normalize.of(train)
+        if self.scale is None and not self.history:
+            self.scale, self.classes = Scale.of(train.x, train.white), train.classes
+            if self.normalize is None and self.scale.normalized:
+                self.normalize = Normalize.of(train)
         with backend.active(), device_errors("fit"):
             feed = self._feed(train, batch_size, augment)
             self._used = backend.memory().used
             self._fit(feed, test, epochs)
         return self.history
 
+    def _check_parameters(self) -> None:
+        """Raise ConfigError if the model has parameters that were not there when the trainer was made."""
+        known = set(map(id, (*self.optimizer.parameters, *self._others)))
+        if new := [p.path for p in self.model.parameters() if id(p) not in known]:
+            do = "make a new Trainer, or put it in before"
+            raise ConfigError("fit", "the parameters that the Trainer was made for", do, new=new[0])
+
     def _feed(self, train: Dataset, batch_size: int, augment: Augment | None) -> Feed:
         """Serve the training set; where it was to lie on the device and does not fit after all, from the host."""
+
+        normalize = self._normalize("fit", train.x, declared=train.white)
 
         def feed(resident: bool | None) -> Feed:
             return Feed(
                 train,
                 batch_size,
                 self.model.backend,
-                normalize=self.normalize,
-                dtype=input_dtype(self.precision),
+                normalize=normalize,
+                dtype=input_dtype(self.model, self.precision),
                 shuffle=True,
                 seed=self.seed,
                 augment=augment,
@@ -162,8 +195,14 @@ class Trainer:
         _log.warning("the training set has no room on %s: batches come from the host", self.model.backend.spec)
         return feed(False)
 
-    def _fit(self, feed: Feed, test: Data | None, epochs: int) -> None:
+    def _fit(self, feed: Feed, test: Dataset | None, epochs: int) -> None:
         self.epochs, self.steps = epochs, len(feed)
+        batches = [feed.batch_size, len(feed.dataset)]
+        if self.step and (self.step > len(feed) or self._batches not in (None, batches)):
+            text = "fit: epoch %d begins anew: it was interrupted with other batches or another training set"
+            _log.warning(text, self.epoch + 1)
+            self.step, self._resumed = 0, {}
+        self._batches = batches
         self.interrupted = self._stopping = False
         classes = len(feed.dataset.classes)
         step = Step(
@@ -182,9 +221,8 @@ class Trainer:
                     callback.on_start(self)
                 while self.epoch < epochs and not self._stopping:
                     step.gradient_hook = self._show if self._gradient_readers() else None
-                    if not self._train_epoch(runner, interrupt):
+                    if not self._run_epoch(runner, interrupt, test):
                         break
-                    self._close_epoch(test, feed.batch_size)
                     if interrupt.asked and self.epoch < epochs:
                         self.interrupted = True
                         break
@@ -194,6 +232,22 @@ class Trainer:
                 for callback in self.callbacks:
                     callback.on_end(self)
 
+    def _run_epoch(self, runner: Runner, interrupt: Interrupt, test: Dataset | None) -> bool:
+        """Train and close an epoch; False if it was interrupted. After an error, the next fit goes on where it was."""
+        epoch = self.epoch
+        try:
+            if not self._train_epoch(runner, interrupt):
+                return False
+            self._close_epoch(test, runner.feed.batch_size)
+        except BaseException:
+            if self.epoch == epoch:
+                try:
+                    self._resumed = self._progress()
+                except Exception:  # the losses are not finite, or lost
+                    self.step, self._resumed = 0, {}
+            raise
+        return True
+
     def _train_epoch(self, runner: Runner, interrupt: Interrupt) -> bool:
         """Train the rest of an epoch; False if it was interrupted, then with everything saved for the next fit."""
         before = self._resumed
@@ -202,9 +256,9 @@ class Trainer:
         self._resumed = {}
         self.model.train()
         with closing(self._steps(runner)) as steps:
-            for examples, loss in steps:
+            for weight, loss in steps:
                 self.step += 1
-                self.meter.add(self.step, examples, loss)
+                self.meter.add(self.step, weight, loss)
                 if self.callbacks:
                     self._guarded(self._tell_of_step)
                 if interrupt.asked and self.step < self.steps:
@@ -215,7 +269,7 @@ class Trainer:
         self._guarded(self.meter.read)
         return True
 
-    def _steps(self, runner: Runner) -> Generator[tuple[int, Array | metrics.Slot], None, None]:
+    def _steps(self, runner: Runner) -> Generator[tuple[float, Array | metrics.Slot], None, None]:
         """Run the rest of an epoch; the error of a step without memory says which batch size to try."""
         model, feed, backend = self.model, runner.feed, self.model.backend
         shape = feed.dataset.shape
@@ -246,7 +300,7 @@ class Trainer:
             error.got = {"epoch": self.epoch + 1, **error.got}
             raise
 
-    def _close_epoch(self, test: Data | None, batch_size: int) -> None:
+    def _close_epoch(self, test: Dataset | None, batch_size: int) -> None:
         record: dict[str, Any] = {"epoch": self.epoch + 1, "train_loss": self.meter.read()}
         if test is not None:
             figures = self.evaluate(test, batch_size=max(batch_size, 256))
@@ -268,58 +322,88 @@ class Trainer:
         """Measure the model on data, as it predicts: no dropout, running averages.
 
         Args:
-            data: a set, or arrays (x, y).
-            batch_size: N, >= 1.
+            data: a set, or a tuple of arrays (x, y) as fit takes it; brought to the scale of the training set.
+            batch_size: N, >= 1; the figures do not depend on it, but for rounding.
         Returns:
-            {loss, accuracy, top5_accuracy (None under 6 classes), confusion: (K, K), scores: (N, K)}.
+            {loss, accuracy, top5_accuracy (None under 6 classes), confusion: (K, K), scores: (N, K)}. The loss is that
+            of all examples at once. An example with a score that is NaN counts as wrong; confusion leaves it out.
+        Raises:
+            DataError: the scale of the data cannot be told, or its classes are not those of the training set.
+            ShapeError: there is no score for a class. ConfigError: batch_size is below 1.
         """
-        data = _dataset(data)
-        scores, loss, K = [], 0.0, len(data.classes)
+        declared = data.white if isinstance(data, Dataset) else None
+        data = read_dataset("evaluate", data, max(2, len(self.classes)))
+        if self.classes and declared is not None:
+            check_classes("evaluate", data, self.classes)
+        parts, losses, K = [], [], len(data.classes) if declared is not None else int(data.y.max()) + 1
         with self.model.backend.active(), device_errors("evaluate"):
-            for part, out in self._scored(data.x, batch_size):
-                if out.ndim != 2 or out.shape[1] < K:
+            for part, out in self._scored("evaluate", data.x, batch_size, declared=declared):
+                scores = out.numpy()
+                if out.ndim not in (1, 2) or columns_of(scores).shape[1] < K:
                     raise ShapeError("evaluate", "a score for each class", scores=out.shape, K=K)
-                labels = self.model.backend.from_numpy(data.y[part])
-                loss += self.loss(out, labels).item() * len(data.y[part])
-                scores.append(out.numpy())
-        every, labels = np.concatenate(scores), data.y
+                parts.append(scores)
+                if nn.is_average(self.loss):
+                    losses.append(self._loss_of(out, data.y[part]) * len(scores))
+            every, labels = np.concatenate(parts), data.y
+            loss = sum(losses) / len(labels) if losses else self._loss_of(self.model.backend.from_numpy(every), labels)
+        columns = columns_of(every)
+        good = metrics.is_scored(columns)
+        if not good.all():
+            _log.warning("evaluate: %d of %d examples have scores that are NaN", np.sum(~good), len(good))
         return {
-            "loss": loss / len(labels),
-            "accuracy": metrics.accuracy(every, labels),
-            "top5_accuracy": metrics.top_k_accuracy(every, labels, 5) if every.shape[1] > 5 else None,
-            "confusion": metrics.confusion_matrix(np.argmax(every, axis=1), labels, every.shape[1]),
+            "loss": loss,
+            "accuracy": metrics.accuracy(columns, labels),
+            "top5_accuracy": metrics.top_k_accuracy(columns, labels, 5) if columns.shape[1] > 5 else None,
+            "confusion": metrics.confusion_matrix(np.argmax(columns[good], axis=1), labels[good], columns.shape[1]),
             "scores": every,
         }
 
-    def predict(self, x: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+    def _loss_of(self, scores: Any, labels: np.ndarray) -> float:
+        backend = self.model.backend
+        scores = scores.data if isinstance(scores, Tensor) else scores
+        if scores.dtype == getattr(backend.xp, "float16", None):  # whose sums would be poor
+            scores = backend.xp.astype(scores, backend.xp.float32)
+        return self.loss(Tensor(scores), backend.from_numpy(labels)).item()
+
+    def predict(self, x: Any, *, batch_size: int = 256, white: float | None = None) -> np.ndarray:
         """Say the probability of each class.
 
         Args:
-            x: examples on the host, (N, ...), as the training data was: bytes are normalized likewise.
+            x: examples, (N, ...), arrays of any library or lists; brought to the scale of the training set.
             batch_size: N, >= 1.
+            white: the value of full brightness of x; None: it is decided by the values, see xpnet.data.scale.
         Returns:
-            (N, K), rows that sum to 1: the softmax of the model's scores.
+            (N, K), rows that sum to 1: the softmax of the model's scores. For one score an example, its sigmoid: the
+            probability of class 1, (N, 1) or (N,) as the scores.
+        Raises:
+            ConfigError: batch_size is below 1, or white not above 0. DataError: the scale of x cannot be told.
+            ShapeError, DTypeError: x is no array of numbers (N, ...), N >= 1.
         """
+        white = None if white is None else arguments.number("predict", "white", white, 0, above=True)
         with self.model.backend.active(), device_errors("predict"):
-            each = np.concatenate([out.numpy() for _, out in self._scored(x, batch_size)])
+            each = np.concatenate([out.numpy() for _, out in self._scored("predict", x, batch_size, white=white)])
+        if each.ndim == 1 or each.shape[1] == 1:
+            return 0.5 + 0.5 * np.tanh(0.5 * each)  # the sigmoid, which does not overflow
         each = np.exp(each - each.max(axis=1, keepdims=True))
         return each / each.sum(axis=1, keepdims=True)
 
-    def _scored(self, x: np.ndarray, batch_size: int) -> Iterator[tuple[slice, Tensor]]:
+    def _scored(self, where: str, x: Any, batch_size: int, **white: float | None) -> Iterator[tuple[slice, Tensor]]:
         """Go over examples of the host in batches, and give the model's scores of each, as nn.Module.predict does.
 
         A batch that there is no memory for is halved, and so are those after it.
         """
-        if batch_size < 1:
-            raise ConfigError("predict", "batch_size >= 1", batch_size=batch_size)
-        if not len(x):
-            raise ShapeError("predict", "x of shape (N, ...), N >= 1", x=x.shape)
-        start, score = 0, predictor(self.model)
+        batch_size, x = arguments.count(where, "batch_size", batch_size), host(where, x)
+        if not x.ndim or not len(x):
+            raise ShapeError(where, "x of shape (N, ...), N >= 1", x=x.shape)
+        if x.dtype.kind not in "buif":
+            raise DTypeError(where, "x of real numbers", x=x.dtype)
+        start, score, dtype = 0, predictor(self.model), input_dtype(self.model)
+        normalize = self._normalize(where, x, **white)
         while start < len(x):
             part = slice(start, min(start + batch_size, len(x)))
             try:
-                with out_of_memory_advice("predict", batch_size):
-                    scores = score(self._scaled(x[part]))
+                with out_of_memory_advice(where, batch_size):
+                    scores = score(self._scaled(x[part], normalize, dtype))
             except DeviceError:
                 if batch_size == 1:
                     raise
@@ -328,10 +412,25 @@ class Trainer:
             yield part, Tensor(scores)
             start = part.stop
 
-    def _scaled(self, x: np.ndarray) -> Array:
+    def _normalize(self, where: str, x: np.ndarray, **white: float | None) -> Any:
+        """Return what brings data, (N, ...), to the scale of the training set and normalizes it; or None."""
+        factor = 1.0 if self.scale is None else self.scale.factor(where, x, **white)
+        if factor == 1.0:
+            return self.normalize
+        if self.normalize is None:
+            return Normalize((0.0,), (1.0,), 1.0 / factor)
+        if isinstance(self.normalize, Normalize):
+            return self.normalize.scaled(factor)
+        raise DataError(where, "data on the scale of the training set, for a custom normalize", factor=factor)
+
+    def _scaled(self, x: np.ndarray, normalize: Any, dtype: str) -> Array:
         backend = self.model.backend
-        scale = self.normalize or (lambda a: backend.xp.astype(a, backend.xp.float32))
-        return scale(backend.from_numpy(x))
+        if x.dtype != np.uint8:
+            x = x.astype(dtype if x.dtype == dtype or normalize is None else np.float32, copy=False)
+        batch, kind = backend.from_numpy(x), getattr(backend.xp, dtype)
+        if isinstance(normalize, Normalize):
+            return normalize(batch, dtype)
+        return backend.xp.astype(normalize(batch) if normalize else batch, kind, copy=False)
 
     def _progress(self) -> dict[str, Any]:
         meter = self.meter if self.step else metrics.LossMeter(self.model.backend)
@@ -342,6 +441,7 @@ class Trainer:
             "step": self.step,
             "loss_sum": meter.total,
             "examples": meter.count,
+            "batches": self._batches if self.step else None,
             "seconds": seconds,
             "seed": self.seed,
         }
@@ -355,6 +455,7 @@ class Trainer:
             progress=self._resumed or self._progress(),
             history=list(self.history),
             normalize=scale,
+            scale=self.scale.to_json() if self.scale else None,
             **meta,
         )
 
@@ -365,16 +466,22 @@ class Trainer:
             CheckpointError: it is of another model or optimizer, or holds no progress of a training.
         """
         try:
-            progress, history, scale = (checkpoint.meta[k] for k in ("progress", "history", "normalize"))
+            progress, history, _ = (checkpoint.meta[k] for k in ("progress", "history", "normalize"))
             epoch, step, seed = (progress[k] for k in ("epoch", "step", "seed"))
         except KeyError as error:
             raise CheckpointError("resume", "a checkpoint made by a Trainer", missing=error) from error
         checkpoint.restore(self.model, self.optimizer)
         self.epoch, self.step, self.seed = epoch, step, seed
         self._resumed = progress if step else {}
+        self._batches = progress.get("batches")
         self.history = list(history)
-        self.normalize = Normalize.from_json(scale) if scale else None
+        self.take_scale(checkpoint.meta)
 
+    def take_scale(self, meta: Mapping[str, Any]) -> None:
+        """Read from the JSON of a checkpoint on which scale data is, and how it is normalized.
 
-def _dataset(data: Data) -> Dataset:
-    return data if isinstance(data, Dataset) else from_arrays(*data)
+        A checkpoint of xpnet 0.6 or older says no scale: then data is taken as it is.
+        """
+        normalize, scale = meta.get("normalize"), meta.get("scale")
+        self.normalize = Normalize.from_json(normalize) if normalize else None
+        self.scale = Scale.from_json(scale) if scale else None

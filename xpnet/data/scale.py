@@ -1,0 +1,180 @@
+"""On which scale data is: the one place of the rule. Values decide, looked at once per data set, on the host.
+
+Bytes, integers and floating numbers from 0 to 255, or to 16, or to 1, may be the same pictures. *White*, the value of
+full brightness, is the scale: 255, 16 or 1. Pictures are arrays (N, H, W, C), or rows (N, D) of at least 16 numbers.
+
+1. White is what the Dataset says; from_arrays takes 255 or 16 for whole numbers from 0 that need it (and for images
+   with fractions beyond 16), else 1. Values below 0 or beyond white are no pixels: their white is 0, not known.
+2. The first training set of a Trainer is its scale. Bytes, images with values of 16 or more, and rows of whole numbers
+   up to 16..255 are normalized by their mean and deviation; all else, such as tables and standardized data, is left as
+   it is.
+3. Later data, to train, evaluate or predict, is brought to that scale:
+   - values that fill the range of the training set are on its scale;
+   - else the Dataset says its white, or the caller does, or the values do: at most 1, 16 or 255;
+   - whole numbers in fewer than 8 examples may be dark: they keep the scale of the training set;
+   - what cannot be told, such as standardized images for a model of bytes, is an error.
+   Tables are only changed if the training set or the new data are whole numbers of pixels.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet import arguments
+from xpnet.errors import ConfigError, DataError
+
+__all__ = ["Scale", "chunks", "white_of"]
+
+_CHUNK = 1 << 20  # elements looked at at a time
+_FEW = 8  # examples that may all be dark
+_PIXELS = 16  # numbers in a row that may be a picture: 4x4
+
+_log = logging.getLogger("xpnet")
+
+
+def chunks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield views of about a million elements along N, each with the number of its first sample."""
+    rows = max(1, _CHUNK // max(1, x[:1].size))
+    for start in range(0, len(x), rows):
+        yield start, x[start : start + rows]
+
+
+class _Values(NamedTuple):
+    low: float
+    high: float
+    whole: bool  # whether all are whole numbers
+
+    @property
+    def top(self) -> float:
+        return max(abs(self.low), abs(self.high))
+
+
+def _values(x: np.ndarray) -> _Values:
+    low, high, whole = np.inf, -np.inf, True
+    for _, part in chunks(x):
+        low, high = min(low, float(part.min())), max(high, float(part.max()))
+        if whole and part.dtype.kind == "f":
+            whole = all(np.array_equal(p, np.rint(p)) for p in (part[:1], part))  # one example says it mostly
+    return _Values(low, high, whole)
+
+
+def _may_be_pictures(x: np.ndarray) -> bool:
+    return x.ndim >= 3 or (x.ndim == 2 and x.shape[1] >= _PIXELS)
+
+
+def white_of(x: np.ndarray) -> float:
+    """Return the white of a set by its values: 255, 16 or 1; see above."""
+    is_bytes = x.dtype == np.uint8
+    if not x.size or not _may_be_pictures(x):
+        return 255.0 if is_bytes else 1.0
+    v = _values(x)
+    if 1 < v.high <= 16 and v.low >= 0 and v.whole and len(x) >= _FEW:
+        return 16.0
+    if is_bytes or (16 < v.high <= 255 and v.low >= 0 and (v.whole or x.ndim > 2)):
+        return 255.0
+    return 1.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The scale of the data that a model was fitted on.
+
+    Args:
+        white: the value of full brightness; 0: not known, such as of standardized data.
+        low, high: the smallest and the largest value.
+        whole: whether all are whole numbers.
+        normalized: whether the data needs to be normalized.
+    """
+
+    white: float
+    low: float
+    high: float
+    whole: bool
+    normalized: bool
+
+    @classmethod
+    def of(cls, x: np.ndarray, white: float) -> Scale:
+        """Measure a training set, (N, H, W, C) or (N, D), whose Dataset says a white."""
+        v, pictures = _values(x), _may_be_pictures(x)
+        is_white = pictures and v.low >= 0 and v.high <= white and (v.whole or x.ndim > 2 or white == 1)
+        in_rows = v.whole and v.low >= 0 and 16 <= v.high <= 255
+        normalized = x.dtype == np.uint8 or (pictures and (v.top >= 16 if x.ndim > 2 else in_rows))
+        return cls(float(white) if is_white else 0.0, v.low, v.high, v.whole, bool(normalized))
+
+    def factor(self, where: str, x: np.ndarray, *, white: float | None = None, declared: float | None = None) -> float:
+        """Return what data is multiplied by to be on this scale.
+
+        Args:
+            where: for messages, such as "evaluate".
+            x: the data, (N, ...).
+            white: of the data, if the caller knows it.
+            declared: the white that its Dataset says.
+        Raises:
+            DataError: it cannot be told, or cannot be the same kind of data.
+        """
+        if white is not None:
+            if not self.white:
+                self._unlike(where, f"white {white:g}")
+            return self.white / white
+        if not x.size or not _may_be_pictures(x):
+            return 1.0
+        v = _values(x)
+        fills = self.low <= v.low and self.high / 4 < v.high <= self.high
+        factor = 1.0 if fills or v.low == v.high == 0 else self._by_values(where, x, v, declared or 0.0)
+        if factor != 1.0:
+            text = "%s: values up to %g are multiplied by %g, to be on the scale of the training set, up to %g"
+            _log.info(text, where, v.high, factor, self.high)
+        return factor
+
+    def _by_values(self, where: str, x: np.ndarray, v: _Values, declared: float) -> float:
+        W, top, rows = self.white, max(abs(self.low), abs(self.high)), x.ndim == 2
+        got = f"values from {v.low:g} to {v.high:g}"
+        if not W:
+            is_raw = v.whole and v.low >= 0 and v.high > max(16.0, 4 * top)  # bytes, for a model of small numbers
+            is_unit = not rows and v.low >= 0 and v.high <= 1 and top >= 64 and x.dtype.kind == "f"
+            return self._unlike(where, got) if is_raw or is_unit else 1.0
+        if v.low >= 0 and v.high <= declared and (declared != W or v.whole):
+            return W / declared
+        own = min((w for w in {1.0, 16.0, 255.0, W} if w >= v.high), default=0.0) if v.low >= 0 else 0.0
+        if rows and (W == 1 or v.whole):
+            if not own or own == W or v.high <= 1 or not v.whole:
+                return 1.0
+        elif own == 1 and x.dtype.kind != "f":
+            own = W if W > 1 else 255.0
+        elif rows and not own and v.top > W / 8:
+            return 1.0
+        if not own:  # noise on the scale, or another scale
+            return 1.0 if v.low >= -0.75 * W and W / 4 <= v.high <= 2 * W else self._unlike(where, got)
+        if own == 1 or own == W:
+            return W / own
+        if own > W and not v.whole and v.high <= 1.5 * W:
+            return 1.0
+        if own < W and len(x) < _FEW:
+            return 1.0
+        return W / own if v.whole or own == 255 else self._unlike(where, got)
+
+    def _unlike(self, where: str, got: str) -> float:
+        rule = f"values on the scale of the training set, which were {self.low:g} to {self.high:g}"
+        do = "scale them likewise" + ("" if not self.white else ", or say the value of full brightness with white=")
+        raise DataError(where, rule, do, x=got)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers in a form that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Scale:
+        """Rebuild a Scale from the result of to_json.
+
+        Raises:
+            ConfigError: a number is missing or no number.
+        """
+        if not isinstance(values, Mapping):
+            raise ConfigError("Scale", "an object", values=arguments.shown(values))
+        white, low, high = (arguments.number("Scale", n, values.get(n), -np.inf) for n in ("white", "low", "high"))
+        return cls(white, low, high, bool(values.get("whole")), bool(values.get("normalized")))

@@ -1,0 +1,87 @@
+"""What a Trainer is given, checked where it enters: sets, classes, callbacks; and scores as those of K classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpnet import arguments
+from xpnet.data import Dataset, from_arrays, host
+from xpnet.errors import ConfigError, DataError, ShapeError
+from xpnet.nn import Module
+from xpnet.train.callbacks import Callback
+
+__all__ = ["Data", "check_classes", "check_kind", "columns_of", "read_callbacks", "read_dataset", "read_test_set"]
+
+Data = Dataset | tuple[Any, Any]
+
+
+def read_dataset(where: str, data: Any, classes: int = 0) -> Dataset:
+    """Return a Dataset of data; its classes are at least so many, and as many as there are in arrays if that is 0."""
+    if isinstance(data, Dataset):
+        return data
+    if not isinstance(data, list | tuple) or len(data) != 2:
+        got = f"{len(data)} values" if isinstance(data, list | tuple) else arguments.shown(data)
+        raise ConfigError(where, "a Dataset, or a tuple of arrays (x, y)", data=got)
+    x, y = data
+    names = None
+    if classes:
+        labels = host(where, y)
+        most = int(labels.max()) + 1 if labels.size and labels.dtype.kind in "bui" else 0
+        names = [str(k) for k in range(most if classes < most < 1_000_000 else classes)]
+    return from_arrays(x, y, names)
+
+
+def read_test_set(test: Any, train: Dataset, model: Module) -> Dataset:
+    """Return the test set of a training: an error unless the model takes its examples, and its classes are known."""
+    test = read_dataset("fit", test, len(train.classes))
+    if test.shape != train.shape:
+        got = {"test": test.shape, "train": train.shape}
+        try:
+            model.cost(test.shape)
+        except NotImplementedError:  # a custom module, which raises its own error
+            pass
+        except ShapeError as error:
+            raise ShapeError("fit", "test examples of a shape that the model takes", **got) from error
+    check_classes("fit", test, train.classes)
+    return test
+
+
+def check_classes(where: str, data: Dataset, classes: tuple[str, ...]) -> None:
+    """Raise DataError unless data has labels of these classes only, and the same names, if both have names."""
+    both = min(len(classes), len(data.classes))
+    other = [c for c, mine in zip(data.classes, classes, strict=False) if c != mine]
+    if int(data.y.max()) >= both or (other and not any(map(_is_numbered, (classes, data.classes)))):
+        do = "order the classes alike" if set(classes) == set(data.classes) else ""
+        got = {"class": repr(other[0])} if other else {"label": int(data.y.max())}
+        raise DataError(where, f"the {len(classes)} classes of the training set, in its order", do, **got)
+
+
+def _is_numbered(classes: tuple[str, ...]) -> bool:
+    return classes == tuple(str(k) for k in range(len(classes)))
+
+
+def check_kind(name: str, value: Any, kind: type) -> Any:
+    """Return an argument of the Trainer; ConfigError unless it is of a kind."""
+    if not isinstance(value, kind):
+        got = f"the class {value.__name__}" if isinstance(value, type) else arguments.shown(value)
+        raise ConfigError("Trainer", f"{name}, a {kind.__name__}", **{name: got})
+    return value
+
+
+def read_callbacks(given: Any) -> list[Callback]:
+    """Return callbacks as a list; ConfigError unless each has a Callback's methods."""
+    methods = ("on_start", "on_gradients", "on_step", "on_epoch", "on_end")
+    found = list(given) if hasattr(given, "__iter__") and not isinstance(given, str | dict) else None
+    if found is None or any(isinstance(c, type) or not all(hasattr(c, m) for m in methods) for c in found):
+        raise ConfigError("Trainer", "callbacks, a list of objects of Callback", callbacks=arguments.shown(given))
+    return found
+
+
+def columns_of(scores: np.ndarray) -> np.ndarray:
+    """Return scores (N, K); of one score an example, (N, 1) or (N,), those of two classes, (N, 2)."""
+    if scores.ndim == 2 and scores.shape[1] != 1:
+        return scores
+    one = scores.reshape(len(scores), 1)
+    return np.concatenate([np.where(np.isnan(one), one, 0), one], axis=1)
