@@ -101,8 +101,8 @@ class Scale:
     def of(cls, x: np.ndarray, white: float) -> Scale:
         """Measure a training set, (N, H, W, C) or (N, D), whose Dataset says a white."""
         v, pictures = _values(x), _may_be_pictures(x)
-        is_white = pictures and v.low >= 0 and v.high <= white and (v.whole or x.ndim > 2 or white == 1)
         in_rows = v.whole and v.low >= 0 and 16 <= v.high <= 255
+        is_white = pictures and v.low >= 0 and v.high <= white and (x.ndim > 2 or in_rows or white == 1)
         normalized = x.dtype == np.uint8 or (pictures and (v.top >= 16 if x.ndim > 2 else in_rows))
         return cls(float(white) if is_white else 0.0, v.low, v.high, v.whole, bool(normalized))
 
