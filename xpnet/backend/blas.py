@@ -12,6 +12,7 @@ The rule depends on shapes alone, not on the machine's load, so that a run repea
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -79,10 +80,24 @@ def single_threaded() -> Iterator[None]:
         yield
     finally:
         with _lock:
-            _holders -= 1
+            _holders = max(0, _holders - 1)  # 0 already in a child that was forked within the block
             if not _holders:
                 for library, threads in _before:
                     library.set(threads)
+
+
+def _release_all() -> None:
+    """In a child process, where the threads that held BLAS do not exist: make the lock anew, and lift their limits."""
+    global _lock, _holders
+    _lock = threading.Lock()
+    if _holders:
+        _holders = 0
+        for library, threads in _before:
+            library.set(threads)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_release_all)
 
 
 @cache

@@ -240,6 +240,15 @@ def _submit(job: _Job) -> None:
         worker.wake.release()
 
 
+def _forget_workers() -> None:
+    _workers.clear()
+    _idle.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_workers)
+
+
 def shut_down_workers() -> None:
     """End the threads that ``run_parallel`` started, and wait for that; its next call starts others."""
     for worker in _workers.copy():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import sys
 import threading
@@ -21,8 +22,10 @@ _AHEAD = 2  # results
 def work_ahead(work: Callable[[int], Any], steps: range) -> Generator[Any, None, None]:
     """Yield work(step) for each step, computed in a thread that stays two results ahead.
 
-    An error in the thread is raised in place of its result. Closing the generator ends the thread.
+    An error in the thread is raised in place of its result. Closing the generator ends the thread. A forked
+    child, which has no such thread, computes what is left by itself.
     """
+    process = os.getpid()
     ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(_AHEAD)
     stop = threading.Event()
 
@@ -38,17 +41,21 @@ def work_ahead(work: Callable[[int], Any], steps: range) -> Generator[Any, None,
     thread = threading.Thread(target=produce, name="xpnet-feed", daemon=True)
     thread.start()
     try:
-        for _ in steps:
+        for step in steps:
+            if os.getpid() != process:
+                yield work(step)
+                continue
             result, error = ready.get()
             if error is not None:
                 raise error
             yield result
     finally:
-        stop.set()
-        while not ready.empty():  # make room for the result the thread may be about to put
-            ready.get_nowait()
-        if not sys.is_finalizing():  # at exit daemon threads are stopped and cannot be joined
-            thread.join()
+        if os.getpid() == process:
+            stop.set()
+            while not ready.empty():  # make room for the result the thread may be about to put
+                ready.get_nowait()
+            if not sys.is_finalizing():  # at exit daemon threads are stopped and cannot be joined
+                thread.join()
 
 
 def send_ahead(

@@ -20,6 +20,7 @@ import contextlib
 import functools
 import importlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
@@ -220,6 +221,15 @@ def disable(*folders: str) -> Iterator[None]:
         yield
     finally:
         _change_blocks(_blocks.remove, block)
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def _change_blocks(change: Callable[[frozenset[str]], None], block: frozenset[str]) -> None:

@@ -10,6 +10,7 @@ threads run loops side by side. Its arrays are contiguous and writable: see ``ke
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
+
+from xpnet.kernels.numba.cache import keep_on_disk
 
 __all__ = ["FLOATS", "compiled", "prepare"]
 
@@ -38,12 +42,8 @@ def compiled(signature: str) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def wrap(function: Callable[..., Any]) -> Any:
-        try:
-            loop = numba.njit(cache=True, **_OPTIONS)(function)
-        except RuntimeError as error:  # numba has no folder to write to
-            if not _loops:
-                _log.warning("compiled loops cannot be cached on disk: %s", str(error).partition("\n")[0])
-            loop = numba.njit(**_OPTIONS)(function)
+        loop = numba.njit(**_OPTIONS)(function)
+        keep_on_disk(loop, function)
         _loops.append((loop, signature))
         return loop
 
@@ -58,6 +58,21 @@ def prepare() -> None:
         _preparing.start()
 
 
+def _forget_thread() -> None:
+    global _preparing
+    _preparing = None
+
+
+# A child begins without the thread, so what that compiles is finished first: numba's lock would stay held for good.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
+    os.register_at_fork(after_in_child=_forget_thread)
+
+
 def _compile_all() -> None:
     for loop, signature in list(_loops):
         if not threading.main_thread().is_alive():  # the program has ended
@@ -68,7 +83,7 @@ def _compile_all() -> None:
             loop.compile(_types(signature))
         except Exception as error:  # raised when the loop is called
             _log.debug("%s was not compiled ahead: %s", loop.__name__, error)
-        if loop.stats.cache_misses:
+        if loop.stats.cache_misses and loop.stats.cache_path:
             _warn_once(str(loop.stats.cache_path))
         time.sleep(0.002)  # lets a thread in that waits to compile
 

@@ -1,0 +1,131 @@
+"""numba's cache of compiled loops on disk, which costs a compilation at worst: never an error, never foreign code.
+
+The files are pickles and machine code, so they are read from folders only that the user alone can write, and machine
+code only if its checksum is right. What cannot be read is compiled and written anew; what cannot be written stays in
+memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import pickle
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from numba.core import caching
+
+__all__ = ["keep_on_disk"]
+
+_DIGEST = hashlib.sha256().digest_size
+_log = logging.getLogger("xpnet")
+_logged: set[str] = set()
+
+
+def keep_on_disk(loop: Any, function: Callable[..., Any]) -> None:
+    """Let a loop be read from disk and written there; one line in the log where no folder allows that."""
+    try:
+        loop._cache = _Cache(function)
+    except Exception as error:  # numba finds no folder, or other names in another version of numba
+        _warn("compiled loops cannot be kept on disk", error)
+
+
+def _warn(what: str, error: object) -> None:
+    if what not in _logged:
+        _logged.add(what)
+        _log.warning("%s: %s", what, str(error).partition("\n")[0] or type(error).__name__)
+
+
+def refusal(folder: Path) -> str:
+    """Say why pickles in a folder cannot be trusted; "" where nobody but the user and the administrator writes it."""
+    if not hasattr(os, "getuid"):
+        return ""
+    found = folder.stat()
+    if found.st_uid not in (os.getuid(), 0):
+        return f"{folder} belongs to another user"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"{folder} can be written by other users (chmod 700 makes it yours alone)"
+    for parent in folder.resolve().parents:
+        mode = parent.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return f"{parent}, which {folder.name} is in, can be written by other users"
+    return ""
+
+
+def _private(locator: type) -> type:
+    """A locator of numba's that passes over folders which others can write; one that it makes is the user's alone."""
+
+    class Private(locator):
+        def ensure_cache_path(self) -> None:
+            folder = Path(self.get_cache_path())
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if reason := refusal(folder):
+                if not isinstance(self, caching.InTreeCacheLocator):  # Python made that one
+                    _warn("a folder of compiled loops is not used", reason)
+                raise PermissionError(reason)
+            super().ensure_cache_path()
+
+    return Private
+
+
+class _Implementation(caching.CompileResultCacheImpl):
+    _locator_classes: ClassVar[list[type]] = [
+        _private(caching.UserProvidedCacheLocator),
+        _private(caching.InTreeCacheLocator),
+        _private(caching.UserWideCacheLocator),
+    ]
+
+
+class _Files(caching.IndexDataCacheFile):
+    """Files that end with a checksum, which pickle ignores."""
+
+    def _dump(self, obj: Any) -> bytes:
+        data = super()._dump(obj)
+        return data + hashlib.sha256(data).digest()
+
+    def _load_data(self, name: str) -> Any:
+        _check(name, Path(self._data_path(name)).read_bytes())
+        return super()._load_data(name)
+
+    def _load_index(self) -> Any:
+        index, version = Path(self._index_path), pickle.dumps(self._version, protocol=-1)
+        if index.exists() and (data := index.read_bytes()).startswith(version):  # others are of another numba
+            _check(index.name, data[len(version) :])
+        return super()._load_index()
+
+
+def _check(name: str, data: bytes) -> None:
+    if hashlib.sha256(data[:-_DIGEST]).digest() != data[-_DIGEST:]:
+        raise ValueError(f"{name} is damaged")
+
+
+class _Cache(caching.FunctionCache):
+    _impl_class = _Implementation
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        file = self._cache_file
+        self._cache_file = _Files(self._cache_path, self._impl.filename_base, file._source_stamp)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Read a compiled loop; None where there is none that can be read."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # damaged files raise every kind
+            _warn(f"a compiled loop in {self._cache_path} cannot be read and is compiled anew", error)
+            self._try(self.flush)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Write a compiled loop, if that is possible."""
+        self._try(lambda: super(_Cache, self).save_overload(sig, data))
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except Exception as error:
+            self.disable()
+            _warn(f"compiled loops cannot be kept in {self._cache_path}", error)
