@@ -18,12 +18,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from xpnet.backend import Backend, get_backend, namespace, register_backend, use_backend
 from xpnet.errors import XpnetError
 
 if TYPE_CHECKING:
-    from xpnet import data, errors, models, nn, ops, optim, random, train, viz
+    from xpnet import backend, data, errors, models, nn, ops, optim, random, train, viz
     from xpnet.autograd import Tensor, apply, backward, gradcheck, no_grad
+    from xpnet.backend import Backend, get_backend, namespace, register_backend, use_backend
 
 __version__ = "0.6.0"
 
@@ -32,6 +32,7 @@ __all__ = [
     "Tensor",
     "XpnetError",
     "apply",
+    "backend",
     "backward",
     "data",
     "errors",
@@ -50,13 +51,14 @@ __all__ = [
     "viz",
 ]
 
-_FROM_AUTOGRAD = ("Tensor", "apply", "backward", "gradcheck", "no_grad")
+_FROM = {name: "autograd" for name in ("Tensor", "apply", "backward", "gradcheck", "no_grad")}
+_FROM |= {name: "backend" for name in ("Backend", "get_backend", "namespace", "register_backend", "use_backend")}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a part of xpnet when it is first named, so that importing xpnet costs little more than NumPy."""
-    if name in _FROM_AUTOGRAD:
-        value = getattr(importlib.import_module("xpnet.autograd"), name)
+    """Import a part of xpnet when it is first named, so that importing xpnet alone costs next to nothing."""
+    if name in _FROM:
+        value = getattr(importlib.import_module(f"xpnet.{_FROM[name]}"), name)
     elif name in __all__:
         value = importlib.import_module(f"xpnet.{name}")
     else:

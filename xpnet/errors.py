@@ -8,7 +8,7 @@
     +-- ConfigError      (ValueError)    an argument outside its range, an unknown name
     +-- DataError        (ValueError)    data sets and files that cannot be learned from
     |   +-- DivergedError                a loss that became NaN or infinite
-    +-- CheckpointError  (ValueError)    checkpoints that cannot be written or read
+    +-- CheckpointError  (ValueError)    checkpoints and files of a run that cannot be written or read
 
 A rule that was broken reads  ``<where>: expected <rule>, got <name> <value>[, ...][; <what to do>]``.
 An event reads                ``<where>: <what happened>[: <name> <value>, ...][; <what to do>]``.
@@ -19,6 +19,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from typing import Any, Self
+
+from xpnet.output import printable
 
 __all__ = [
     "CheckpointError",
@@ -73,7 +75,7 @@ class XpnetError(Exception):
             text = self.rule + (f": {values}" if values else "")
         else:
             text = f"expected {self.rule}" + (f", got {values}" if values else "")
-        return f"{place}: {text}" + (f"; {self.do}" if self.do else "")
+        return printable((f"{place}: {text}" + (f"; {self.do}" if self.do else "")).replace("\n", " "))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self.__dict__)
@@ -114,7 +116,7 @@ class DivergedError(DataError):
 
 
 class CheckpointError(XpnetError, ValueError):
-    """Checkpoints that cannot be written or read."""
+    """Checkpoints and other files of a run that cannot be written or read."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ class Result(NamedTuple):
 
     @property
     def json(self) -> Any:
-        return json.loads(self.out.splitlines()[-1])
+        return json.loads(self.out)
 
 
 @pytest.fixture(autouse=True)

@@ -71,4 +71,4 @@ def test_a_file_that_cannot_be_written_is_refused_in_one_line(xpnet, here):
     (here / "a.svg").mkdir()
     result = xpnet("draw", "mlp", "-o", "a.svg")
     assert result.code == 2
-    assert result.err == "xpnet: a.svg: Is a directory\n"
+    assert result.err == "xpnet: a.svg: the file cannot be written: error Is a directory\n"

@@ -16,7 +16,7 @@ def test_evaluate_says_what_training_said(xpnet, run):
     counts = np.asarray(result.json["confusion"])
     assert np.array_equal(counts.sum(axis=1), np.bincount(data.load("digits")[1].y))
     assert np.trace(counts) / 360 == pytest.approx(run.json["test_accuracy"])
-    assert f"{run.json['test_accuracy']:.2%}" in result.out
+    assert f"{run.json['test_accuracy']:.2%}" in result.err
 
 
 def test_evaluate_prints_each_class_with_its_share(xpnet, run):

@@ -27,7 +27,7 @@ def test_predict_names_the_classes_of_images_by_their_probability(xpnet, run, he
         assert said["image"] == f"{i}.png"
         assert said["classes"] == [str(k) for k in np.argsort(-chances)[:4]]
         np.testing.assert_allclose(said["probabilities"], np.sort(chances)[::-1][:4], atol=0.02)  # 8-bit rounding
-    lines = result.out.splitlines()
+    lines = result.err.splitlines()
     assert lines[0].startswith(f"0.png: {result.json[0]['classes'][0]} {result.json[0]['probabilities'][0]:.1%}, ")
 
 

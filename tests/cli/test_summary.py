@@ -32,10 +32,10 @@ def test_a_model_has_its_published_totals_in_table_and_json(xpnet, model):
     result = xpnet("summary", model, json=True)
     assert result.code == 0
     assert (result.json["parameters"], result.json["macs"]) == TOTALS[model]
-    assert f"{TOTALS[model][0]:,}" in result.out
+    assert f"{TOTALS[model][0]:,}" in result.err
     for row in result.json["layers"]:
         assert {"name", "kind", "output", "parameters", "macs", "saved_bytes", "receptive_field"} <= row.keys()
-        assert any(line.startswith(row["name"] + " ") for line in result.out.splitlines())
+        assert any(line.startswith(row["name"] + " ") for line in result.err.splitlines())
 
 
 def test_every_model_has_a_summary_of_its_own_input(xpnet, here):

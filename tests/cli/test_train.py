@@ -45,7 +45,7 @@ def test_a_run_is_a_folder_of_five_files(drawn, xpnet, here):
     assert len((here / "run" / "metrics.jsonl").read_text().splitlines()) == 2
     if HAS_MATPLOTLIB:
         assert (here / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
-        assert "report: run/report.html" in run.out
+        assert "report: run/report.html" in run.err
 
 
 def test_without_json_the_output_is_for_people_and_errors_are_elsewhere(xpnet):
@@ -75,7 +75,7 @@ def test_every_option_of_train_reaches_the_run(xpnet, here, write_idx):
         "model": "mlp", "data": "mnist", "data_dir": str(write_idx()), "backend": "torch:cpu", "epochs": 3,
         "batch_size": 7, "optimizer": "adam", "lr": 0.25, "seed": 11, "precision": "fp16", "threads": 1,
     }  # fmt: skip
-    assert "torch:cpu, fp16, batches of 7, adam with rate 0.25" in result.out
+    assert "torch:cpu, fp16, batches of 7, adam with rate 0.25" in result.err
     meta = read_checkpoint(here / "deep" / "mine" / "checkpoint.safetensors").meta
     assert meta["optimizer"]["optimizer"] == "Adam"
     assert meta["optimizer"]["steps"] == 3 * 6  # 40 images in sevens

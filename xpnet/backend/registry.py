@@ -111,7 +111,7 @@ def _open(spec: str) -> Backend:
     name = _ALIASES.get(name, name)
     entry = REGISTRY.get(name)
     if entry is None:
-        advice = nearest(name, {*REGISTRY, *_ALIASES})
+        advice = "did you mean 'cuda'?" if name == "gpu" else nearest(name, {*REGISTRY, *_ALIASES})
         raise ConfigError("get_backend", "the name of a backend", advice, backend=repr(spec))
     try:
         backend = entry.open(device or None)

@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 
-import typer
-
-from xpnet.backend import keep_freed_memory
-from xpnet.cli import devices, draw, evaluate, predict, summary, train
-from xpnet.cli.options import NamesAll, in_options
-from xpnet.errors import XpnetError
-
-__all__ = ["app", "main"]
-
-app = typer.Typer(
-    help="Train neural networks on NumPy, CuPy, torch or jax: the same layers, written once.",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-app.command(cls=NamesAll)(train.train)
-app.command()(evaluate.evaluate)
-app.command()(predict.predict)
-app.command(cls=NamesAll)(summary.summary)
-app.command(cls=NamesAll)(draw.draw)
-app.command()(devices.devices)
+__all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 2 bad input, 130 interrupted."""
-    keep_freed_memory()
-    arguments = sys.argv[1:] or ["--help"]
-    try:
-        code = app(arguments, standalone_mode=False)
-    except XpnetError as error:
-        _fail(in_options(error, typer.main.get_command(app), arguments[0]))
-    except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", 130)
-    except OSError as error:
-        _fail(f"{error.filename or 'system'}: {error.strerror or error}")
-    except Exception as error:
-        if not hasattr(error, "format_message"):  # click's errors have it
-            raise
-        _fail(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]
-    else:
-        sys.exit(code if isinstance(code, int) else 0)
+    """Run the command line and exit: 0 done, 2 bad input, 130 interrupted, 128 + n ended by signal n."""
+    for _ in range(3):  # a standard stream that is closed: no file that is opened later may get its number
+        if (number := os.open(os.devnull, os.O_RDWR)) > 2:
+            os.close(number)
+            break
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, _end_at_once) if in_main else None
+    from xpnet.cli.commands import run  # takes a second: Ctrl-C must not end in a half-imported library
+
+    if in_main:
+        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
+    run(sys.argv[1:] or ["--help"])
 
 
-def _fail(message: object, code: int = 2) -> None:
-    print(f"xpnet: {message}".replace("\n", " "), file=sys.stderr)
-    sys.exit(code)
+def _end_at_once(number: int, frame: object) -> None:
+    os.write(2, b"xpnet: interrupted\n")
+    os._exit(130)

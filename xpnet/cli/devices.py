@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from typing import Any
+from typing import Annotated, Any
 
-from xpnet.cli.options import Json, print_line
+import typer
+
+from xpnet.cli.options import Json, print_json, print_line
 
 __all__ = ["devices"]
 
 
-def devices(as_json: Json = False) -> None:
-    """List the backends, their devices and kernels, and how to install the absent ones."""
+def devices(
+    as_json: Json = False,
+    show_kernels: Annotated[bool, typer.Option("--kernels", help="List the kernels of each op and service.")] = False,
+) -> None:
+    """List the backends and their devices, and how to install the absent ones."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -20,7 +24,7 @@ def devices(as_json: Json = False) -> None:
     from xpnet.backend import describe_backends
 
     found = describe_backends()
-    kernels = {b.name: {} if b.problem else _kernels(b.name) for b in found}
+    kernels = {b.name: {} if b.problem else _kernels(b.name) for b in found} if as_json or show_kernels else {}
     backends = Table(box=None, pad_edge=False)
     for column in ("backend", "version", "devices", "records", "problem"):
         backends.add_column(column, overflow="fold")
@@ -39,12 +43,15 @@ def devices(as_json: Json = False) -> None:
             for ops in served.values()
         ]
         table.add_row(op, *(cell or "-" for cell in cells))
-    console = Console()
+    console = Console(stderr=as_json)
     console.print(backends, highlight=False)
-    console.print("\nKernels, in the order they are tried; - is the op's own code, * is not recorded.\n")
-    console.print(table, highlight=False)
+    if show_kernels:
+        console.print("\nKernels, in the order they are tried; - is the op's own code, * is not recorded.\n")
+        console.print(table, highlight=False)
+    else:
+        print_line("The kernels of each op: xpnet devices --kernels", as_json)
     if as_json:
-        print_line(json.dumps([dataclasses.asdict(b) | {"kernels": kernels[b.name]} for b in found]))
+        print_json([dataclasses.asdict(b) | {"kernels": kernels[b.name]} for b in found])
 
 
 def _kernels(name: str) -> dict[str, list[dict[str, Any]]]:

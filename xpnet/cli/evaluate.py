@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from typing import Annotated
 
 import typer
 
-from xpnet.cli.options import BackendName, DataDir, Device, Json, loading, print_line
+from xpnet.cli.options import BackendName, DataDir, Device, Json, loading, print_json, print_line
+from xpnet.output import printable
 
 __all__ = ["evaluate"]
 
@@ -27,30 +28,32 @@ def evaluate(
         result = evaluate_run(run, data, data_dir, resolve_backend(backend, device), progress=progress)
     print_line(
         f"{result['model']} on {result['data']}: test accuracy {result['test_accuracy']:.2%}, "
-        f"test loss {result['test_loss']:.4f}, {result['examples']:,} examples"
+        f"test loss {result['test_loss']:.4f}, {result['examples']:,} examples",
+        as_json,
     )
-    _print_confusion(result["confusion"], result["classes"])
+    print_line("\n".join(_confusion(result["confusion"], result["classes"])), as_json)
     if as_json:
-        print_line(json.dumps(result))
+        print_json(result)
 
 
-def _print_confusion(counts: list[list[int]], classes: list[str]) -> None:
-    """Print a table, rows true and columns predicted, where it fits; else the five most frequent confusions."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+def _confusion(counts: list[list[int]], classes: list[str]) -> list[str]:
+    """The lines of a table, rows true and columns predicted, where it fits; else the five most frequent confusions."""
+    if len(classes) > 12:
+        worst = sorted(
+            ((n, i, j) for i, row in enumerate(counts) for j, n in enumerate(row) if i != j and n), reverse=True
+        )
+        return [f"{n:>6} of {printable(classes[i])} predicted as {printable(classes[j])}" for n, i, j in worst[:5]]
+    shares = [f"{row[i] / max(1, sum(row)):.1%}" for i, row in enumerate(counts)]
+    cells = [[str(n) if n else "·" for n in row] for row in counts]
+    digits = max(len(cell) for row in cells for cell in row)
+    # names are cut until the lines fit, numbers never
+    room = (shutil.get_terminal_size().columns - max(map(len, shares)) - 2) // (len(classes) + 1) - 2
+    names = [_cut(printable(name), max(3, digits, min(room, 12))) for name in classes]
+    table = [["true", *names, "correct"], *([n, *row, s] for n, row, s in zip(names, cells, shares, strict=True))]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
+    return [f"{'predicted as':>{len(lines[0]) // 2 + 6}}", *lines]
 
-    if len(classes) <= 12:
-        table = Table(title="predicted as", title_style="dim", box=None, pad_edge=False)
-        for name in ("true", *classes, "correct"):
-            table.add_column(escape(name[:9]), justify="right")
-        for i, (name, row) in enumerate(zip(classes, counts, strict=True)):
-            cells = [f"[bold]{n}[/bold]" if i == j else (str(n) if n else "·") for j, n in enumerate(row)]
-            table.add_row(escape(name[:9]), *cells, f"{row[i] / max(1, sum(row)):.1%}")
-        Console().print(table)
-        return
-    worst = sorted(
-        ((n, i, j) for i, row in enumerate(counts) for j, n in enumerate(row) if i != j and n), reverse=True
-    )[:5]
-    for n, i, j in worst:
-        print_line(f"{n:>6} of {classes[i]} predicted as {classes[j]}")
+
+def _cut(name: str, width: int) -> str:
+    return name if len(name) <= width else name[: width - 1] + "…"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
 import typer.core
 
-from xpnet.errors import XpnetError
+from xpnet.errors import ConfigError, XpnetError, nearest
+from xpnet.output import printable, to_json
 
 __all__ = [
     "BackendName",
@@ -21,14 +23,16 @@ __all__ = [
     "ModelOrRun",
     "NamesAll",
     "in_options",
+    "in_our_form",
     "loading",
+    "print_json",
     "print_line",
 ]
 
 DataDir = Annotated[str | None, typer.Option(help="Folder of the data files; XPNET_DATA_DIR by default.")]
 BackendName = Annotated[str | None, typer.Option("--backend", help="numpy, cupy, torch, jax or a registered one.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")]
-Json = Annotated[bool, typer.Option("--json", help="End standard output with one JSON object.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, alone on standard output.")]
 ModelOrRun = Annotated[str, typer.Argument(metavar="MODEL|RUN", help="{models}, or the folder of a run.")]
 Input = Annotated[str | None, typer.Option(metavar="HxWxC", help="Another input than its own; HxW keeps the channels.")]
 
@@ -72,9 +76,46 @@ def in_options(error: XpnetError, app: Any, command: str) -> XpnetError:
     return found
 
 
-def print_line(line: str) -> None:
-    """Print a line at once, also into a pipe."""
-    print(line, flush=True)
+def in_our_form(error: Any, app: Any, arguments: list[str]) -> XpnetError:
+    """Return an error of click, which reads the words of a command, in the form of xpnet's errors."""
+    words = [word for word in arguments if not word.startswith("-")]
+    command = app.commands.get(words[0]) if words else None
+    where = f"xpnet {words[0]}" if command else "xpnet"
+    text = error.format_message().rstrip(".")
+    if name := getattr(error, "option_name", None):
+        if "No such option" not in text:
+            return ConfigError.event(name, "the option needs an argument" if "requires" in text else text)
+        known = (
+            [o for p in command.params for o in p.opts if o.startswith("--")] if command else ["--help", "--version"]
+        )
+        return ConfigError(where, "an option it has", nearest(name, known), option=name)
+    parameter = getattr(error, "param", None)
+    options = getattr(parameter, "opts", ())
+    name = getattr(parameter, "metavar", None) or (max(options, key=len) if options else "value")
+    if value := re.search(r"'(.*)' is not a valid (\w+)", text, re.DOTALL):
+        kind = {"int": "whole number", "integer": "whole number", "float": "number"}.get(value[2], value[2])
+        return ConfigError(name, f"a {kind}", **{name: repr(value[1])})
+    if text.startswith("Missing"):
+        return ConfigError.event(where, f"an argument is missing: {name}", f"see {where} --help")
+    if unknown := re.search(r"No such command '(.*?)'", text, re.DOTALL):
+        return ConfigError("xpnet", "a command", nearest(unknown[1], app.commands), command=repr(unknown[1]))
+    return ConfigError.event(where, text)
+
+
+def print_line(text: str, to_people_only: bool = False) -> None:
+    """Print text at once, also into a pipe, its control characters escaped.
+
+    Args:
+        text: one or more lines.
+        to_people_only: on standard error, as standard output is for JSON alone.
+    """
+    file = sys.stderr if to_people_only else sys.stdout
+    print("\n".join(map(printable, text.split("\n"))), flush=True, file=file)
+
+
+def print_json(value: Any) -> None:
+    """Print the result of a command, in which NaN is null."""
+    print(to_json(value), flush=True)
 
 
 @contextlib.contextmanager

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
-from xpnet.cli.options import BackendName, Device, Json, print_line
+from xpnet.cli.options import BackendName, Device, Json, print_json, print_line
 
 __all__ = ["predict"]
 
@@ -26,6 +25,6 @@ def predict(
     results = predict_run(run, images, top, resolve_backend(backend, device))
     for r in results:
         classes = (f"{c} {p:.1%}" for c, p in zip(r["classes"], r["probabilities"], strict=True))
-        print_line(f"{r['image']}: " + ", ".join(classes))
+        print_line(f"{r['image']}: " + ", ".join(classes), as_json)
     if as_json:
-        print_line(json.dumps(results))
+        print_json(results)

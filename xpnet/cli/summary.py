@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
-from xpnet.cli.options import Input, Json, ModelOrRun, print_line
+from xpnet.cli.options import Input, Json, ModelOrRun, print_json, print_line
 
 __all__ = ["summary"]
 
@@ -22,6 +21,6 @@ def summary(
     from xpnet.train.describe import summarize_model
 
     title, found = summarize_model(model_or_run, input, batch)
-    print_line(f"{title}\n\n{found}")
+    print_line(f"{title}\n\n{found}", as_json)
     if as_json:
-        print_line(json.dumps({"model": title, **found.to_json()}))
+        print_json({"model": title, **found.to_json()})

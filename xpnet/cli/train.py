@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
-from xpnet.cli.options import BackendName, DataDir, Device, Json, loading, print_line
+from xpnet.cli.options import BackendName, DataDir, Device, Json, loading, print_json, print_line
+from xpnet.errors import ConfigError
 
 __all__ = ["train"]
 
@@ -56,17 +56,21 @@ def train(
     }
     given = {name: value for name, value in given.items() if value is not None}
     if resume and out:
-        raise typer.BadParameter("--resume continues in the folder of the run: leave out --out")
+        raise ConfigError("resume", "the folder of the run as the only one", "leave out out", out=out)
     config = resumed_config(resume, given) if resume else RunConfig(**given)
+
+    def say(line: str) -> None:
+        print_line(line, as_json)
+
     with loading() as progress:
-        result = train_run(config, out, resume=resume, callbacks=[Progress()], progress=progress, announce=print_line)
+        result = train_run(config, out, resume=resume, callbacks=[Progress()], progress=progress, announce=say)
     interrupted = result.pop("interrupted")
     if interrupted:
-        print_line(f"interrupted and saved; go on with: xpnet train --resume {result['run']}")
+        say(f"interrupted and saved; go on with: xpnet train --resume {result['run']}")
     else:
         accuracy = "" if result["test_accuracy"] is None else f"test accuracy {result['test_accuracy']:.2%}, "
         speed = f"{result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s"
-        print_line(f"{accuracy}{speed}, saved in {result['run']}")
+        say(f"{accuracy}{speed}, saved in {result['run']}")
     if as_json:
-        print_line(json.dumps(result))
-    return 130 if interrupted else 0
+        print_json(result)
+    return 128 + interrupted if interrupted else 0

@@ -11,18 +11,20 @@ A callback may call trainer.stop().
 
 from __future__ import annotations
 
-import json
+import sys
 import time
 from pathlib import Path
 from typing import Any, Protocol
 
 from xpnet.autograd import Tensor
 from xpnet.backend import Array
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, DivergedError
 from xpnet.nn import Module
 from xpnet.optim import Optimizer
-from xpnet.train.checkpoint import Checkpoint, write_atomically, write_checkpoint
+from xpnet.output import Lenient, to_json
+from xpnet.train.checkpoint import Checkpoint, check_finite, write_checkpoint
 from xpnet.train.metrics import LossMeter
+from xpnet.writing import FileLock, append, remove_parts, write_atomically
 
 __all__ = ["BestCheckpoint", "Callback", "EarlyStopping", "JsonLines", "Progress", "SaveCheckpoint", "Training"]
 
@@ -38,7 +40,7 @@ class Training(Protocol):
     epochs: int  # how many there are
     steps: int
     meter: LossMeter
-    interrupted: bool
+    interrupted: int  # the signal, such as SIGINT, that ended training early; 0: none
 
     def stop(self) -> None:
         """End training after this epoch."""
@@ -67,29 +69,66 @@ class Callback:
         """Called at the end, also after an error."""
 
 
-class SaveCheckpoint(Callback):
+class _Writer(Callback):
+    """Holds the lock of the file it writes while a trainer trains."""
+
+    def __init__(self, path: str | Path, lock: FileLock | None = None) -> None:
+        self.path = Path(path)
+        self._lock = FileLock(path) if lock is None else None  # None: the caller holds it
+
+    def on_start(self, trainer: Training) -> None:
+        """Take the lock."""
+        if self._lock is not None:
+            self._lock.acquire()
+            remove_parts(self.path.parent, (self.path.name,))
+
+    def on_end(self, trainer: Training) -> None:
+        """Release the lock."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def save(self, trainer: Training, **meta: Any) -> None:
+        """Write a checkpoint; the last one stays where the weights are not finite.
+
+        Raises:
+            DivergedError: they are not.
+        """
+        checkpoint = trainer.checkpoint(**meta)
+        what, do = "the weights are not finite: the checkpoint before is kept", "lower lr"
+        check_finite(checkpoint.model, DivergedError.event("weights", what, do, epoch=trainer.epoch))
+        write_checkpoint(self.path, checkpoint)
+
+
+class SaveCheckpoint(_Writer):
     """Save the run after every epoch, and when it is interrupted, to ``checkpoint.safetensors`` in a folder.
 
     Args:
         folder: the run's folder, which exists.
         meta: JSON values to save beside the arrays.
+        lock: of the checkpoint, held by the caller; by default it is held while a trainer trains.
+    Raises:
+        CheckpointError: another process or trainer saves there, when training begins.
+        DivergedError: the weights are not finite; the checkpoint before is kept.
     """
 
-    def __init__(self, folder: str | Path, meta: dict[str, Any] | None = None) -> None:
-        self.path = Path(folder) / "checkpoint.safetensors"
+    def __init__(self, folder: str | Path, meta: dict[str, Any] | None = None, lock: FileLock | None = None) -> None:
+        super().__init__(Path(folder) / "checkpoint.safetensors", lock)
         self.meta = meta or {}
 
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Save."""
-        write_checkpoint(self.path, trainer.checkpoint(**self.meta))
+        self.save(trainer, **self.meta)
 
     def on_end(self, trainer: Training) -> None:
         """Save, if training was interrupted within an epoch."""
-        if trainer.interrupted:
-            write_checkpoint(self.path, trainer.checkpoint(**self.meta))
+        try:
+            if trainer.interrupted:
+                self.save(trainer, **self.meta)
+        finally:
+            super().on_end(trainer)
 
 
-class BestCheckpoint(Callback):
+class BestCheckpoint(_Writer):
     """Keep the checkpoint of the best epoch.
 
     Args:
@@ -98,12 +137,13 @@ class BestCheckpoint(Callback):
     """
 
     def __init__(self, path: str | Path, monitor: str = "test_accuracy") -> None:
-        self.path = Path(path)
+        super().__init__(path)
         self.monitor = monitor
         self.best: float | None = None
 
     def on_start(self, trainer: Training) -> None:
         """Read the best figure of a resumed run."""
+        super().on_start(trainer)
         seen = [r[self.monitor] for r in trainer.history if r.get(self.monitor) is not None]
         self.best = (min if "loss" in self.monitor else max)(seen) if seen else None
 
@@ -111,8 +151,8 @@ class BestCheckpoint(Callback):
         """Save if this epoch is better than all before."""
         value = _figure("BestCheckpoint", record, self.monitor)
         if self.best is None or (value < self.best if "loss" in self.monitor else value > self.best):
+            self.save(trainer)
             self.best = value
-            write_checkpoint(self.path, trainer.checkpoint())
 
 
 class EarlyStopping(Callback):
@@ -143,7 +183,7 @@ class EarlyStopping(Callback):
             trainer.stop()
 
 
-class JsonLines(Callback):
+class JsonLines(_Writer):
     """Write the figures of each epoch as a line of JSON; a resumed run first rewrites the lines of its history.
 
     Args:
@@ -151,16 +191,16 @@ class JsonLines(Callback):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        super().__init__(path)
 
     def on_start(self, trainer: Training) -> None:
         """Write the lines of the epochs already trained."""
-        write_atomically(self.path, "".join(json.dumps(r) + "\n" for r in trainer.history).encode())
+        super().on_start(trainer)
+        write_atomically(self.path, "".join(to_json(r) + "\n" for r in trainer.history).encode())
 
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Add a line."""
-        with open(self.path, "a") as file:
-            file.write(json.dumps(record) + "\n")
+        append(self.path, (to_json(record) + "\n").encode())
 
 
 class Progress(Callback):
@@ -184,7 +224,7 @@ class Progress(Callback):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._console = Console(stderr=True)
+        self._console = Console(file=Lenient(sys.stderr))  # pyright: ignore[reportArgumentType]
         if not self._console.is_terminal:
             return
         self._bar = Progress(

@@ -3,28 +3,32 @@
     model.<path>                parameters and buffers
     optimizer.<slot>/<path>     the optimizer's state
     metadata "xpnet"            JSON: format_version, model, optimizer, progress, history, and what the caller adds
+    metadata "sha256"           the checksum of that JSON and of every array with its name, dtype and shape
 
 A new file is written beside the old one, flushed and renamed: a complete file exists at any time.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xpnet.errors import CheckpointError
+from xpnet.errors import CheckpointError, XpnetError
 from xpnet.nn import Module
 from xpnet.optim import Optimizer
+from xpnet.output import to_json
+from xpnet.train.schema import CHECKPOINT, check, parse
+from xpnet.writing import write_atomically
 
-__all__ = ["FORMAT_VERSION", "Checkpoint", "read_checkpoint", "write_atomically", "write_checkpoint"]
+__all__ = ["FORMAT_VERSION", "Checkpoint", "check_finite", "read_checkpoint", "write_checkpoint"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: without a checksum, up to version 0.6
+_DTYPES = ("F16", "F32", "F64")
 
 
 @dataclass
@@ -53,7 +57,9 @@ class Checkpoint:
         Raises:
             CheckpointError: the arrays are not this model's or this optimizer's; then nothing is changed.
         """
-        before = model.state_dict()
+        shapes = {path: state.shape for path, state in model.states().items()}
+        fits = shapes == {path: tuple(array.shape) for path, array in self.model.items()}
+        before = model.state_dict() if optimizer and fits else {}  # else nothing is allocated, and loading raises
         model.load_state_dict(self.model)
         if optimizer:
             try:
@@ -63,25 +69,12 @@ class Checkpoint:
                 raise
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader finds the complete old or new one, also after a crash.
-
-    Raises:
-        CheckpointError: the folder cannot be written to.
-    """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException as error:  # a second Ctrl-C too
-        with contextlib.suppress(OSError):
-            part.unlink()
-        if not isinstance(error, OSError):
-            raise
-        raise CheckpointError.event(str(path), "the file cannot be written", error=error.strerror) from error
+def check_finite(model: Mapping[str, np.ndarray], error: XpnetError) -> None:
+    """Raise the error, with the name of the first array in which a value is NaN or infinite."""
+    for path, array in model.items():
+        if not np.isfinite(array).all():
+            error.got["parameter"] = path
+            raise error
 
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -94,14 +87,24 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
 
     tensors = {f"model.{k}": np.asarray(v, order="C") for k, v in checkpoint.model.items()}
     tensors |= {f"optimizer.{k}": np.asarray(v, order="C") for k, v in checkpoint.optimizer.items()}
-    write_atomically(Path(path), save(tensors, {"xpnet": json.dumps(checkpoint.meta)}))
+    text = to_json(checkpoint.meta)
+    write_atomically(Path(path), save(tensors, {"xpnet": text, "sha256": _checksum(text, tensors)}))
+
+
+def _checksum(text: str, tensors: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        digest.update(f"\n{name} {array.dtype.name} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        CheckpointError: no such file, truncated, not xpnet's, or of a newer format.
+        CheckpointError: no such file, truncated, changed, not xpnet's, of a newer format, or with weights of NaN.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -110,17 +113,36 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError.event(str(path), "no such file", "give the folder of a run")
     try:
         with safe_open(str(path), framework="numpy") as file:
-            meta = json.loads((file.metadata() or {}).get("xpnet", "null"))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+            notes = file.metadata() or {}
+            names = list(file.keys())
+            kinds = {name: file.get_slice(name).get_dtype() for name in names}
+            if others := [name for name in names if kinds[name] not in _DTYPES]:
+                rule = "arrays of " + ", ".join(_DTYPES)
+                raise CheckpointError(str(path), rule, array=others[0], dtype=kinds[others[0]])
+            arrays = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, ValueError, MemoryError) as error:
+        if isinstance(error, CheckpointError):
+            raise
         do = "it may be truncated: use another checkpoint"
         raise CheckpointError.event(str(path), "not a complete safetensors file", do, error=error) from error
-    if not isinstance(meta, dict) or not isinstance(meta.get("format_version"), int):
-        raise CheckpointError.event(str(path), "the file was not written by xpnet")
-    if (version := meta["format_version"]) > FORMAT_VERSION:
+    theirs = "the file was not written by xpnet"
+    meta = parse(notes.get("xpnet", "null"), str(path), theirs)
+    version = meta.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise CheckpointError.event(str(path), theirs)
+    if version > FORMAT_VERSION:
         raise CheckpointError(str(path), f"a format <= {FORMAT_VERSION}", "install a newer xpnet", format=version)
+    if (version > 1 or "sha256" in notes) and notes.get("sha256") != _checksum(notes["xpnet"], arrays):
+        what = "the file was changed after it was written: its checksum is another"
+        raise CheckpointError.event(str(path), what, "use another checkpoint")
+    check(meta, CHECKPOINT, str(path), CheckpointError, others=True)
+    if "history" in meta and "progress" in meta and len(meta["history"]) != (done := meta["progress"]["epoch"]):
+        rule = f"a record in history for each of {done} epochs"
+        raise CheckpointError(str(path), rule, records=len(meta["history"]))
     parts: dict[str, dict[str, np.ndarray]] = {"model": {}, "optimizer": {}}
     for name, array in arrays.items():
         kind, _, rest = name.partition(".")
         parts.setdefault(kind, {})[rest] = array
+    what = "the weights are NaN or infinite"
+    check_finite(parts["model"], CheckpointError.event(str(path), what, "train again with a lower lr"))
     return Checkpoint(parts["model"], parts["optimizer"], meta)

@@ -1,4 +1,4 @@
-"""Ctrl-C while training: finish the step, then stop. A second Ctrl-C stops at once."""
+"""Ctrl-C, SIGTERM and SIGHUP while training: finish the step, then stop. A second one stops at once."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ from typing import Any
 
 __all__ = ["Interrupt"]
 
+_OTHERS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # SIGHUP: not on Windows
+
 
 class Interrupt:
-    """Within a with-block in the main thread, the first Ctrl-C only sets ``asked``."""
+    """Within a with-block in the main thread, the first such signal only sets ``asked``, to its number."""
 
     def __init__(self) -> None:
-        self.asked = False
-        self._before: Any = None
+        self.asked = 0
+        self._before: dict[int, Any] = {}
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked = int(number)
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._ask)
+            # a program's own handler stays, and so does nohup's
+            asked = [signal.SIGINT, *(n for n in _OTHERS if signal.getsignal(n) == signal.SIG_DFL)]
+            self._before = {number: signal.signal(number, self._ask) for number in asked}
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

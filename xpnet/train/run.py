@@ -6,16 +6,17 @@
     RUN/curves.png               the same as a picture, if matplotlib is installed
     RUN/report.html              the run on one page, likewise; see viz.report
 
-Everything is checked before the folder is made.
+Everything is checked before the folder is made. A run's folder has one writer at a time, which holds a lock.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
-import json
+import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,15 @@ from xpnet import data as datasets
 from xpnet import kernels, models
 from xpnet.backend import Backend, get_backend
 from xpnet.data import Dataset, load_image
-from xpnet.errors import CheckpointError, ConfigError, DeviceLostError
+from xpnet.errors import CheckpointError, ConfigError, DataError, DeviceLostError
 from xpnet.optim import inverse_decay, make_optimizer, warmup
+from xpnet.output import to_json
 from xpnet.train.callbacks import Callback, JsonLines, SaveCheckpoint
-from xpnet.train.checkpoint import read_checkpoint, write_atomically
+from xpnet.train.checkpoint import read_checkpoint
 from xpnet.train.precision import check_precision
+from xpnet.train.schema import CONFIG, RUN, check, parse
 from xpnet.train.trainer import Trainer
+from xpnet.writing import FileLock, remove_parts, write_atomically
 
 __all__ = ["RunConfig", "evaluate_run", "open_run", "predict_run", "resolve_backend", "resumed_config", "train_run"]
 
@@ -40,6 +44,8 @@ Report = Callable[[int, int], None]
 # The rate rises over _WARM steps, then falls, to half after _HALVED epochs: it depends on the step alone, not on the
 # number of epochs, so that 5 epochs and then 5 more are the same as 10.
 _WARM, _HALVED = 300, 4
+_LONGEST = 1 << 20  # bytes of a configuration
+_FILES = ("checkpoint.safetensors", "config.json", "metrics.jsonl", "curves.png", "report.html")
 _SMALL = 10_000  # training examples; smaller sets get more epochs and smaller batches
 
 
@@ -51,11 +57,11 @@ class RunConfig:
         model: a key of models.MODELS.
         data: a name or path that data.load takes; data_dir: where its files are.
         backend: a string that get_backend takes.
-        epochs, batch_size: >= 0, >= 1; None: 20 and 32 for fewer than 10,000 training examples, else 5 and 64.
+        epochs, batch_size: 0 to 1,000,000, >= 1; None: 20, 32 for fewer than 10,000 training examples, else 5, 64.
         optimizer: a name of optim.OPTIMIZERS, and lr its highest rate; None: as in the model's recipe.
         seed: 0 <= seed < 2**64.
         precision: "fp32", "tf32" or "fp16"; see train.precision.
-        threads: >= 1, that share a step on a CPU; None: Trainer's choice.
+        threads: 1 to 1,024, that share a step on a CPU; None: Trainer's choice.
     """
 
     model: str = "cnn"
@@ -71,12 +77,7 @@ class RunConfig:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        models.recipe(self.model)
-        check_precision(self.precision)
-        for name, least in (("epochs", 0), ("batch_size", 1), ("threads", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError("train", f"{name} >= {least}", **{name: value})
+        check(dataclasses.asdict(self), CONFIG, "", ConfigError)
 
     def completed(self, examples: int) -> RunConfig:
         """Fill in what follows from the model's recipe and the number of training examples."""
@@ -100,20 +101,25 @@ def resolve_backend(backend: str | None, device: str | None) -> str:
 
 
 def resumed_config(run: str | Path, asked: dict[str, Any]) -> RunConfig:
-    """Read a run's configuration, and replace what may change on resuming (epochs, backend, data_dir, threads).
+    """Read a run's configuration, and replace what may change on resuming: epochs, backend, data, data_dir, threads.
 
     Raises:
-        CheckpointError: no such run. ConfigError: another setting differs from the run's.
+        CheckpointError: no such run, or its configuration is invalid. ConfigError: another setting differs.
     """
     path = Path(run) / "config.json"
+    what, do = "the configuration cannot be read", "give the folder of a run"
     try:
-        saved = RunConfig(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        do = "give the folder of a run"
-        raise CheckpointError.event(str(path), "the configuration cannot be read", do, error=error) from error
+        if not path.is_file() or path.stat().st_size > _LONGEST:
+            raise OSError("no such file" if not path.exists() else f"no file of at most {_LONGEST:,} bytes")
+        text = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError.event(str(path), what, do, error=error.strerror or error) from error
+    values = parse(text, str(path), what, do)
+    check(values, CONFIG, str(path), CheckpointError)
+    saved = RunConfig(**values)
     for name, value in asked.items():
         before = getattr(saved, name)
-        if name not in ("epochs", "backend", "data_dir", "threads") and value != before:
+        if name not in ("epochs", "backend", "data", "data_dir", "threads") and value != before:
             raise ConfigError("resume", f"{name} {before!r}, as the run began", **{name: repr(value)})
     return dataclasses.replace(saved, **asked)
 
@@ -132,14 +138,14 @@ def train_run(
     Args:
         config: the model, the data and how to train.
         out: the run's folder, created if it does not exist; by default a new one in ``runs``.
-        resume: the folder of a run to continue; its configuration should be config's but for epochs and backend.
+        resume: the folder of a run to continue; its configuration should be config's but for epochs, backend and data.
         callbacks: further callbacks of the trainer.
         progress: called as (done, total) while data is loaded.
         announce: called with each line to print.
     Returns:
         {model, data, backend, device, precision, epochs, seed, parameters, train_loss, test_accuracy, seconds,
         images_per_second, peak_memory_bytes (of the device, or of this process where the host computes), run,
-        interrupted}.
+        interrupted: the number of the signal that ended training early, or 0}.
     Raises:
         ConfigError, DataError, DeviceError, CheckpointError: before anything is written, except a loss that diverges,
         and a device that is lost or out of memory.
@@ -147,13 +153,38 @@ def train_run(
     backend = get_backend(config.backend)
     check_precision(config.precision, backend)
     kernels.prepare(backend.xp.empty(0, device=backend.device))  # while the data is loaded
-    resumed = read_checkpoint(Path(resume) / "checkpoint.safetensors") if resume else None
-    train, test = datasets.load(config.data, config.data_dir, progress=progress)
+    kept = Path(resume) / "checkpoint.safetensors" if resume else None
+    resumed, before = (read_checkpoint(kept), kept.stat()) if kept else (None, None)
+    config = dataclasses.replace(config, data=_place(config.data), data_dir=config.data_dir and _place(config.data_dir))
+    train, test = _load(config.data, config.data_dir, resume, progress)
+    if resumed:
+        check(resumed.meta, RUN, str(kept), CheckpointError, others=True)
+        train = _as_trained(train, resumed.meta, "resume", every=True)
+        test = _as_trained(test, resumed.meta, "resume")
     config = config.completed(len(train))
     trainer, config = _trainer(config, backend, train)
     if resumed:
         trainer.resume(resumed)
-    folder = Path(resume) if resume else _new_folder(out, config)
+        if trainer.epoch >= (config.epochs or 0):
+            config = dataclasses.replace(config, epochs=trainer.epoch)
+            announce(f"the {trainer.epoch} epochs of {resume} are done already: ask for more with --epochs")
+    with _locked(Path(resume) if resume else None, out, config) as (folder, lock):
+        if kept and before and not _is_same_file(before, kept.stat()):
+            raise CheckpointError.event(str(kept), "another process has written it meanwhile", "resume once more")
+        return _train_in(folder, lock, trainer, (train, test), config, callbacks, announce)
+
+
+def _train_in(
+    folder: Path,
+    lock: FileLock,
+    trainer: Trainer,
+    sets: tuple[Dataset, Dataset],
+    config: RunConfig,
+    callbacks: Iterable[Callback],
+    announce: Callable[[str], None],
+) -> dict[str, Any]:
+    """Train and keep the run in a folder whose lock is held; as train_run."""
+    (train, test), backend = sets, trainer.model.backend
     meta = {
         "model_name": config.model,
         "shape": list(train.shape),
@@ -162,8 +193,10 @@ def train_run(
         "data": config.data,
         "data_dir": config.data_dir,
     }
-    write_atomically(folder / "config.json", (json.dumps(dataclasses.asdict(config), indent=2) + "\n").encode())
-    trainer.callbacks = [*callbacks, SaveCheckpoint(folder, meta), JsonLines(folder / "metrics.jsonl")]
+    remove_parts(folder, _FILES)
+    write_atomically(folder / "config.json", (to_json(dataclasses.asdict(config), indent=2) + "\n").encode())
+    save = SaveCheckpoint(folder, meta, lock)
+    trainer.callbacks = [save, JsonLines(folder / "metrics.jsonl"), *callbacks]  # first saved, then printed
     size = "x".join(map(str, train.shape))
     announce(
         f"{config.model}, {trainer.model.parameter_count:,} parameters, on {train.name}: {len(train):,} training and "
@@ -183,7 +216,7 @@ def train_run(
     backend.synchronize()
     seconds = time.perf_counter() - began
     if not trainer.history and not trainer.interrupted:
-        SaveCheckpoint(folder, meta).on_epoch(trainer, {})
+        save.on_epoch(trainer, {})
     _draw(folder, trainer, (train, test), config, announce)
     last = trainer.history[-1] if trainer.history else {}
     images = (trainer.epoch - seen) * len(train)
@@ -220,22 +253,96 @@ def _trainer(config: RunConfig, backend: Backend, train: Dataset) -> tuple[Train
     return Trainer(model, optimizer, recipe.loss, **options), dataclasses.replace(config, lr=rate)
 
 
-def _new_folder(out: str | Path | None, config: RunConfig) -> Path:
-    """Make the run's folder; an error if it already has a run."""
-    if out is None:
-        stem, number = f"{config.model}-{Path(config.data).stem}", 1
-        while (Path("runs") / f"{stem}-{number}").exists():
-            number += 1
-        out = Path("runs") / f"{stem}-{number}"
-    folder = Path(out)
+@contextlib.contextmanager
+def _locked(resume: Path | None, out: str | Path | None, config: RunConfig) -> Iterator[tuple[Path, FileLock]]:
+    """Make the run's folder, or take that of the run to resume, and hold the lock of its checkpoint.
+
+    Raises:
+        ConfigError: the folder already has a run. CheckpointError: another process writes it, or it cannot be written.
+    """
     try:
-        if (folder / "checkpoint.safetensors").exists():
-            raise ConfigError("out", "a folder without a run", f"continue it with resume={folder}", out=folder)
+        folder = resume or (_numbered(config) if out is None else Path(out))
+        if (folder / "checkpoint.safetensors").exists() and not resume:  # before anything is made in it
+            raise _occupied(folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         do = "choose another with out=FOLDER"
-        raise CheckpointError.event(str(folder), "the folder cannot be written", do, error=error.strerror) from error
-    return folder
+        place = str(out or error.filename)
+        raise CheckpointError.event(place, "the folder cannot be written", do, error=error.strerror) from error
+    with FileLock(folder / "checkpoint.safetensors") as lock:
+        if (folder / "checkpoint.safetensors").exists() and not resume:
+            raise _occupied(folder)
+        yield folder, lock
+
+
+def _occupied(folder: Path) -> ConfigError:
+    return ConfigError("out", "a folder without a run", f"continue it with resume={folder}", out=folder)
+
+
+def _numbered(config: RunConfig) -> Path:
+    """Make a folder in ``runs`` that did not exist, also where other processes do so at once."""
+    stem = f"{config.model}-{Path(config.data).stem}"
+    number = 1
+    while True:
+        folder = Path("runs") / f"{stem}-{number}"
+        folder.parent.mkdir(exist_ok=True)
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def _is_same_file(a: os.stat_result, b: os.stat_result) -> bool:
+    return (a.st_ino, a.st_size, a.st_mtime_ns) == (b.st_ino, b.st_size, b.st_mtime_ns)
+
+
+def _place(data: str) -> str:
+    """The absolute path of a folder or file, so that a run finds its data from everywhere; other names stay."""
+    path = Path(data).expanduser()
+    return data if data in datasets.DATASETS or not path.exists() else str(path.absolute())
+
+
+def _load(data: str, data_dir: str | None, run: str | Path | None, progress: Report | None) -> tuple[Dataset, Dataset]:
+    """Load a data set; where that of a run is gone, say how to name its new place."""
+    if run is not None and data not in datasets.DATASETS and not Path(data).expanduser().exists():
+        do = "say where it is now with data=PATH"
+        raise DataError.event(data, f"the data of {run} is not there any more", do)
+    return datasets.load(data, data_dir, progress=progress)
+
+
+def _as_trained(data: Dataset, meta: Mapping[str, Any], where: str, every: bool = False) -> Dataset:
+    """Number the classes of a data set, and scale its values, as in the set that a run was trained on.
+
+    Args:
+        data: examples of the run's shape, in classes whose names the run knows.
+        meta: the JSON of the run's checkpoint.
+        where: named in errors.
+        every: whether no class of the run may be missing.
+    Raises:
+        ConfigError: the shape differs, or a class is unknown or missing.
+    """
+    classes, shape = tuple(meta["classes"]), tuple(meta["shape"])
+    if data.shape != shape:
+        raise ConfigError(where, f"data of shape {shape}, as the run was trained on", shape=data.shape)
+    if data.classes != classes:
+        unknown = [name for name in data.classes if name not in classes]
+        missing = [name for name in classes if name not in data.classes]
+        if unknown or (missing and every) or len(set(classes)) < len(classes):
+            got = {"unknown": _some(unknown)} | ({"missing": _some(missing)} if every or unknown else {})
+            rule = f"data in the classes of the run, {_some(classes)}"
+            raise ConfigError(where, rule, **{name: value for name, value in got.items() if value})
+        numbers = np.asarray([classes.index(name) for name in data.classes])
+        data = dataclasses.replace(data, y=numbers[data.y], classes=classes)
+    if not meta.get("scale") and data.white != meta["white"]:  # a run of xpnet 0.6 or older: else the Trainer does it
+        x = data.x.astype(np.float32) * np.float32(meta["white"] / data.white)
+        data = dataclasses.replace(data, x=x, white=meta["white"])
+    return data
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name[:40]) for name in names[:5])
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _draw(
@@ -275,12 +382,13 @@ def open_run(run: str | Path, backend: str | Backend | None = None) -> tuple[Tra
     Raises:
         CheckpointError: no such run, or its checkpoint cannot be read or is of another model.
     """
-    checkpoint = read_checkpoint(Path(run) / "checkpoint.safetensors")
+    path = Path(run) / "checkpoint.safetensors"
+    checkpoint = read_checkpoint(path)
     meta = checkpoint.meta
-    missing = [key for key in ("model_name", "shape", "classes", "white", "data") if key not in meta]
-    if missing:
-        do = "train with xpnet train"
-        raise CheckpointError(str(run), "a checkpoint that names its model", do, missing=repr(missing[0]))
+    check(meta, RUN, str(path), CheckpointError, others=True)
+    scale = meta.get("normalize")
+    if scale is None and meta["white"] > 1 and meta["format_version"] == 1:  # such sets held bytes
+        raise CheckpointError(str(path), "normalize, of a run trained on bytes", normalize=scale)
     recipe = models.recipe(meta["model_name"])
     model = models.build(meta["model_name"], tuple(meta["shape"]), len(meta["classes"])).to(get_backend(backend))
     checkpoint.restore(model)
@@ -305,10 +413,8 @@ def evaluate_run(
     trainer, meta = open_run(run, backend)
     if data is None:
         data_dir = data_dir or meta.get("data_dir")
-    _, test = datasets.load(data or meta["data"], data_dir, progress=progress)
-    if test.shape != tuple(meta["shape"]) or len(test.classes) != len(meta["classes"]):
-        rule = f"data of shape {tuple(meta['shape'])} in {len(meta['classes'])} classes, as the run was trained on"
-        raise ConfigError("evaluate", rule, shape=test.shape, classes=len(test.classes))
+    _, test = _load(data or meta["data"], data_dir, None if data else run, progress)
+    test = _as_trained(test, meta, "evaluate")
     figures = trainer.evaluate(test)
     return {
         **_names(meta["model_name"], test.name, trainer.model.backend),
@@ -344,6 +450,9 @@ def predict_run(
         raise ConfigError("top", f"1 <= top <= {len(classes)}, the number of classes", top=top)
     if len(shape) != 3:
         raise ConfigError("predict", "a run trained on images (H, W, C)", shape=shape)
+    if folders := [path for path in images if Path(path).is_dir()]:
+        do = f"name its files: {folders[0].rstrip('/')}/*.png"
+        raise DataError.event(folders[0], "this is a folder, and predict takes image files", do)
     pixels = np.stack([load_image(path, shape) for path in images]).astype(np.float32)
     if trainer.scale:
         chances = trainer.predict(pixels, white=255.0)

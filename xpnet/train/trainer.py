@@ -100,7 +100,7 @@ class Trainer:
         self.threads = check_threads(threads)
         self.history: list[dict[str, Any]] = []
         self.epoch = self.step = self.epochs = self.steps = 0
-        self.interrupted = False
+        self.interrupted = 0
         self._resumed: dict[str, Any] = {}
         self._batches: list[int] | None = None  # batch size and examples of the epoch under way
         self._stopping = False
@@ -203,7 +203,7 @@ class Trainer:
             _log.warning(text, self.epoch + 1)
             self.step, self._resumed = 0, {}
         self._batches = batches
-        self.interrupted = self._stopping = False
+        self.interrupted, self._stopping = 0, False
         classes = len(feed.dataset.classes)
         step = Step(
             self.model,
@@ -224,7 +224,7 @@ class Trainer:
                     if not self._run_epoch(runner, interrupt, test):
                         break
                     if interrupt.asked and self.epoch < epochs:
-                        self.interrupted = True
+                        self.interrupted = interrupt.asked
                         break
             finally:
                 self.model.eval()
@@ -264,7 +264,7 @@ class Trainer:
                 if interrupt.asked and self.step < self.steps:
                     self._guarded(self.meter.read)
                     self._resumed = self._progress()
-                    self.interrupted = True
+                    self.interrupted = interrupt.asked
                     return False
         self._guarded(self.meter.read)
         return True

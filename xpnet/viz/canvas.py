@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import ConfigError, nearest
+from xpnet.output import printable
+from xpnet.writing import write_atomically
 
 __all__ = ["FORMATS", "PALETTE", "check_format", "need_matplotlib", "panels", "save"]
 
@@ -77,11 +79,12 @@ def save(figure: Any, path: str | Path, *, dpi: int = 150) -> None:
         path: a file in a folder that exists; written in one piece, or not at all.
         dpi: dots an inch of a PNG.
     Raises:
-        ConfigError: the ending is none of FORMATS.
+        ConfigError: the ending is none of FORMATS. CheckpointError: the folder cannot be written to.
     """
     from matplotlib import rc_context
 
     kind, content = check_format(path), io.BytesIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "xpnet"}):  # the salt makes ids, and so files, repeat
         figure.savefig(content, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
-    Path(path).write_bytes(content.getvalue())
+    data = content.getvalue()
+    write_atomically(path, "\n".join(map(printable, data.decode().split("\n"))).encode() if kind == "svg" else data)

@@ -9,6 +9,7 @@ import numpy as np
 
 from xpnet.data import Dataset
 from xpnet.errors import ConfigError, ShapeError
+from xpnet.output import printable
 from xpnet.viz.canvas import PALETTE, panels
 from xpnet.viz.predicting import host
 from xpnet.viz.tiles import mosaic, pixels
@@ -122,6 +123,6 @@ def _rgb(colour: str) -> np.ndarray:
 
 def _short(name: str, longest: int = 18) -> str:
     """A class's name on one line, shortened in the middle where it is long; "$" does not begin a formula."""
-    name = " ".join(str(name).split()).replace("$", r"\$")
+    name = printable(" ".join(str(name).split())).replace("$", r"\$")
     half = longest // 2
     return name if len(name) <= longest else f"{name[:half]}…{name[1 - half :]}"

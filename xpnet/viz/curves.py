@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xpnet.viz.canvas import PALETTE, panels
+from xpnet.viz.canvas import PALETTE, panels, save
 
 __all__ = ["curves", "save_curves"]
 
@@ -55,4 +55,4 @@ def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Any:
 
 def save_curves(history: Sequence[dict[str, Any]], path: str | Path) -> None:
     """Draw the curves into a PNG file, 120 dots an inch."""
-    curves(history).savefig(path, dpi=120)
+    save(curves(history), path, dpi=120)

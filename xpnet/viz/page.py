@@ -6,8 +6,10 @@ import base64
 import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from html import escape as escape_html
 from typing import Any
+
+from xpnet.output import printable
 
 __all__ = ["figure", "page", "pairs", "section", "table", "text", "tiles"]
 
@@ -56,6 +58,13 @@ tfoot td { font-weight: 600; border-bottom: 0; }
   .wide img { min-width: 0; }
 }
 """
+
+
+def escape(text: object) -> str:
+    """Write a text so that it is neither markup nor control characters."""
+    return escape_html(printable(text))
+
+
 _TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 _SAFE = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # nothing but what is in the file
 

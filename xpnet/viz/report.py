@@ -22,6 +22,7 @@ from xpnet.viz.kinds import kind_text
 from xpnet.viz.predicting import Subject
 from xpnet.viz.summary import summarize
 from xpnet.viz.volumes import volumes
+from xpnet.writing import write_atomically
 
 __all__ = ["report", "write_report"]
 
@@ -80,7 +81,7 @@ def report(
 def write_report(path: str | Path, trainer: Subject, test: Dataset | None = None, **options: Any) -> None:
     """Write a report to a file; arguments as report takes them."""
     content = report(trainer, test, **options)
-    Path(path).write_text(content, encoding="utf-8")
+    write_atomically(path, content.encode())
 
 
 def _part(heading: str, make: Callable[[], list[str]], long: bool = False) -> str:

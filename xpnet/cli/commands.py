@@ -1,0 +1,99 @@
+"""The commands, and what happens around each: its output, and errors as one line."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from xpnet import __version__
+from xpnet.backend import keep_freed_memory
+from xpnet.cli import devices, draw, evaluate, predict, summary, train
+from xpnet.cli.options import NamesAll, in_options, in_our_form, print_line
+from xpnet.errors import XpnetError
+from xpnet.output import Lenient, printable
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    help="Train neural networks on NumPy, CuPy, torch or jax: the same layers, written once.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command(cls=NamesAll)(train.train)
+app.command()(evaluate.evaluate)
+app.command()(predict.predict)
+app.command(cls=NamesAll)(summary.summary)
+app.command(cls=NamesAll)(draw.draw)
+app.command()(devices.devices)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print_line(f"xpnet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+class _OneLine(logging.Formatter):
+    """Messages of the log, which may hold names from files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def run(arguments: list[str]) -> NoReturn:
+    """Run a command and exit with its code; a standard stream that is closed or full ends nothing.
+
+    Where a command only prints and standard output is full, the exit code is 2.
+    """
+    out, err = Lenient(sys.stdout), Lenient(sys.stderr)
+    log = logging.StreamHandler(err)  # pyright: ignore[reportArgumentType]
+    log.setFormatter(_OneLine())
+    logging.getLogger("xpnet").addHandler(log)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):  # pyright: ignore[reportArgumentType]
+            code, message = _result(arguments)
+            out.flush()
+            if out.error is not None and not isinstance(out.error, BrokenPipeError) and not message:
+                code = 0 if arguments[0] == "train" and not code else code or 2
+                message = f"standard output: cannot be written: {getattr(out.error, 'strerror', None) or out.error}"
+            if message:
+                print(f"xpnet: {printable(message.replace(chr(10), ' '))}", file=err)
+            err.flush()
+    finally:
+        logging.getLogger("xpnet").removeHandler(log)
+    sys.exit(code)
+
+
+def _result(arguments: list[str]) -> tuple[int, str]:
+    """Run a command: its exit code, and the message of its error or ""."""
+    keep_freed_memory()
+    command: Any = typer.main.get_command(app)
+    try:
+        code = app(arguments, standalone_mode=False)
+    except XpnetError as error:
+        return 2, str(in_options(error, command, arguments[0]))
+    except (KeyboardInterrupt, typer.Abort):
+        return 130, "interrupted"
+    except OSError as error:
+        return 2, f"{error.filename or 'system'}: {error.strerror or error}"
+    except MemoryError:
+        return 2, "system: out of memory"
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # click's errors have it
+            raise
+        return 2, str(in_our_form(error, command, arguments))
+    return (code if isinstance(code, int) else 0), ""

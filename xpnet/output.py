@@ -1,0 +1,77 @@
+"""Text for people and the streams it goes to: names from files control no terminal, and a lost stream ends nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from typing import Any, TextIO
+
+__all__ = ["Lenient", "printable", "to_json"]
+
+# Control characters, marks that reverse the direction of text, line separators, halves of surrogate pairs.
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
+)
+
+
+def printable(text: object) -> str:
+    """Return a text on one line, its control characters written as escapes such as \\x1b."""
+    return _CONTROL.sub(lambda m: m[0].encode("unicode_escape").decode(), str(text))
+
+
+def to_json(value: Any, **options: Any) -> str:
+    """Write a value as JSON, in which NaN and infinite numbers are null; options as json.dumps takes them."""
+    return json.dumps(_finite(value), allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Lenient:
+    """A text stream whose errors end nothing: once it is closed or full, what is written is dropped.
+
+    Characters that its encoding lacks are written as escapes.
+
+    Args:
+        stream: such as sys.stderr; None where the process has none.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self.stream = open(os.devnull, "w") if stream is None else stream  # noqa: SIM115
+        self.error: Exception | None = None  # the first
+        if reconfigure := getattr(self.stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        """Write, or drop, the text."""
+        self._try(self.stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop what is left."""
+        self._try(self.stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def _try(self, call: Any, *arguments: Any) -> None:
+        if self.error is not None:
+            return
+        try:
+            call(*arguments)
+        except (OSError, ValueError) as error:  # ValueError: of a closed file
+            self.error = error
+            try:  # Python flushes standard streams at exit: into nothing, then
+                number = self.stream.fileno()
+                empty = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(empty, number)
+                os.close(empty)
+            except (OSError, ValueError):
+                pass

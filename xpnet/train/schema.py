@@ -1,0 +1,179 @@
+"""What a run's configuration and a checkpoint's JSON may hold: each key with its type and range, checked here alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet.errors import CheckpointError, XpnetError, nearest
+from xpnet.models import MODELS
+from xpnet.optim import OPTIMIZERS
+from xpnet.train.precision import PRECISIONS
+
+__all__ = ["CHECKPOINT", "CONFIG", "RUN", "THREADS", "Rule", "check", "parse"]
+
+THREADS = 1024  # the most that a step may be shared by
+_EPOCHS, _BATCH = 1_000_000, 100_000_000
+
+
+class Rule(NamedTuple):
+    """What the value of a key is, in words, and whether a value is that; what to do about another is optional."""
+
+    words: str
+    holds: Callable[[Any], bool]
+    advice: Callable[[Any], str] = lambda value: ""
+    required: bool = False
+
+
+def _whole(low: int, high: int, required: bool = False) -> Rule:
+    words = f"a whole number >= {low:,}" if high >= 1 << 53 else f"a whole number from {low:,} to {high:,}"
+
+    def holds(value: Any) -> bool:
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool) and low <= int(value) <= high
+
+    return Rule(words, holds, required=required)
+
+
+def _real(words: str, holds: Callable[[float], bool], required: bool = False) -> Rule:
+    def is_real(value: Any) -> bool:
+        real = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
+        return real and bool(-1e300 < value < 1e300) and holds(float(value))
+
+    return Rule(words, is_real, required=required)
+
+
+def _name(what: str, known: Mapping[str, Any] | tuple[str, ...], required: bool = False) -> Rule:
+    def advice(value: Any) -> str:
+        return nearest(value if isinstance(value, str) else "", known)
+
+    return Rule(f"the name of {what}", lambda value: isinstance(value, str) and value in known, advice, required)
+
+
+def _or_none(rule: Rule) -> Rule:
+    return rule._replace(holds=lambda value: value is None or rule.holds(value))
+
+
+def _list(words: str, each: Rule, low: int, required: bool = False, high: float = math.inf) -> Rule:
+    def holds(value: Any) -> bool:
+        return isinstance(value, list | tuple) and low <= len(value) <= high and all(map(each.holds, value))
+
+    return Rule(words, holds, required=required)
+
+
+def _table(words: str, keys: Mapping[str, Rule], required: bool = False) -> Rule:
+    def holds(value: Any) -> bool:
+        return isinstance(value, dict) and all(rule.holds(value.get(key)) for key, rule in keys.items())
+
+    return Rule(words, holds, required=required)
+
+
+_TEXT = Rule("a text", lambda value: isinstance(value, str) and 0 < len(value) <= 4096 and "\0" not in value)
+_COUNT = _whole(0, 1 << 53)
+_SEED = _whole(0, (1 << 64) - 1)._replace(words="0 <= seed < 2**64")
+_FIGURE = _or_none(_real("a number", lambda x: True))
+
+CONFIG: dict[str, Rule] = {
+    "model": _name("a model", MODELS),
+    "data": _TEXT,
+    "data_dir": _or_none(_TEXT),
+    "backend": _TEXT,
+    "epochs": _or_none(_whole(0, _EPOCHS)),
+    "batch_size": _or_none(_whole(1, _BATCH)),
+    "optimizer": _or_none(_name("an optimizer", OPTIMIZERS)),
+    "lr": _or_none(_real("a number > 0", lambda x: x > 0)),
+    "seed": _SEED,
+    "precision": _name("a precision", PRECISIONS),
+    "threads": _or_none(_whole(1, THREADS)),
+}
+
+_PROGRESS = _table(
+    "the counters epoch, step, loss_sum, examples, seconds and seed",
+    {
+        "epoch": _whole(0, _EPOCHS),
+        "step": _COUNT,
+        "loss_sum": _real("a number", lambda x: True),
+        "examples": _COUNT,
+        "seconds": _real("a number >= 0", lambda x: x >= 0),
+        "seed": _SEED,
+    },
+)
+_RECORD = _table("a record of an epoch", {"epoch": _whole(1, _EPOCHS), "train_loss": _FIGURE, "test_loss": _FIGURE,
+                                          "test_accuracy": _FIGURE, "seconds": _FIGURE})  # fmt: skip
+_NORMALIZE = _table(
+    "mean, std and white of the pixels",
+    {
+        "mean": _list("numbers", _real("a number", lambda x: True), 1),
+        "std": _list("numbers > 0", _real("a number > 0", lambda x: x > 0), 1),
+        "white": _real("a number > 0", lambda x: x > 0),
+    },
+)
+_STATE = Rule("the optimizer's state", lambda value: isinstance(value, dict))
+
+# Of every checkpoint: what a Trainer saves. Other keys are the caller's.
+CHECKPOINT: dict[str, Rule] = {
+    "optimizer": _STATE,
+    "progress": _PROGRESS,
+    "history": _list("a record for each epoch", _RECORD, 0),
+    "normalize": _or_none(_NORMALIZE),
+}
+
+# Of a run's checkpoint: what it needs to be opened.
+RUN: dict[str, Rule] = {
+    "model_name": _name("a model", MODELS, required=True),
+    "shape": _list("the sizes of an example", _whole(1, 1_000_000), 1, True, 3),
+    "classes": _list("the names of at least 2 classes", Rule("", lambda value: isinstance(value, str)), 2, True),
+    "white": _real("a number > 0", lambda x: x > 0, required=True),
+    "data": _TEXT._replace(required=True),
+    "data_dir": _or_none(_TEXT),
+}
+
+
+def check(
+    values: Mapping[str, Any], rules: Mapping[str, Rule], where: str, error: type[XpnetError], others: bool = False
+) -> None:
+    """Check values by their rules.
+
+    Args:
+        values, rules: by key.
+        where: what the message names first: a file; "": the key itself, which is an argument.
+        error: the kind of error.
+        others: whether there may be keys without a rule.
+    Raises:
+        error: with the key, its rule and its value.
+    """
+    for key, value in values.items():
+        if key not in rules:
+            if others:
+                continue
+            raise error(where, "no other keys than " + ", ".join(rules), key=reprlib.repr(key))
+        if not rules[key].holds(value):
+            rule = f"{key}, {rules[key].words}" if where else rules[key].words
+            raise error(where or key, rule, rules[key].advice(value), **{key: reprlib.repr(value)})
+    for key, rule in rules.items():
+        if rule.required and key not in values:
+            raise error(where, f"{key}, {rule.words}", missing=repr(key))
+
+
+def parse(text: str | bytes, where: str, what: str, do: str = "") -> dict[str, Any]:
+    """Read a JSON object, without NaN, of any nesting.
+
+    Raises:
+        CheckpointError: where: what; the text is none.
+    """
+
+    def constant(name: str) -> None:
+        raise ValueError(f"{name} is no JSON")
+
+    try:
+        values = json.loads(text, parse_constant=constant)
+        if not isinstance(values, dict):
+            raise ValueError(f"a JSON object is expected, not {type(values).__name__}")
+    except (ValueError, RecursionError) as error:  # ValueError: also of bytes that are no text, of endless numbers
+        raise CheckpointError.event(where, what, do, error=error) from error
+    return values

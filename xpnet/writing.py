@@ -1,0 +1,145 @@
+"""Files that are written whole or not at all, and locks of files: what two processes may not write at once.
+
+A new file is written beside the old one under a name that cannot be foreseen, flushed and renamed, so that a complete
+file exists at any time. A symbolic link in its place is replaced, never followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Any
+
+from xpnet.errors import CheckpointError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+__all__ = ["FileLock", "append", "remove_parts", "write_atomically"]
+
+_log = logging.getLogger("xpnet")
+
+_NEW = os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_PART = re.compile(r"\.(.+)\.[0-9a-f]{16}\.part|(.+)\.\d+\.part")  # the second: up to version 0.6
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Write a file so that a reader finds the complete old or new one, also after a crash.
+
+    Raises:
+        CheckpointError: the folder cannot be written to.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
+    try:
+        with open(os.open(part, os.O_WRONLY | _NEW, 0o666), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException as error:  # a second Ctrl-C too
+        with contextlib.suppress(OSError):
+            part.unlink()
+        if not isinstance(error, OSError):
+            raise
+        raise CheckpointError.event(str(path), "the file cannot be written", error=error.strerror) from error
+
+
+def append(path: str | Path, data: bytes) -> None:
+    """Add bytes to a file; a symbolic link in its place is an error.
+
+    Raises:
+        CheckpointError: the file cannot be written to.
+    """
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        with open(os.open(path, flags, 0o666), "ab") as file:
+            file.write(data)
+    except OSError as error:
+        raise CheckpointError.event(str(path), "the file cannot be written", error=error.strerror) from error
+
+
+def remove_parts(folder: Path, names: tuple[str, ...]) -> None:
+    """Remove the temporary files that killed processes left of the named files; call it while holding their lock."""
+    for part in folder.iterdir():
+        match = _PART.fullmatch(part.name)
+        if match and (match[1] or match[2]) in names:
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+
+class FileLock:
+    """Held by one writer of a file at a time, until it is released or its process ends, however that ends.
+
+    The lock is of ``.NAME.lock`` beside the file: the system's (flock), which a killed process gives up.
+
+    Args:
+        path: the file to write, in a folder that exists.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._beside = self.path.with_name(f".{self.path.name[:200]}.lock")
+        self._file: Any = None
+
+    def acquire(self) -> None:
+        """Take the lock at once.
+
+        Raises:
+            CheckpointError: another writer holds it, or the folder cannot be written to.
+        """
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        while self._file is None:
+            try:
+                file = open(os.open(self._beside, flags, 0o666), "r+b", buffering=0)  # noqa: SIM115
+            except OSError as error:
+                what = "the folder cannot be written"
+                raise CheckpointError.event(str(self.path.parent), what, error=error.strerror) from error
+            try:
+                _lock(file.fileno())
+            except (BlockingIOError, PermissionError) as error:
+                file.close()
+                do = "wait for it to end, or use another folder"
+                what = "another process or trainer is writing this file"
+                raise CheckpointError.event(str(self.path), what, do) from error
+            with contextlib.suppress(FileNotFoundError):  # removed by the writer before, between open and lock
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(self._beside, follow_symlinks=False)):
+                    self._file = file
+                    return
+            file.close()
+
+    def release(self) -> None:
+        """Give the lock up, if it is held."""
+        if self._file is not None:
+            file, self._file = self._file, None
+            with contextlib.suppress(OSError):
+                self._beside.unlink()
+            file.close()
+
+    def __enter__(self) -> FileLock:
+        self.acquire()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+def _lock(descriptor: int) -> None:
+    """Lock an open file, or raise BlockingIOError or PermissionError where another holds it."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if isinstance(error, BlockingIOError | PermissionError):
+                raise
+            _log.warning("this file system has no locks (%s): let no other process write the same run", error)
+    else:
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # pyright: ignore[reportAttributeAccessIssue]
