@@ -51,8 +51,8 @@ __all__ = [
     "viz",
 ]
 
-_FROM = {name: "autograd" for name in ("Tensor", "apply", "backward", "gradcheck", "no_grad")}
-_FROM |= {name: "backend" for name in ("Backend", "get_backend", "namespace", "register_backend", "use_backend")}
+_FROM = dict.fromkeys(("Tensor", "apply", "backward", "gradcheck", "no_grad"), "autograd")
+_FROM |= dict.fromkeys(("Backend", "get_backend", "namespace", "register_backend", "use_backend"), "backend")
 
 
 def __getattr__(name: str) -> Any:
