@@ -51,7 +51,7 @@ class _OneLine(logging.Formatter):
     """Messages of the log, which may hold names from files."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        return f"xpnet: {record.levelname.lower()}: {printable(super().format(record))}"
 
 
 def run(arguments: list[str]) -> NoReturn:
@@ -62,6 +62,7 @@ def run(arguments: list[str]) -> NoReturn:
     out, err = Lenient(sys.stdout), Lenient(sys.stderr)
     log = logging.StreamHandler(err)  # pyright: ignore[reportArgumentType]
     log.setFormatter(_OneLine())
+    log.setLevel(logging.WARNING)
     logging.getLogger("xpnet").addHandler(log)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):  # pyright: ignore[reportArgumentType]
