@@ -51,7 +51,7 @@ __all__ = [
     "viz",
 ]
 
-_FROM = dict.fromkeys(("Tensor", "apply", "backward", "gradcheck", "no_grad"), "autograd")
+_FROM: dict[str, str] = dict.fromkeys(("Tensor", "apply", "backward", "gradcheck", "no_grad"), "autograd")
 _FROM |= dict.fromkeys(("Backend", "get_backend", "namespace", "register_backend", "use_backend"), "backend")
 
 

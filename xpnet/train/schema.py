@@ -114,6 +114,8 @@ _NORMALIZE = _table(
     },
 )
 _STATE = Rule("the optimizer's state", lambda value: isinstance(value, dict))
+_ANY = _real("a number", lambda x: True)
+_SCALE = _table("white, low and high of the values", {"white": _ANY, "low": _ANY, "high": _ANY})
 
 # Of every checkpoint: what a Trainer saves. Other keys are the caller's.
 CHECKPOINT: dict[str, Rule] = {
@@ -121,6 +123,7 @@ CHECKPOINT: dict[str, Rule] = {
     "progress": _PROGRESS,
     "history": _list("a record for each epoch", _RECORD, 0),
     "normalize": _or_none(_NORMALIZE),
+    "scale": _or_none(_SCALE),
 }
 
 # Of a run's checkpoint: what it needs to be opened.
