@@ -81,6 +81,11 @@ def test_every_option_of_train_reaches_the_run(xpnet, here, write_idx):
     assert meta["optimizer"]["steps"] == 3 * 6  # 40 images in sevens
 
 
+def test_a_run_keeps_its_number_of_threads(xpnet, here, write_images):
+    assert xpnet("train", "lenet5", data=write_images(), epochs=1, threads=2, out="run").code == 0
+    assert json.loads((here / "run" / "config.json").read_text())["threads"] == 2
+
+
 def test_an_optimizer_brings_its_own_rate(xpnet, here):
     result = xpnet("train", "softmax", optimizer="adam", epochs=0, out="run")
     assert "adam with rate 0.001" in result.out

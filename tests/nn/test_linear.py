@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.harness import agree, put, raises, sample
+from tests.harness import agree, few_on_jax, put, raises, sample
 from xpnet import nn, optim
 from xpnet.autograd import Tensor, backward
 from xpnet.backend import use_backend
@@ -47,6 +47,7 @@ def test_outputs_and_gradients_equal_those_of_a_separate_bias(backend, shape, ac
 
 
 def test_both_stay_equal_through_training(backend):
+    few_on_jax(backend, False)
     models = pair(backend, nn.Tanh)
     optimizers = [optim.SGD(m.parameters(), lr=0.1, momentum=0.9) for m in models]
     labels = put(backend, np.arange(8) % M)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
-import subprocess
-import sys
 import threading
 import time
 from functools import partial
@@ -528,14 +525,3 @@ def test_a_run_keeps_its_threads_in_its_configuration_and_may_be_resumed_with_ot
     train_run(config, tmp_path / "run")
     assert resumed_config(tmp_path / "run", {}).threads == 2
     assert resumed_config(tmp_path / "run", {"threads": 1}).threads == 1
-
-
-def test_the_command_line_takes_a_number_of_threads(tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "xpnet", "train", "lenet5", "--epochs", "1", "--threads", "2", "--json"]
-    done = subprocess.run([*line, "--out", str(tmp_path / "run")], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["threads"] == 2
-    refused = subprocess.run(
-        [sys.executable, "-m", "xpnet", "train", "--threads", "0"], capture_output=True, text=True, timeout=60
-    )
-    assert (refused.returncode, refused.stderr) == (2, "xpnet: train: expected --threads >= 1, got --threads 0\n")
