@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from tests.train.fitting import Recorded, digits, noisy_net, some_digits, trainer, without_seconds
 from xpnet import data, models, nn
+from xpnet.autograd import Tensor
 from xpnet.backend import get_backend
 from xpnet.errors import ShapeError
 from xpnet.train import Callback, Progress, Trainer
@@ -146,6 +149,127 @@ def test_pixels_are_normalized_by_the_first_training_set_and_floats_of_0_to_1_ar
     plain = trainer("softmax")
     plain.fit((train.x / np.float32(16), train.y), epochs=1)
     assert plain.normalize is None
+
+
+# Averages, single scores, NaN, dtypes.
+
+
+WEIGHTED = {
+    "class weights": partial(nn.softmax_cross_entropy, class_weights=np.float32([50, *[1] * 9])),
+    "class weights and smoothing": partial(
+        partial(nn.softmax_cross_entropy, class_weights=np.float32([50, *[1] * 9])), label_smoothing=0.1
+    ),
+    "sum": partial(nn.softmax_cross_entropy, reduction="sum"),
+    "unmarked": lambda scores, labels: nn.softmax_cross_entropy(scores, labels),
+    "plain": nn.softmax_cross_entropy,
+}
+
+
+@pytest.mark.parametrize("loss", WEIGHTED.values(), ids=WEIGHTED)
+def test_the_evaluated_loss_is_that_of_the_whole_set_for_every_batch_size(loss):
+    test = digits()[1].take(np.argsort(digits()[1].y, kind="stable")[:200])
+    fit = Trainer(models.softmax((8, 8, 1)).initialize(0), loss=loss)
+    fit.model.scores.weight = np.random.default_rng(0).normal(0, 0.02, (10, 64)).astype(np.float32)
+    want = loss(Tensor(fit.evaluate(test)["scores"]), test.y).item()
+    for size in (7, 64, 200):
+        assert fit.evaluate(test, batch_size=size)["loss"] == pytest.approx(want, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["class weights", "class weights and smoothing", "plain"])
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_the_training_loss_weighs_batches_as_the_loss_does(name, backend):
+    train, loss = some_digits(70), WEIGHTED[name]
+    if "weights" in name and backend == "torch":
+        torch = pytest.importorskip("torch")
+        loss = partial(loss, class_weights=torch.tensor([50.0] + [1.0] * 9))
+    losses = []
+    for size in (9, 32, 70):
+        fit = trainer("softmax", backend, lr=0.0, loss=loss)
+        fit.model.scores.weight = np.random.default_rng(0).normal(0, 0.02, (10, 64)).astype(np.float32)
+        losses += [fit.fit(train, epochs=1, batch_size=size)[0]["train_loss"], fit.evaluate(train)["loss"]]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_one_score_an_example_predicts_by_the_sigmoid_and_is_evaluated_as_two_classes(rank):
+    class Scores(nn.Module):
+        def __init__(self):
+            self.linear = nn.Linear(64, 1)
+
+        def forward(self, x):
+            y = self.linear(x.reshape(x.shape[0], 64))
+            return y[:, 0] if rank == 1 else y
+
+    def loss(scores, labels):
+        return nn.binary_cross_entropy(scores.reshape(-1), labels.astype(np.float32))
+
+    train, labels = some_digits(200), (some_digits(200).y > 4).astype(int)
+    fit = Trainer(Scores(), loss=loss, seed=0)
+    fit.fit((train.x, labels), (train.x, labels), epochs=2)
+    z = fit.model.predict(fit.normalize(train.x)).astype(np.float64)
+    np.testing.assert_allclose(fit.predict(train.x), 1 / (1 + np.exp(-z)), rtol=1e-5)
+    figures = fit.evaluate((train.x, labels))
+    assert figures["accuracy"] == np.mean((z.ravel() > 0) == labels) == fit.history[-1]["test_accuracy"] > 0.6
+    assert figures["confusion"].trace() == figures["accuracy"] * 200
+
+
+def test_scores_that_are_nan_are_wrong_said_and_in_no_cell(caplog):
+    fit, test = Trainer(models.softmax((8, 8, 1)).initialize(0)), digits()[1]
+    fit.model.load_state_dict({path: values * np.nan for path, values in fit.model.state_dict().items()})
+    figures = fit.evaluate(test)
+    assert figures["accuracy"] == figures["top5_accuracy"] == figures["confusion"].sum() == 0
+    assert "360 of 360 examples" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("capture", [None, False])
+def test_a_model_of_another_dtype_is_fed_in_it(backend, dtype, capture):
+    pytest.importorskip(backend)
+    train = some_digits(96)
+    fit = trainer("mlp", backend, capture=capture)
+    fit.fit(train, epochs=1, batch_size=32)
+    before = fit.predict(train.x[:9])
+    fit.model.to(dtype=dtype)
+    np.testing.assert_allclose(fit.predict(train.x[:9]), before, atol=0.02)
+    assert fit.evaluate(train)["scores"].dtype == dtype
+    fit.fit(train, train, epochs=8, batch_size=32)
+    assert fit.history[-1]["train_loss"] < fit.history[1]["train_loss"]
+    assert {v.dtype.name for v in fit.model.state_dict().values()} == {dtype}
+
+
+def test_examples_of_one_class_are_evaluated_as_the_classes_of_the_model(noisy):
+    test = digits()[1]
+    mask = test.y == 3
+    right = noisy.evaluate(test)["confusion"][3]
+    for each in ((test.x[mask], test.y[mask]), test.take(mask)):
+        figures = noisy.evaluate(each)
+        assert figures["confusion"][3].tolist() == right.tolist()
+        assert figures["accuracy"] == right[3] / right.sum()
+
+
+def test_predicting_in_another_thread_does_not_change_training():
+    def history(thread: bool) -> list:
+        fit, train, stop = trainer(noisy_net()), some_digits(160), threading.Event()
+
+        def predict():
+            while not stop.is_set():
+                fit.predict(train.x[:40])
+                fit.model.predict(np.zeros((5, 8, 8, 1), np.float32))
+
+        fit.fit(train, epochs=1, batch_size=32)
+        worker = threading.Thread(target=predict)
+        if thread:
+            worker.start()
+        try:
+            fit.fit(train, epochs=4, batch_size=32)
+        finally:
+            stop.set()
+            if thread:
+                worker.join()
+        return [r["train_loss"] for r in fit.history]
+
+    assert history(True) == history(False)
 
 
 # What is read from the device.

@@ -1,0 +1,181 @@
+"""What a Trainer is given is checked where it enters: each wrong argument is one error that names it."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from tests.harness import raises
+from xpnet import data, nn, optim
+from xpnet.data import Normalize
+from xpnet.errors import ConfigError, DataError, DTypeError, ShapeError, XpnetError
+from xpnet.train import Callback, Progress, Trainer
+
+X = (np.arange(48).reshape(16, 3) % 7).astype(np.float32)
+Y = np.arange(16) % 2
+SET = data.from_arrays(X, Y)
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 2))
+
+
+ARGUMENTS = {
+    "optimizer": ["adam", optim.Adam, 0.1, optim.SGD(nn.Linear(3, 2).parameters())],
+    "loss": ["cross_entropy", 3],
+    "callbacks": ["progress", Progress, [Progress], Progress(), [None], 3],
+    "seed": [-1, 1.5, True, "0", None, 1 << 64],
+    "normalize": [Normalize, "mean", 3],
+    "capture": ["yes", 1],
+    "precision": ["fp8", 16, None],
+    "threads": [0, 1.5, True, "2"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, v) for name, values in ARGUMENTS.items() for v in values])
+def test_a_trainer_checks_each_argument_when_it_is_made(name, value):
+    with pytest.raises(ConfigError, match=name):
+        Trainer(net(), **{name: value})
+
+
+@pytest.mark.parametrize("model", [None, "mlp", nn.Linear, lambda x: x])
+def test_the_model_is_a_module(model):
+    with raises(ConfigError, "Trainer", "model"):
+        Trainer(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("batch_size", v) for v in (0, -1, 3.5, True, "8", None, 10**12)]
+    + [("epochs", v) for v in (-1, 1.5, True, "8", None)]
+    + [("augment", "shift")],
+)
+def test_fit_checks_its_numbers(name, value):
+    with raises(ConfigError, "fit", name):
+        Trainer(net()).fit(SET, **{name: value})
+    if name == "batch_size":
+        for call in (
+            lambda: Trainer(net()).predict(X, batch_size=value),
+            lambda: Trainer(net()).evaluate(SET, batch_size=value),
+        ):
+            if value != 10**12:
+                with pytest.raises(ConfigError, match="batch_size"):
+                    call()
+
+
+def test_numbers_of_numpy_are_numbers():
+    trainer = Trainer(net(), seed=np.int64(3), threads=np.int32(1))
+    assert len(trainer.fit(SET, epochs=np.int64(1), batch_size=np.uint8(5))) == 1
+    assert trainer.predict(X, batch_size=np.int64(3)).shape == (16, 2)
+
+
+@pytest.mark.parametrize("train", [None, "mnist", 3, X, X.tolist(), (X,), (X, Y, X), (X, None), (None, Y), (X, Y[:3])])
+def test_what_is_no_training_set_is_refused(train):
+    with pytest.raises(XpnetError, match=r"^(fit|arrays): expected"):
+        Trainer(net()).fit(train)
+
+
+@pytest.mark.parametrize("x", [None, "a", [["a"]], [[1], [1, 2]], np.zeros((0, 3)), 3.0, np.zeros((2, 3), complex)])
+def test_what_cannot_be_predicted_is_refused(x):
+    with pytest.raises((DTypeError, ShapeError), match=r"^predict: expected"):
+        Trainer(net()).predict(x)
+
+
+@pytest.mark.parametrize("white", [0, -1, "a", True])
+def test_white_is_a_number_above_zero(white):
+    with raises(ConfigError, "predict", "white"):
+        Trainer(net()).predict(X, white=white)
+
+
+NAMED = data.from_arrays(X, Y, ["cat", "dog"])
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "error"),
+    [
+        (SET, (X[:, :2], Y), ShapeError),
+        (SET, (X, Y + 1), DataError),
+        (NAMED, data.from_arrays(X, Y, ["dog", "cat"]), DataError),
+        (NAMED, data.from_arrays(X, Y, ["cat", "zebra"]), DataError),
+        (NAMED, data.from_arrays(X, Y + 1, ["cat", "dog", "zebra"]), DataError),
+        (SET, "test", ConfigError),
+        (SET, 3, ConfigError),
+    ],
+)
+def test_a_test_set_unlike_the_training_set_is_refused_before_training(train, test, error):
+    trainer = Trainer(net())
+    with pytest.raises(error, match=r"^fit: expected"):
+        trainer.fit(train, test, epochs=1)
+    assert trainer.optimizer.steps == 0
+
+
+def test_a_set_of_other_classes_is_not_evaluated():
+    trainer = Trainer(net())
+    trainer.fit(NAMED, (X, Y), epochs=1)
+    assert trainer.evaluate(data.from_arrays(X, Y))["accuracy"] == trainer.evaluate(NAMED)["accuracy"]
+    with raises(DataError, "evaluate", "'dog'", "order"):
+        trainer.evaluate(data.from_arrays(X, Y, ["dog", "cat"]))
+
+
+@pytest.mark.parametrize("form", [lambda a: a, lambda a: a.tolist()])
+def test_fit_x_y_is_fit_of_the_pair(form):
+    one, other = Trainer(net(), seed=1), Trainer(net(), seed=1)
+    one.fit(form(X), form(Y), epochs=1) if form(X) is X or isinstance(form(X), list) else one.fit(
+        (form(X), form(Y)), epochs=1
+    )
+    other.fit((X, Y), epochs=1)
+    assert np.array_equal(one.predict(X), other.predict(X))
+
+
+def test_a_parameter_added_after_the_trainer_was_made_is_refused_and_those_left_out_on_purpose_are_not():
+    model = nn.Sequential(a=nn.Linear(3, 4), b=nn.Linear(4, 2))
+    trainer = Trainer(model, optim.SGD(model.b.parameters(), lr=0.1))
+    before = model.a.weight.numpy()
+    trainer.fit(SET, epochs=1)
+    assert np.array_equal(model.a.weight.numpy(), before)
+    model.b = nn.Linear(4, 2)
+    with raises(ConfigError, "fit", "b.weight", "new Trainer"):
+        trainer.fit(SET, epochs=2)
+
+
+class Fails(Callback):
+    """Fails once, after a number of steps in all."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_step(self, trainer):
+        self.steps -= 1
+        if not self.steps:
+            raise ZeroDivisionError("planted")
+
+
+def test_after_an_error_in_a_callback_the_next_fit_goes_on_with_the_loss_of_the_whole_epoch():
+    failing, whole = Trainer(net(), seed=1, callbacks=[Fails(6)]), Trainer(net(), seed=1)
+    with pytest.raises(ZeroDivisionError):
+        failing.fit(SET, epochs=3, batch_size=4)
+    got, want = failing.fit(SET, epochs=3, batch_size=4), whole.fit(SET, epochs=3, batch_size=4)
+    assert [r["train_loss"] for r in got] == [r["train_loss"] for r in want]
+
+
+@pytest.mark.parametrize(("batch_size", "examples"), [(9, 16), (2, 16), (4, 8)])
+def test_an_epoch_interrupted_with_other_batches_begins_anew(batch_size, examples, caplog):
+    trainer = Trainer(net(), seed=1, callbacks=[Fails(3)])
+    with pytest.raises(ZeroDivisionError):
+        trainer.fit(SET, epochs=1, batch_size=4)
+    with caplog.at_level(logging.WARNING, "xpnet"):
+        trainer.fit(SET.take(range(examples)), epochs=1, batch_size=batch_size)
+    assert trainer.optimizer.steps == 3 + -(-examples // batch_size)
+    assert "begins anew" in caplog.text
+
+
+def test_a_fit_that_has_nothing_to_do_says_so(caplog):
+    trainer = Trainer(net())
+    with caplog.at_level(logging.WARNING, "xpnet"):
+        trainer.fit(SET, epochs=0)
+        trainer.fit(SET, epochs=2)
+        assert not caplog.text
+        trainer.fit(SET, epochs=2)
+    assert "nothing is trained: 2 epochs are done" in caplog.text
