@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
 import tarfile
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import raises
-from xpnet.data import load
+from xpnet.data import cifar10, load
 from xpnet.errors import DataError
 
 NAMES = [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]
@@ -98,4 +100,89 @@ def test_a_truncated_archive_is_an_error(tmp_path, batches, share):
 def test_a_file_that_is_no_archive_is_an_error(tmp_path):
     (tmp_path / ARCHIVE).write_bytes(b"<html>not found</html>")
     with raises(DataError, str(tmp_path / ARCHIVE), "not a gzip file"):
+        load("cifar10", str(tmp_path))
+
+
+def flipped(path: Path, bit: int) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(raw)
+
+
+def test_an_archive_with_a_flipped_bit_changes_nothing_or_is_an_error(tmp_path, batches, caplog):
+    path = write_archive(tmp_path / ARCHIVE, batches)
+    whole, refused = path.read_bytes(), 0
+    for bit in range(5, 8 * len(whole), 8 * len(whole) // 75):
+        path.write_bytes(whole)
+        flipped(path, bit)
+        try:
+            check(*load("cifar10", str(tmp_path)))
+        except DataError:
+            refused += 1
+    assert refused >= 70
+
+
+def test_an_archive_of_the_published_size_must_have_its_checksum(tmp_path, batches, monkeypatch, caplog):
+    path = write_archive(tmp_path / ARCHIVE, batches)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(cifar10, "_SIZE", path.stat().st_size)
+    with raises(DataError, str(path), cifar10._SHA256, found):
+        load("cifar10", str(tmp_path))
+    monkeypatch.setattr(cifar10, "_SHA256", found)
+    check(*load("cifar10", str(tmp_path)))
+    assert not caplog.text
+
+
+def test_batches_other_than_the_published_ones_are_said_to_be(tmp_path, batches, monkeypatch, caplog):
+    write_folder(tmp_path, batches)
+    known = {name: hashlib.sha1(raw).hexdigest() for name, raw in batches.items()}
+    monkeypatch.setattr(cifar10, "_BATCHES", known)
+    check(*load("cifar10", str(tmp_path)))
+    assert not caplog.text
+    flipped(tmp_path / "data_batch_2.bin", 9999)
+    load("cifar10", str(tmp_path))
+    assert "not the published files of cifar10, used unverified: data_batch_2.bin" in caplog.text
+
+
+class Zeros(io.RawIOBase):
+    def read(self, size: int = -1) -> bytes:
+        return bytes(size)
+
+
+HOSTILE = {
+    "a batch of 31 MB": ("cifar-10-batches-bin/data_batch_1.bin", b"0", 31_000_000, "at most 30,730,000 bytes"),
+    "another file of 4 MB": ("other", b"0", 4_000_000, "bytes of content in a file of"),
+    "a long name of 4 MB": ("././@LongLink", b"L", 4_000_000, "bytes of content in a file of"),
+    "a sparse file": ("cifar-10-batches-bin/data_batch_1.bin", b"S", 512, "missing data_batch_1.bin"),
+    "a link": ("cifar-10-batches-bin/data_batch_1.bin", b"1", 0, "missing data_batch_1.bin"),
+}
+
+
+@pytest.mark.parametrize(("name", "kind", "size", "problem"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_archive_is_refused(tmp_path, batches, monkeypatch, name, kind, size, problem):
+    monkeypatch.setattr("xpnet.data.opening._FREE", 1 << 20)
+    with tarfile.open(tmp_path / ARCHIVE, "w:gz", compresslevel=6) as archive:
+        member = tarfile.TarInfo(name)
+        member.size, member.type = size, kind
+        archive.addfile(member, Zeros())
+        for other in NAMES[1:]:
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{other}")
+            member.size = len(batches[other])
+            archive.addfile(member, io.BytesIO(batches[other]))
+    place = f"{tmp_path / ARCHIVE}" + ("/data_batch_1.bin" if "30,730,000" in problem else "")
+    with raises(DataError, place, problem):
+        load("cifar10", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "size", [b"\x80" + (7 << 40).to_bytes(11, "big"), b"-0000000001\0", b"99999999999\0", bytes(12)]
+)
+def test_a_size_that_is_not_the_members_is_an_error(tmp_path, batches, size):
+    path = write_archive(tmp_path / ARCHIVE, batches)
+    raw = bytearray(gzip.decompress(path.read_bytes()))
+    raw[124:136] = size
+    raw[148:156] = b" " * 8
+    raw[148:156] = b"%06o\0 " % sum(raw[:512])
+    path.write_bytes(gzip.compress(raw))
+    with raises(DataError, str(path)) if any(size) else pytest.raises(DataError):
         load("cifar10", str(tmp_path))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from pathlib import Path
@@ -8,17 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.test_image import picture
 from tests.harness import raises
 from xpnet.backend import use_cores
 from xpnet.data import load, load_image
 from xpnet.errors import DataError
-
-
-def picture(path: Path, value: object = 0, size: tuple[int, int] = (6, 4), mode: str = "L", **options: object) -> Path:
-    """Save an image of one colour, size = (width, height)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, value).save(path, **options)  # type: ignore[arg-type]
-    return path
 
 
 @pytest.fixture
@@ -156,19 +151,6 @@ def test_an_image_of_one_pixel_is_an_error(cats_and_dogs, size, found):
         load(str(cats_and_dogs))
 
 
-def test_a_16_bit_image_keeps_its_upper_bits(tmp_path):
-    deep = np.arange(24, dtype=np.uint16).reshape(4, 6) * 2000
-    Image.fromarray(deep).save(tmp_path / "deep.png")
-    assert np.array_equal(load_image(tmp_path / "deep.png", (4, 6, 1))[..., 0], deep >> 8)
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_a_transparent_image_is_placed_on_white(tmp_path, mode):
-    clear = (0, 0, 0, 0) if mode == "RGBA" else (0, 0)
-    path = picture(tmp_path / "clear.png", clear, mode=mode)
-    assert load_image(path, (4, 6, 1)).min() == 255
-
-
 def test_a_photograph_is_rotated_as_its_exif_orientation_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held upright
@@ -181,51 +163,6 @@ def test_a_photograph_is_rotated_as_its_exif_orientation_says(tmp_path):
     assert turned[0].max() == 0
     assert turned[-1].min() == 255
     assert load(str(tmp_path / "set"))[0].shape == (32, 16, 1)
-
-
-@pytest.mark.parametrize(("mode", "value"), [("P", 0), ("1", 1), ("RGB", (255, 255, 255)), ("CMYK", (0, 0, 0, 0))])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_load_image_reads_every_kind_of_image(tmp_path, mode, value, channels):
-    path = tmp_path / "picture.tif"
-    image = Image.new(mode, (12, 8), value)
-    if mode == "P":
-        image.putpalette([255, 255, 255] * 256)
-    image.save(path)
-    x = load_image(str(path), (4, 6, channels))
-    assert x.shape == (4, 6, channels)
-    assert x.dtype == np.uint8
-    assert x.min() == 255
-
-
-def test_load_image_keeps_the_order_of_rows_and_columns(tmp_path):
-    pixels = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    assert np.array_equal(load_image(tmp_path / "a.png", (4, 6, 1))[..., 0], pixels)
-
-
-def test_a_resized_image_keeps_its_orientation(tmp_path):
-    pixels = np.zeros((8, 12), dtype=np.uint8)
-    pixels[:4, :6] = 255
-    Image.fromarray(pixels).save(tmp_path / "corner.png")
-    small = load_image(tmp_path / "corner.png", (4, 6, 1))[..., 0]
-    assert [small[0, 0], small[0, -1], small[-1, 0], small[-1, -1]] == [255, 0, 0, 0]
-
-
-def test_load_image_names_what_it_cannot_read(tmp_path):
-    (tmp_path / "text.png").write_text("hello")
-    picture(tmp_path / "dot.png", size=(1, 1))
-    picture(tmp_path / "good.png")
-    picture(tmp_path / "deep.tif", 0.5, mode="F")
-    for name, shape, value in (
-        ("none.png", (4, 6, 1), "no such image"),
-        ("text.png", (4, 6, 1), "cannot read the image"),
-        ("dot.png", (4, 6, 1), "height 1, width 1"),
-        ("good.png", (4, 6, 2), "shape (4, 6, 2)"),
-        ("deep.tif", (4, 6, 1), "mode F"),
-        (".", (4, 6, 1), "a folder"),
-    ):
-        with raises(DataError, str(tmp_path / name), value):
-            load_image(tmp_path / name, shape)
 
 
 # Threads.
@@ -268,51 +205,123 @@ def test_no_thread_is_left_when_the_progress_function_raises(cats_and_dogs):
     assert threading.active_count() == before
 
 
-# Photographs that are much larger than needed.
+# What is left out, and what the parts are called.
 
 
-def photograph(path: Path, size: tuple[int, int], turned: int = 1) -> np.ndarray:
-    """Save a smooth, noisy photograph with its EXIF orientation; return the pixels as they should appear."""
-    rng = np.random.default_rng(0)
-    hills = rng.integers(0, 256, (size[1] // 40, size[0] // 40, 3), dtype=np.uint8)
-    smooth = Image.fromarray(hills).resize(size, Image.Resampling.BICUBIC)
-    grain = rng.integers(-12, 13, (size[1], size[0], 3))
-    exif = Image.Exif()
-    exif[0x0112] = turned
-    pixels = np.clip(np.asarray(smooth).astype(int) + grain, 0, 255).astype(np.uint8)
-    Image.fromarray(pixels).save(path, quality=90, exif=exif)
-    seen = np.asarray(Image.open(path).convert("RGB"))
-    return np.rot90(seen, -1) if turned == 6 else seen
+def warned(root: Path) -> tuple[int, str]:
+    """The number of images that are read, and the text of the warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        count = sum(map(len, load(str(root))))
+    return count, " ".join(str(w.message).replace(str(root), "") for w in caught)
 
 
-@pytest.mark.parametrize("turned", [1, 6], ids=["upright", "rotated"])
-@pytest.mark.parametrize("size", [(1200, 800), (640, 480)], ids=["large", "not so large"])
-def test_a_large_photograph_differs_by_at_most_two_levels_from_a_full_decode(tmp_path, size, turned):
-    whole = photograph(tmp_path / "photo.jpg", size, turned)
-    wide, high = (150, 100) if turned == 1 else (100, 150)
-    want = np.asarray(Image.fromarray(whole).resize((wide, high), Image.Resampling.BILINEAR)).astype(int)
-    off = np.abs(load_image(tmp_path / "photo.jpg", (high, wide, 3)) - want)
-    assert off.max() <= 2
-    assert off.mean() < 0.4
+LEFT_OUT = {
+    "another suffix": (["cat/a.heic", "dog/b.jfif"], "2 with another suffix, such as /cat/a.heic"),
+    "no suffix": (["cat/a"], "1 with another suffix"),
+    "sub-folder": (["cat/more/a.png", "cat/more/still/b.JPG", "dog/x/c.tif"], "3 in sub-folders of a class"),
+    "hidden": (["cat/.a.png"], "1 hidden, such as /cat/.a.png"),
+    "beside": (["a.png", "b.png"], "2 beside the classes, such as /a.png"),
+    "several": (["cat/a.heic", "a.png", "cat/more/b.png"], "3 files are left out"),
+    "none": (["cat/.DS_Store", "cat/Thumbs.db", "cat/._0.png", "readme.txt", ".git/config"], ""),
+}
 
 
-def test_a_photograph_is_decoded_at_a_lower_scale_only_if_four_times_too_large(tmp_path, monkeypatch):
-    from PIL import JpegImagePlugin
+@pytest.mark.parametrize(("files", "text"), LEFT_OUT.values(), ids=LEFT_OUT.keys())
+def test_pictures_left_out_are_counted_in_one_warning(cats_and_dogs, files, text):
+    for name in files:
+        (cats_and_dogs / name).parent.mkdir(parents=True, exist_ok=True)
+        (cats_and_dogs / name).write_bytes(b"x")
+    count, said = warned(cats_and_dogs)
+    assert count == 10
+    assert (text in said) if text else not said
 
-    sizes: list[tuple[int, int]] = []
-    real = JpegImagePlugin.JpegImageFile.load
 
-    def load(self):
-        sizes.append(self.size)
-        return real(self)
+def test_upper_case_suffixes_and_links_are_read(cats_and_dogs):
+    (cats_and_dogs / "cat" / "0.png").rename(cats_and_dogs / "cat" / "0.PNG")
+    (cats_and_dogs / "cat" / "link.png").symlink_to(cats_and_dogs / "cat" / "1.png")
+    (cats_and_dogs / "emu").symlink_to(cats_and_dogs / "dog")
+    assert warned(cats_and_dogs) == (16, "")
 
-    photograph(tmp_path / "photo.jpg", (1200, 800))
-    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", load)
-    for high, wide in ((800, 1200), (201, 301), (200, 300), (200, 150), (50, 75)):
-        sizes.clear()
-        load_image(tmp_path / "photo.jpg", (high, wide, 3))
-        assert sizes[0] == {800: (1200, 800), 201: (1200, 800), 200: (600, 400), 50: (150, 100)}[high]
-    photograph(tmp_path / "turned.jpg", (1200, 800), turned=6)
-    sizes.clear()
-    load_image(tmp_path / "turned.jpg", (300, 200, 3))
-    assert sizes[0] == (600, 400)
+
+def test_a_loop_of_links_ends(cats_and_dogs):
+    (cats_and_dogs / "cat" / "loop").symlink_to(cats_and_dogs)
+    count, said = warned(cats_and_dogs)
+    assert count == 10
+    assert "10 in sub-folders of a class" in said
+
+
+@pytest.mark.parametrize("test", ["test", "val", "valid", "validation", "Testing", None])
+@pytest.mark.parametrize("train", ["train", "Training"])
+def test_the_parts_may_have_other_usual_names(tmp_path, train, test):
+    for i in range(5):
+        picture(tmp_path / train / "cat" / f"{i}.png", i)
+        picture(tmp_path / train / "dog" / f"{i}.png", 10 + i)
+    picture(tmp_path / "other" / "emu" / "0.png")
+    if test:
+        picture(tmp_path / test / "dog" / "0.png", 50)
+    with pytest.warns(UserWarning, match="1 files are left out: 1 beside the classes"):
+        parts = load(str(tmp_path))
+    assert [len(part) for part in parts] == ([10, 1] if test else [8, 2])
+    assert parts[0].classes == ("cat", "dog")
+
+
+def test_with_test_and_val_the_validation_part_is_left_out_with_a_warning(tmp_path):
+    for part in ("train", "test", "val"):
+        for name in ("cat", "dog"):
+            picture(tmp_path / part / name / "0.png")
+    count, said = warned(tmp_path)
+    assert count == 4
+    assert "2 beside the classes, such as /val/cat/0.png" in said
+
+
+def test_a_fifth_of_each_class_is_held_out(tmp_path):
+    for name, n in (("ant", 40), ("bee", 15), ("cat", 5), ("dog", 1)):
+        for i in range(n):
+            picture(tmp_path / name / f"{i}.png", i, size=(2, 2))
+    train, test = load(str(tmp_path))
+    assert np.bincount(test.y, minlength=4).tolist() == [9, 3, 1, 0]
+    assert np.bincount(train.y, minlength=4).tolist() == [31, 12, 4, 1]
+
+
+BAD_NAMES = {"escape": "a\x1b[31m", "newline": "a\nb", "not UTF-8": os.fsdecode(b"a\xff")}
+
+
+@pytest.mark.parametrize("name", BAD_NAMES.values(), ids=BAD_NAMES.keys())
+def test_a_class_whose_name_cannot_be_printed_is_an_error_that_quotes_it(cats_and_dogs, name):
+    (cats_and_dogs / "cat").rename(cats_and_dogs / name)
+    with raises(DataError, str(cats_and_dogs), f"name {name!a}"):
+        load(str(cats_and_dogs))
+
+
+def test_a_picture_whose_name_is_not_utf_8_is_read(cats_and_dogs):
+    (cats_and_dogs / "cat" / "0.png").rename(cats_and_dogs / "cat" / os.fsdecode(b"\xff.png"))
+    assert warned(cats_and_dogs) == (10, "")
+
+
+def test_a_folder_that_must_not_be_listed_is_a_data_error(cats_and_dogs, monkeypatch):
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with raises(DataError, str(cats_and_dogs), "cannot read the folder", "Permission denied"):
+        load(str(cats_and_dogs))
+
+
+def test_small_files_of_large_images_are_refused_before_memory_is_allocated(cats_and_dogs, monkeypatch):
+    monkeypatch.setattr("xpnet.data.opening._FREE", 200)
+    monkeypatch.setattr("xpnet.data.opening._RATIO", 0)
+    with raises(DataError, str(cats_and_dogs), "at most 200 bytes of content", "bytes 240", "max_pixels"):
+        load(str(cats_and_dogs))
+    assert sum(map(len, load(str(cats_and_dogs), max_pixels=24))) == 10
+    with raises(DataError, str(cats_and_dogs / "cat" / "0.png"), "at most 23 pixels"):
+        load(str(cats_and_dogs), max_pixels=23)
+
+
+def test_frames_of_animations_are_counted(cats_and_dogs):
+    for i in range(3):
+        frames = [Image.new("L", (6, 4), v) for v in (i, 9, 99)]
+        frames[0].save(cats_and_dogs / "cat" / f"{i}.gif", save_all=True, append_images=frames[1:])
+    count, said = warned(cats_and_dogs)
+    assert count == 13
+    assert "3 of 13 images have several frames, such as /cat/0.gif" in said

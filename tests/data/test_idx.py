@@ -165,6 +165,50 @@ def test_a_damaged_gzip_file_is_an_error(tmp_path, place):
         read_idx(path, 3)
 
 
+HEAD = idx_bytes(np.zeros((0, 5, 4), np.uint8))
+
+
+def holes(path: Path) -> None:
+    """A file that declares 1 TB and has it, as a hole."""
+    path.write_bytes(HEAD[:4] + struct.pack(">III", 2**20, 2**10, 2**10))
+    os.truncate(path, 16 + 2**40)
+
+
+HOSTILE = {
+    "a hole of 1 TB": (holes, "at most 67,108,864 bytes of content in a file of "),
+    "a shape of 1 TB": (
+        lambda path: path.write_bytes(HEAD[:4] + b"\0\x10\0\0\0\0\4\0\0\0\4\0"),
+        "a file of 1099511627792 bytes",
+    ),
+    "a zipped shape of 1 TB": (
+        lambda path: path.write_bytes(gzip.compress(HEAD[:4] + b"\0\x10\0\0\0\0\4\0\0\0\4\0")),
+        "at most 67,108,864 bytes",
+    ),
+    "more than its shape": (lambda path: path.write_bytes(gzip.compress(WHOLE + bytes(10**7))), "a file of 76 bytes"),
+    "a second gzip file": (lambda path: path.write_bytes(gzip.compress(WHOLE) * 2), "truncated or damaged"),
+}
+
+
+@pytest.mark.parametrize(("make", "problem"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_file_is_refused_without_reading_it_all(tmp_path, make, problem):
+    make(tmp_path / "images")
+    with raises(DataError, str(tmp_path / "images"), problem):
+        read_idx(tmp_path / "images", 3)
+
+
+def test_a_flipped_bit_of_a_gzip_file_changes_nothing_or_is_an_error(tmp_path):
+    raw = gzip.compress(WHOLE, mtime=0)
+    for bit in range(0, 8 * len(raw), 7):
+        changed = bytearray(raw)
+        changed[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "images").write_bytes(changed)
+        try:
+            found = read_idx(tmp_path / "images", 3)
+        except DataError:
+            continue
+        assert found.tobytes() == WHOLE[16:]
+
+
 def test_a_file_that_does_not_exist_is_a_data_error(tmp_path):
     with raises(DataError, str(tmp_path / "none"), "No such file"):
         read_idx(tmp_path / "none", 3)
@@ -214,11 +258,30 @@ def test_the_files_of_mnist_are_not_accepted_as_fashion_mnist(idx_folder, monkey
         load("fashion-mnist", str(idx_folder))
 
 
-def test_the_real_mnist_is_read_and_verified(real_data):
+def test_files_other_than_the_published_ones_are_said_to_be(idx_folder, caplog):
+    load("mnist", str(idx_folder))
+    assert "not the published files of mnist, used unverified: train-images-idx3-ubyte, train-labels" in caplog.text
+
+
+def test_a_file_of_the_size_of_fashion_mnist_must_have_its_checksum(idx_folder, monkeypatch, caplog):
+    path = idx_folder / "train-images-idx3-ubyte"
+    source = idx._FASHION_MNIST
+    size, found = path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(idx, "_FASHION_MNIST", source._replace(sizes=(size, *source.sizes[1:])))
+    with raises(DataError, str(path), source.sha256[0], found):
+        load("fashion-mnist", str(idx_folder))
+    same = source._replace(sizes=(size, *source.sizes[1:]), sha256=(found, *source.sha256[1:]))
+    monkeypatch.setattr(idx, "_FASHION_MNIST", same)
+    load("fashion-mnist", str(idx_folder))
+    assert "train-images" not in caplog.text
+
+
+def test_the_real_mnist_is_read_and_verified(real_data, caplog):
     train, test = load("mnist", str(real_data))
     assert train.x.shape == (60_000, 28, 28, 1)
     assert test.x.shape == (10_000, 28, 28, 1)
     assert train.y[:5].tolist() == [5, 0, 4, 1, 9]
+    assert not caplog.text
     assert np.bincount(test.y).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 

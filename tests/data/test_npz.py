@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import io
+import warnings
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -104,3 +109,188 @@ def test_nan_in_the_test_part_is_an_error_that_names_the_part(tmp_path):
     path = save(tmp_path, x_train=X.astype(float), y_train=Y, x_test=bad, y_test=Y)
     with raises(DataError, f"{path} (x_test)", "value nan", "sample 3"):
         load(path)
+
+
+# Archives that are damaged or hostile.
+
+
+def header(descr: str = "'|u1'", shape: str = "(10, 5, 4)", version: int = 1, length: int | None = None) -> bytes:
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    size = (len(text) if length is None else length).to_bytes(2 if version == 1 else 4, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + size + text
+
+
+def zipped(tmp_path: Path, x: bytes, method: int = zipfile.ZIP_DEFLATED, more: dict[str, bytes] | None = None) -> Path:
+    stream = io.BytesIO()
+    np.save(stream, Y)
+    with zipfile.ZipFile(tmp_path / "set.npz", "w", method) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the name that is there twice
+        for name, content in [("x.npy", x), ("y.npy", stream.getvalue()), *(more or {}).items()]:
+            archive.writestr(name, content)
+    return tmp_path / "set.npz"
+
+
+BAD_MEMBERS = {
+    "no header": b"",
+    "a pickle": b"\x80\x04\x95" + bytes(90),
+    "version 9": header(version=9) + X.tobytes(),
+    "a header that ends early": header(length=300) + X.tobytes(),
+    "a header of 65 kB": header(length=65535) + X.tobytes(),
+    "a header of 4 GB": header(version=2, length=2**32 - 1) + bytes(100_000),
+    "a shape of 20 TB": header(shape="(1000000000000, 5, 4)") + X.tobytes(),
+    "a shape beyond 64 bits": header(shape="(0, 99999999999999999999)"),
+    **{
+        f"shape {shape[:9]}": header(shape=shape) + X.tobytes()
+        for shape in ("(-10, 5, 4)", "(1e1, 5, 4)", "(True, 200)")
+    },
+    **{
+        f"shape {shape[:9]}": header(shape=shape) + X.tobytes()
+        for shape in ("200", "[200]", "None", "(10**9,)", "(" * 999)
+    },
+    **{
+        f"descr {descr}": header(descr) + X.tobytes()
+        for descr in ("'O'", "'i4,i4'", "'(9,9)f4'", "'V9999999'", "'zzz'")
+    },
+    **{
+        f"descr {descr}": header(descr) + X.tobytes() for descr in ("[('a', '<i4')]", "None", "5", "'<U9999999'", "'T'")
+    },
+    "too short": header() + X.tobytes()[:-1],
+    "too long": header() + X.tobytes() + b"!",
+}
+
+
+@pytest.mark.parametrize("member", BAD_MEMBERS.values(), ids=BAD_MEMBERS.keys())
+def test_an_array_whose_header_is_not_sound_is_an_error_that_names_it(tmp_path, member):
+    path = zipped(tmp_path, member)
+    with raises(DataError, str(path), "x"):
+        load(str(path))
+
+
+def test_other_versions_of_the_header_are_read(tmp_path):
+    for version in (1, 2, 3):
+        train, test = load(str(zipped(tmp_path, header(version=version) + X.tobytes())))
+        assert len(train) + len(test) == 10
+
+
+def test_an_array_that_is_there_twice_is_an_error(tmp_path):
+    path = zipped(tmp_path, header() + X.tobytes(), more={"x": header() + X.tobytes()})
+    with raises(DataError, str(path), "each array once", "twice 'x'"):
+        load(str(path))
+
+
+@pytest.mark.parametrize(("method", "number"), [(zipfile.ZIP_BZIP2, 12), (zipfile.ZIP_LZMA, 14)])
+def test_compression_without_a_limit_is_refused(tmp_path, method, number):
+    path = zipped(tmp_path, header() + X.tobytes(), method)
+    with raises(DataError, str(path), f"method {number}", "numpy.savez"):
+        load(str(path))
+
+
+def test_an_encrypted_array_is_an_error(tmp_path):
+    path = zipped(tmp_path, header() + X.tobytes())
+    raw = bytearray(path.read_bytes())
+    raw[6] |= 1
+    raw[raw.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(raw)
+    with raises(DataError, str(path), "not encrypted", "array x"):
+        load(str(path))
+
+
+@pytest.mark.parametrize(
+    "x", [np.zeros((10, 300, 300), np.uint8), np.zeros((10, 60_000)), np.zeros((10, 90_000), bool)]
+)
+def test_content_that_its_compressed_bytes_do_not_support_is_refused(tmp_path, monkeypatch, x):
+    monkeypatch.setattr("xpnet.data.opening._FREE", 800_000)
+    path = tmp_path / "set.npz"
+    np.savez_compressed(path, x=x, y=Y)
+    with raises(DataError, f"{path}: x", "bytes of content in a file of", "numpy.savez, not compressed"):
+        load(str(path))
+    np.savez(path, x=x, y=Y)
+    assert len(load(str(path))[0]) == 8
+
+
+KEPT = {
+    "Fortran order": np.asfortranarray(X),
+    "big-endian": X.astype(">i4"),
+    "float16": X.astype(np.float16),
+    "long double": X.astype(np.longdouble),
+    "bool": X > 77,
+}
+
+
+@pytest.mark.parametrize("x", KEPT.values(), ids=KEPT.keys())
+def test_numbers_of_every_layout_are_kept(tmp_path, x):
+    path = tmp_path / "set.npz"
+    np.savez(path, x_train=x, y_train=Y, x_test=x, y_test=Y)
+    assert np.array_equal(load(str(path))[0].x[..., 0], x)
+
+
+WRONG_KINDS = {
+    "complex": (X + 0j, Y, "dtype <c16"),
+    "strings": (X.astype(str), Y, "dtype <U3"),
+    "dates": (X.astype("M8[s]"), Y, "dtype <M8[s]"),
+    "structured": (np.zeros(10, [("a", "i4")]), Y, "array x"),
+    "no samples": (X[:0], Y[:0], "at least one sample"),
+    "no pixels": (X[:, :0], Y, "at least one sample"),
+    "a number": (np.array(3.0), Y, "shape ()"),
+    "labels of a number": (X, np.array(3), "shape ()"),
+    "0, 100, 200": (X, Y * 100, "label 200"),
+    "999,999": (X, np.where(Y == 2, 999_999, Y), "label 999999"),
+    "beyond int64": (X, Y.astype(np.uint64) + 2**63, "at least half have a sample"),
+    "negative": (X, -Y, "label -2"),
+    "fractions": (X, Y + 0.5, "dtype float64"),
+    "infinite": (np.where(X == 3, np.inf, X), Y, "value inf"),
+}
+
+
+@pytest.mark.parametrize(("x", "y", "problem"), WRONG_KINDS.values(), ids=WRONG_KINDS.keys())
+def test_arrays_that_are_no_data_set_are_an_error(tmp_path, x, y, problem):
+    path = save(tmp_path, x=x, y=y)
+    with raises(DataError, path, problem):
+        load(path)
+
+
+NAMES = {
+    "too few": (["a", "b"], "K 2"),
+    "escape": (["a\x1b[31m", "b", "c"], r"name 'a\x1b[31m'"),
+    "newline": (["a\nb", "b", "c"], r"name 'a\nb'"),
+    "C1 control": (["a\x9b31m", "b", "c"], r"name 'a\x9b31m'"),
+    "twice": (["a", "a", "c"], "that differ, got name 'a'"),
+    "not UTF-8": (np.array([b"a", b"\xff", b"c"]), r"name '\udcff'"),
+    "objects": (np.array(["a", None, "c"], dtype=object), "array classes"),
+    "none": ([], "at least 2 classes"),
+}
+
+
+@pytest.mark.parametrize(("names", "problem"), NAMES.values(), ids=NAMES.keys())
+def test_names_that_cannot_be_shown_or_told_apart_are_an_error(tmp_path, names, problem):
+    path = save(tmp_path, x=X, y=Y, classes=names)
+    with raises(DataError, path, problem):
+        load(path)
+
+
+def test_names_in_bytes_are_decoded(tmp_path):
+    assert load(save(tmp_path, x=X, y=Y, classes=np.array([b"ant", b"bee", b"cat"])))[0].classes == (
+        "ant",
+        "bee",
+        "cat",
+    )
+
+
+def test_a_changed_file_gives_the_same_values_or_a_data_error(tmp_path):
+    save(tmp_path, x_train=X, y_train=Y, x_test=X, y_test=Y, classes=["a", "b", "c"])
+    path, random = tmp_path / "set.npz", np.random.default_rng(0)
+    whole = path.read_bytes()
+    refused = 0
+    for _ in range(150):
+        raw = bytearray(whole)
+        for place in random.integers(len(raw), size=random.integers(1, 4)):
+            raw[place] = random.integers(256)
+        path.write_bytes(raw)
+        try:
+            train, _ = load(str(path))
+        except DataError:
+            refused += 1
+        else:
+            assert np.array_equal(train.x[..., 0], X)
+            assert np.array_equal(train.y, Y)
+    assert refused > 100

@@ -155,11 +155,12 @@ class _LeftOut:
             if path.suffix.lower() in SUFFIXES:
                 self.add(reason, path)
             return
-        for place, _, names in os.walk(path):
+        for place, folders, names in os.walk(path):
+            folders.sort()
             self.visited += len(names) + 1
             if self.visited > _MOST_VISITED:
                 return
-            for name in names:
+            for name in sorted(names):
                 if Path(name).suffix.lower() in SUFFIXES:
                     self.add(reason, Path(place, name))
 

@@ -119,8 +119,10 @@ def decode(path: Path, shape: tuple[int, int, int], max_pixels: int | None = Non
         if image.mode in _DEEP_GRAY:
             image = PIL.Image.fromarray(_upper_bits(image, unpacked, tags))
         elif image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
+            image = image if image.mode == "RGBA" else image.convert("RGBA")
+            below = PIL.Image.new("RGB", image.size, "white")
+            below.paste(image, mask=image)
+            image = below
         mode = "L" if channels == 1 else "RGB"
         if image.mode != mode:
             image = image.convert(mode)

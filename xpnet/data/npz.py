@@ -106,7 +106,8 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, where: s
                 raise DataError(where, f"{size} bytes in {name}", shape=shape, bytes=member.file_size - start)
             file: Any = archive.fp
             stored = min(member.compress_size, disk_size(file))
-            check_expansion(f"{where}: {name}", size, stored, "write it with numpy.savez, not compressed")
+            kept = count * (1 if dtype == np.uint8 and len(shape) > 2 else max(4, dtype.itemsize))  # bytes in memory
+            check_expansion(f"{where}: {name}", kept, stored, "write it with numpy.savez, not compressed")
             array = np.empty(count, dtype)
             out = array.view(np.uint8) if count else array
             for begin in range(0, size, _CHUNK):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 
-from xpnet.errors import DataError
+from xpnet.errors import DataError, XpnetError
 
 __all__ = ["Gunzip", "check_expansion", "disk_size", "is_gzip", "open_file"]
 
@@ -23,7 +23,7 @@ _KINDS = {
 }
 _FREE = 64 << 20  # bytes that any file may hold, however small it is
 _RATIO = 250  # times its size, where that is more
-_CHUNK = 1 << 18
+_CHUNK = 1 << 14
 
 
 @contextmanager
@@ -38,22 +38,22 @@ def open_file(path: str | os.PathLike[str], kind: str = "file") -> Iterator[Buff
     """
     where = os.fspath(path)
     try:
-        _require_regular(where, kind, os.stat(path).st_mode)  # to open a device may already have an effect
+        _require_regular(where, os.stat(path).st_mode)  # to open a device may already have an effect
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _FLAGS)) as file:
-            _require_regular(where, kind, os.fstat(file.fileno()).st_mode)
+            _require_regular(where, os.fstat(file.fileno()).st_mode)
             yield file
+    except XpnetError:
+        raise
     except FileNotFoundError as error:
         raise DataError.event(where, f"no such {kind}", error=error.strerror) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        if isinstance(error, DataError):
-            raise
         reason = getattr(error, "strerror", None) or error
         raise DataError.event(where, f"cannot read the {kind}", error=reason) from error
 
 
-def _require_regular(where: str, kind: str, mode: int) -> None:
+def _require_regular(where: str, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        raise DataError(where, f"a regular {kind}", what=f"a {_KINDS.get(stat.S_IFMT(mode), 'special file')}")
+        raise DataError(where, "a regular file", kind=_KINDS.get(stat.S_IFMT(mode), "special file"))
 
 
 def disk_size(file: BufferedReader) -> int:
@@ -85,10 +85,16 @@ def is_gzip(file: BufferedReader) -> bool:
 
 
 class Gunzip:
-    """The content of a gzip file, as far as it is asked for; at its end the file's checksum has been compared."""
+    """The content of a gzip file, as far as it is asked for; at its end the file's checksum has been compared.
 
-    def __init__(self, file: BufferedReader, where: str) -> None:
-        self._file, self._where = file, where
+    Args:
+        file: at its beginning.
+        where: the file's name in messages.
+        most: bytes of content; by default only check_expansion limits them.
+    """
+
+    def __init__(self, file: BufferedReader, where: str, most: int | None = None) -> None:
+        self._file, self._where, self._most = file, where, most
         self._inflate = zlib.decompressobj(31)  # a gzip file: header, CRC-32 and length are checked
         self._stored, self._done = disk_size(file), 0
 
@@ -103,7 +109,7 @@ class Gunzip:
         try:
             while len(out) < count and not self._inflate.eof:
                 data = self._inflate.unconsumed_tail or self._file.read(_CHUNK)
-                part = self._inflate.decompress(data, min(count - len(out), 4 * _CHUNK))
+                part = self._inflate.decompress(data, min(count - len(out), 64 * _CHUNK))
                 if not data and not part:
                     raise EOFError("the file ends early")
                 out += part
@@ -114,4 +120,6 @@ class Gunzip:
             raise DataError.event(self._where, what, do, error=error) from error
         self._done += len(out)
         check_expansion(self._where, self._done, self._stored, "decompress it first")
+        if self._most is not None and self._done > self._most:
+            raise DataError(self._where, f"at most {self._most:,} bytes of content", bytes=f"more than {self._done:,}")
         return out
