@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests import oracles
 from tests.harness import check_op, float64_ok, float_types, integers, put, raises, sample, tolerance
-from xpnet import ops
+from xpnet import kernels, ops
 from xpnet.errors import DTypeError, ShapeError
 
 X = sample(2, 5, 7, 6)  # (N, H, W, C)
@@ -68,16 +69,6 @@ def test_batch_norm_in_training_differentiates_through_the_moments(backend, shap
         differentiable=[0, 1, 2],
         length=140,
     )
-
-
-def test_batch_norm_of_one_sample_in_training_is_beta(backend):
-    x, (gamma, beta, _, _) = put(backend, sample(1, 3), np.float32), (put(backend, a, np.float32) for a in channels(3))
-    y, vjp = ops.batch_norm(x, gamma, beta, *ops.moments(x), training=True)
-    np.testing.assert_allclose(backend.to_numpy(y)[0], backend.to_numpy(beta), atol=1e-4)
-    dx, _, _, mean, var = vjp(y, (True,) * 5)
-    np.testing.assert_allclose(backend.to_numpy(dx), np.zeros((1, 3)), atol=1e-3)
-    assert mean is None
-    assert var is None
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -258,3 +249,31 @@ def test_normalizing_integers_is_an_error(backend, name, count):
     parameters = [put(backend, a, np.float32) for a in channels(6)[:count]]
     with raises(DTypeError, name, "int64"):
         getattr(ops, name)(x, *parameters)
+
+
+# A mean that is large beside the deviation.
+
+
+@pytest.mark.parametrize("rows", [64, 1000])
+@pytest.mark.parametrize("folders", [None, (), ("numba",)])
+def test_normalizing_numbers_far_from_zero_is_right_to_their_own_rounding(backend, rows, folders):
+    if folders is not None and backend.name != "numpy":
+        pytest.skip("the other kernel sets are NumPy's")
+    values = (np.random.default_rng(0).normal(size=(rows, 4, 4, 3)) + 1e4).astype(np.float32)
+    exact, one, zero = values.astype(float), put(backend, np.ones(3), np.float32), put(backend, np.zeros(3), np.float32)
+    x = put(backend, values, np.float32)
+    rounding = 2 * np.spacing(np.float32(1e4))  # of the numbers and of their mean
+    with kernels.disable(*folders) if folders is not None else contextlib.nullcontext():
+        mean, var = ops.moments(x)
+        y, vjp = ops.batch_norm(x, one, zero, mean, var, training=True)
+        _, dgamma, _ = vjp(y, (True, True, True, False, False))[:3]
+        normal, _ = ops.layer_norm(x, one, zero)
+        level, _ = ops.moments(put(backend, np.full((rows, 50, 3), 1e7), np.float32))
+    np.testing.assert_allclose(backend.to_numpy(var), exact.var((0, 1, 2)), rtol=1e-5)
+    right = (exact - exact.mean((0, 1, 2))) / np.sqrt(exact.var((0, 1, 2)) + 1e-5)
+    np.testing.assert_allclose(backend.to_numpy(y), right, atol=rounding)
+    np.testing.assert_allclose(backend.to_numpy(dgamma), (right * right).sum((0, 1, 2)), rtol=1e-4)
+    within = np.sqrt(exact.var(-1, keepdims=True) + 1e-5)
+    off = (backend.to_numpy(normal) - (exact - exact.mean(-1, keepdims=True)) / within) * within
+    assert np.abs(off).max() < rounding
+    assert backend.to_numpy(level).tolist() == [1e7] * 3

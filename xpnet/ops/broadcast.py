@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet.backend import Array
+from xpnet.ops.sums import total
 
 __all__ = ["sum_to"]
 
@@ -15,5 +16,5 @@ def sum_to(xp: Any, g: Array, shape: tuple[int, ...]) -> Array:
         return g
     extra = g.ndim - len(shape)
     repeated = tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
-    g = xp.sum(g, axis=(*range(extra), *repeated), keepdims=True)
+    g = total(xp, g, (*range(extra), *repeated), keepdims=True)
     return xp.reshape(g, shape)

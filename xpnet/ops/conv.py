@@ -20,6 +20,7 @@ from xpnet.errors import ConfigError, ShapeError
 from xpnet.kernels.windows import Axis, Tile, axes, tiles
 from xpnet.ops import checks, windows
 from xpnet.ops.activation import activated
+from xpnet.ops.sums import total
 
 __all__ = ["column_budget", "conv2d"]
 
@@ -127,7 +128,7 @@ def _conv2d(
         if needs[1]:
             dw = xp.reshape(dbanks[0] if groups == 1 else xp.concat(dbanks, axis=0), w.shape)
             dw = xp.flip(dw, axis=(1, 2)) if flip else dw
-        return dx, dw, xp.sum(dz, axis=(0, 1, 2)) if b is not None and needs[2] else None
+        return dx, dw, total(xp, dz, (0, 1, 2)) if b is not None and needs[2] else None
 
     return z, vjp
 

@@ -10,6 +10,7 @@ from xpnet.errors import ShapeError
 from xpnet.ops import checks
 from xpnet.ops.activation import activated
 from xpnet.ops.broadcast import sum_to
+from xpnet.ops.sums import total
 
 __all__ = ["linear", "matmul"]
 
@@ -55,7 +56,7 @@ def _linear(x: Array, w: Array, b: Array | None, activation: str | None) -> tupl
         return (
             dz @ w if needs[0] else None,
             rows.T @ features if needs[1] else None,
-            xp.sum(rows, axis=0) if b is not None and needs[2] else None,
+            total(xp, rows, (0,)) if b is not None and needs[2] else None,
         )
 
     return z, vjp

@@ -7,24 +7,15 @@ at 2048.
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 from xpnet import kernels
 from xpnet.backend import Array, namespace, set_at
 from xpnet.errors import DTypeError, ShapeError
 from xpnet.ops import checks
+from xpnet.ops.sums import at_least_float32, average, cast, total
 
 __all__ = ["batch_norm", "layer_norm", "moments", "running_moments"]
-
-
-@cache
-def _at_least_float32(xp: Any, dtype: Any) -> Any:
-    return xp.float32 if xp.finfo(dtype).bits < 32 else dtype
-
-
-def _cast(xp: Any, x: Array, dtype: Any) -> Array:
-    return x if x.dtype == dtype else xp.astype(x, dtype)
 
 
 def moments(x: Array) -> tuple[Array, Array]:
@@ -35,7 +26,8 @@ def moments(x: Array) -> tuple[Array, Array]:
     Returns: mean and variance, each (C,), of x's dtype, of float16 numbers in float32.
     Raises:
         ShapeError: x is of rank 1, or holds no number of a channel.
-    Cost: three passes over x; the variance is of x - mean, so it cancels nothing.
+    Cost: four passes over x. Both are of x - mean, and the mean is corrected by what is left: nothing is cancelled,
+        however far the mean lies from 0.
     """
     checks.floating("moments", x)
     checks.channels("moments", x)
@@ -47,11 +39,13 @@ def moments(x: Array) -> tuple[Array, Array]:
 @kernels.service("moments")
 def _moments(x: Array) -> tuple[Array, Array]:
     xp = namespace(x)
-    x = _cast(xp, x, _at_least_float32(xp, x.dtype))
+    x = cast(xp, x, at_least_float32(xp, x.dtype))
     over = tuple(range(x.ndim - 1))
-    mean = xp.mean(x, axis=over)
+    mean = average(xp, x, over)
     centred = x - mean
-    return mean, xp.mean(centred * centred, axis=over)
+    off = average(xp, centred, over)
+    var = average(xp, centred * centred, over) - off * off
+    return mean + off, xp.maximum(var, xp.zeros_like(var))
 
 
 def running_moments(
@@ -83,7 +77,7 @@ def _running_moments(
 ) -> tuple[Array, Array]:
     xp = namespace(mean)
     sums = [
-        keep * old + share * _cast(xp, newest, old.dtype)
+        keep * old + share * cast(xp, newest, old.dtype)
         for old, newest, share in zip((mean, var), (new_mean, new_var), renew, strict=True)
     ]
     return set_at(mean, (slice(None),), sums[0]), set_at(var, (slice(None),), sums[1])
@@ -109,7 +103,7 @@ def batch_norm(
     Raises:
         ShapeError: a vector is not (C,), or training with one number a channel, whose variance is 0.
         DTypeError: mean and var are narrower than x.
-    Cost: two passes over x forward, about six backward; keeps x.
+    Cost: three passes over x forward, about six backward; keeps x.
     Source: Ioffe and Szegedy (2015).
     """
     xp = checks.floating("batch_norm", x, gamma, beta)
@@ -127,29 +121,30 @@ def _batch_norm(
 ) -> tuple[Array, Any]:
     xp = namespace(x)
     over, own = tuple(range(x.ndim - 1)), x.dtype
-    wide = _at_least_float32(xp, mean.dtype)
-    gamma, beta, mean, var = (_cast(xp, a, wide) for a in (gamma, beta, mean, var))
+    wide = at_least_float32(xp, mean.dtype)
+    gamma, beta, mean, var = (cast(xp, a, wide) for a in (gamma, beta, mean, var))
     inverse = 1.0 / xp.sqrt(var + eps)  # (C,)
     scale = gamma * inverse
-    y = _cast(xp, x, wide) * scale
-    y += beta - mean * scale
+    y = cast(xp, x, wide) - mean  # first, for both may be large
+    y *= scale
+    y += beta
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        dy = _cast(xp, dy, wide)
-        normal = (_cast(xp, x, wide) - mean) * inverse
-        dbeta = xp.sum(dy, axis=over)
-        dgamma = xp.sum(dy * normal, axis=over)
+        dy = cast(xp, dy, wide)
+        normal = (cast(xp, x, wide) - mean) * inverse
+        dbeta = total(xp, dy, over)
+        dgamma = total(xp, dy * normal, over)
         dx = None
         if needs[0]:
             dx = dy * scale
             if training:
                 count = max(1, math.prod(x.shape[:-1]))
                 dx -= scale * (dbeta / count) + normal * (scale * (dgamma / count))
-            dx = _cast(xp, dx, own)
-        dgamma, dbeta = (_cast(xp, d, own) if need else None for d, need in ((dgamma, needs[1]), (dbeta, needs[2])))
+            dx = cast(xp, dx, own)
+        dgamma, dbeta = (cast(xp, d, own) if need else None for d, need in ((dgamma, needs[1]), (dbeta, needs[2])))
         return dx, dgamma, dbeta, None, None
 
-    return _cast(xp, y, own), vjp
+    return cast(xp, y, own), vjp
 
 
 def _of_dtype_or_wider(op: str, xp: Any, x: Array, mean: Array, var: Array) -> None:
@@ -187,23 +182,23 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
 def _layer_norm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Any]:
     xp = namespace(x)
     over, own = tuple(range(x.ndim - 1)), x.dtype
-    wide = _at_least_float32(xp, own)
-    gamma, beta = _cast(xp, gamma, wide), _cast(xp, beta, wide)
-    mean = xp.mean(_cast(xp, x, wide), axis=-1, keepdims=True)
-    centred = _cast(xp, x, wide) - mean
+    wide = at_least_float32(xp, own)
+    gamma, beta = cast(xp, gamma, wide), cast(xp, beta, wide)
+    mean = xp.mean(cast(xp, x, wide), axis=-1, keepdims=True)
+    centred = cast(xp, x, wide) - mean
     inverse = 1.0 / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + eps)  # (..., 1)
     y = centred * inverse * gamma + beta
     del centred
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        dy = _cast(xp, dy, wide)
-        normal = (_cast(xp, x, wide) - mean) * inverse
+        dy = cast(xp, dy, wide)
+        normal = (cast(xp, x, wide) - mean) * inverse
         dx = None
         if needs[0]:
             g = dy * gamma
             along = xp.mean(g * normal, axis=-1, keepdims=True)
-            dx = _cast(xp, inverse * (g - xp.mean(g, axis=-1, keepdims=True) - normal * along), own)
-        dgamma = _cast(xp, xp.sum(dy * normal, axis=over), own) if needs[1] else None
-        return dx, dgamma, _cast(xp, xp.sum(dy, axis=over), own) if needs[2] else None
+            dx = cast(xp, inverse * (g - xp.mean(g, axis=-1, keepdims=True) - normal * along), own)
+        dgamma = cast(xp, total(xp, dy * normal, over), own) if needs[1] else None
+        return dx, dgamma, cast(xp, total(xp, dy, over), own) if needs[2] else None
 
-    return _cast(xp, y, own), vjp
+    return cast(xp, y, own), vjp

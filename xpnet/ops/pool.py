@@ -17,6 +17,7 @@ from xpnet.errors import ConfigError, ShapeError
 from xpnet.kernels.windows import Axis, axes
 from xpnet.ops import checks, windows
 from xpnet.ops.masking import masked
+from xpnet.ops.sums import average
 
 __all__ = ["avg_pool2d", "global_avg_pool2d", "max_pool2d"]
 
@@ -226,7 +227,7 @@ def _global_avg_pool2d(x: Array) -> tuple[Array, Any]:
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         return (xp.broadcast_to(xp.reshape(dy / (h * w), (n, 1, 1, c)), (n, h, w, c)) if needs[0] else None,)
 
-    return xp.mean(x, axis=(1, 2)), vjp
+    return average(xp, x, (1, 2)), vjp
 
 
 def _crop(xp: Any, dtile: Array, shape: tuple[int, ...], spans: tuple[tuple[int, int], tuple[int, int]]) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.ops import checks
+from xpnet.ops.sums import average, total
 
 __all__ = ["max", "mean", "min", "sum"]
 
@@ -36,7 +37,7 @@ def sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         return (xp.broadcast_to(_with_axes(xp, dy, shape, axes), shape) if needs[0] else None,)
 
-    return xp.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype), vjp
+    return total(xp, x, axes, keepdims), vjp
 
 
 @kernels.op("mean")
@@ -49,7 +50,7 @@ def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array,
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         return (xp.broadcast_to(_with_axes(xp, dy / n, shape, axes), shape) if needs[0] else None,)
 
-    return xp.mean(x, axis=axis, keepdims=keepdims), vjp
+    return average(xp, x, axes, keepdims), vjp
 
 
 @kernels.op("max")
@@ -73,7 +74,7 @@ def _extremum(op: str, x: Array, axis: Axis, keepdims: bool) -> tuple[Array, Any
         if not needs[0]:
             return (None,)
         hit = xp.astype(x == _with_axes(xp, y, shape, axes), x.dtype)
-        ties = xp.sum(hit, axis=axes, keepdims=True)
+        ties = total(xp, hit, axes, keepdims=True)
         return (hit * (_with_axes(xp, dy, shape, axes) / ties),)
 
     return y, vjp

@@ -9,9 +9,10 @@ extern "C" __global__ void layer_norm(const T* __restrict__ x, const T* __restri
                                       T* __restrict__ y, A* __restrict__ kept, double eps, long long c_) {
   const Index c = c_, row = blockIdx.x;
   const T* const line = x + row * c;
+  const A from = load(line);  // the mean is measured from the first number: far from 0 it keeps its digits
   A sum = 0, squares = 0;
-  for (Index j = threadIdx.x; j < c; j += (Index)blockDim.x) sum += load(line + j);
-  const A mean = block_sum(sum) / (A)c;
+  for (Index j = threadIdx.x; j < c; j += (Index)blockDim.x) sum += load(line + j) - from;
+  const A mean = from + block_sum(sum) / (A)c;
   for (Index j = threadIdx.x; j < c; j += (Index)blockDim.x) {
     const A centred = load(line + j) - mean;
     squares += centred * centred;
@@ -55,10 +56,16 @@ extern "C" __global__ void layer_norm_sums(const T* __restrict__ x, const T* __r
   const Index chunk = (Index)blockIdx.x / groups, length = (rows + (Index)chunks_ - 1) / (Index)chunks_;
   const Index first = chunk * length, stop = first + length < rows ? first + length : rows;
   A sum = 0, product = 0;
-  for (Index row = first + (Index)threadIdx.x / (Index)lanes_; row < stop && column < c; row += step) {
-    const A slope = load(dy + row * c + column);
-    sum += slope;
-    product += slope * (load(x + row * c + column) - kept[row * 2]) * kept[row * 2 + 1];
+  for (Index start = first + (Index)threadIdx.x / (Index)lanes_; start < stop && column < c; start += 64 * step) {
+    const Index end = start + 64 * step < stop ? start + 64 * step : stop;
+    A some = 0, others = 0;  // sums of few terms, and then of few sums: errors stay small
+    for (Index row = start; row < end; row += step) {
+      const A slope = load(dy + row * c + column);
+      some += slope;
+      others += slope * (load(x + row * c + column) - kept[row * 2]) * kept[row * 2 + 1];
+    }
+    sum += some;
+    product += others;
   }
   plain[threadIdx.x] = sum;
   along[threadIdx.x] = product;

@@ -183,9 +183,14 @@ extern "C" __global__ void global_avg_pool(const T* __restrict__ x, T* __restric
   const Index c = c_, lanes = lanes_, groups = (c + lanes - 1) / lanes, image = (Index)blockIdx.x / groups;
   const Index channel = (Index)blockIdx.x % groups * lanes + (Index)threadIdx.x % lanes;
   A sum = 0;
-  if (channel < c)
-    for (Index pixel = (Index)threadIdx.x / lanes; pixel < pixels; pixel += 256 / lanes)
-      sum += load(x + (image * (Index)pixels + pixel) * c + channel);
+  const Index step = 256 / lanes;
+  for (Index first = (Index)threadIdx.x / lanes; channel < c && first < pixels; first += 64 * step) {
+    const Index stop = first + 64 * step < (Index)pixels ? first + 64 * step : (Index)pixels;
+    A part = 0;  // a sum of few terms, and then of few parts: errors stay small
+    for (Index pixel = first; pixel < stop; pixel += step)
+      part += load(x + (image * (Index)pixels + pixel) * c + channel);
+    sum += part;
+  }
   found[threadIdx.x] = sum;
   for (int half = 128; half >= (int)lanes; half /= 2) {
     __syncthreads();

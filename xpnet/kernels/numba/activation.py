@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 
 from xpnet.backend import empty, launch, split
@@ -20,6 +21,7 @@ from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_conti
 __all__ = ["FUSED", "act_grad", "bias_act"]
 
 
+_SUMMED = 64  # rows that are summed in the arrays' precision; the sums of these, in float64
 _CHUNK = 1 << 18  # numbers that a thread should have at least, and that are summed at a time
 _LANES = 256  # shorter rows are worked on together
 
@@ -74,7 +76,7 @@ def act_grad(dy: Array, y: Array, activation: str | None, db: Array | None) -> A
 
     launch(split, count, 1, work)
     if parts is not None:
-        launch(np.add.reduce, parts, 0, None, db)
+        launch(plain.column_sums, parts, db)
     return dz
 
 
@@ -171,35 +173,49 @@ def _relu_gradient(dy, y, dz):
         dz[i] = dy[i] * (one if y[i] > zero else zero)
 
 
+@numba.njit(nogil=True, error_model="numpy")
+def _add_rows(total, out):
+    columns = len(out)
+    for c in range(columns):
+        s = 0.0
+        for i in range(c, len(total), columns):
+            s += total[i]
+        out[c] = s
+
+
 @compiled("T1, T1, T1, T1")
 def _relu_gradient_and_sum(dy, y, dz, db):
     zero, one, columns = dy.dtype.type(0), dy.dtype.type(1), max(1, len(db))
     fold = max(1, min(_LANES // columns, len(dy) // columns))
-    total = np.zeros(fold * columns, dy.dtype)
-    for start in range(0, len(dy), fold * columns):
-        stop = start + fold * columns
-        d, k, out = dy[start:stop], y[start:stop], dz[start:stop]
-        for i in range(len(d)):
-            v = d[i] * (one if k[i] > zero else zero)
-            out[i] = v
-            total[i] += v
-    db[:] = zero
-    for row in range(fold):
-        db += total[row * columns : (row + 1) * columns]
+    width = fold * columns
+    part, total = np.empty(width, dy.dtype), np.zeros(width)
+    for first in range(0, len(dy), _SUMMED * width):
+        part[:] = zero
+        for start in range(first, min(len(dy), first + _SUMMED * width), width):
+            stop = start + width
+            d, k, out = dy[start:stop], y[start:stop], dz[start:stop]
+            for i in range(len(d)):
+                v = d[i] * (one if k[i] > zero else zero)
+                out[i] = v
+                part[i] += v
+        total += part
+    _add_rows(total, db)
 
 
 @compiled("T1, T1")
 def _sum(x, out):
     columns = max(1, len(out))
     fold = max(1, min(_LANES // columns, len(x) // columns))
-    total = np.zeros(fold * columns, x.dtype)
-    for start in range(0, len(x), fold * columns):
-        part = x[start : start + fold * columns]
-        for i in range(len(part)):
-            total[i] += part[i]
-    out[:] = x.dtype.type(0)
-    for row in range(fold):
-        out += total[row * columns : (row + 1) * columns]
+    width = fold * columns
+    part, total = np.empty(width, x.dtype), np.zeros(width)
+    for first in range(0, len(x), _SUMMED * width):
+        part[:] = x.dtype.type(0)
+        for start in range(first, min(len(x), first + _SUMMED * width), width):
+            some = x[start : start + width]
+            for i in range(len(some)):
+                part[i] += some[i]
+        total += part
+    _add_rows(total, out)
 
 
 @compiled("T1, T1, T1, d")

@@ -19,6 +19,7 @@ __all__ = ["batch_norm", "moments"]
 
 _SEGMENT = 1 << 18  # numbers summed at a time, and that a thread should have at least
 _NEAR = 1 << 13  # numbers that stay in the L1 cache between a pass for their mean and one for their variance
+_SUMMED = 64  # rows of lanes that are summed in the arrays' precision; the sums of these, in float64
 _LANES = 256  # shorter rows are worked on together
 
 
@@ -53,15 +54,14 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
     if x.dtype not in FLOATS or mean.dtype != x.dtype or not x.size:
         return NotImplemented
     flat, columns = as_contiguous(x).reshape(-1), x.shape[-1]
-    mean = as_contiguous(mean)
+    mean, shift, none = as_contiguous(mean), as_contiguous(beta), np.zeros(columns, x.dtype)
     inverse, scale, y = empty((columns,), x.dtype), empty((columns,), x.dtype), empty(x.shape, x.dtype)
     out = y.reshape(-1)
 
     def forward() -> None:
         inverse[...] = 1.0 / np.sqrt(var + eps)
         np.multiply(gamma, inverse, scale)
-        shift = beta - mean * scale
-        _in_segments(x, lambda _, run: _affine(flat[run], scale, shift, out[run]))
+        _in_segments(x, lambda _, run: _affine(flat[run], mean, scale, shift, out[run]))
 
     launch(forward)
 
@@ -72,7 +72,7 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
         def sum_up() -> None:
             each = np.empty((2, _segments(x), columns), x.dtype)
             _in_segments(x, lambda i, run: _sums(flat[run], given[run], mean, inverse, each[0, i], each[1, i]))
-            np.add.reduce(each, axis=1, out=sums)
+            sums[...] = np.add.reduce(each, axis=1, dtype=np.float64)
 
         def back() -> None:
             if training:
@@ -80,8 +80,7 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
                 level, slope = scale * (dbeta / rows), inverse * scale * (dgamma / rows)
                 _in_segments(x, lambda _, run: _back(flat[run], given[run], mean, scale, level, slope, into[run]))
             else:
-                none = np.zeros(columns, x.dtype)
-                _in_segments(x, lambda _, run: _affine(given[run], scale, none, into[run]))
+                _in_segments(x, lambda _, run: _affine(given[run], none, scale, none, into[run]))
 
         if needs[1] or needs[2] or training:
             launch(sum_up)
@@ -180,14 +179,14 @@ def _column_means(total, columns, n):
     return exact / n
 
 
-@compiled("T1, T1, T1, T1")
-def _affine(x, scale, shift, y):
+@compiled("T1, T1, T1, T1, T1")
+def _affine(x, mean, scale, shift, y):
     fold = _fold(x, len(scale))
-    a, b = _repeat(scale, fold), _repeat(shift, fold)
+    centre, a, b = _repeat(mean, fold), _repeat(scale, fold), _repeat(shift, fold)
     for start in range(0, len(x), len(a)):
         some, out = x[start : start + len(a)], y[start : start + len(a)]
         for i in range(len(some)):
-            out[i] = some[i] * a[i] + b[i]
+            out[i] = (some[i] - centre[i]) * a[i] + b[i]
 
 
 @compiled("T1, T1, T1, T1, T1, T1")
@@ -196,18 +195,22 @@ def _sums(x, dy, mean, inverse, dgamma, dbeta):
     fold = _fold(x, columns)
     centre, rate = _repeat(mean, fold), _repeat(inverse, fold)
     width = fold * columns
-    with_normal, plain = np.zeros(width, x.dtype), np.zeros(width, x.dtype)
-    for start in range(0, len(x), width):
-        some, d = x[start : start + width], dy[start : start + width]
-        for i in range(len(some)):
-            with_normal[i] += d[i] * ((some[i] - centre[i]) * rate[i])
-        for i in range(len(d)):  # a second loop: with so many arrays LLVM would not vectorize the one above
-            plain[i] += d[i]
-    dgamma[:] = zero
-    dbeta[:] = zero
-    for row in range(fold):
-        dgamma += with_normal[row * columns : (row + 1) * columns]
-        dbeta += plain[row * columns : (row + 1) * columns]
+    with_normal, plain = np.empty(width, x.dtype), np.empty(width, x.dtype)
+    exact, level = np.zeros(width), np.zeros(width)
+    for first in range(0, len(x), _SUMMED * width):
+        with_normal[:] = zero
+        plain[:] = zero
+        for start in range(first, min(len(x), first + _SUMMED * width), width):
+            some, d = x[start : start + width], dy[start : start + width]
+            for i in range(len(some)):
+                with_normal[i] += d[i] * ((some[i] - centre[i]) * rate[i])
+            for i in range(len(d)):  # a second loop: with so many arrays LLVM would not vectorize the one above
+                plain[i] += d[i]
+        exact += with_normal
+        level += plain
+    for c in range(columns):
+        dgamma[c] = exact[c::columns].sum()
+        dbeta[c] = level[c::columns].sum()
 
 
 @compiled("T1, T1, T1, T1, T1, T1, T1")

@@ -17,6 +17,7 @@ __all__ = ["FUSED", "act_grad", "bias_act", "column_sums", "long_rows"]
 FUSED = (None, "relu")  # what bias_act and act_grad apply
 
 _BLOCK = 1 << 15  # numbers worked on at a time
+_SUMMED = 256  # rows that one product sums
 _SHORT = 32  # numbers in a row that is better joined with others, and rows for which that pays
 _WIDE = 1 << 12  # numbers in a row, at least, that a vector a channel is added to
 
@@ -93,16 +94,29 @@ def long_rows(arrays: Sequence[Array], vectors: Sequence[Array]) -> Iterator[tup
 
 
 def column_sums(x: Array, out: Array) -> None:
-    """Write the sums over the rows of x, (P, C), into out, (C,), by products with ones."""
+    """Write the sums over the rows of x, (P, C), into out, (C,), by products of blocks with ones.
+
+    The sums of blocks are added in float64: rounding errors are those of a block.
+    """
     rows, columns = x.shape
     fold = min(rows, 256 // max(1, columns))
     if fold < 2 or not x.flags.c_contiguous:
-        limit_threads(np.matmul, 1, rows, columns)(np.ones(rows, dtype=x.dtype), x, out)
+        _row_sums(x, out)
         return
     whole = rows // fold * fold
-    wide = x[:whole].reshape(-1, fold * columns)
     sums = np.empty(fold * columns, x.dtype)
-    limit_threads(np.matmul, 1, *wide.shape)(np.ones(len(wide), dtype=x.dtype), wide, sums)
+    _row_sums(x[:whole].reshape(-1, fold * columns), sums)
     np.add.reduce(sums.reshape(fold, columns), axis=0, out=out)
     if whole < rows:
         out += np.add.reduce(x[whole:], axis=0)
+
+
+def _row_sums(x: Array, out: Array) -> None:
+    rows, columns = x.shape
+    if rows <= _SUMMED:
+        limit_threads(np.matmul, 1, rows, columns)(np.ones(rows, dtype=x.dtype), x, out)
+        return
+    count, rest = divmod(rows, _SUMMED)
+    blocks = x[: rows - rest].reshape(count, _SUMMED, columns)
+    sums = np.add.reduce(np.matmul(np.ones(_SUMMED, x.dtype), blocks), axis=0, dtype=np.float64)
+    out[...] = sums + np.matmul(np.ones(rest, x.dtype), x[rows - rest :]) if rest else sums

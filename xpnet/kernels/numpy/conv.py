@@ -23,7 +23,7 @@ from xpnet.backend import available_cores, empty, launch, limit_threads, run_par
 from xpnet.errors import ConfigError
 from xpnet.kernels import register
 from xpnet.kernels.numpy import windows
-from xpnet.kernels.numpy.activation import FUSED, act_grad, bias_act
+from xpnet.kernels.numpy.activation import FUSED, act_grad, bias_act, column_sums
 from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_rows, copied, scratch
 from xpnet.kernels.windows import Axis, Tile, tiles
 
@@ -162,11 +162,10 @@ class _Convolution:
 
         Args: dy and y (N*OH*OW, F), dx like x, dbank like bank, db (F,).
         """
-        for count, (tile, pixels) in enumerate(self.tiles(i, j)):
-            sums = db if not count or db is None else scratch("sums", db.shape, db.dtype)
-            dz = self.loops.act_grad(dy[pixels], y[pixels], activation, sums)
-            if sums is not db:
-                launch(np.add, db, sums, db)
+        tiles = list(self.tiles(i, j))
+        sums = None if db is None else [db] if len(tiles) == 1 else scratch("sums", (len(tiles), *db.shape), db.dtype)
+        for count, (tile, pixels) in enumerate(tiles):
+            dz = self.loops.act_grad(dy[pixels], y[pixels], activation, None if sums is None else sums[count])
             for g in range(self.groups):
                 mine = slice(g * self.f, (g + 1) * self.f)
                 dout = dz[:, mine]  # (P, F/G)
@@ -176,6 +175,8 @@ class _Convolution:
                     out = scratch("columns", (len(dout), self.k), dout.dtype)
                     launch(self._gemm(len(dout)), dout, self.bank[mine], out)  # (P, KH*KW*C/G)
                     self.loops.fold(out, tile, self.rows, self.cols, g * self.c, self.c, dx)
+        if len(tiles) > 1 and sums is not None:
+            launch(column_sums, sums, db)
 
     def _gemm(self, pixels: int) -> Callable[..., Any]:
         """The function that multiplies the columns of so many pixels by a group's filters."""

@@ -25,16 +25,19 @@ def moments(x: Array) -> tuple[Array, Array]:
     mean, var = empty((columns,), x.dtype), empty((columns,), x.dtype)
 
     def measure() -> None:
-        part = np.empty(columns, x.dtype)
+        part, sums = np.empty(columns, x.dtype), np.zeros((2, columns))
         column_sums(rows, mean)
         np.divide(mean, len(rows), mean)
-        var.fill(0)
         for (some,), (wide,) in long_rows([rows], [mean]):
             d = np.subtract(some, wide, out=scratch("batch_norm.d", some.shape, x.dtype))
-            d *= d
-            column_sums(d.reshape(-1, columns), part)
-            np.add(var, part, var)
-        np.divide(var, len(rows), var)
+            for total in sums:  # of d, by which the mean is off, and of its squares
+                column_sums(d.reshape(-1, columns), part)
+                total += part
+                if total is not sums[1]:
+                    d *= d
+        sums /= len(rows)
+        np.maximum(sums[1] - sums[0] ** 2, 0, out=var, casting="same_kind")
+        np.add(mean, sums[0], out=mean, casting="same_kind")
 
     launch(measure)
     return mean, var
@@ -52,8 +55,9 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
     def forward() -> None:
         np.divide(1.0, np.sqrt(var + eps), inverse)
         np.multiply(gamma, inverse, scale)
-        for (some, out), (a, b) in long_rows([rows, y.reshape(-1, columns)], [scale, beta - mean * scale]):
-            np.multiply(some, a, out=out)
+        for (some, out), (centre, a, b) in long_rows([rows, y.reshape(-1, columns)], [mean, scale, beta]):
+            np.subtract(some, centre, out=out)  # first, for both may be large
+            out *= a
             out += b
 
     def normal(some: Array, centre: Array, rate: Array) -> Array:
@@ -68,14 +72,14 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
         dgamma, dbeta = empty((columns,), x.dtype), empty((columns,), x.dtype)
 
         def backward() -> None:
-            part = np.empty(columns, x.dtype)
-            dgamma.fill(0)
+            part, total = np.empty(columns, x.dtype), np.zeros(columns)
             if needs[1] or (needs[0] and training):
                 for (some, d), (centre, rate) in long_rows([rows, given], [mean, inverse]):
                     t = normal(some, centre, rate)
                     t *= d
                     column_sums(t.reshape(-1, columns), part)
-                    np.add(dgamma, part, dgamma)
+                    total += part
+            dgamma[...] = total
             column_sums(given, dbeta)
             if dx is None:
                 return
