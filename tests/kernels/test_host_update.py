@@ -10,23 +10,17 @@ import pytest
 
 pytest.importorskip("numba")
 
-from tests.optim.parameters import Parameter, gradients, hosts, parameters
+from tests.optim.parameters import TABLE, Parameter, absent, gradients, hosts, parameters
 from xpnet import kernels
 from xpnet.backend import get_backend, use_cores
 from xpnet.kernels.numba import update
-from xpnet.optim import OPTIMIZERS, SGD, Adam, LossScale, RMSprop
+from xpnet.optim import OPTIMIZERS, SGD, LossScale
 from xpnet.optim.segments import Segment
 from xpnet.optim.update import Update
 
 NUMPY = get_backend("numpy")
 LARGE = {"a": (700, 600), "b": (3,), "c": (401, 299)}  # more than two threads' least
 
-TABLE: dict[str, tuple[Any, dict[str, Any]]] = {
-    **{name: (OPTIMIZERS[name], {"lr": 0.1}) for name in OPTIMIZERS},
-    "rmsprop with momentum": (RMSprop, {"lr": 0.1, "rho": 0.6, "eps": 0.1, "momentum": 0.7}),
-    "adam with small betas": (Adam, {"lr": 0.1, "beta1": 0.6, "beta2": 0.8, "eps": 0.1}),
-    "adam without a memory": (Adam, {"lr": 0.1, "beta1": 0.0, "beta2": 0.0, "eps": 0.1}),
-}
 OPTIONS: dict[str, dict[str, float]] = {
     "plain": {},
     "decay": {"weight_decay": 0.3},
@@ -36,11 +30,6 @@ OPTIONS: dict[str, dict[str, float]] = {
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
 
-def absent(step: int) -> tuple[str, ...]:
-    """One parameter never has a gradient, one only from the third step on."""
-    return ("scale", *(["fc1.weight"] if step < 2 else []))
-
-
 def run(
     row: str, dtype: Any, by_reference: bool, **options: Any
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -48,10 +37,7 @@ def run(
     made = parameters(NUMPY, dtype)
     optimizer = make(made, **{**constants, **options})
     for step in range(6):
-        if by_reference:
-            with kernels.disable():
-                optimizer.step(gradients(made, step, *absent(step)))
-        else:
+        with kernels.disable() if by_reference else nullcontext():
             optimizer.step(gradients(made, step, *absent(step)))
     return hosts(made), optimizer.state_dict()[0]
 

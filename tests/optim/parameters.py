@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Backend, backend_of
+from xpnet.optim import OPTIMIZERS, Adam, RMSprop
 
+# each optimizer plainly, and with constants so large that each is seen
+TABLE: dict[str, tuple[Any, dict[str, Any]]] = {
+    **{name: (OPTIMIZERS[name], {"lr": 0.1}) for name in OPTIMIZERS},
+    "rmsprop with momentum": (RMSprop, {"lr": 0.1, "rho": 0.6, "eps": 0.1, "momentum": 0.7}),
+    "adam with small betas": (Adam, {"lr": 0.1, "beta1": 0.6, "beta2": 0.8, "eps": 0.1}),
+    "adam without a memory": (Adam, {"lr": 0.1, "beta1": 0.0, "beta2": 0.0, "eps": 0.1}),
+}
 SHAPES = {"fc1.weight": (3, 4), "fc1.bias": (3,), "scale": (), "conv.weight": (2, 1, 5, 2), "conv.bias": (2,)}
 
 
@@ -56,3 +64,8 @@ def agree(got: dict[str, np.ndarray], want: dict[str, np.ndarray], dtype: Any) -
         assert got[path].dtype == dtype
         assert got[path].shape == x.shape
         np.testing.assert_allclose(got[path], x, rtol=0, atol=100 * np.finfo(dtype).eps, err_msg=path)
+
+
+def absent(step: int) -> tuple[str, ...]:
+    """One parameter never has a gradient, one only from the third step on."""
+    return ("scale", *(["fc1.weight"] if step < 2 else []))

@@ -151,7 +151,7 @@ def test_what_is_said_is_what_the_trainer_says():
 
 
 def test_names_of_classes_are_only_text():
-    bad = ("<b>bold</b>", "a & b", '"><script>alert(1)</script>', "$x^", "", "çé漢\n", "{}", "%s", "\\", "'")
+    bad = ("<b>bold</b>", "a & b", '"><script>alert(1)</script>', "$x^", "", "çé漢", "{}", "%s", "\\", "'")
     test = digits()[1]
     renamed = Dataset(test.x, test.y, bad, "<i>digits</i> & $", test.white)
     content = report(trained(), renamed, note="<b>note</b>", configuration={"<u>": "</td>&amp;"})
@@ -236,6 +236,12 @@ def test_a_report_is_written_to_a_file(tmp_path):
 
 
 # At the end of a run
+
+
+@pytest.fixture(autouse=True)
+def _no_curves(monkeypatch):
+    """The report is what is looked at: tests/viz/test_curves and tests/cli/test_train draw curves.png."""
+    monkeypatch.setattr(importlib.import_module("xpnet.viz.curves"), "save_curves", lambda history, path: None)
 
 
 def run(folder, callbacks=(), resume=None, epochs=2, **options) -> tuple[dict, list[str]]:
