@@ -102,7 +102,7 @@ def number(
 ) -> float:
     """Return a finite number, low <= value < high; ``above`` leaves out low, ``closed`` lets high in."""
     try:
-        x = float(cast(SupportsFloat, value)) if _is_number(value) else math.nan
+        x = float(cast(SupportsFloat, value)) if type(value) is float or _is_number(value) else math.nan
     except (TypeError, ValueError, OverflowError, RuntimeError):
         x = math.nan
     if math.isfinite(x) and (x > low if above else x >= low) and (x <= high if closed else x < high):

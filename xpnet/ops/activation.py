@@ -109,8 +109,9 @@ def logistic(xp: Any, x: Array) -> Array:
 
     Where e would overflow, x is replaced by a number whose result rounds to 1 as well.
     """
-    e = xp.exp(xp.minimum(x, math.log(float(xp.finfo(x.dtype).max)) - 0.1))
-    return e / (1.0 + e)
+    e = xp.exp(xp.clip(x, -math.inf, math.log(float(xp.finfo(x.dtype).max)) - 0.1))
+    e /= 1.0 + e
+    return e
 
 
 @kernels.op("sigmoid")
@@ -154,7 +155,7 @@ def _tanh(x: Array) -> tuple[Array, Any]:
 def gelu(x: Array) -> tuple[Array, Any]:
     """Multiply x by the approximate probability that a standard normal is below it (the tanh form).
 
-        y = x/2 * (1 + tanh(z)) = x * sigmoid(2 z),  z = sqrt(2/pi) * (x + 0.044715 x^3)
+        y = x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))
 
     Args:
         x: any shape, real floating.
@@ -171,20 +172,29 @@ def gelu(x: Array) -> tuple[Array, Any]:
 @kernels.op("gelu")
 def _gelu(x: Array) -> tuple[Array, Any]:
     xp = namespace(x)
-    one, three = 2.0 * math.sqrt(2.0 / math.pi), 2.0 * math.sqrt(2.0 / math.pi) * 0.044715  # 2 z = one x + three x^3
+    root = math.sqrt(2.0 / math.pi)
+    near = xp.clip(x, -30.0, 30.0)  # beyond, y is 0 or x; the cube is finite in float16 too
 
-    def near_and_gate() -> tuple[Array, Array]:
-        near = xp.clip(x, -30.0, 30.0)  # beyond, y is 0 or x; its cube is finite in float16 too
-        return near, logistic(xp, near * (one + three * (near * near)))
+    def t_of(near: Array) -> Array:
+        t = near * near
+        t *= 0.044715 * root
+        t += root
+        t *= near
+        return xp.tanh(t)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         if not needs[0]:
             return (None,)
-        near, gate = near_and_gate()
-        slope = one + 3.0 * three * (near * near)
-        return (dy * (gate + near * gate * (1.0 - gate) * slope),)
+        near = xp.clip(x, -30.0, 30.0)
+        t = t_of(near)
+        slope = root * (1.0 + 3.0 * 0.044715 * (near * near))
+        return (dy * (0.5 * (1.0 + t) + 0.5 * near * (1.0 - t * t) * slope),)
 
-    return xp.maximum(x, -30.0) * near_and_gate()[1], vjp
+    y = t_of(near)
+    y += 1.0
+    y *= 0.5
+    y *= xp.clip(x, -30.0, math.inf)  # minus infinity too gives 0
+    return y, vjp
 
 
 @kernels.op("threshold")

@@ -102,7 +102,8 @@ def softmax_cross_entropy(
         raise ShapeError(
             op, "logits of shape (N, K) and labels of shape (N,) or (N, K)", logits=logits.shape, labels=labels.shape
         )
-    checks.not_empty(op, logits, (1,))
+    if not logits.shape[1]:
+        checks.not_empty(op, logits, (1,))
     if class_weights is not None and class_weights.shape != logits.shape[1:]:
         raise ShapeError(op, "class_weights of shape (K,)", class_weights=class_weights.shape, logits=logits.shape)
     label_smoothing = checks.number(op, "label_smoothing", label_smoothing, 0, 1, closed=True)

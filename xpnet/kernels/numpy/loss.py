@@ -18,17 +18,18 @@ def softmax_cross_entropy(
     """Measure as ops.softmax_cross_entropy does, for integer labels without weights or smoothing, and their mean."""
     if labels.ndim != 1 or label_smoothing or class_weights is not None or reduction != "mean":
         return NotImplemented
-    n, dtype = len(labels), logits.dtype
-    rows, index = np.arange(n), empty((n,), np.intp)
+    (n, classes), dtype = logits.shape, logits.dtype
+    rows, index = np.arange(n), labels
     shifted, share = empty(logits.shape, dtype), empty(logits.shape, dtype)
     total, loss = empty((n, 1), dtype), empty((), dtype)
 
     def forward() -> None:
+        nonlocal index
         top = np.maximum.reduce(logits, axis=1, keepdims=True)
-        np.copyto(index, labels, casting="unsafe")
-        unknown = index.view(np.uintp) >= logits.shape[1]  # the negative ones too
-        if unknown.any():
-            index[unknown], top[unknown] = 0, np.nan
+        index, unsigned = labels, labels.astype(np.uint64)  # a negative label becomes a large one
+        if np.maximum.reduce(unsigned, initial=0) >= classes:
+            unknown = unsigned >= classes
+            index, top[unknown] = np.where(unknown, 0, labels), np.nan
         np.subtract(logits, top, shifted)
         np.exp(shifted, share)
         np.add.reduce(share, axis=1, out=total, keepdims=True)
