@@ -168,6 +168,25 @@ def test_outside_of_a_trainer_masks_are_those_of_unsharded_steps() -> None:
     near(run(2), run(1), "float32", "losses")
 
 
+def drops_twice(**how: Any) -> list[float]:
+    """The losses of steps with a network that has one Dropout at two places."""
+    model = net(0.5)
+    model.drop = model.drop1
+    step = step_of(model.initialize(5).train())
+    step.captured.capture = how.get("capture", False)
+    step.threads, losses = how.get("threads", 1), []
+    for i in range(6):
+        x, y = batch(12, seed=i)
+        with random.use(random.StepContext(7, 0, i)):
+            losses.append(float(step(x.astype(np.float32), y)))
+    return losses
+
+
+@pytest.mark.parametrize("how", [{"threads": 3}, {"capture": True}, {"threads": 3, "capture": True}], ids=str)
+def test_a_dropout_at_two_places_draws_the_same_masks_in_shards_and_in_replays(split_at: str, how: Any) -> None:
+    np.testing.assert_allclose(drops_twice(**how), drops_twice(), rtol=1e-5)
+
+
 def test_a_parameter_of_body_and_head_gets_both_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(threads: int) -> np.ndarray:
         shared = nn.Linear(6, 6)
