@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -21,21 +23,15 @@ def _torch_lrn(x, size=5, alpha=1e-4, beta=0.75, k=2.0, region="across", average
     return local_response_norm(x.permute(0, 3, 1, 2), size, alpha, beta, k).permute(0, 2, 3, 1)
 
 
+TORCH: dict[str, Any] = {"oracle": oracles.local_response_norm, "torch_oracle": _torch_lrn, "length": 13}
+
+
 @pytest.mark.parametrize("average", [False, True], ids=["alpha", "alpha/n"])
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 13])
 def test_response_norm_across_channels_agrees_with_its_definition_and_with_autograd(backend, size, average):
     few_on_jax(backend, size in (4, 5))
     options = {"size": size, **STRONG, "average": average}
-    check_op(
-        ops.local_response_norm,
-        [X],
-        options,
-        backend,
-        oracle=oracles.local_response_norm,
-        torch_oracle=_torch_lrn,
-        batch=[0],
-        length=13,
-    )
+    check_op(ops.local_response_norm, [X], options, backend, **TORCH, batch=[0])
 
 
 @pytest.mark.parametrize("average", [False, True], ids=["alpha", "alpha/n"])
@@ -49,15 +45,7 @@ def test_response_norm_within_a_channel_agrees_with_its_definition(backend, size
 @pytest.mark.parametrize("beta", [0.5, 2.0])
 def test_response_norm_takes_any_exponent(backend, beta):
     options = {"size": 3, "alpha": 0.9, "beta": beta, "k": 1.1}
-    check_op(
-        ops.local_response_norm,
-        [X],
-        options,
-        backend,
-        oracle=oracles.local_response_norm,
-        torch_oracle=_torch_lrn,
-        length=13,
-    )
+    check_op(ops.local_response_norm, [X], options, backend, **TORCH)
 
 
 def test_the_default_constants_of_response_norm_are_alexnets():
