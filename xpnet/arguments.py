@@ -13,11 +13,12 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, SupportsFloat, cast
+from typing import Any, cast
 
 from xpnet.errors import ConfigError, nearest
 
 __all__ = [
+    "MOST",
     "Check",
     "as_index",
     "boolean",
@@ -38,6 +39,7 @@ __all__ = [
     "text",
 ]
 
+MOST = (1 << 31) - 1  # of sizes in pixels
 Check = Callable[[str, str, Any], Any]  # (whose, name, value) -> value
 
 
@@ -102,7 +104,7 @@ def number(
 ) -> float:
     """Return a finite number, low <= value < high; ``above`` leaves out low, ``closed`` lets high in."""
     try:
-        x = float(cast(SupportsFloat, value)) if type(value) is float or _is_number(value) else math.nan
+        x = float(value) if type(value) is float or _is_number(value) else math.nan
     except (TypeError, ValueError, OverflowError, RuntimeError):
         x = math.nan
     if math.isfinite(x) and (x > low if above else x >= low) and (x <= high if closed else x < high):
@@ -156,7 +158,7 @@ def pair(where: str, name: str, value: Any, least: int) -> tuple[int, int]:
     """Read an integer, or a pair (vertical, horizontal), of numbers not under least."""
     two: Sequence[Any] = value if isinstance(value, tuple | list) and len(value) == 2 else (value, value)
     first, second = as_index(two[0]), as_index(two[1])
-    if first is None or second is None or first < least or second < least:
+    if first is None or second is None or not (least <= first <= MOST and least <= second <= MOST):
         raise ConfigError(where, f"an integer >= {least}, or a pair of them", **{name: shown(value)})
     return first, second
 
@@ -164,7 +166,7 @@ def pair(where: str, name: str, value: Any, least: int) -> tuple[int, int]:
 def shape(where: str, name: str, value: Any, least: int = 0) -> tuple[int, ...]:
     """Read sizes, a tuple or list of integers not under least."""
     sizes = [as_index(n) for n in value] if isinstance(value, tuple | list) else [None]
-    if any(n is None or n < least for n in sizes):
+    if any(n is None or not least <= n <= MOST for n in sizes):
         raise ConfigError(where, f"{name} that is a tuple of integers >= {least}", **{name: shown(value)})
     return tuple(cast("list[int]", sizes))
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import ops, random
-from xpnet.arguments import boolean
+from xpnet.arguments import boolean, function, number, shown
 from xpnet.backend import Array, Backend, backend_of, current_program, namespace, record_call
 from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError
 from xpnet.ops.checks import floating, is_floating, shared
@@ -263,6 +263,8 @@ def backward(y: Tensor, dy: Array | None = None, *, keep_tape: bool = False) -> 
         ConfigError: y was made without a tape, or its tape was used and freed.
     Cost: one vjp a node; iterative, so depth is bounded by memory alone.
     """
+    if not isinstance(y, Tensor):
+        raise DTypeError("backward", "y that is a Tensor", y=shown(y))
     if dy is None:
         if y.shape not in ((), (1,)):
             raise ShapeError("backward", "y of one number, or dy", y=y.shape)
@@ -324,6 +326,12 @@ def gradcheck(
         DTypeError: an array is not float64. XpnetError: the two differ by more than the tolerance.
     Cost: three forward passes and one backward. The difference's own error is about eps^2 + 1e-16 / eps.
     """
+    function("gradcheck", "f", f)
+    eps, tolerance = number("gradcheck", "eps", eps, 0, above=True), number("gradcheck", "tolerance", tolerance, 0)
+    if not arrays:
+        raise ConfigError("gradcheck", "at least one array", arrays=0)
+    for a in arrays:
+        shared("gradcheck", a)
     xp = namespace(*arrays)
     for a in arrays:
         if a.dtype != xp.float64:
@@ -336,6 +344,8 @@ def gradcheck(
     directions = [draw(str(i), a) for i, a in enumerate(arrays)]
     leaves = [Tensor(a, requires_grad=True) for a in arrays]
     y = f(*leaves)
+    if not isinstance(y, Tensor):
+        raise ConfigError("gradcheck", "f that returns a Tensor", returned=shown(y))
     weights = draw("weights", y.data)
     gradients = backward(y, weights)
     along = 0.0

@@ -91,6 +91,8 @@ def random_bits(key: Key, n: int, start: int = 0) -> NDArray[np.uint64]:
 
 def cipher_key(key: Key) -> tuple[int, int]:
     """Return the two 64-bit words of the generator's key: the seed, and the hash of purpose and call."""
+    if not isinstance(key, Key):
+        raise ConfigError("random", "a Key", "write random.Key(seed, purpose)", key=shown(key))
     return bounded("seed", key.seed), _hash(f"{key.purpose}#{key.call}" if key.call else key.purpose)
 
 

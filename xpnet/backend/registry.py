@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.arguments import function, text
+from xpnet.arguments import function, optional, text
 from xpnet.backend.base import Array, Backend
 from xpnet.backend.cuda import open_cupy
 from xpnet.backend.libraries import open_jax, open_numpy, open_torch
@@ -79,6 +79,7 @@ def register_backend(
         ConfigError: the name holds a colon or is empty.
     """
     function("register_backend", "open", open)
+    optional(text)("register_backend", "package", package)
     if not text("register_backend", "name", name) or ":" in name:
         raise ConfigError("register_backend", "a name that is not empty and holds no colon", name=repr(name))
     REGISTRY[name] = _Entry(open, package or name, install, (module_name(name),))

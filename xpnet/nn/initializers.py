@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from xpnet.arguments import not_negative, number
+from xpnet.arguments import shape as read_shape
 from xpnet.errors import ConfigError
 from xpnet.random import Key
 from xpnet.random import normal as draw_normal
@@ -37,6 +38,9 @@ Initializer = Callable[[Key, tuple[int, ...]], np.ndarray]
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    shape = read_shape("initializer", "shape", shape)
+    if not shape:
+        raise ConfigError("initializer", "the shape of weights, (out, ..., in)", shape=shape)
     area = math.prod(shape[1:-1])
     return max(1, math.prod(shape[1:])), max(1, shape[0] * area)
 
@@ -52,12 +56,12 @@ def _full(value: float, key: Key, shape: tuple[int, ...]) -> np.ndarray:
 
 def zeros(key: Key, shape: tuple[int, ...]) -> np.ndarray:
     """Fill with 0: biases, shifts, running means."""
-    return np.zeros(shape, dtype=np.float32)
+    return np.zeros(read_shape("zeros", "shape", shape), dtype=np.float32)
 
 
 def ones(key: Key, shape: tuple[int, ...]) -> np.ndarray:
     """Fill with 1: scales, running variances."""
-    return np.ones(shape, dtype=np.float32)
+    return np.ones(read_shape("ones", "shape", shape), dtype=np.float32)
 
 
 def normal(std: float = 0.01, mean: float = 0.0) -> Initializer:

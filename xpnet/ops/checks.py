@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet.arguments import as_index, choice, count, number, pair, shown
+from xpnet.arguments import boolean as flag
 from xpnet.backend import Array, namespace
 from xpnet.backend.registry import CHECKED
 from xpnet.errors import DTypeError, ShapeError, XpnetError
@@ -17,10 +18,12 @@ __all__ = [
     "choice",
     "count",
     "fits",
+    "flag",
     "floating",
     "images",
     "integer",
     "is_floating",
+    "missing",
     "not_empty",
     "number",
     "pair",
@@ -71,6 +74,11 @@ def floating(op: str, x: Array, *others: Array | None) -> Any:
     if xp is None:
         raise DTypeError(op, "a real floating array", "cast it to float32", dtype=dtype)
     return xp
+
+
+def missing(op: str, name: str) -> DTypeError:
+    """Return the error of an array that is None and must not be."""
+    return DTypeError(op, f"{name} that is an array", **{name: None})
 
 
 def integer(op: str, name: str, x: Array) -> None:
@@ -126,6 +134,8 @@ def channels(op: str, x: Array, **vectors: Array) -> None:
     if x.ndim < 2:
         raise ShapeError(op, "x of shape (..., C), of rank 2 or more", x=tuple(x.shape))
     for name, vector in vectors.items():
+        if vector is None:
+            raise missing(op, name)
         if vector.shape != (x.shape[-1],):
             rule = f"{name} of shape (C,), C the size of x's last axis"
             raise ShapeError(op, rule, x=tuple(x.shape), **{name: tuple(vector.shape)})

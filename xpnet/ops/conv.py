@@ -80,6 +80,9 @@ def conv2d(
     Source: Chellapilla, Puri and Simard (2006), for the unrolling.
     """
     checks.floating("conv2d", x, w, b)
+    if w is None:
+        raise checks.missing("conv2d", "w")
+    flip = checks.flag("conv2d", "flip", flip)
     rows, cols = _lay("conv2d", x, w, b, stride, padding, dilation, groups)
     return _conv2d(x, w, b, rows, cols, groups, flip, _BUDGET.get(), activation)
 

@@ -6,16 +6,11 @@ from typing import Any
 
 from xpnet import kernels, random
 from xpnet.backend import Array, backend_of
-from xpnet.errors import ConfigError, ShapeError
+from xpnet.errors import ShapeError
 from xpnet.ops import checks
 from xpnet.ops.masking import masked
 
 __all__ = ["dropout", "random_dropout"]
-
-
-def _rate(op: str, rate: float) -> None:
-    if not 0.0 <= rate < 1.0:
-        raise ConfigError(op, "0 <= rate < 1", rate=rate)
 
 
 @kernels.op("dropout")
@@ -37,12 +32,13 @@ def dropout(x: Array, mask: Array, *, rate: float) -> tuple[Array, Any]:
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014).
     """
     xp = checks.floating("dropout", x)
+    if mask is None:
+        raise checks.missing("dropout", "mask")
     checks.shared("dropout", x, mask)
     checks.boolean("dropout", "mask", mask)
     if mask.shape != x.shape:
         raise ShapeError("dropout", "mask shaped like x", x=tuple(x.shape), mask=tuple(mask.shape))
-    _rate("dropout", rate)
-    scale = 1.0 / (1.0 - rate)
+    scale = 1.0 / (1.0 - checks.number("dropout", "rate", rate, 0, 1))
     return (
         masked(xp, scale * x, mask),
         lambda dy, needs: (masked(xp, scale * dy, mask) if needs[0] else None, None),
@@ -68,9 +64,9 @@ def random_dropout(x: Array, *, key: random.Key, rate: float, start: int = 0) ->
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014).
     """
     checks.floating("random_dropout", x)
-    _rate("random_dropout", rate)
-    if start < 0:
-        raise ConfigError("random_dropout", "start >= 0", start=start)
+    rate = checks.number("random_dropout", "rate", rate, 0, 1)
+    start = checks.count("random_dropout", "start", start, 0)
+    random.cipher_key(key)
     return _random_dropout(x, key, rate, start)
 
 

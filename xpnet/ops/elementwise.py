@@ -47,6 +47,8 @@ def _operands(op: str, a: Operand, b: Operand) -> Any:
         return checks.floating(op, b)
     if type(b) in _NUMBERS:
         return checks.floating(op, a)
+    if b is None:
+        raise checks.missing(op, "b")
     xp = checks.floating(op, a, b)
     checks.broadcasts(op, a, b)
     return xp
@@ -216,10 +218,12 @@ def cast(x: Array, dtype: str) -> tuple[Array, Any]:
         DTypeError: the backend has no such real floating dtype.
     """
     xp, own = checks.floating("cast", x), x.dtype
-    target = getattr(xp, dtype, None) if dtype in _FLOATING else None
+    target = getattr(xp, dtype, None) if isinstance(dtype, str) and dtype in _FLOATING else None
     if target is None:
         names = [name for name in _FLOATING if hasattr(xp, name)]
-        raise DTypeError("cast", "a real floating dtype of the backend", nearest(dtype, names), dtype=repr(dtype))
+        raise DTypeError(
+            "cast", "a real floating dtype of the backend", nearest(str(dtype), names), dtype=checks.shown(dtype)
+        )
     y = x if own == target else xp.astype(x, target)
     return y, lambda dy, needs: (xp.astype(dy, own, copy=False) if needs[0] else None, None)
 
@@ -234,6 +238,8 @@ def where(mask: Array, a: Operand, b: Operand) -> tuple[Array, Any]:
     Returns: y, and vjp: (dy, needs) -> (None, da, db). Keeps mask.
     """
     xp = _operands("where", a, b)
+    if mask is None:
+        raise checks.missing("where", "mask")
     checks.shared("where", a if type(b) in _NUMBERS else b, mask)
     checks.boolean("where", "mask", mask)
     for side in (a, b):

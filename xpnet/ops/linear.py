@@ -34,6 +34,8 @@ def linear(x: Array, w: Array, b: Array | None = None, *, activation: str | None
     Cost: M*D multiply-adds an example, the same again for each of dx and dw; keeps x, w, and y if activated.
     """
     checks.floating("linear", x, w, b)
+    if w is None:
+        raise checks.missing("linear", "w")
     if x.ndim < 1 or w.ndim != 2 or x.shape[-1] != w.shape[1]:
         raise ShapeError("linear", "x of shape (..., D) and w of shape (M, D)", x=x.shape, w=w.shape)
     if b is not None and b.shape != (w.shape[0],):
@@ -78,6 +80,8 @@ def matmul(a: Array, b: Array) -> tuple[Array, Any]:
     Cost: N*K*M multiply-adds a matrix, the same again for each of da and db; keeps a and b.
     """
     checks.floating("matmul", a, b)
+    if b is None:
+        raise checks.missing("matmul", "b")
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2] or not checks.fits(a.shape[:-2], b.shape[:-2]):
         raise ShapeError("matmul", "a of shape (..., N, K) and b of shape (..., K, M)", a=a.shape, b=b.shape)
     return _matmul(a, b)

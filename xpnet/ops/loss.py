@@ -97,6 +97,8 @@ def softmax_cross_entropy(
     """
     op = "softmax_cross_entropy"
     checks.floating(op, logits, class_weights)
+    if labels is None:
+        raise checks.missing(op, "labels")
     checks.shared(op, logits, labels)
     if logits.ndim != 2 or labels.ndim not in (1, 2) or labels.shape != logits.shape[: labels.ndim]:
         raise ShapeError(
@@ -288,6 +290,9 @@ def perceptron_loss(scores: Array, labels: Array, *, reduction: str = "mean") ->
 
 
 def _alike(op: str, **arrays: Array) -> None:
+    for name, a in arrays.items():
+        if a is None:
+            raise checks.missing(op, name)
     shapes = {name: a.shape for name, a in arrays.items()}
     if len(set(shapes.values())) > 1:
         raise ShapeError(op, " and ".join(shapes) + " of one shape", **shapes)
@@ -296,6 +301,8 @@ def _alike(op: str, **arrays: Array) -> None:
 def _scores(op: str, scores: Array, labels: Array) -> tuple[Any, Array, Array]:
     """Check scores and labels; return the namespace, which class is right (N, K), or the sign (N,), and the unknown."""
     xp = checks.floating(op, scores)
+    if labels is None:
+        raise checks.missing(op, "labels")
     checks.shared(op, scores, labels)
     if scores.ndim not in (1, 2) or labels.shape != scores.shape[:1]:
         raise ShapeError(

@@ -64,7 +64,15 @@ def running_moments(
     Returns: the new mean and var, in their dtype.
     """
     checks.floating("running_moments", mean, var)
+    for name, array in {"var": var, "new_mean": new_mean, "new_var": new_var}.items():
+        if array is None:
+            raise checks.missing("running_moments", name)
     checks.shared("running_moments", mean, new_mean, new_var)
+    if mean.shape != new_mean.shape or not mean.shape == var.shape == new_var.shape:
+        got = {"mean": mean.shape, "var": var.shape, "new_mean": new_mean.shape, "new_var": new_var.shape}
+        raise ShapeError("running_moments", "averages and moments of one shape", **got)
+    count = checks.count("running_moments", "count", count, 0)
+    momentum = checks.number("running_moments", "momentum", momentum, 0, 1, closed=True)
     if count < 2:
         return mean, var
     keep, renew = 1.0 - momentum, (momentum, momentum * count / (count - 1))
@@ -109,6 +117,7 @@ def batch_norm(
     xp = checks.floating("batch_norm", x, gamma, beta)
     _of_dtype_or_wider("batch_norm", xp, x, mean, var)
     checks.channels("batch_norm", x, gamma=gamma, beta=beta, mean=mean, var=var)
+    eps, training = checks.number("batch_norm", "eps", eps, 0), checks.flag("batch_norm", "training", training)
     if training and math.prod(x.shape[:-1]) == 1:
         rule, do = "more than one number a channel in training", "use running averages, or a larger batch"
         raise ShapeError("batch_norm", rule, do, x=tuple(x.shape))
@@ -149,6 +158,8 @@ def _batch_norm(
 
 def _of_dtype_or_wider(op: str, xp: Any, x: Array, mean: Array, var: Array) -> None:
     """Raise unless mean and var share x's library, and one dtype that is x's or wider."""
+    if mean is None or var is None:
+        raise checks.missing(op, "mean" if mean is None else "var")
     checks.shared(op, x, mean, var)
     if mean.dtype == var.dtype == x.dtype:
         return
@@ -175,7 +186,7 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
     """
     checks.floating("layer_norm", x, gamma, beta)
     checks.channels("layer_norm", x, gamma=gamma, beta=beta)
-    return _layer_norm(x, gamma, beta, eps)
+    return _layer_norm(x, gamma, beta, checks.number("layer_norm", "eps", eps, 0))
 
 
 @kernels.op("layer_norm")

@@ -32,7 +32,7 @@ def _lay(op: str, x: Array, kernel: Pair, stride: Pair | None, padding: Pair, ce
     pads = checks.pair(op, "padding", padding, 0)
     if any(2 * p > k for p, k in zip(pads, sizes, strict=True)):
         raise ConfigError(op, "padding of at most half of kernel_size", padding=padding, kernel_size=kernel)
-    return axes(op, x.shape, sizes, strides, pads, ceil_mode=ceil_mode)
+    return axes(op, x.shape, sizes, strides, pads, ceil_mode=checks.flag(op, "ceil_mode", ceil_mode))
 
 
 def _images(op: str, x: Array) -> None:
@@ -161,6 +161,7 @@ def avg_pool2d(
     Cost: KH + KW additions a number out; keeps the shape of x only.
     """
     checks.floating("avg_pool2d", x)
+    checks.flag("avg_pool2d", "count_include_pad", count_include_pad)
     return _avg_pool2d(x, *_lay("avg_pool2d", x, kernel_size, stride, padding, ceil_mode), count_include_pad)
 
 

@@ -33,6 +33,7 @@ def sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, 
         ShapeError: x has no such axis, or it is given twice.
     """
     xp, shape, axes = checks.floating("sum", x), x.shape, checks.axes("sum", x, axis)
+    checks.flag("sum", "keepdims", keepdims)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         return (xp.broadcast_to(_with_axes(xp, dy, shape, axes), shape) if needs[0] else None,)
@@ -45,6 +46,7 @@ def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array,
     """Average over axes, of one number at least. Arguments as for sum; dx is dy / n repeated, n the number averaged."""
     xp, shape, axes = checks.floating("mean", x), x.shape, checks.axes("mean", x, axis)
     checks.not_empty("mean", x, axes)
+    checks.flag("mean", "keepdims", keepdims)
     n = math.prod(shape[a] for a in axes)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
@@ -68,6 +70,7 @@ def min(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, 
 def _extremum(op: str, x: Array, axis: Axis, keepdims: bool) -> tuple[Array, Any]:
     xp, shape, axes = checks.floating(op, x), x.shape, checks.axes(op, x, axis)
     checks.not_empty(op, x, axes)
+    checks.flag(op, "keepdims", keepdims)
     y = getattr(xp, op)(x, axis=axis, keepdims=keepdims)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet import kernels
+from xpnet.arguments import MOST
 from xpnet.backend import Array, namespace
-from xpnet.errors import ConfigError
 from xpnet.ops import checks
 
 __all__ = ["local_response_norm"]
@@ -49,9 +49,9 @@ def local_response_norm(
     checks.floating(op, x)
     checks.images(op, x)
     checks.choice(op, "region", region, ("across", "within"))
-    if not isinstance(size, int) or size < 1:
-        raise ConfigError(op, "an integer >= 1", size=size)
-    return _local_response_norm(x, size, alpha, beta, k, region, average)
+    size = checks.count(op, "size", size, 1, MOST)
+    alpha, beta, k = (checks.number(op, *pair) for pair in (("alpha", alpha), ("beta", beta), ("k", k)))
+    return _local_response_norm(x, size, alpha, beta, k, region, checks.flag(op, "average", average))
 
 
 @kernels.op("local_response_norm")

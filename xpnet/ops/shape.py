@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from xpnet import kernels
-from xpnet.arguments import as_index
+from xpnet.arguments import as_index, integer
 from xpnet.arguments import shape as sizes
 from xpnet.backend import Array, add_at, namespace
 from xpnet.errors import DTypeError, ShapeError
@@ -93,7 +93,9 @@ def concat(*arrays: Array, axis: int = 0) -> tuple[Array, Any]:
     if not arrays:
         raise ShapeError("concat", "at least one array", arrays=0)
     xp = checks.shared("concat", *arrays)
-    (axis,) = checks.axes("concat", arrays[0], axis)
+    if any(a is None for a in arrays):
+        raise checks.missing("concat", "each of arrays")
+    (axis,) = checks.axes("concat", arrays[0], integer("concat", "axis", axis))
     if any(a.dtype != arrays[0].dtype for a in arrays):
         raise DTypeError("concat", "arrays of one dtype", dtypes=", ".join(str(a.dtype) for a in arrays))
     rest = [a.shape[:axis] + a.shape[axis + 1 :] for a in arrays]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xpnet.arguments import number
+from xpnet.arguments import number, shown
 from xpnet.backend import Array, namespace
+from xpnet.errors import ConfigError
 
 __all__ = ["clip_norm", "clip_value", "norm_scale"]
 
@@ -37,6 +38,8 @@ def norm_scale(parts: Sequence[Array], limit: float) -> Array:
     Returns:
         A 0-dimensional array, 0 <= scale <= 1, on the device of the parts.
     """
+    if not isinstance(parts, list | tuple) or not parts:
+        raise ConfigError("norm_scale", "parts that are a list of arrays", parts=shown(parts))
     xp = namespace(parts[0])
     limit = number("clip_norm", "limit", limit, 0, above=True)
     total = xp.sum(parts[0] * parts[0])

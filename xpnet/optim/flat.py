@@ -13,7 +13,7 @@ import numpy as np
 from xpnet.backend import Array, Backend, backend_of, namespace, set_at
 from xpnet.backend.registry import CHECKED
 from xpnet.errors import CheckpointError, ConfigError, DTypeError, ShapeError
-from xpnet.optim.groups import Trainable
+from xpnet.optim.groups import Trainable, read_parameters
 from xpnet.optim.segments import GRID, concatenate
 
 __all__ = ["FlatBuffer"]
@@ -37,7 +37,9 @@ class FlatBuffer:
     value: Array
 
     def __init__(self, parameters: Iterable[Trainable]) -> None:
-        self.parameters: tuple[Trainable, ...] = tuple({id(p): p for p in parameters}.values())
+        self.parameters: tuple[Trainable, ...] = tuple(
+            {id(p): p for p in read_parameters("FlatBuffer", parameters)}.values()
+        )
         if not self.parameters:
             raise ConfigError("FlatBuffer", "at least one parameter", parameters=0)
         self.shapes = [tuple(p.shape) for p in self.parameters]

@@ -15,7 +15,7 @@ from xpnet.backend import Array
 from xpnet.errors import ConfigError, nearest
 from xpnet.optim.schedules import Rate
 
-__all__ = ["Group", "Trainable", "read_groups"]
+__all__ = ["Group", "Trainable", "read_groups", "read_parameters"]
 
 
 class Trainable(Protocol):
@@ -47,7 +47,7 @@ class Group:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "parameters":
-            value = _checked("Group", _listed("Group", value))
+            value = read_parameters("Group", value)
         super().__setattr__(name, _setting("Group", name, value) if name in ("lr", "weight_decay") else value)
 
 
@@ -63,7 +63,7 @@ def read_groups(where: str, given: Iterable[Any]) -> list[Group]:
     """
     entries = _listed(where, given)
     if not any(isinstance(entry, dict) for entry in entries):
-        return [Group(_checked(where, entries))]
+        return [Group(read_parameters(where, entries))]
     groups: list[Group] = []
     seen: set[int] = set()
     for entry in entries:
@@ -74,7 +74,7 @@ def read_groups(where: str, given: Iterable[Any]) -> list[Group]:
             raise ConfigError(where, "a setting that groups have", nearest(unknown[0], known), key=repr(unknown[0]))
         if "params" not in entry:
             raise ConfigError(where, 'each group to be a dictionary with "params"', group=shown(entry))
-        parameters = _checked(where, _listed(where, entry["params"]))
+        parameters = read_parameters(where, entry["params"])
         if shared := [p.path for p in parameters if id(p) in seen]:
             raise ConfigError(where, "each parameter in one group only", parameter=shared[0])
         seen.update(map(id, parameters))
@@ -91,7 +91,9 @@ def _listed(where: str, given: Any) -> list[Any]:
     raise ConfigError(where, "an iterable of parameters or of groups", do, parameters=shown(given))
 
 
-def _checked(where: str, parameters: list[Any]) -> tuple[Trainable, ...]:
+def read_parameters(where: str, given: Any) -> tuple[Trainable, ...]:
+    """Return parameters as a tuple; ConfigError unless each has what a Trainable has."""
+    parameters = _listed(where, given)
     for p in parameters:
         if not _is_parameter(p):
             raise ConfigError(where, "parameters, such as those of model.parameters()", parameter=shown(p))

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xpnet.arguments import instance
 from xpnet.backend import Array, Backend, set_at
 from xpnet.errors import CheckpointError
 
@@ -39,6 +40,7 @@ class LossScale:
     skipped: Array  # (), int64: updates left out so far
 
     def __init__(self, backend: Backend) -> None:
+        instance("LossScale", "backend", backend, kind=Backend, rule="a Backend", do="open it with get_backend")
         self._create(backend, self.FIRST, 0, 0)
 
     def _create(self, backend: Backend, value: float, good: int, skipped: int) -> None:

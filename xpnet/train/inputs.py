@@ -73,7 +73,7 @@ def check_kind(name: str, value: Any, kind: type) -> Any:
 def read_callbacks(given: Any) -> list[Callback]:
     """Return callbacks as a list; ConfigError unless each has a Callback's methods."""
     methods = ("on_start", "on_gradients", "on_step", "on_epoch", "on_end")
-    found = list(given) if hasattr(given, "__iter__") and not isinstance(given, str | dict) else None
+    found = list(given) if hasattr(given, "__iter__") and not isinstance(given, str | dict | np.ndarray) else None
     if found is None or any(isinstance(c, type) or not all(hasattr(c, m) for m in methods) for c in found):
         raise ConfigError("Trainer", "callbacks, a list of objects of Callback", callbacks=arguments.shown(given))
     return found

@@ -87,7 +87,11 @@ def confusion_matrix(predicted: Any, labels: Any, classes: int) -> np.ndarray:
         ShapeError: lengths differ. DTypeError, ConfigError: a number is no class.
     """
     name = "confusion_matrix"
-    K, predicted, labels = arguments.count(name, "classes", classes), host(name, predicted), host(name, labels)
+    K, predicted, labels = (
+        arguments.count(name, "classes", classes, 1, 1 << 15),
+        host(name, predicted),
+        host(name, labels),
+    )
     if predicted.shape != labels.shape or labels.ndim != 1:
         raise ShapeError(name, "predicted and labels of shape (N,)", predicted=predicted.shape, labels=labels.shape)
     if labels.size:
