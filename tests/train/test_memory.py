@@ -52,7 +52,7 @@ def step(model):
 
 
 def use_errors(model):
-    with pytest.raises(ValueError, match="layer|Linear|linear|Conv|conv"):
+    with pytest.raises(ValueError, match=r"inear|onv"):
         model.predict(np.zeros((2, 3), np.float32))
     with pytest.raises(ValueError, match="batch_size"):
         Trainer(model).fit((X, Y), epochs=1, batch_size=0)
