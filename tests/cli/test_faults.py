@@ -1,0 +1,129 @@
+"""A disk that fills, a folder that goes, a process that is killed: a run ends in one line, and goes on bit for bit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xpnet import cli, writing
+from xpnet.train import SaveCheckpoint, read_checkpoint
+
+EPOCHS, KILLS = 4, 50 * int(os.environ.get("XPNET_FUZZ", "1"))
+TRAIN = ("train", "softmax", "--epochs", EPOCHS, "--batch-size", 64)
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs /dev/full and fork")
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw no curves and no report."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
+@pytest.fixture
+def straight(xpnet: Callable[..., Any], here: Path) -> Any:
+    """The checkpoint of a run without a fault."""
+    assert xpnet(*TRAIN, out="straight").code == 0
+    return read_checkpoint(here / "straight" / "checkpoint.safetensors")
+
+
+@pytest.fixture
+def goes_on(xpnet: Callable[..., Any], here: Path, straight: Any) -> Callable[[], None]:
+    """Continue the run in "run", or begin it where nothing was saved; it must end as the one without a fault."""
+
+    def check() -> None:
+        saved = here / "run" / "checkpoint.safetensors"
+        result = xpnet("train", resume="run", epochs=EPOCHS) if saved.exists() else xpnet(*TRAIN, out="run")
+        assert result.code == 0, result
+        got = read_checkpoint(saved)
+        for a, b in ((got.model, straight.model), (got.optimizer, straight.optimizer)):
+            assert a.keys() == b.keys()
+            assert all(np.array_equal(a[name], b[name]) for name in a)
+        names = {path.name for path in (here / "run").iterdir()}
+        assert names == {"checkpoint.safetensors", "config.json", "metrics.jsonl"}
+        assert (here / "run" / "metrics.jsonl").read_text().count("\n") == EPOCHS
+
+    return check
+
+
+class Opened:
+    """Counts the files that runs open to write; the one numbered ``full`` is on a full disk."""
+
+    def __init__(self, full: int = 0) -> None:
+        self.full, self.count = full, 0
+
+    def __call__(self, path: Any, flags: int, mode: int = 0o777) -> int:
+        self.count += 1
+        return os.open("/dev/full", os.O_WRONLY) if self.count == self.full else os.open(path, flags, mode)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    open = property(lambda self: self)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_disk_that_is_full_at_any_write_costs_an_epoch_at_most(xpnet, here, goes_on, monkeypatch):
+    counting = Opened()
+    monkeypatch.setattr(writing, "os", counting)
+    assert xpnet(*TRAIN, out="run").code == 0
+    assert counting.count > 2 * EPOCHS
+    for full in range(1, counting.count + 1):
+        shutil.rmtree(here / "run")
+        monkeypatch.setattr(writing, "os", Opened(full))
+        result = xpnet(*TRAIN, out="run")
+        if result.code:  # else the file was none that a run needs, such as that of its lock
+            assert result.code == 2
+            assert "written" in result.err.splitlines()[-1], result
+        monkeypatch.setattr(writing, "os", os)
+        goes_on()
+
+
+def test_a_folder_that_is_removed_meanwhile_is_one_line(xpnet, here, monkeypatch):
+    def remove_first(self, trainer, figures):
+        shutil.rmtree(here / "run", ignore_errors=True)
+        on_epoch(self, trainer, figures)
+
+    on_epoch = SaveCheckpoint.on_epoch
+    monkeypatch.setattr(SaveCheckpoint, "on_epoch", remove_first)
+    result = xpnet(*TRAIN, out="run")
+    assert result.code == 2
+    assert result.err.splitlines()[-1].startswith("xpnet: run/checkpoint.safetensors: the file cannot be written")
+
+
+def test_a_run_that_is_killed_at_any_moment_goes_on_bit_for_bit(here, goes_on):
+    took = _train_in_child(here, None)
+    draw = np.random.default_rng(0)
+    for moment in draw.uniform(0, took, KILLS):
+        shutil.rmtree(here / "run", ignore_errors=True)
+        _train_in_child(here, moment)
+        goes_on()
+
+
+def _train_in_child(here: Path, seconds: float | None) -> float:
+    """Train in a child process, killed after some seconds; return how long it ran."""
+    began = time.monotonic()
+    child = os.fork()
+    if not child:
+        try:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            for stream in (1, 2):
+                os.dup2(nowhere, stream)
+            sys.argv = ["xpnet", *map(str, TRAIN), "--out", "run"]
+            cli.main()
+        finally:
+            os._exit(0)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return time.monotonic() - began
