@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +148,31 @@ URLS = {
 def test_a_set_that_cannot_be_downloaded_is_an_error_with_its_address(cache, name, url, tmp_path):
     with raises(DataError, url.rpartition("/")[2], "ConnectionError", f"url {url}; "):
         load(name, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/null")], ids=["FIFO", "folder", "link"]
+)
+def test_what_is_no_regular_file_in_the_cache_is_refused(cache, served, make):
+    cache.mkdir()
+    make(cache / f"{SHA[:8]}-file.bin")
+    with raises(DataError, str(cache / f"{SHA[:8]}-file.bin"), "no regular file"):
+        fetch(URL, SHA)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt, requests.exceptions.ConnectionError, OSError(28, "No space left")]
+)
+def test_an_interrupted_download_leaves_nothing(cache, served, error):
+    def stop(done: int, total: int) -> None:
+        raise error
+
+    with pytest.raises((KeyboardInterrupt, DataError)):
+        fetch(URL, SHA, stop)
+    assert not list(cache.iterdir())
+
+
+def test_a_kept_file_that_changed_is_downloaded_again(cache, served):
+    path = fetch(URL, SHA)
+    path.write_bytes(BODY[:-1])
+    assert fetch(URL, SHA).read_bytes() == BODY

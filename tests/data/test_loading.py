@@ -59,3 +59,13 @@ def test_importing_the_package_loads_no_heavy_module():
     loaded = set(done.stdout.split())
     assert "numpy" in loaded
     assert not loaded & {"PIL", "pooch", "rich", "requests", "torch", "jax", "cupy", "tarfile", "matplotlib", "typer"}
+
+
+@pytest.mark.parametrize(
+    "path", ["~nobody-here/x", "~nobody-here/x.npz", "a\0/b", "a\0.npz", "/" + "x" * 5000, "/dev/zero"]
+)
+def test_an_impossible_path_is_a_data_error(path):
+    with pytest.raises(DataError, match=r"no such|cannot read|\.npz file"):
+        load(path)
+    with pytest.raises(DataError, match="data_dir: no such folder"):
+        load("mnist", path)

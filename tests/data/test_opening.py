@@ -64,22 +64,23 @@ READERS = {
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path, reader, kind):
     name, read = READERS[reader]
     make, problem = KINDS[kind]
-    if (kind == "nothing" and "MNIST" in reader + name) or (kind == "nothing" and "CIFAR" in reader):
-        pytest.skip("what is missing is downloaded")
+    if kind == "nothing" and ("MNIST" in reader or "CIFAR" in reader):
+        problem = "failed"  # what is missing is downloaded, and tests have no network
     if kind == "folder" and name == "a.npz":
         problem = "one sub-folder"
     for other in ("train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
-        (tmp_path / other).touch()
+        if problem != "failed":
+            (tmp_path / other).touch()
     make(tmp_path / name)
     with pytest.raises(DataError) as caught:
         read(tmp_path / name)
-    assert str(caught.value).startswith(f"{tmp_path / name}: ")
+    assert problem == "failed" or str(caught.value).startswith(f"{tmp_path / name}: ")
     assert problem in str(caught.value)
 
 
 @pytest.mark.parametrize("path", ["a\0.png", "x" * 5000 + ".png", "/dev/null/a.png"])
 def test_an_impossible_path_is_a_data_error(path):
-    with raises(DataError, path), open_file(path):
+    with raises(DataError, path.replace("\0", r"\x00")), open_file(path):
         pass
 
 

@@ -45,7 +45,8 @@ def fetch(url: str, sha256: str, progress: Progress | None = None) -> Path:
     Returns:
         The path of the file in the cache.
     Raises:
-        DataError: the download failed, or its checksum differs; nothing is left in the cache.
+        DataError: the download failed, or its checksum differs; nothing is left in the cache. It is written to a file
+            of a random name, which takes its place when the checksum has been compared.
     """
     import pooch
 
@@ -56,11 +57,16 @@ def fetch(url: str, sha256: str, progress: Progress | None = None) -> Path:
     logger.setLevel("WARNING")
     try:
         cache = Path(pooch.os_cache("xpnet"))
+        kept = cache / f"{sha256[:8]}-{name}"
+        if os.path.lexists(kept) and (kept.is_symlink() or not kept.is_file()):  # to hash a FIFO would block
+            raise DataError.event(str(kept), "this is no regular file of the cache", "remove it")
         with _bar(name, progress) as bar:
-            file = pooch.retrieve(url, f"sha256:{sha256}", f"{sha256[:8]}-{name}", cache, progressbar=bar)
+            file = pooch.retrieve(url, f"sha256:{sha256}", kept.name, cache, progressbar=bar)
     except OSError as error:  # the errors of requests are OSErrors
         problem = type(error).__name__ + (f" ({error})" if len(str(error)) < 120 else "")
         raise DataError.event(name, "the download failed", f"try again, {do}", error=problem, url=url) from error
+    except DataError:
+        raise
     except ValueError as error:
         found = re.search(r"got ([0-9a-f]{64})", str(error))
         if found is None:

@@ -170,7 +170,7 @@ class _LeftOut:
             each = "; ".join(f"{len(paths)} {reason}, such as {paths[0]}" for reason, paths in self.found.items())
             more = " or more" if self.visited > _MOST_VISITED else ""
             total = sum(map(len, self.found.values()))
-            warnings.warn(f"{path}: {total}{more} files are left out: {each}", stacklevel=4)
+            warnings.warn(f"{path}: files left out: {total}{more} ({each})", stacklevel=4)
 
 
 def _decode_all(path: Path, files: list[Path], progress: Progress | None, max_pixels: int | None) -> np.ndarray:

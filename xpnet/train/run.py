@@ -299,13 +299,13 @@ def _is_same_file(a: os.stat_result, b: os.stat_result) -> bool:
 
 def _place(data: str) -> str:
     """The absolute path of a folder or file, so that a run finds its data from everywhere; other names stay."""
-    path = Path(data).expanduser()
-    return data if data in datasets.DATASETS or not path.exists() else str(path.absolute())
+    path = Path(os.path.expanduser(data))
+    return data if data in datasets.DATASETS or not os.path.exists(path) else str(path.absolute())
 
 
 def _load(data: str, data_dir: str | None, run: str | Path | None, progress: Report | None) -> tuple[Dataset, Dataset]:
     """Load a data set; where that of a run is gone, say how to name its new place."""
-    if run is not None and data not in datasets.DATASETS and not Path(data).expanduser().exists():
+    if run is not None and data not in datasets.DATASETS and not os.path.exists(os.path.expanduser(data)):
         do = "say where it is now with data=PATH"
         raise DataError.event(data, f"the data of {run} is not there any more", do)
     return datasets.load(data, data_dir, progress=progress)

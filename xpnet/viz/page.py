@@ -152,6 +152,6 @@ def _smaller(png: io.BytesIO) -> bytes:
     from PIL import Image
 
     small = io.BytesIO()
-    with Image.open(png) as image:
+    with Image.open(png, formats=("PNG",)) as image:
         image.convert("RGB").quantize(256).save(small, "PNG", optimize=True)
     return small.getvalue()
