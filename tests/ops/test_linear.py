@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -141,3 +143,14 @@ def test_linear_of_something_that_is_no_array_is_an_error():
 def test_matmul_with_shapes_that_disagree_is_an_error(a, b):
     with raises(ShapeError, "matmul", a, b):
         ops.matmul(sample(*a), sample(*b))
+
+
+@pytest.mark.parametrize("name", ["linear", "conv2d"])
+def test_products_over_no_features_are_zero(backend, name):
+    x, b = put(backend, np.ones((2, 3, 3, 0)), np.float32), put(backend, np.ones(4), np.float32)
+    w = put(backend, np.ones((4, 0) if name == "linear" else (4, 2, 2, 0)), np.float32)
+    y, vjp = getattr(ops, name)(x, w, b)
+    dx, dw, db = vjp(y, (True, True, True))
+    assert (tuple(dx.shape), tuple(dw.shape)) == (tuple(x.shape), tuple(w.shape))
+    assert (backend.to_numpy(y) == 1).all()
+    assert (backend.to_numpy(db) == math.prod(y.shape[:-1])).all()

@@ -277,3 +277,9 @@ def test_normalizing_numbers_far_from_zero_is_right_to_their_own_rounding(backen
     off = (backend.to_numpy(normal) - (exact - exact.mean(-1, keepdims=True)) / within) * within
     assert np.abs(off).max() < rounding
     assert backend.to_numpy(level).tolist() == [1e7] * 3
+
+
+def test_layer_norm_of_no_numbers_is_an_error(backend):
+    none = put(backend, np.ones(0), np.float32)
+    with pytest.raises(ShapeError, match="layer_norm: expected at least one number along the axes"):
+        ops.layer_norm(put(backend, np.ones((2, 0)), np.float32), none, none)

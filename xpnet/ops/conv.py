@@ -98,14 +98,15 @@ def _conv2d(
     c, f = w.shape[3], w.shape[0] // groups
     inputs = [slice(g * c, (g + 1) * c) for g in range(groups)]
     outputs = [slice(g * f, (g + 1) * f) for g in range(groups)]
-    bank = xp.reshape(xp.flip(w, axis=(1, 2)) if flip else w, (w.shape[0], -1))  # (F, KH*KW*C/G)
+    bank = xp.reshape(xp.flip(w, axis=(1, 2)) if flip else w, (w.shape[0], rows.k * cols.k * c))  # (F, KH*KW*C/G)
     across, size = cols.span(), rows.k * cols.k * c
     row_bytes = cols.out * size * (xp.finfo(x.dtype).bits // 8)
     parts = [(t, g) for t in tiles(0, x.shape[0], rows.out, budget // max(1, row_bytes)) for g in range(groups)]
 
     def columns(tile: Tile, g: int) -> Array:
         images = windows.padded(xp, x[tile.i : tile.j, :, :, inputs[g]], rows.span(tile.r, tile.s), across)
-        return xp.reshape(windows.unroll(xp, images, rows, cols, tile.size[1]), (-1, size))  # (n*oh*OW, KH*KW*C/G)
+        p = tile.size[0] * tile.size[1] * cols.out
+        return xp.reshape(windows.unroll(xp, images, rows, cols, tile.size[1]), (p, size))  # (n*oh*OW, KH*KW*C/G)
 
     z = xp.empty((x.shape[0], rows.out, cols.out, w.shape[0]), dtype=x.dtype, device=x.device)
     for tile, g in parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from xpnet import kernels
@@ -53,8 +54,9 @@ def _linear(x: Array, w: Array, b: Array | None, activation: str | None) -> tupl
         z += b
 
     def vjp(dz: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        rows = xp.reshape(dz, (-1, w.shape[0])) if dz.ndim != 2 else dz  # (N, M)
-        features = xp.reshape(x, (-1, w.shape[1])) if x.ndim != 2 else x  # (N, D)
+        n = math.prod(x.shape[:-1])  # -1 does not say the shape of no numbers
+        rows = xp.reshape(dz, (n, w.shape[0])) if dz.ndim != 2 else dz  # (N, M)
+        features = xp.reshape(x, (n, w.shape[1])) if x.ndim != 2 else x  # (N, D)
         return (
             dz @ w if needs[0] else None,
             rows.T @ features if needs[1] else None,

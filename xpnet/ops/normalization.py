@@ -180,12 +180,13 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
         y: like x.
         vjp: (dy, needs) -> (dx, dgamma, dbeta).
     Raises:
-        ShapeError: a vector is not (C,).
+        ShapeError: a vector is not (C,), or C is 0.
     Cost: about six passes over x forward and back; keeps x and two numbers a row.
     Source: Ba, Kiros and Hinton (2016).
     """
     checks.floating("layer_norm", x, gamma, beta)
     checks.channels("layer_norm", x, gamma=gamma, beta=beta)
+    checks.not_empty("layer_norm", x, (x.ndim - 1,))
     return _layer_norm(x, gamma, beta, checks.number("layer_norm", "eps", eps, 0))
 
 
