@@ -146,7 +146,7 @@ def test_predictions_and_evaluations_that_do_not_fit_are_made_in_smaller_batches
     want.normalize = fit.normalize = feed.Normalize.of(few)
     assert np.allclose(fit.predict(few.x), want.predict(few.x), atol=1e-6)
     assert fit.evaluate(few)["loss"] == pytest.approx(want.evaluate(few)["loss"], rel=1e-6)
-    with raises(DeviceError, "predict", "batch_size 1", "smaller model"):
+    with raises(DeviceError, "evaluate", "batch_size 1", "smaller model"):
         limited(0).evaluate(few)
 
 

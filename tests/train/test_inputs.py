@@ -77,10 +77,42 @@ def test_what_is_no_training_set_is_refused(train):
         Trainer(net()).fit(train)
 
 
-@pytest.mark.parametrize("x", [None, "a", [["a"]], [[1], [1, 2]], np.zeros((0, 3)), 3.0, np.zeros((2, 3), complex)])
+@pytest.mark.parametrize(
+    "x", [None, "a", [["a"]], [[1], [1, 2]], np.zeros((0, 3)), np.zeros(3), 3.0, np.zeros((2, 3), complex)]
+)
 def test_what_cannot_be_predicted_is_refused(x):
     with pytest.raises((DTypeError, ShapeError), match=r"^predict: expected"):
         Trainer(net()).predict(x)
+
+
+@pytest.mark.parametrize("value", [1.0, None, np.float32(1)])
+def test_a_loss_or_a_model_that_returns_no_tensor_is_refused(value):
+    class Model(nn.Module):
+        def __init__(self):
+            self.linear = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return value
+
+    trainer = Trainer(net(), loss=lambda scores, labels: value)
+    for where, call in (("fit", lambda: trainer.fit(SET)), ("evaluate", lambda: trainer.evaluate(SET))):
+        with raises(ConfigError, where, "loss that returns a Tensor"):
+            call()
+    with raises(ConfigError, "fit", "model that returns a Tensor"):
+        Trainer(Model()).fit(SET)
+
+
+def test_scores_that_are_no_rows_are_refused():
+    class Model(nn.Module):
+        def __init__(self):
+            self.linear = nn.Linear(3, 8)
+
+        def forward(self, x):
+            return self.linear(x).reshape(x.shape[0], 2, 4)
+
+    for call in (Trainer(Model()).predict, lambda x: Trainer(net()).predict(x[0])):
+        with raises(ShapeError, "predict", "x"):
+            call(X)
 
 
 @pytest.mark.parametrize("white", [0, -1, "a", True])

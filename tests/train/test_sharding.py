@@ -18,6 +18,7 @@ from tests.train.fitting import InterruptAt, assert_same_state, noisy_net, some_
 from xpnet import models, nn, random
 from xpnet.autograd import Tensor
 from xpnet.backend import Backend, can_limit_blas, shut_down_workers, use_backend, use_cores
+from xpnet.data import Normalize
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.optim import SGD, LossScale
 from xpnet.train import Callback, RunConfig, Step, Trainer, sharding, train_run
@@ -308,7 +309,9 @@ def test_a_fit_leaves_no_thread_behind_whether_it_ends_or_fails() -> None:
     x[33] = 100
     model = stumbling(fail)
     with pytest.raises(ShapeError, match="trip"):
-        Trainer(model, threads=3).fit((x.astype(np.float32), y), epochs=1, batch_size=40)
+        Trainer(model, threads=3, normalize=Normalize((0.0,), (1.0,), 1.0)).fit(
+            (x.astype(np.float32), y), epochs=1, batch_size=40
+        )
     assert threading.active_count() == before
 
 

@@ -175,7 +175,7 @@ def test_the_evaluated_loss_is_that_of_the_whole_set_for_every_batch_size(loss):
         assert fit.evaluate(test, batch_size=size)["loss"] == pytest.approx(want, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["class weights", "class weights and smoothing", "plain"])
+@pytest.mark.parametrize("name", ["class weights", "class weights and smoothing", "sum", "plain"])
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_the_training_loss_weighs_batches_as_the_loss_does(name, backend):
     train, loss = some_digits(70), WEIGHTED[name]

@@ -58,6 +58,7 @@ class Normalize:
 
         Cost: one pass over 8-bit images, two over floating data; a few MB.
         """
+        arguments.instance("Normalize.of", "dataset", dataset, kind=Dataset, rule="a Dataset")
         measure = _count_bytes if dataset.x.dtype == np.uint8 else _two_passes
         mean, variance, deviation = measure(dataset.x)
         std = np.maximum(np.sqrt(variance), _STD_FLOOR * deviation)

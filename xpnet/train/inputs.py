@@ -7,12 +7,22 @@ from typing import Any
 import numpy as np
 
 from xpnet import arguments
+from xpnet.autograd import Tensor
 from xpnet.data import Dataset, from_arrays, host
 from xpnet.errors import ConfigError, DataError, ShapeError
 from xpnet.nn import Module
 from xpnet.train.callbacks import Callback
 
-__all__ = ["Data", "check_classes", "check_kind", "columns_of", "read_callbacks", "read_dataset", "read_test_set"]
+__all__ = [
+    "Data",
+    "check_classes",
+    "check_kind",
+    "check_tensor",
+    "columns_of",
+    "read_callbacks",
+    "read_dataset",
+    "read_test_set",
+]
 
 Data = Dataset | tuple[Any, Any]
 
@@ -68,6 +78,13 @@ def check_kind(name: str, value: Any, kind: type) -> Any:
         got = f"the class {value.__name__}" if isinstance(value, type) else arguments.shown(value)
         raise ConfigError("Trainer", f"{name}, a {kind.__name__}", **{name: got})
     return value
+
+
+def check_tensor(where: str, what: str, value: Any) -> Tensor:
+    """Return what a model or a loss gives; ConfigError unless it is a Tensor."""
+    if isinstance(value, Tensor):
+        return value
+    raise ConfigError(where, f"{what} that returns a Tensor", returned=arguments.shown(value))
 
 
 def read_callbacks(given: Any) -> list[Callback]:

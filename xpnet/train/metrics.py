@@ -14,7 +14,16 @@ from xpnet.backend import Array, Backend
 from xpnet.data import host
 from xpnet.errors import ConfigError, DivergedError, DTypeError, ShapeError
 
-__all__ = ["LossMeter", "Slot", "accuracy", "batch_weight", "confusion_matrix", "is_scored", "top_k_accuracy"]
+__all__ = [
+    "LossMeter",
+    "Slot",
+    "accuracy",
+    "batch_weight",
+    "confusion_matrix",
+    "is_scored",
+    "is_sum",
+    "top_k_accuracy",
+]
 
 
 def _checked(name: str, scores: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -99,6 +108,20 @@ def confusion_matrix(predicted: Any, labels: Any, classes: int) -> np.ndarray:
     return np.bincount((labels * K + predicted).astype(np.int64), minlength=K * K).reshape(K, K)
 
 
+def is_sum(loss: Callable[..., Any]) -> bool:
+    """Whether a loss adds up its examples: a loss of xpnet.nn with reduction="sum"."""
+    loss, options = _unwrapped(loss)
+    return nn.is_average(loss) and options.get("reduction") == "sum"
+
+
+def _unwrapped(loss: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the function in a functools.partial, also a nested one, and its options."""
+    options: dict[str, Any] = {}
+    while isinstance(loss, partial):
+        loss, options = loss.func, {**loss.keywords, **options}
+    return loss, options
+
+
 def batch_weight(loss: Callable[..., Any]) -> Callable[[np.ndarray], float] | None:
     """Return what a batch weighs in the average of an epoch, from its labels (N,); None: its number of examples.
 
@@ -107,9 +130,7 @@ def batch_weight(loss: Callable[..., Any]) -> Callable[[np.ndarray], float] | No
     """
     if callable(weigh := getattr(loss, "weigh", None)):
         return weigh  # pyright: ignore[reportReturnType]
-    options: dict[str, Any] = {}
-    while isinstance(loss, partial):
-        loss, options = loss.func, {**loss.keywords, **options}
+    loss, options = _unwrapped(loss)
     v = options.get("class_weights")
     if loss is not nn.softmax_cross_entropy or v is None or options.get("reduction", "mean") != "mean":
         return None
@@ -130,12 +151,14 @@ class LossMeter:
     Args:
         backend: where the losses are.
         total, count: the weighted sum of losses and the weight before, when an epoch is resumed.
+        sums: whether the losses are sums over examples, to be added up, and no means.
     """
 
-    def __init__(self, backend: Backend, total: float = 0.0, count: float = 0) -> None:
+    def __init__(self, backend: Backend, total: float = 0.0, count: float = 0, *, sums: bool = False) -> None:
         self.backend = backend
         self.total = total
         self.count = count
+        self.sums = sums
         self._pending: list[tuple[int, float, Array | Slot]] = []
 
     def add(self, step: int, weight: float, loss: Array | Slot) -> None:
@@ -161,8 +184,8 @@ class LossMeter:
             for (step, weight, _), loss in zip(self._pending, losses, strict=True):
                 if not math.isfinite(loss):
                     raise DivergedError.event("loss", "the loss is not finite", "lower lr", step=step, loss=loss)
-                self.total += loss * weight
-                self.count += weight
+                self.total += loss if self.sums else loss * weight
+                self.count = 1 if self.sums else self.count + weight
             self._pending.clear()
         return self.total / self.count if self.count else 0.0
 

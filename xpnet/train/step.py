@@ -20,6 +20,7 @@ from xpnet.nn import Module
 from xpnet.nn.context import modes, watching
 from xpnet.nn.guard import ModelGuard
 from xpnet.optim import Optimizer
+from xpnet.train.inputs import check_tensor
 from xpnet.train.precision import Precision
 from xpnet.train.sharding import UNSHARDED, Division, check_threads, differentiate, divide, unsharded_reason
 
@@ -157,10 +158,10 @@ class Step:
 
     def measure(self, scores: Tensor, y: Array) -> Tensor:
         """Compare scores with labels: the loss, of the batch or of a shard."""
-        shape = scores.data.shape
+        shape = check_tensor("fit", "a model", scores).data.shape
         if len(shape) == 2 and shape[1] < self.classes and self.classes > 2:
             raise ShapeError("fit", "a score for each class", scores=shape, K=self.classes)
-        return self._loss(self.precision.scores(scores), y)
+        return check_tensor("fit", "a loss", self._loss(self.precision.scores(scores), y))
 
     def division(self, shape: tuple[int, ...]) -> Division:
         """Return how a batch of a shape, (N, ...), is sharded; decided when it is first met."""

@@ -33,7 +33,16 @@ from xpnet.train import metrics
 from xpnet.train.callbacks import Callback
 from xpnet.train.checkpoint import Checkpoint
 from xpnet.train.device_errors import device_errors, largest_batch, out_of_memory_advice
-from xpnet.train.inputs import Data, check_classes, check_kind, columns_of, read_callbacks, read_dataset, read_test_set
+from xpnet.train.inputs import (
+    Data,
+    check_classes,
+    check_kind,
+    check_tensor,
+    columns_of,
+    read_callbacks,
+    read_dataset,
+    read_test_set,
+)
 from xpnet.train.interrupt import Interrupt
 from xpnet.train.precision import check_precision, input_dtype
 from xpnet.train.runner import Runner
@@ -105,7 +114,7 @@ class Trainer:
         self._batches: list[int] | None = None  # batch size and examples of the epoch under way
         self._stopping = False
         self._used = 0  # bytes of the device's memory before the first step
-        self.meter = metrics.LossMeter(model.backend)
+        self.meter = self._meter()
 
     def fit(
         self,
@@ -251,7 +260,7 @@ class Trainer:
     def _train_epoch(self, runner: Runner, interrupt: Interrupt) -> bool:
         """Train the rest of an epoch; False if it was interrupted, then with everything saved for the next fit."""
         before = self._resumed
-        self.meter = metrics.LossMeter(self.model.backend, before.get("loss_sum", 0.0), before.get("examples", 0))
+        self.meter = self._meter(before.get("loss_sum", 0.0), before.get("examples", 0))
         self._began = time.perf_counter() - before.get("seconds", 0.0)
         self._resumed = {}
         self.model.train()
@@ -339,7 +348,7 @@ class Trainer:
         with self.model.backend.active(), device_errors("evaluate"):
             for part, out in self._scored("evaluate", data.x, batch_size, declared=declared):
                 scores = out.numpy()
-                if out.ndim not in (1, 2) or columns_of(scores).shape[1] < K:
+                if columns_of(scores).shape[1] < K:
                     raise ShapeError("evaluate", "a score for each class", scores=out.shape, K=K)
                 parts.append(scores)
                 if nn.is_average(self.loss):
@@ -363,7 +372,7 @@ class Trainer:
         scores = scores.data if isinstance(scores, Tensor) else scores
         if scores.dtype == getattr(backend.xp, "float16", None):  # whose sums would be poor
             scores = backend.xp.astype(scores, backend.xp.float32)
-        return self.loss(Tensor(scores), backend.from_numpy(labels)).item()
+        return check_tensor("evaluate", "a loss", self.loss(Tensor(scores), backend.from_numpy(labels))).item()
 
     def predict(self, x: Any, *, batch_size: int = 256, white: float | None = None) -> np.ndarray:
         """Say the probability of each class.
@@ -393,8 +402,10 @@ class Trainer:
         A batch that there is no memory for is halved, and so are those after it.
         """
         batch_size, x = arguments.count(where, "batch_size", batch_size), host(where, x)
-        if not x.ndim or not len(x):
+        if x.ndim < 2 or not len(x):
             raise ShapeError(where, "x of shape (N, ...), N >= 1", x=x.shape)
+        if x.ndim == 3 and self.scale is not None:
+            x = x[..., np.newaxis]  # (N, H, W, 1), as in training
         if x.dtype.kind not in "buif":
             raise DTypeError(where, "x of real numbers", x=x.dtype)
         start, score, dtype = 0, predictor(self.model), input_dtype(self.model)
@@ -409,6 +420,9 @@ class Trainer:
                     raise
                 batch_size //= 2
                 continue
+            if scores.ndim not in (1, 2) or scores.shape[0] != part.stop - start:
+                rule = "a model that gives scores (N, K), or (N,), of x (N, ...)"
+                raise ShapeError(where, rule, scores=tuple(scores.shape), x=x[part].shape)
             yield part, Tensor(scores)
             start = part.stop
 
@@ -432,8 +446,11 @@ class Trainer:
             return normalize(batch, dtype)
         return backend.xp.astype(normalize(batch) if normalize else batch, kind, copy=False)
 
+    def _meter(self, total: float = 0.0, count: float = 0) -> metrics.LossMeter:
+        return metrics.LossMeter(self.model.backend, total, count, sums=metrics.is_sum(self.loss))
+
     def _progress(self) -> dict[str, Any]:
-        meter = self.meter if self.step else metrics.LossMeter(self.model.backend)
+        meter = self.meter if self.step else self._meter()
         meter.read()  # what is still on the device
         seconds = time.perf_counter() - self._began if self.step else 0.0
         return {
@@ -465,6 +482,9 @@ class Trainer:
         Raises:
             CheckpointError: it is of another model or optimizer, or holds no progress of a training.
         """
+        arguments.instance(
+            "resume", "checkpoint", checkpoint, kind=Checkpoint, rule="a Checkpoint", do="read_checkpoint reads a file"
+        )
         try:
             progress, history, _ = (checkpoint.meta[k] for k in ("progress", "history", "normalize"))
             epoch, step, seed = (progress[k] for k in ("epoch", "step", "seed"))
