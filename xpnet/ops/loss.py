@@ -223,7 +223,7 @@ def hinge_loss(scores: Array, labels: Array, *, margin: float = 1.0, reduction: 
     Args:
         scores: s, (N, K), or (N,) for two classes, real floating.
         labels: (N,), integers in 0 .. K-1, or -1 and +1 where scores is (N,); others give NaN.
-        margin: >= 0.
+        margin: a finite number, usually above 0.
         reduction: "mean" over the N examples, "sum" or "none".
     Returns:
         y: () or, for "none", (N,).
@@ -234,7 +234,7 @@ def hinge_loss(scores: Array, labels: Array, *, margin: float = 1.0, reduction: 
     Source: Weston and Watkins (1999).
     """
     xp, right, unknown = _scores("hinge_loss", scores, labels)
-    margin = checks.number("hinge_loss", "margin", margin, 0)
+    margin = checks.number("hinge_loss", "margin", margin)
     if scores.ndim == 1:
         return _binary_margin("hinge_loss", xp, scores, right, unknown, margin, reduction)
     own = xp.sum(xp.where(right, scores, 0.0), axis=1, keepdims=True)  # (N, 1)
