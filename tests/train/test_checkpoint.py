@@ -204,3 +204,71 @@ def test_a_checkpoint_is_a_copy_that_training_does_not_change():
     assert np.array_equal(kept.optimizer["velocity/scores.weight"], velocity)
     assert len(kept.meta["history"]) == 1
     assert kept.meta["progress"]["epoch"] == 1
+
+
+def test_every_flipped_bit_is_found(tmp_path):
+    fit, file = trainer(models.softmax((2, 2, 1), 2)), tmp_path / "flipped"
+    write_checkpoint(file, fit.checkpoint())
+    raw, draw = file.read_bytes(), np.random.default_rng(0)
+    for place in (*draw.integers(8, len(raw), 300), *range(len(raw) - 20, len(raw))):
+        flipped = bytearray(raw)
+        flipped[place] ^= 1 << int(draw.integers(8))
+        file.write_bytes(flipped)
+        with pytest.raises(CheckpointError):
+            read_checkpoint(file)
+
+
+def stored(file, change, **metadata) -> None:
+    """Write the arrays and the JSON of a checkpoint anew, changed, as another program could."""
+    from safetensors.numpy import load_file, save_file
+
+    arrays = load_file(file)
+    _, meta = parsed(file.read_bytes())
+    change(arrays)
+    save_file(arrays, file, {"xpnet": json.dumps(meta | metadata)})
+
+
+def test_a_checkpoint_of_an_old_version_opens_without_a_checksum(saved, tmp_path):
+    file = tmp_path / "old"
+    file.write_bytes(saved[1].read_bytes())
+    stored(file, lambda arrays: None, format_version=1)
+    assert_same_state(read_checkpoint(file), saved[0].checkpoint())
+    stored(file, lambda arrays: None, format_version=FORMAT_VERSION)
+    with raises(CheckpointError, str(file), "checksum"):
+        read_checkpoint(file)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int8", "bool", "float8_e4m3fn", "bfloat16"])
+def test_arrays_of_other_dtypes_are_refused(saved, tmp_path, dtype):
+    file = tmp_path / "other"
+    header = {"__metadata__": {"xpnet": '{"format_version": 1}'}}
+    names = {"int32": ("I32", 4), "int8": ("I8", 1), "bool": ("BOOL", 1), "float8_e4m3fn": ("F8_E4M3", 1)}
+    name, size = names.get(dtype, ("BF16", 2))
+    header["model.w"] = {"dtype": name, "shape": [2], "data_offsets": [0, 2 * size]}
+    text = json.dumps(header).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(2 * size))
+    with raises(CheckpointError, str(file), "arrays of F16, F32, F64", name):
+        read_checkpoint(file)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_said(saved, tmp_path, bad):
+    held = read_checkpoint(saved[1])
+    held.model["scores.weight"][0, 0] = bad
+    write_checkpoint(tmp_path / "bad", held)
+    with raises(CheckpointError, str(tmp_path / "bad"), "NaN", "scores.weight"):
+        read_checkpoint(tmp_path / "bad")
+
+
+def test_swapped_arrays_of_one_shape_are_found(saved, tmp_path):
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    arrays = load_file(saved[1])
+    with safe_open(str(saved[1]), framework="numpy") as file:
+        notes = file.metadata()
+    a, b = (name for name in arrays if name.endswith("/scores.weight"))
+    arrays[a], arrays[b] = arrays[b], arrays[a]
+    save_file(arrays, tmp_path / "swapped", notes)
+    with raises(CheckpointError, str(tmp_path / "swapped"), "checksum"):
+        read_checkpoint(tmp_path / "swapped")

@@ -128,7 +128,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     theirs = "the file was not written by xpnet"
     meta = parse(notes.get("xpnet", "null"), str(path), theirs)
     version = meta.get("format_version")
-    if not isinstance(version, int) or version < 1:
+    if type(version) is not int or version < 1:
         raise CheckpointError.event(str(path), theirs)
     if version > FORMAT_VERSION:
         raise CheckpointError(str(path), f"a format <= {FORMAT_VERSION}", "install a newer xpnet", format=version)

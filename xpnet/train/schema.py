@@ -42,8 +42,8 @@ def _whole(low: int, high: int, required: bool = False) -> Rule:
 
 def _real(words: str, holds: Callable[[float], bool], required: bool = False) -> Rule:
     def is_real(value: Any) -> bool:
-        real = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
-        return real and bool(-1e300 < value < 1e300) and holds(float(value))
+        value = value.item() if isinstance(value, np.floating | np.integer) else value
+        return type(value) in (int, float) and -1e300 < value < 1e300 and holds(float(value))
 
     return Rule(words, is_real, required=required)
 

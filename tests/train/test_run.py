@@ -1,0 +1,62 @@
+"""Runs: one writer at a time, classes by name, weights looked at before they are saved."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.harness import raises
+from tests.train.fitting import some_digits, trainer
+from xpnet.errors import CheckpointError, ConfigError, DivergedError
+from xpnet.train import Callback, RunConfig, SaveCheckpoint, evaluate_run, read_checkpoint, train_run
+from xpnet.writing import FileLock
+
+SOFTMAX = RunConfig("softmax", epochs=1)
+
+
+def points(path, names, order=(0, 1)):
+    """Two clouds far apart, the first of class names[0]; order numbers the classes."""
+    y = np.arange(40) % 2
+    x = np.random.default_rng(0).normal(size=(40, 2)) + 9 * y[:, None]
+    np.savez(path, x=x, y=np.asarray(order)[y], classes=np.asarray(names)[np.argsort(order)])
+    return str(path)
+
+
+def test_classes_in_another_order_are_matched_and_others_are_refused(tmp_path):
+    data = points(tmp_path / "a.npz", ["cat", "dog"])
+    run = train_run(RunConfig("softmax", data, epochs=20), tmp_path / "run")["run"]
+    accuracy = evaluate_run(run)["test_accuracy"]
+    assert accuracy > 0.8
+    assert evaluate_run(run, points(tmp_path / "b.npz", ["cat", "dog"], (1, 0)))["test_accuracy"] == accuracy
+    other = points(tmp_path / "c.npz", ["dog", "zebra"])
+    with raises(ConfigError, "evaluate", "'cat', 'dog'", "'zebra'"):
+        evaluate_run(run, other)
+    with raises(ConfigError, "resume", "'zebra'"):
+        train_run(RunConfig("softmax", other, epochs=21), resume=run)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_that_another_writes_is_refused_and_left_as_it_is(tmp_path, resume):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    if resume:
+        train_run(SOFTMAX, folder)
+    with FileLock(folder / "checkpoint.safetensors"):
+        before = {p.name: p.read_bytes() for p in folder.iterdir()}
+        with raises(CheckpointError, str(folder / "checkpoint.safetensors"), "another process"):
+            train_run(SOFTMAX, None if resume else folder, resume=folder if resume else None)
+        with raises(CheckpointError, str(folder / "checkpoint.safetensors"), "another process"):
+            trainer("softmax", callbacks=[SaveCheckpoint(folder)]).fit(some_digits(32), epochs=1)
+        assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_weights_that_became_nan_in_the_last_update_do_not_replace_the_last_good_checkpoint(tmp_path):
+    class Spoil(Callback):
+        def on_step(self, trainer):
+            if (trainer.epoch, trainer.step) == (1, 3):
+                trainer.model.scores.weight.data[0, 0] = np.nan
+
+    fit = trainer("softmax", callbacks=[SaveCheckpoint(tmp_path), Spoil()])
+    with raises(DivergedError, "weights", "scores.weight", "lower lr"):
+        fit.fit(some_digits(96), epochs=3, batch_size=32)
+    assert read_checkpoint(tmp_path / "checkpoint.safetensors").meta["progress"]["epoch"] == 1

@@ -1,0 +1,100 @@
+"""What a configuration and a checkpoint's JSON may hold: each key meets each wrong value."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from tests.harness import raises
+from tests.train.fitting import some_digits, trainer
+from xpnet.errors import CheckpointError, ConfigError
+from xpnet.train import RunConfig, open_run, read_checkpoint, write_checkpoint
+from xpnet.train.run import resumed_config
+
+NEVER = [[], {}, {"a": 1}, [1], True, -1, 1.5, 10**30, float("-inf"), [[[[]]]], ""]
+VALID = [("lr", 1.5), ("lr", 10**30)]
+WRONG = [
+    *((key, value) for key in dataclasses.asdict(RunConfig()) for value in NEVER if (key, value) not in VALID),
+    *((key, None) for key in ("model", "data", "backend", "seed", "precision")),
+    ("lr", 0), ("lr", "0.1"), ("batch_size", 10**12), ("batch_size", 0), ("threads", 10**9), ("threads", 0),
+    ("threads", 9999), ("epochs", 10**9), ("seed", 2**64), ("model", "mpl"), ("data", "a\0b"), ("colour", 3),
+]  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(dataclasses.asdict(RunConfig())))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG, ids=repr)
+def test_a_wrong_value_is_refused_with_file_and_key_and_by_a_program(run, key, value):
+    config = dataclasses.asdict(RunConfig()) | {key: value}
+    (run / "config.json").write_text(json.dumps(config))
+    with raises(CheckpointError, str(run / "config.json")):
+        resumed_config(run, {})
+    if key in dataclasses.asdict(RunConfig()):
+        with raises(ConfigError, key):
+            RunConfig(**config)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "null", "[]", '{"lr": NaN}', "[" * 100_000, '{"a":' * 100_000, "9" * 5000, "\0"]
+)
+def test_a_text_that_is_no_configuration_is_refused(run, text):
+    (run / "config.json").write_text(text)
+    with raises(CheckpointError, str(run / "config.json"), "cannot be read"):
+        resumed_config(run, {})
+
+
+@pytest.mark.parametrize("lr", [np.float32(0.1), 1, 1e-9])
+def test_numbers_of_numpy_are_numbers(lr):
+    RunConfig(lr=lr, batch_size=np.int64(3))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    fit = trainer("softmax")
+    fit.fit(some_digits(64), epochs=1, batch_size=32)
+    names = {
+        "model_name": "softmax",
+        "shape": [8, 8, 1],
+        "classes": list("0123456789"),
+        "white": 16.0,
+        "data": "digits",
+    }
+    return fit.checkpoint(**names)
+
+
+def changed(meta, path, value):
+    meta = json.loads(json.dumps(meta))
+    *above, last = path.split(".")
+    inside = meta
+    for name in above:
+        inside = inside[name]
+    inside[last] = value
+    return meta
+
+
+TABLES = ("progress", "history", "normalize", "optimizer", "scale")
+COUNTS = [f"progress.{key}" for key in ("epoch", "step", "examples", "seed")]
+NAMED = ("model_name", "shape", "classes", "white", "data")
+META = [
+    *((key, value) for key in TABLES for value in (1, "a", [1], True)),
+    *((key, value) for key in COUNTS for value in (None, 1.5, -1, "1", True)),
+    ("progress.epoch", 10**9), ("progress.epoch", 2), ("progress.loss_sum", "a"), ("normalize.std", [0]),
+    ("normalize.mean", None), ("normalize.mean", 3), ("history", []), ("format_version", 0), ("format_version", True),
+    *((key, value) for key in NAMED for value in (None, {}, True, [], [None])),
+    ("classes", ["a"]), ("classes", [1, 2]), ("shape", [1500, 1500, 3]), ("shape", [8, 8, 0]), ("shape", [10**9] * 9),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value"), META, ids=repr)
+def test_a_wrong_value_in_a_checkpoint_is_refused(saved, tmp_path, path, value):
+    held = dataclasses.replace(saved, meta=changed(saved.meta, path, value))
+    write_checkpoint(tmp_path / "checkpoint.safetensors", held)  # with its checksum: as by an adversary
+    with pytest.raises(CheckpointError):
+        open_run(tmp_path)[0].resume(read_checkpoint(tmp_path / "checkpoint.safetensors"))
