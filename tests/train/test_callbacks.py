@@ -260,3 +260,11 @@ def test_progress_can_be_used_again(capsys):
 def test_progress_does_not_look_more_often_than_ten_times_a_second():
     with raises(ConfigError, "Progress", "every 0.05"):
         Progress(every=0.05)
+
+
+def test_a_figure_that_is_nan_is_never_the_best(tmp_path):
+    best, fit = BestCheckpoint(tmp_path / "best.safetensors"), trainer("softmax")
+    best.on_start(fit)
+    for value, want in ((float("nan"), None), (0.3, 0.3), (float("nan"), 0.3), (0.5, 0.5)):
+        best.on_epoch(fit, {"test_accuracy": value})
+        assert best.best == want

@@ -144,12 +144,18 @@ class BestCheckpoint(_Writer):
     def on_start(self, trainer: Training) -> None:
         """Read the best figure of a resumed run."""
         super().on_start(trainer)
-        seen = [r[self.monitor] for r in trainer.history if r.get(self.monitor) is not None]
+        seen = [
+            r[self.monitor]
+            for r in trainer.history
+            if r.get(self.monitor) is not None and r[self.monitor] == r[self.monitor]
+        ]
         self.best = (min if "loss" in self.monitor else max)(seen) if seen else None
 
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Save if this epoch is better than all before."""
         value = _figure("BestCheckpoint", record, self.monitor)
+        if value != value:  # NaN
+            return
         if self.best is None or (value < self.best if "loss" in self.monitor else value > self.best):
             self.save(trainer)
             self.best = value
