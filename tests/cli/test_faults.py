@@ -17,7 +17,7 @@ import pytest
 from xpnet import cli, writing
 from xpnet.train import SaveCheckpoint, read_checkpoint
 
-EPOCHS, KILLS = 4, 50 * int(os.environ.get("XPNET_FUZZ", "1"))
+EPOCHS, KILLS = 3, 30 * int(os.environ.get("XPNET_FUZZ", "1"))
 TRAIN = ("train", "softmax", "--epochs", EPOCHS, "--batch-size", 64)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs /dev/full and fork")
@@ -42,7 +42,12 @@ def goes_on(xpnet: Callable[..., Any], here: Path, straight: Any) -> Callable[[]
 
     def check() -> None:
         saved = here / "run" / "checkpoint.safetensors"
-        result = xpnet("train", resume="run", epochs=EPOCHS) if saved.exists() else xpnet(*TRAIN, out="run")
+        if saved.exists():
+            result = xpnet("train", resume="run", epochs=EPOCHS)
+        else:  # an epoch is saved before its figures are written
+            figures = here / "run" / "metrics.jsonl"
+            assert not figures.exists() or not figures.read_text()
+            result = xpnet(*TRAIN, out="run")
         assert result.code == 0, result
         got = read_checkpoint(saved)
         for a, b in ((got.model, straight.model), (got.optimizer, straight.optimizer)):
@@ -55,31 +60,33 @@ def goes_on(xpnet: Callable[..., Any], here: Path, straight: Any) -> Callable[[]
     return check
 
 
-class Opened:
-    """Counts the files that runs open to write; the one numbered ``full`` is on a full disk."""
+class Calls:
+    """Stands for the module os, and counts the calls of some functions; the call numbered ``nth`` is replaced."""
 
-    def __init__(self, full: int = 0) -> None:
-        self.full, self.count = full, 0
-
-    def __call__(self, path: Any, flags: int, mode: int = 0o777) -> int:
-        self.count += 1
-        return os.open("/dev/full", os.O_WRONLY) if self.count == self.full else os.open(path, flags, mode)
+    def __init__(self, names: tuple[str, ...], nth: int = 0, instead: Callable[..., Any] | None = None) -> None:
+        self.names, self.nth, self.instead, self.count = names, nth, instead, 0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(os, name)
+        function = getattr(os, name)
+        if name not in self.names:
+            return function
 
-    open = property(lambda self: self)
+        def call(*arguments: Any) -> Any:
+            self.count += 1
+            return (self.instead if self.instead and self.count == self.nth else function)(*arguments)
+
+        return call
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_disk_that_is_full_at_any_write_costs_an_epoch_at_most(xpnet, here, goes_on, monkeypatch):
-    counting = Opened()
+    counting = Calls(("open",))
     monkeypatch.setattr(writing, "os", counting)
     assert xpnet(*TRAIN, out="run").code == 0
     assert counting.count > 2 * EPOCHS
     for full in range(1, counting.count + 1):
         shutil.rmtree(here / "run")
-        monkeypatch.setattr(writing, "os", Opened(full))
+        monkeypatch.setattr(writing, "os", Calls(("open",), full, lambda *_: os.open("/dev/full", os.O_WRONLY)))
         result = xpnet(*TRAIN, out="run")
         if result.code:  # else the file was none that a run needs, such as that of its lock
             assert result.code == 2
@@ -101,16 +108,28 @@ def test_a_folder_that_is_removed_meanwhile_is_one_line(xpnet, here, monkeypatch
 
 
 def test_a_run_that_is_killed_at_any_moment_goes_on_bit_for_bit(here, goes_on):
-    took = _train_in_child(here, None)
-    draw = np.random.default_rng(0)
-    for moment in draw.uniform(0, took, KILLS):
+    took = _train_in_child()
+    for moment in np.random.default_rng(0).uniform(0, took, KILLS):
         shutil.rmtree(here / "run", ignore_errors=True)
-        _train_in_child(here, moment)
+        _train_in_child(moment)
         goes_on()
 
 
-def _train_in_child(here: Path, seconds: float | None) -> float:
-    """Train in a child process, killed after some seconds; return how long it ran."""
+def test_a_run_that_is_killed_between_any_two_operations_on_its_files_goes_on(xpnet, here, goes_on, monkeypatch):
+    names = ("open", "fsync", "replace")
+    counting = Calls(names)
+    monkeypatch.setattr(writing, "os", counting)
+    assert xpnet(*TRAIN, out="run").code == 0
+    for nth in range(1, counting.count + 1):
+        shutil.rmtree(here / "run", ignore_errors=True)
+        monkeypatch.setattr(writing, "os", Calls(names, nth, lambda *_: os.kill(os.getpid(), signal.SIGKILL)))
+        _train_in_child()
+        monkeypatch.setattr(writing, "os", os)
+        goes_on()
+
+
+def _train_in_child(seconds: float | None = None) -> float:
+    """Train in a child process, killed after some seconds if given; return how long it ran."""
     began = time.monotonic()
     child = os.fork()
     if not child:
