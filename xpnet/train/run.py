@@ -405,7 +405,8 @@ def evaluate_run(
     *,
     progress: Report | None = None,
 ) -> dict[str, Any]:
-    """Measure a run's model on the test part of a data set, by default the run's.
+    """Measure a run's model on the test part of a data set, by default the run's; on all of
+    another folder or file that has no test part.
 
     Returns:
         {model, data, backend, device, examples, test_loss, test_accuracy, top5_accuracy, confusion, classes, run}.
@@ -413,7 +414,11 @@ def evaluate_run(
     trainer, meta = open_run(run, backend)
     if data is None:
         data_dir = data_dir or meta.get("data_dir")
-    _, test = _load(data or meta["data"], data_dir, None if data else run, progress)
+    train, test = _load(data or meta["data"], data_dir, None if data else run, progress)
+    if data not in (None, *datasets.DATASETS) and _place(data) != meta["data"] and train.name == test.name:
+        # another set than the run's, with no test part of its own: none of it was trained on
+        x, y = np.concatenate([train.x, test.x]), np.concatenate([train.y, test.y])
+        test = dataclasses.replace(test, x=x, y=y)
     test = _as_trained(test, meta, "evaluate")
     figures = trainer.evaluate(test)
     return {
