@@ -17,7 +17,7 @@ from tests.train.fitting import assert_same_state, some_digits, trainer
 from xpnet import ops
 from xpnet.backend import get_backend, is_device_lost, register_backend, registry
 from xpnet.errors import DeviceError, DeviceLostError
-from xpnet.train import Callback, RunConfig, read_checkpoint, train_run, write_checkpoint
+from xpnet.train import Callback, RunConfig, read_checkpoint, scoring, train_run, write_checkpoint
 from xpnet.train.step import Step
 
 needs_emulator = pytest.mark.skipif(bool(problem("emulator")), reason=problem("emulator") or "the emulator is here")
@@ -89,7 +89,7 @@ def test_a_callback_that_reads_the_lost_device_at_the_end_does_not_hide_what_hap
 @pytest.mark.parametrize("call", ["evaluate", "predict"])
 def test_a_device_lost_in_an_evaluation_is_the_same_error(monkeypatch, call):
     fit = trainer("mlp")
-    monkeypatch.setattr(fit, "_scaled", lambda *x: (_ for _ in ()).throw(CUDARuntimeError(ILLEGAL)))
+    monkeypatch.setattr(scoring.Scoring, "_scaled", lambda *x: (_ for _ in ()).throw(CUDARuntimeError(ILLEGAL)))
     few = some_digits(32)
     with raises(DeviceLostError, call, "cudaErrorIllegalAddress"):
         fit.evaluate(few) if call == "evaluate" else fit.predict(few.x)
