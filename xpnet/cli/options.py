@@ -80,11 +80,12 @@ def in_our_form(error: Any, app: Any, arguments: list[str]) -> XpnetError:
     """Return an error of click, which reads the words of a command, in the form of xpnet's errors."""
     words = [word for word in arguments if not word.startswith("-")]
     command = app.commands.get(words[0]) if words else None
-    where = f"xpnet {words[0]}" if command else "xpnet"
+    where = words[0] if command else "command line"
     text = error.format_message().rstrip(".")
     if name := getattr(error, "option_name", None):
         if "No such option" not in text:
-            return ConfigError.event(name, "the option needs an argument" if "requires" in text else text)
+            what = "needs an argument" if "requires" in text else "takes no argument" if "does not take" in text else ""
+            return ConfigError.event(name, f"the option {what}" if what else text)
         known = (
             [o for p in command.params for o in p.opts if o.startswith("--")] if command else ["--help", "--version"]
         )
@@ -92,14 +93,27 @@ def in_our_form(error: Any, app: Any, arguments: list[str]) -> XpnetError:
     parameter = getattr(error, "param", None)
     options = getattr(parameter, "opts", ())
     name = getattr(parameter, "metavar", None) or (max(options, key=len) if options else "value")
-    if value := re.search(r"'(.*)' is not a valid (\w+)", text, re.DOTALL):
-        kind = {"int": "whole number", "integer": "whole number", "float": "number"}.get(value[2], value[2])
-        return ConfigError(name, f"a {kind}", **{name: repr(value[1])})
+    if parameter is not None and (kind := re.search(r"\binteger\b|\bnumber\b|\bfloat\b", text)):
+        rule = "a whole number" if kind[0] == "integer" else "a number"
+        return ConfigError(name, rule, **{name: repr(_value_of(name, arguments))})
     if text.startswith("Missing"):
-        return ConfigError.event(where, f"an argument is missing: {name}", f"see {where} --help")
+        return ConfigError.event(
+            where, f"an argument is missing: {name}", f"see xpnet {words[0] if command else ''} --help"
+        )
     if unknown := re.search(r"No such command '(.*?)'", text, re.DOTALL):
-        return ConfigError("xpnet", "a command", nearest(unknown[1], app.commands), command=repr(unknown[1]))
+        do = nearest(unknown[1], app.commands)
+        return ConfigError("command", "the name of a command", do, command=repr(unknown[1]))
+    if extra := re.search(r"unexpected extra argument\w*(?:\(s\))? \((.*)\)", text, re.DOTALL):
+        return ConfigError.event(where, "more arguments than it takes", got=repr(extra[1]))
     return ConfigError.event(where, text)
+
+
+def _value_of(option: str, arguments: list[str]) -> str:
+    """The value that words give an option, as in --lr x or --lr=x."""
+    for word, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == option or word.startswith(f"{option}="):
+            return after if word == option else word.partition("=")[2]
+    return ""
 
 
 def print_line(text: str, to_people_only: bool = False) -> None:
