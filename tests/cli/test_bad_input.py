@@ -43,18 +43,24 @@ TRAIN = [
     (["--precision", "tf32"], ["precision", "tf32", "numpy:cpu", "fp32 and fp16", "use --precision fp32"]),
     (["--seed", "-1"], ["seed", "-1"]),
     (["--seed", str(2**64)], ["seed", 2**64]),
-    (["--epochs", "x"], ["--epochs", "whole number", "'x'"]),
-    (["--lr=fast"], ["--lr 'fast'"]),
+    (["--epochs", "x"], ["--epochs: expected a whole number, got --epochs 'x'"]),
+    (["--epochs=1.5"], ["--epochs: expected a whole number, got --epochs '1.5'"]),
+    (["--lr=fast"], ["--lr: expected a number, got --lr 'fast'"]),
+    *[
+        ([f"--{name}", ""], [f"--{name}: expected a text that is not empty, got --{name} ''"])
+        for name in ("out", "resume", "device", "backend", "data")
+    ],
+    ([""], ["model: expected a text that is not empty"]),
     (["--epoch", "3"], ["--epoch", "--epochs"]),
     (["--batchsize", "3"], ["--batchsize", "--batch-size"]),
     (["--data"], ["--data", "argument"]),
     (["mlp", "cnn"], ["'cnn'"]),
     (["--resume", "nowhere"], ["nowhere", "config.json"]),
-    (["--resume", "a", "--out", "b"], ["--resume", "--out"]),
+    (["--resume", "a", "--out", "b"], ["--resume", "--out b; omit --out"]),
 ]
 
 
-@pytest.mark.parametrize(("words", "values"), TRAIN, ids=[" ".join(words) for words, _ in TRAIN])
+@pytest.mark.parametrize(("words", "values"), TRAIN, ids=[" ".join(words)[:40] for words, _ in TRAIN])
 def test_what_train_does_not_understand_is_refused(refused, words, values):
     refused(["train", *words], *values)
 
@@ -64,6 +70,9 @@ OTHER = [
     (["--verbose"], ["--verbose"]),
     (["evaluate"], ["run"]),
     (["evaluate", "nowhere"], ["nowhere", "checkpoint"]),
+    (["evaluate", ""], ["run: expected a text that is not empty, got run ''"]),
+    (["predict", "run", ""], ["images: expected a text that is not empty"]),
+    (["draw", "cnn", "-o", ""], ["--out: expected a text that is not empty"]),
     (["predict", "run"], ["images"]),
     (["predict", "nowhere", "a.png"], ["nowhere", "checkpoint"]),
     (["devices", "extra"], ["extra"]),
@@ -86,6 +95,15 @@ def test_cuda_without_cupy_or_a_gpu_says_what_is_missing(refused, xpnet):
 def test_a_folder_without_images_is_refused(refused, write_images):
     folder = write_images(classes=())
     refused(["train", "--data", folder], folder, "files 0")
+
+
+def test_warnings_are_lines_of_the_command_without_control_characters(refused, write_images):
+    folder = write_images(classes=("dark", "\x1b[31mred"), size=3)
+    for name in ("a.txt", "\x1b[31mred\n.txt"):
+        (folder / "dark" / name).write_text("")
+    refused(["train", "--data", folder], "name '\\x1b[31mred'")
+    (folder / "\x1b[31mred").rename(folder / "red")
+    refused(["train", "--data", folder], "pool2", "2 with another suffix", "dark/\\x1b[31mred\\n.txt")
 
 
 def test_a_folder_of_one_class_is_refused(refused, write_images):

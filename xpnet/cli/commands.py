@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import warnings
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -12,7 +13,7 @@ import typer
 from xpnet import __version__
 from xpnet.backend import keep_freed_memory
 from xpnet.cli import devices, draw, evaluate, predict, summary, train
-from xpnet.cli.options import NamesAll, in_options, in_our_form, print_line
+from xpnet.cli.options import Command, NamesAll, in_options, in_our_form, print_line
 from xpnet.errors import XpnetError
 from xpnet.output import Lenient, printable
 
@@ -25,11 +26,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(cls=NamesAll)(train.train)
-app.command()(evaluate.evaluate)
-app.command()(predict.predict)
+app.command(cls=Command)(evaluate.evaluate)
+app.command(cls=Command)(predict.predict)
 app.command(cls=NamesAll)(summary.summary)
 app.command(cls=NamesAll)(draw.draw)
-app.command()(devices.devices)
+app.command(cls=Command)(devices.devices)
 
 
 def _print_version(asked: bool) -> None:
@@ -54,6 +55,10 @@ class _OneLine(logging.Formatter):
         return f"xpnet: {record.levelname.lower()}: {printable(super().format(record))}"
 
 
+def _print_warning(message: Warning | str, *where: object) -> None:
+    print(f"xpnet: warning: {printable(message)}", file=sys.stderr)
+
+
 def run(arguments: list[str]) -> NoReturn:
     """Run a command and exit with its code; a standard stream that is closed or full ends nothing.
 
@@ -65,7 +70,11 @@ def run(arguments: list[str]) -> NoReturn:
     log.setLevel(logging.WARNING)
     logging.getLogger("xpnet").addHandler(log)
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):  # pyright: ignore[reportArgumentType]
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.redirect_stdout(out))  # pyright: ignore[reportArgumentType]
+            stack.enter_context(contextlib.redirect_stderr(err))  # pyright: ignore[reportArgumentType]
+            stack.enter_context(warnings.catch_warnings())
+            warnings.showwarning = _print_warning  # one line, without the place in the code
             code, message = _result(arguments)
             out.flush()
             if out.error is not None and not isinstance(out.error, BrokenPipeError) and not message:

@@ -16,6 +16,7 @@ from xpnet.output import printable, to_json
 
 __all__ = [
     "BackendName",
+    "Command",
     "DataDir",
     "Device",
     "Input",
@@ -37,7 +38,18 @@ ModelOrRun = Annotated[str, typer.Argument(metavar="MODEL|RUN", help="{models}, 
 Input = Annotated[str | None, typer.Option(metavar="HxWxC", help="Another input than its own; HxW keeps the channels.")]
 
 
-class NamesAll(typer.core.TyperCommand):
+class Command(typer.core.TyperCommand):
+    """A command to which no option or argument is given as an empty text, such as a shell variable that is not set."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        for name, value in ctx.params.items():
+            if value == "" or (isinstance(value, list | tuple) and "" in value):
+                raise ConfigError(str(name), "a text that is not empty", **{str(name): "''"})
+        return rest
+
+
+class NamesAll(Command):
     """A command whose help lists {models}, {datasets} and {optimizers}, which are imported only then."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

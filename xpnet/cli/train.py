@@ -56,7 +56,7 @@ def train(
     }
     given = {name: value for name, value in given.items() if value is not None}
     if resume and out:
-        raise ConfigError("resume", "the folder of the run as the only one", "leave out out", out=out)
+        raise ConfigError("resume", "the folder of the run as the only one", "omit --out", out=out)
     config = resumed_config(resume, given) if resume else RunConfig(**given)
 
     def say(line: str) -> None:

@@ -73,7 +73,10 @@ def _table(words: str, keys: Mapping[str, Rule], required: bool = False) -> Rule
     return Rule(words, holds, required=required)
 
 
-_TEXT = Rule("a text", lambda value: isinstance(value, str) and 0 < len(value) <= 4096 and "\0" not in value)
+_TEXT = Rule(
+    "a text of 1 to 4,096 characters",
+    lambda value: isinstance(value, str) and 0 < len(value) <= 4096 and "\0" not in value,
+)
 _COUNT = _whole(0, 1 << 53)
 _SEED = _whole(0, (1 << 64) - 1)._replace(words="0 <= seed < 2**64")
 _FIGURE = _or_none(_real("a number", lambda x: True))
