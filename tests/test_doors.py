@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from xpnet import autograd, backend, models, nn, ops, optim, random, train
+from xpnet import autograd, backend, data, models, nn, ops, optim, random, train
+from xpnet.arguments import shown
 from xpnet.errors import XpnetError
 
 X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 6)
@@ -178,6 +180,12 @@ TRAIN: dict[str, Any] = {
     "accuracy": {"scores": X, "labels": LABELS},
     "top_k_accuracy": {"scores": X, "labels": LABELS, "k": 2},
     "confusion_matrix": {"predicted": LABELS, "labels": LABELS, "classes": 3},
+    "BestCheckpoint": {"path": "best.safetensors", "monitor": "test_loss"},
+    "EarlyStopping": {"patience": 3, "monitor": "test_loss", "least": 0.0},
+    "GradientFlow": {"every": 1, "keep": 10},
+    "JsonLines": {"path": "log.jsonl"},
+    "Progress": {"every": 0.1},
+    "SaveCheckpoint": {"folder": "run"},
     "Trainer": {"model": net(), "optimizer": None, "loss": nn.softmax_cross_entropy, "seed": 0, "callbacks": (),
                 "normalize": None, "capture": None, "precision": "fp32", "threads": None},
 }  # fmt: skip
@@ -203,6 +211,26 @@ def call(function: Any, arguments: dict[str, Any]) -> Any:
         with function(*places, **{k: v for k, v in arguments.items() if not k.isdecimal()}):
             return None
     return function(*places, **{k: v for k, v in arguments.items() if not k.isdecimal()})
+
+
+PATHS: dict[str, Callable[[Any], Any]] = {
+    "load_image": lambda path: data.load_image(path, (8, 8, 1)),
+    "read_checkpoint": train.read_checkpoint,
+    "write_checkpoint": lambda path: train.write_checkpoint(path, train.Trainer(net()).checkpoint()),
+    "open_run": train.open_run,
+    "evaluate_run": train.evaluate_run,
+    "predict_run": lambda path: train.predict_run(path, []),
+    "train_run": train.train_run,
+    "out": lambda path: train.train_run(train.RunConfig("mlp", "xor"), out=path),
+    "resume": lambda path: train.train_run(train.RunConfig("mlp", "xor"), resume=path),
+}
+
+
+@pytest.mark.parametrize("door", PATHS)
+@pytest.mark.parametrize("path", [3, 1.5, True, [], {}, b"x", "", "a\0b", object(), X], ids=shown)
+def test_what_is_no_path_is_refused_where_a_path_is_expected(door, path):
+    with np.errstate(all="ignore"), pytest.raises(XpnetError):
+        PATHS[door](path)
 
 
 @pytest.mark.parametrize("folder", ["ops", "nn", "optim", "models"])

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from xpnet.errors import ConfigError, nearest
@@ -32,6 +34,7 @@ __all__ = [
     "number",
     "optional",
     "pair",
+    "path",
     "positive",
     "probability",
     "shape",
@@ -137,6 +140,14 @@ def text(where: str, name: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     raise ConfigError(where, f"{name} that is a string", **{name: shown(value)})
+
+
+def path(where: str, name: str, value: Any) -> Path:
+    """Return the path of a file or folder, given as a string or an os.PathLike."""
+    found = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if isinstance(found, str) and found and "\0" not in found:
+        return Path(found)
+    raise ConfigError(where, f"{name} that is a path", **{name: shown(value)})
 
 
 def choice(where: str, name: str, value: Any, known: Iterable[Any]) -> Any:

@@ -5,7 +5,7 @@ import pytest
 
 from tests.harness import raises
 from xpnet.data import Dataset, from_arrays
-from xpnet.errors import ConfigError, DataError
+from xpnet.errors import ConfigError, DataError, DTypeError
 
 
 def images(n: int = 6) -> np.ndarray:
@@ -95,6 +95,11 @@ def test_take_reads_whole_numbers_of_every_kind(kind):
 def test_take_of_what_is_neither_indices_nor_a_mask_is_an_error(indices):
     with raises(ConfigError, "letters.take", "N 6"):
         Dataset(images(), labels(), ABC, "letters").take(indices)
+
+
+def test_take_of_rows_that_differ_in_length_is_an_error():
+    with raises(DTypeError, "letters.take", "list"):
+        Dataset(images(), labels(), ABC, "letters").take([[1], [2, 3]])
 
 
 def test_take_without_indices_is_an_error():

@@ -103,6 +103,44 @@ def test_data_whose_scale_cannot_be_told_is_refused(trained_on, form):
             call(x)
 
 
+UNKNOWN = {
+    "16 bits": lambda x: x.astype(np.uint16) * 257,
+    "12 bits": lambda x: x.astype(np.int32) * 16,
+    "-1 to 1": lambda x: x / 127.5 - 1,
+    "standardized": lambda x: (x.astype(float) - 78) / 96,
+}
+
+
+@pytest.mark.parametrize("trained_on", UNKNOWN)
+@pytest.mark.parametrize("form", ["bytes", "one of bytes", "bits", "float32 to 1", "float64 to 255"])
+def test_pixels_are_refused_by_a_model_of_images_of_unknown_white(trained_on, form):
+    train, test = digits()
+    trainer = Trainer(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), seed=0)
+    trainer.fit((UNKNOWN[trained_on](pixels(train.x[:99])), train.y[:99]), epochs=1)
+    x = pixels(test.x[:50])
+    x = {"bits": x > 127, "one of bytes": x[:1]}[form] if form in ("bits", "one of bytes") else FORMS[form](test.x[:50])
+    with raises(DataError, "predict", "values from 0"):
+        trainer.predict(x)
+    assert trainer.predict(UNKNOWN[trained_on](pixels(test.x[:50]))).shape == (50, 10)
+
+
+@pytest.mark.parametrize("trained_on", ["bytes", "float32 to 1", "bytes to 16"])
+def test_bits_are_black_and_white_for_predict_and_evaluate_alike(trained_on):
+    x, y = digits()[1].x > 7, digits()[1].y
+    right = fitted(trained_on).evaluate((x, y))["accuracy"]
+    assert right > 0.75
+    assert np.mean(fitted(trained_on).predict(x).argmax(axis=1) == y) == right
+
+
+@pytest.mark.parametrize("trained_on", ["bytes", "float32 to 1", "bytes to 16"])
+def test_a_value_that_is_nan_makes_the_probabilities_of_its_example_nan_alone(trained_on):
+    x = pixels(digits()[1].x[:20]) / np.float32(255)
+    right = fitted(trained_on).predict(x)
+    x[3, 0, 0], right[3] = np.nan, np.nan
+    np.testing.assert_allclose(fitted(trained_on).predict(x), right, atol=1e-6)
+    assert np.isnan(fitted(trained_on).predict(x * np.nan)).all()
+
+
 def test_bytes_for_a_model_of_standardized_images_are_refused():
     train, test = digits()
     trainer = Trainer(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), seed=0)

@@ -143,6 +143,21 @@ def test_a_test_set_unlike_the_training_set_is_refused_before_training(train, te
     assert trainer.optimizer.steps == 0
 
 
+@pytest.mark.parametrize("again", ["fitted", "resumed"])
+def test_a_second_training_set_has_the_classes_of_the_first(again):
+    cats, dogs = (data.from_arrays(X, Y, names) for names in (("cat", "dog"), ("dog", "cat")))
+    trainer = Trainer(net(), seed=0)
+    trainer.fit(cats, epochs=1)
+    if again == "resumed":
+        checkpoint, trainer = trainer.checkpoint(), Trainer(net(), seed=0)
+        trainer.resume(checkpoint)
+    with raises(DataError, "fit", "class 'dog'; order the classes alike"):
+        trainer.fit(dogs, epochs=2)
+    with raises(DataError, "evaluate", "'dog'"):
+        trainer.evaluate(dogs)
+    assert len(trainer.fit(cats, epochs=2)) == len(trainer.fit((X, Y), epochs=2)) == 2  # numbers are no names
+
+
 def test_a_set_of_other_classes_is_not_evaluated():
     trainer = Trainer(net())
     trainer.fit(NAMED, (X, Y), epochs=1)

@@ -88,7 +88,7 @@ class Dataset:
             DataError: there are no indices.
         """
         where, n = f"{self.name}.take", len(self)
-        rows = np.asarray(indices) if isinstance(indices, list | tuple | range) else host(where, indices)
+        rows = host(where, indices)
         if rows.dtype == np.bool_ and rows.shape == (n,):
             rows = np.flatnonzero(rows)
         elif rows.ndim != 1 or (rows.size and rows.dtype.kind not in "ui"):

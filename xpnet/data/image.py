@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from xpnet import arguments
 from xpnet.data.opening import check_expansion, disk_size, open_file
 from xpnet.errors import ConfigError, DataError, XpnetError
 
@@ -78,7 +79,7 @@ def load_image(path: str | os.PathLike[str], shape: Sequence[int], *, max_pixels
         least twice the wanted size, and then resized: a third of the time for 12 megapixels. Pixels (0 to 255) then
         differ by about 0.2 from a full decode, and by at most 2 where that was measured.
     """
-    path = Path(os.path.expanduser(path))
+    path = arguments.path("load_image", "path", path).expanduser()
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise DataError(str(path), "shape (H, W, C) with C 1 or 3", shape=tuple(shape))
     if inspect(path, max_pixels).frames:

@@ -12,7 +12,8 @@ full brightness, is the scale: 255, 16 or 1. Pictures are arrays (N, H, W, C), o
    - values that fill the range of the training set are on its scale;
    - else the Dataset says its white, or the caller does, or the values do: at most 1, 16 or 255;
    - whole numbers in fewer than 8 examples may be dark: they keep the scale of the training set;
-   - what cannot be told, such as standardized images for a model of bytes, is an error.
+   - what cannot be told, such as standardized images for a model of bytes, images without negative values for a model
+     of standardized ones, or bytes for a model of 16-bit images, is an error.
    Tables are only changed if the training set or the new data are whole numbers of pixels.
 """
 
@@ -47,7 +48,7 @@ def chunks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 class _Values(NamedTuple):
     low: float
     high: float
-    whole: bool  # whether all are whole numbers
+    whole: bool  # whether all are whole numbers; those that are NaN are passed over
 
     @property
     def top(self) -> float:
@@ -57,7 +58,7 @@ class _Values(NamedTuple):
 def _values(x: np.ndarray) -> _Values:
     low, high, whole = np.inf, -np.inf, True
     for _, part in chunks(x):
-        low, high = min(low, float(part.min())), max(high, float(part.max()))
+        low, high = min(low, float(np.fmin.reduce(part, axis=None))), max(high, float(np.fmax.reduce(part, axis=None)))
         if whole and part.dtype.kind == "f":
             whole = all(np.array_equal(p, np.rint(p)) for p in (part[:1], part))  # one example says it mostly
     return _Values(low, high, whole)
@@ -124,8 +125,11 @@ class Scale:
         if not x.size or not _may_be_pictures(x):
             return 1.0
         v = _values(x)
-        fills = self.low <= v.low and self.high / 4 < v.high <= self.high
-        factor = 1.0 if fills or v.low == v.high == 0 else self._by_values(where, x, v, declared or 0.0)
+        if x.dtype == np.bool_:
+            declared = 1.0
+        fills = self.low <= v.low and self.high / 4 < v.high <= self.high and (self.low >= 0 or v.low < 0)
+        empty = v.low == v.high == 0 or v.low > v.high  # black, or all are NaN
+        factor = 1.0 if fills or empty else self._by_values(where, x, v, declared or 0.0)
         if factor != 1.0:
             text = "%s: values up to %g are multiplied by %g, to be on the scale of the training set, up to %g"
             _log.info(text, where, v.high, factor, self.high)
@@ -137,7 +141,10 @@ class Scale:
         if not W:
             is_raw = v.whole and v.low >= 0 and v.high > max(16.0, 4 * top)  # bytes, for a model of small numbers
             is_unit = not rows and v.low >= 0 and v.high <= 1 and top >= 64 and x.dtype.kind == "f"
-            return self._unlike(where, got) if is_raw or is_unit else 1.0
+            few = len(x) < _FEW and v.whole and x.dtype.itemsize > 1  # which may be dark
+            is_dim = self.normalized and self.low >= 0 and 16 * v.top <= top and not few
+            is_above = not rows and self.low < -top / 16 and 0 <= v.low < v.high and len(x) >= _FEW
+            return self._unlike(where, got) if is_raw or is_unit or is_dim or is_above else 1.0
         if v.low >= 0 and v.high <= declared and (declared != W or v.whole):
             return W / declared
         own = min((w for w in {1.0, 16.0, 255.0, W} if w >= v.high), default=0.0) if v.low >= 0 else 0.0

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
+from xpnet import arguments
 from xpnet.autograd import Tensor
 from xpnet.backend import Array
 from xpnet.errors import ConfigError, DivergedError
@@ -73,8 +74,8 @@ class _Writer(Callback):
     """Holds the lock of the file it writes while a trainer trains."""
 
     def __init__(self, path: str | Path, lock: FileLock | None = None) -> None:
-        self.path = Path(path)
-        self._lock = FileLock(path) if lock is None else None  # None: the caller holds it
+        self.path = arguments.path(type(self).__name__, "path", path)
+        self._lock = FileLock(self.path) if lock is None else None  # None: the caller holds it
 
     def on_start(self, trainer: Training) -> None:
         """Take the lock."""
@@ -112,7 +113,7 @@ class SaveCheckpoint(_Writer):
     """
 
     def __init__(self, folder: str | Path, meta: dict[str, Any] | None = None, lock: FileLock | None = None) -> None:
-        super().__init__(Path(folder) / "checkpoint.safetensors", lock)
+        super().__init__(arguments.path("SaveCheckpoint", "folder", folder) / "checkpoint.safetensors", lock)
         self.meta = meta or {}
 
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
@@ -138,7 +139,7 @@ class BestCheckpoint(_Writer):
 
     def __init__(self, path: str | Path, monitor: str = "test_accuracy") -> None:
         super().__init__(path)
-        self.monitor = monitor
+        self.monitor = arguments.text("BestCheckpoint", "monitor", monitor)
         self.best: float | None = None
 
     def on_start(self, trainer: Training) -> None:
@@ -171,11 +172,10 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, patience: int = 5, monitor: str = "test_loss", least: float = 0.0) -> None:
-        if patience < 1 or least < 0:
-            raise ConfigError("EarlyStopping", "patience >= 1 and least >= 0", patience=patience, least=least)
-        self.patience = patience
-        self.monitor = monitor
-        self.least = least
+        name = type(self).__name__
+        self.patience = arguments.count(name, "patience", patience)
+        self.monitor = arguments.text(name, "monitor", monitor)
+        self.least = arguments.not_negative(name, "least", least)
 
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Stop the trainer if the last `patience` epochs of its history did not improve."""
@@ -219,9 +219,7 @@ class Progress(Callback):
     """
 
     def __init__(self, every: float = 0.1) -> None:
-        if every < 0.1:
-            raise ConfigError("Progress", "every >= 0.1 (seconds)", every=every)
-        self.every = every
+        self.every = arguments.number("Progress", "every", every, 0.1)
         self._last = 0.0
         self._bar: Any = None
 

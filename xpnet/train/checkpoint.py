@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import arguments
 from xpnet.errors import CheckpointError, XpnetError
 from xpnet.nn import Module
 from xpnet.optim import Optimizer
@@ -88,7 +89,10 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     tensors = {f"model.{k}": np.asarray(v, order="C") for k, v in checkpoint.model.items()}
     tensors |= {f"optimizer.{k}": np.asarray(v, order="C") for k, v in checkpoint.optimizer.items()}
     text = to_json(checkpoint.meta)
-    write_atomically(Path(path), save(tensors, {"xpnet": text, "sha256": _checksum(text, tensors)}))
+    write_atomically(
+        arguments.path("write_checkpoint", "path", path),
+        save(tensors, {"xpnet": text, "sha256": _checksum(text, tensors)}),
+    )
 
 
 def _checksum(text: str, tensors: Mapping[str, np.ndarray]) -> str:
@@ -108,7 +112,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
+    path = arguments.path("read_checkpoint", "path", path)
     if not path.is_file():
         raise CheckpointError.event(str(path), "no such file", "give the folder of a run")
     try:

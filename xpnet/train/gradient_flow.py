@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import arguments
 from xpnet.autograd import Tensor
 from xpnet.backend import Array, Backend
-from xpnet.errors import ConfigError
 from xpnet.nn import Module, Parameter
 from xpnet.train.callbacks import Callback, Training
 
@@ -37,10 +37,8 @@ class GradientFlow(Callback):
     """
 
     def __init__(self, every: int = 1, keep: int = 1000) -> None:
-        if every < 1 or keep < 2:
-            raise ConfigError("GradientFlow", "every >= 1 and keep >= 2", every=every, keep=keep)
-        self.every = every
-        self.keep = keep
+        self.every = arguments.count("GradientFlow", "every", every)
+        self.keep = arguments.count("GradientFlow", "keep", keep, 2)
         self.layers: tuple[str, ...] = ()
         self._parameters: list[list[Parameter]] = []
         self._seen = 0

@@ -17,6 +17,7 @@ __all__ = [
     "Data",
     "check_classes",
     "check_kind",
+    "check_names",
     "check_tensor",
     "columns_of",
     "read_callbacks",
@@ -60,12 +61,19 @@ def read_test_set(test: Any, train: Dataset, model: Module) -> Dataset:
 
 def check_classes(where: str, data: Dataset, classes: tuple[str, ...]) -> None:
     """Raise DataError unless data has labels of these classes only, and the same names, if both have names."""
-    both = min(len(classes), len(data.classes))
+    check_names(where, data, classes)
+    if int(data.y.max()) >= min(len(classes), len(data.classes)):
+        rule = f"the {len(classes)} classes of the training set, in its order"
+        raise DataError(where, rule, label=int(data.y.max()))
+
+
+def check_names(where: str, data: Dataset, classes: tuple[str, ...]) -> None:
+    """Raise DataError where data has other names for these classes; numbers are no names."""
     other = [c for c, mine in zip(data.classes, classes, strict=False) if c != mine]
-    if int(data.y.max()) >= both or (other and not any(map(_is_numbered, (classes, data.classes)))):
+    if other and not any(map(_is_numbered, (classes, data.classes))):
         do = "order the classes alike" if set(classes) == set(data.classes) else ""
-        got = {"class": repr(other[0])} if other else {"label": int(data.y.max())}
-        raise DataError(where, f"the {len(classes)} classes of the training set, in its order", do, **got)
+        rule = f"the {len(classes)} classes of the training set, in its order"
+        raise DataError(where, rule, do, **{"class": repr(other[0])})
 
 
 def _is_numbered(classes: tuple[str, ...]) -> bool:

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import arguments, kernels, models
 from xpnet import data as datasets
-from xpnet import kernels, models
 from xpnet.backend import Backend, get_backend
 from xpnet.data import Dataset, load_image
 from xpnet.errors import CheckpointError, ConfigError, DataError, DeviceLostError
@@ -106,7 +106,7 @@ def resumed_config(run: str | Path, asked: dict[str, Any]) -> RunConfig:
     Raises:
         CheckpointError: no such run, or its configuration is invalid. ConfigError: another setting differs.
     """
-    path = Path(run) / "config.json"
+    path = arguments.path("resumed_config", "run", run) / "config.json"
     what, do = "the configuration cannot be read", "give the folder of a run"
     try:
         if not path.is_file() or path.stat().st_size > _LONGEST:
@@ -150,6 +150,9 @@ def train_run(
         ConfigError, DataError, DeviceError, CheckpointError: before anything is written, except a loss that diverges,
         and a device that is lost or out of memory.
     """
+    arguments.instance("train_run", "config", config, kind=RunConfig, rule="a RunConfig")
+    path = arguments.optional(arguments.path)
+    out, resume = path("train_run", "out", out), path("train_run", "resume", resume)
     backend = get_backend(config.backend)
     check_precision(config.precision, backend)
     kernels.prepare(backend.xp.empty(0, device=backend.device))  # while the data is loaded
@@ -382,7 +385,7 @@ def open_run(run: str | Path, backend: str | Backend | None = None) -> tuple[Tra
     Raises:
         CheckpointError: no such run, or its checkpoint cannot be read or is of another model.
     """
-    path = Path(run) / "checkpoint.safetensors"
+    path = arguments.path("open_run", "run", run) / "checkpoint.safetensors"
     checkpoint = read_checkpoint(path)
     meta = checkpoint.meta
     check(meta, RUN, str(path), CheckpointError, others=True)
@@ -412,7 +415,9 @@ def evaluate_run(
         {model, data, backend, device, examples, test_loss, test_accuracy, top5_accuracy, confusion, classes, run}.
     """
     trainer, meta = open_run(run, backend)
-    if data is None:
+    if data is not None:
+        data = str(arguments.path("evaluate_run", "data", data))
+    else:
         data_dir = data_dir or meta.get("data_dir")
     train, test = _load(data or meta["data"], data_dir, None if data else run, progress)
     if data not in (None, *datasets.DATASETS) and _place(data) != meta["data"] and train.name == test.name:
@@ -449,10 +454,11 @@ def predict_run(
         ConfigError: top is outside 1 .. K. DataError: a file does not exist or is not an image.
     """
     trainer, meta = open_run(run, backend)
+    images = [str(arguments.path("predict_run", "image", i)) for i in ([images] if isinstance(images, str) else images)]
     classes, shape = meta["classes"], tuple(meta["shape"])
     top = min(3, len(classes)) if top is None else top
-    if not 1 <= top <= len(classes):
-        raise ConfigError("top", f"1 <= top <= {len(classes)}, the number of classes", top=top)
+    if arguments.as_index(top) is None or not 1 <= top <= len(classes):
+        raise ConfigError("top", f"1 <= top <= {len(classes)}, the number of classes", top=arguments.shown(top))
     if len(shape) != 3:
         raise ConfigError("predict", "a run trained on images (H, W, C)", shape=shape)
     if folders := [path for path in images if Path(path).is_dir()]:

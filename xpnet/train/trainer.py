@@ -32,7 +32,7 @@ from xpnet.train import metrics
 from xpnet.train.callbacks import Callback
 from xpnet.train.checkpoint import Checkpoint
 from xpnet.train.device_errors import device_errors, largest_batch, out_of_memory_advice
-from xpnet.train.inputs import Data, check_kind, read_callbacks, read_dataset, read_test_set
+from xpnet.train.inputs import Data, check_kind, check_names, read_callbacks, read_dataset, read_test_set
 from xpnet.train.interrupt import Interrupt
 from xpnet.train.precision import check_precision, input_dtype
 from xpnet.train.runner import Runner
@@ -151,6 +151,8 @@ class Trainer:
         if keep_memory and backend.on_host:
             keep_freed_memory()
         kernels.prepare(backend.xp.empty(0, device=backend.device))
+        if self.classes:
+            check_names("fit", train, self.classes)
         if self.scale is None and not self.history:
             self.scale, self.classes = Scale.of(train.x, train.white), train.classes
             if self.normalize is None and self.scale.normalized:
@@ -380,7 +382,7 @@ class Trainer:
             history=list(self.history),
             normalize=scale,
             scale=self.scale.to_json() if self.scale else None,
-            **meta,
+            **{"classes": list(self.classes), **meta},
         )
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -405,10 +407,11 @@ class Trainer:
         self.take_scale(checkpoint.meta)
 
     def take_scale(self, meta: Mapping[str, Any]) -> None:
-        """Read from the JSON of a checkpoint on which scale data is, and how it is normalized.
+        """Read from the JSON of a checkpoint the classes, on which scale data is, and how it is normalized.
 
         A checkpoint of xpnet 0.6 or older says no scale: then data is taken as it is.
         """
         normalize, scale = meta.get("normalize"), meta.get("scale")
         self.normalize = Normalize.from_json(normalize) if normalize else None
         self.scale = Scale.from_json(scale) if scale else None
+        self.classes = tuple(meta.get("classes") or ())
