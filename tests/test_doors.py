@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet import autograd, backend, data, models, nn, ops, optim, random, train
+from xpnet import autograd, backend, data, models, nn, ops, optim, random, train, viz
 from xpnet.arguments import shown
 from xpnet.errors import XpnetError
 
@@ -231,6 +231,24 @@ PATHS: dict[str, Callable[[Any], Any]] = {
 def test_what_is_no_path_is_refused_where_a_path_is_expected(door, path):
     with np.errstate(all="ignore"), pytest.raises(XpnetError):
         PATHS[door](path)
+
+
+PICTURES: dict[str, Callable[[Any], Any]] = {
+    "curves": viz.curves,
+    "decision_boundary": lambda data: viz.decision_boundary(net().predict, data),
+    "gradient_flow": viz.gradient_flow,
+    "mistakes": lambda data: viz.mistakes(X, data),
+    "report": viz.report,
+    "save": lambda path: viz.save(None, path),
+}
+
+
+@pytest.mark.parametrize("door", PICTURES)
+@pytest.mark.parametrize("value", [None, 3, 1.5, True, "x", [1], {}, object()], ids=shown)
+def test_what_cannot_be_drawn_is_refused(door, value):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(XpnetError):
+        PICTURES[door](value)
 
 
 @pytest.mark.parametrize("folder", ["ops", "nn", "optim", "models"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import arguments
 from xpnet.autograd import Tensor
 from xpnet.backend import backend_of
 from xpnet.data import Dataset, from_arrays
@@ -50,7 +51,11 @@ def decision_boundary(
         ConfigError: predict or resolution is something else, or matplotlib is not installed.
     Cost: one forward pass of up to resolution^2 places, and one transfer to the host.
     """
-    data = data if isinstance(data, Dataset) else from_arrays(*data)
+    if not isinstance(data, Dataset):
+        if not isinstance(data, list | tuple) or len(data) != 2:
+            rule = "a Dataset, or a tuple of arrays (x, y)"
+            raise ConfigError("decision_boundary", rule, data=arguments.shown(data))
+        data = from_arrays(*data)
     if data.shape != (2,):
         raise ShapeError("decision_boundary", "samples (N, 2)", x=data.x.shape)
     if resolution < 2:

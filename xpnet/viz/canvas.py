@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import arguments
 from xpnet.errors import ConfigError, nearest
 from xpnet.output import printable
 from xpnet.writing import write_atomically
@@ -64,7 +65,7 @@ def panels(
 
 def check_format(path: str | Path) -> str:
     """Return the format that a file's ending names, one of FORMATS; ConfigError for any other."""
-    kind = Path(path).suffix.lower().removeprefix(".")
+    kind = arguments.path("out", "file", path).suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         hint = nearest(kind, FORMATS)
         raise ConfigError("out", f"a file that ends in one of {', '.join(FORMATS)}", hint, file=repr(str(path)))

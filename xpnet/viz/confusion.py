@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import arguments
 from xpnet.data import Dataset
-from xpnet.errors import ConfigError, ShapeError
+from xpnet.errors import ShapeError
 from xpnet.output import printable
 from xpnet.viz.canvas import PALETTE, panels
 from xpnet.viz.predicting import host
@@ -75,9 +76,8 @@ def mistakes(scores: Any, data: Dataset, ax: Any = None, *, count: int = 12) -> 
         ShapeError: scores are not (N, K), or the set is not of images. ConfigError: count is out of range, or
             matplotlib is not installed.
     """
-    scores = host(scores).astype(np.float64)
-    if count < 1:
-        raise ConfigError("mistakes", "count >= 1", count=count)
+    arguments.instance("mistakes", "data", data, kind=Dataset, rule="a Dataset")
+    scores, count = host(scores).astype(np.float64), arguments.count("mistakes", "count", count)
     if scores.ndim != 2 or len(scores) != len(data) or scores.shape[1] < len(data.classes):
         raise ShapeError("mistakes", f"scores (N, K), N = {len(data)}, K = {len(data.classes)}", scores=scores.shape)
     if len(data.shape) != 3:

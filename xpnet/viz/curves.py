@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xpnet import arguments
+from xpnet.errors import ConfigError
 from xpnet.viz.canvas import PALETTE, panels, save
 
 __all__ = ["curves", "save_curves"]
@@ -23,6 +25,8 @@ def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Any:
     Raises:
         ConfigError: matplotlib is not installed.
     """
+    if not isinstance(history, list | tuple) or not all(isinstance(r, dict) and "train_loss" in r for r in history):
+        raise ConfigError("curves", "history, as Trainer.fit returns it", history=arguments.shown(history))
     figure, axes = panels(ax, 1, 2, (9.0, 3.6))
     from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import arguments
 from xpnet.errors import ConfigError
 from xpnet.viz.canvas import PALETTE, panels
 from xpnet.viz.predicting import one_of
@@ -39,6 +40,8 @@ def gradient_flow(flow: Any, ax: Any = None, *, layers: Sequence[str] | None = N
         raise ConfigError("gradient_flow", "at least one flow", flows="none")
     chosen: dict[str, tuple[Sequence[str], np.ndarray]] = {}
     for name, each in flows.items():
+        if not hasattr(each, "norms"):
+            raise ConfigError("gradient_flow", "a train.GradientFlow", flow=arguments.shown(each))
         norms = each.norms  # the copy to the host
         if not norms.size:
             do = "give it to a Trainer as a callback"

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import arguments
 from xpnet.backend import Backend
 from xpnet.data import Dataset
-from xpnet.errors import XpnetError
+from xpnet.errors import ConfigError, XpnetError
 from xpnet.nn import Module
 from xpnet.viz import page
 from xpnet.viz.boundary import decision_boundary
@@ -55,6 +56,8 @@ def report(
     Cost: an evaluation, and about a second of drawing.
     """
     need_matplotlib()
+    if not hasattr(trainer, "evaluate"):
+        raise ConfigError("report", "a Trainer", trainer=arguments.shown(trainer))
     model: Module = trainer.model
     figures = trainer.evaluate(test) if test is not None else {}
     name = title or f"{type(model).__name__} on {test.name if test is not None else 'data without a test set'}"
