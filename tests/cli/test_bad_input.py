@@ -99,11 +99,11 @@ def test_a_folder_without_images_is_refused(refused, write_images):
 
 def test_warnings_are_lines_of_the_command_without_control_characters(refused, write_images):
     folder = write_images(classes=("dark", "\x1b[31mred"), size=3)
-    for name in ("a.txt", "\x1b[31mred\n.txt"):
+    for name in ("a.txt", "\x1b[31mred.txt"):
         (folder / "dark" / name).write_text("")
     refused(["train", "--data", folder], "name '\\x1b[31mred'")
     (folder / "\x1b[31mred").rename(folder / "red")
-    refused(["train", "--data", folder], "pool2", "2 with another suffix", "dark/\\x1b[31mred\\n.txt")
+    refused(["train", "--data", folder], "pool2", "2 with another suffix", "dark/\\x1b[31mred.txt")
 
 
 def test_a_folder_of_one_class_is_refused(refused, write_images):
@@ -255,7 +255,7 @@ def test_a_checkpoint_of_a_newer_format_is_refused(refused, run):
 def test_a_checkpoint_of_another_model_is_refused(refused, run, xpnet, here):
     xpnet("train", "mlp", epochs=1, out="other")
     (here / "other" / "checkpoint.safetensors").replace(run / "checkpoint.safetensors")
-    refused(["train", "--resume", "run"], "hidden1.bias")
+    refused(["train", "--resume", "run"], "model 'mlp', as the checkpoint has it")
 
 
 def test_a_checkpoint_of_another_program_is_no_run(refused, here):
@@ -325,3 +325,21 @@ def test_a_disk_that_fails_elsewhere_is_one_line_too(xpnet, monkeypatch):
     monkeypatch.setattr("xpnet.data.load", full)
     result = xpnet("train")
     assert (result.code, result.err) == (2, "xpnet: curves.png: No space left on device\n")
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", 5), ("model", "mlp")])
+def test_a_configuration_that_is_not_that_of_its_checkpoint_is_refused(refused, run, here, key, value):
+    path = here / "run" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    refused(["train", "--resume", "run", "--epochs", "2"], "as the checkpoint has it", value)
+
+
+def test_newlines_in_names_of_classes_begin_no_line(xpnet, run, here):
+    import PIL.Image
+
+    path = here / "run" / "checkpoint.safetensors"
+    held = read_checkpoint(path)
+    held.meta["classes"] = [f"{k}\nxpnet: all is well" for k in range(10)]
+    write_checkpoint(path, held)
+    PIL.Image.new("L", (8, 8)).save("a.png")
+    assert xpnet("predict", "run", "a.png").out.count("\n") == 1

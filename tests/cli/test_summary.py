@@ -122,7 +122,7 @@ REFUSED = {
     "summary alexnet --input 66x66": ("pool5", "(2, 2, 256)", "(3, 3)", "67x67 or more"),
     "summary vgg16 --input 31x40x3": ("pool5", "(1, 2, 512)", "(2, 2)", "32x32 or more"),
     "summary lenet5 --batch 0": ("--batch", "batch 0"),
-    "summary lenet5 --batch many": ("--batch", "integer"),
+    "summary lenet5 --batch many": ("--batch", "whole number", "'many'"),
     "summary": ("MODEL|RUN",),
     "summary lenet5 cnn": ("cnn",),
     "summary lenet5 --bach 3": ("--bach", "--batch"),

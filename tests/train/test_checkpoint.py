@@ -136,10 +136,28 @@ def test_a_newer_format_is_refused_with_both_versions(saved, tmp_path):
         read_checkpoint(tmp_path / "newer")
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    for place in (tmp_path / "none", tmp_path):
-        with raises(CheckpointError, str(place), "no such file"):
+def test_a_missing_file_and_what_is_no_regular_file_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for place, words in ((tmp_path / "none", "no such file"), (tmp_path, "folder"), (tmp_path / "fifo", "FIFO")):
+        with raises(CheckpointError, str(place), words):
             read_checkpoint(place)
+
+
+def test_a_checkpoint_of_holes_is_refused_before_memory_is_allocated(tmp_path):
+    header = json.dumps({"model.w": {"dtype": "F32", "shape": [1 << 30], "data_offsets": [0, 1 << 32]}}).encode()
+    (tmp_path / "sparse").write_bytes(struct.pack("<Q", len(header)) + header)
+    os.truncate(tmp_path / "sparse", 8 + len(header) + (1 << 32))
+    with raises(CheckpointError, str(tmp_path / "sparse"), "bytes of content"):
+        read_checkpoint(tmp_path / "sparse")
+
+
+def test_a_model_of_normalized_data_without_its_normalization_is_refused(saved, tmp_path):
+    held = read_checkpoint(saved[1])
+    held.meta |= {"scale": {"white": 16.0, "low": 0.0, "high": 16.0, "whole": True, "normalized": True}}
+    held.meta["normalize"] = None
+    write_checkpoint(tmp_path / "changed", held)
+    with pytest.raises(CheckpointError, match="normalize, of a model"):
+        read_checkpoint(tmp_path / "changed")
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1, 1, 1)])

@@ -56,7 +56,7 @@ class _OneLine(logging.Formatter):
 
 
 def _print_warning(message: Warning | str, *where: object) -> None:
-    print(f"xpnet: warning: {printable(message)}", file=sys.stderr)
+    print(f"xpnet: warning: {printable(str(message).partition(chr(10))[0])}", file=sys.stderr)
 
 
 def run(arguments: list[str]) -> NoReturn:

@@ -31,7 +31,8 @@ def evaluate(
         f"test loss {result['test_loss']:.4f}, {result['examples']:,} examples",
         as_json,
     )
-    print_line("\n".join(_confusion(result["confusion"], result["classes"])), as_json)
+    for line in _confusion(result["confusion"], result["classes"]):
+        print_line(line, as_json)
     if as_json:
         print_json(result)
 

@@ -107,6 +107,7 @@ def in_our_form(error: Any, app: Any, arguments: list[str]) -> XpnetError:
     name = getattr(parameter, "metavar", None) or (max(options, key=len) if options else "value")
     if parameter is not None and (kind := re.search(r"\binteger\b|\bnumber\b|\bfloat\b", text)):
         rule = "a whole number" if kind[0] == "integer" else "a number"
+        name = max(options, key=len)
         return ConfigError(name, rule, **{name: repr(_value_of(name, arguments))})
     if text.startswith("Missing"):
         return ConfigError.event(
@@ -129,14 +130,14 @@ def _value_of(option: str, arguments: list[str]) -> str:
 
 
 def print_line(text: str, to_people_only: bool = False) -> None:
-    """Print text at once, also into a pipe, its control characters escaped.
+    """Print a line at once, also into a pipe, its control characters escaped.
 
     Args:
-        text: one or more lines.
+        text: one line: a name in it may hold a newline, which is escaped too.
         to_people_only: on standard error, as standard output is for JSON alone.
     """
     file = sys.stderr if to_people_only else sys.stdout
-    print("\n".join(map(printable, text.split("\n"))), flush=True, file=file)
+    print(printable(text), flush=True, file=file)
 
 
 def print_json(value: Any) -> None:

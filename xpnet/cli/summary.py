@@ -21,6 +21,7 @@ def summary(
     from xpnet.train.describe import summarize_model
 
     title, found = summarize_model(model_or_run, input, batch)
-    print_line(f"{title}\n\n{found}", as_json)
+    for line in (title, "", *str(found).split("\n")):
+        print_line(line, as_json)
     if as_json:
         print_json({"model": title, **found.to_json()})

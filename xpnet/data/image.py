@@ -161,8 +161,10 @@ def _check_size(image: Image, where: str, stored: int, max_pixels: int | None) -
     given = max_pixels if max_pixels is not None else os.environ.get("XPNET_MAX_PIXELS")
     try:
         limit = _MAX_PIXELS if given is None else int(given)
+        if limit < 1:
+            raise ValueError
     except ValueError:
-        raise ConfigError("XPNET_MAX_PIXELS", "a number of pixels", value=given) from None
+        raise ConfigError("XPNET_MAX_PIXELS", "a number of pixels >= 1", value=given) from None
     (width, height), do = image.size, "to read it anyway, set max_pixels or XPNET_MAX_PIXELS"
     if width * height > limit:
         raise DataError(where, f"an image of at most {limit:,} pixels", do, height=height, width=width)

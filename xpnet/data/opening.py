@@ -27,33 +27,37 @@ _CHUNK = 1 << 14
 
 
 @contextmanager
-def open_file(path: str | os.PathLike[str], kind: str = "file") -> Iterator[BufferedReader]:
+def open_file(
+    path: str | os.PathLike[str], kind: str = "file", error: type[XpnetError] = DataError, do: str = ""
+) -> Iterator[BufferedReader]:
     """Open a regular file to read its bytes; a FIFO, device, socket or folder is refused at once.
 
     Args:
         path: the file.
         kind: what is expected, in messages.
+        error: the kind of error.
+        do: what to do where there is no such file.
     Raises:
-        DataError: there is no such file, it is not a regular one, or reading it fails, also inside the block.
+        error: there is no such file, it is not a regular one, or reading it fails, also inside the block.
     """
     where = os.fspath(path)
     try:
-        _require_regular(where, os.stat(path).st_mode)  # to open a device may already have an effect
+        _require_regular(where, os.stat(path).st_mode, error)  # to open a device may already have an effect
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _FLAGS)) as file:
-            _require_regular(where, os.fstat(file.fileno()).st_mode)
+            _require_regular(where, os.fstat(file.fileno()).st_mode, error)
             yield file
     except XpnetError:
         raise
-    except FileNotFoundError as error:
-        raise DataError.event(where, f"no such {kind}", error=error.strerror) from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or error
-        raise DataError.event(where, f"cannot read the {kind}", error=reason) from error
+    except FileNotFoundError as cause:
+        raise error.event(where, f"no such {kind}", do) from cause
+    except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
+        reason = getattr(cause, "strerror", None) or cause
+        raise error.event(where, f"cannot read the {kind}", error=reason) from cause
 
 
-def _require_regular(where: str, mode: int) -> None:
+def _require_regular(where: str, mode: int, error: type[XpnetError]) -> None:
     if not stat.S_ISREG(mode):
-        raise DataError(where, "a regular file", kind=_KINDS.get(stat.S_IFMT(mode), "special file"))
+        raise error(where, "a regular file", kind=_KINDS.get(stat.S_IFMT(mode), "special file"))
 
 
 def disk_size(file: BufferedReader) -> int:
@@ -63,7 +67,7 @@ def disk_size(file: BufferedReader) -> int:
     return min(found.st_size, blocks) if blocks else found.st_size
 
 
-def check_expansion(where: str, size: int, stored: int, do: str = "") -> None:
+def check_expansion(where: str, size: int, stored: int, do: str = "", error: type[XpnetError] = DataError) -> None:
     """Refuse content that is far larger than the file that holds it, before memory is allocated for it.
 
     Args:
@@ -71,12 +75,13 @@ def check_expansion(where: str, size: int, stored: int, do: str = "") -> None:
         size: the bytes that it declares.
         stored: the bytes that it has on disk.
         do: what to do about it.
+        error: the kind of error.
     Raises:
-        DataError: size exceeds 64 MiB, and 250 times the stored bytes.
+        error: size exceeds 64 MiB, and 250 times the stored bytes.
     """
     limit = max(_FREE, _RATIO * stored)
     if size > limit:
-        raise DataError(where, f"at most {limit:,} bytes of content in a file of {stored:,}", do, bytes=f"{size:,}")
+        raise error(where, f"at most {limit:,} bytes of content in a file of {stored:,}", do, bytes=f"{size:,}")
 
 
 def is_gzip(file: BufferedReader) -> bool:

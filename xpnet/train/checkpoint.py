@@ -11,6 +11,7 @@ A new file is written beside the old one, flushed and renamed: a complete file e
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import arguments
+from xpnet.data.opening import check_expansion, disk_size, open_file
 from xpnet.errors import CheckpointError, XpnetError
 from xpnet.nn import Module
 from xpnet.optim import Optimizer
@@ -113,8 +115,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     from safetensors import SafetensorError, safe_open
 
     path = arguments.path("read_checkpoint", "path", path)
-    if not path.is_file():
-        raise CheckpointError.event(str(path), "no such file", "give the folder of a run")
+    with open_file(path, error=CheckpointError, do="give the folder of a run") as opened:
+        size = os.fstat(opened.fileno()).st_size  # of a sparse file more than is stored
+        check_expansion(str(path), size, disk_size(opened), "use another checkpoint", CheckpointError)
     try:
         with safe_open(str(path), framework="numpy") as file:
             notes = file.metadata() or {}
@@ -143,6 +146,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if "history" in meta and "progress" in meta and len(meta["history"]) != (done := meta["progress"]["epoch"]):
         rule = f"a record in history for each of {done} epochs"
         raise CheckpointError(str(path), rule, records=len(meta["history"]))
+    if (meta.get("scale") or {}).get("normalized") and not meta.get("normalize"):
+        raise CheckpointError(str(path), "normalize, of a model trained on normalized data", normalize=None)
     parts: dict[str, dict[str, np.ndarray]] = {"model": {}, "optimizer": {}}
     for name, array in arrays.items():
         kind, _, rest = name.partition(".")

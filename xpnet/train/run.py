@@ -27,6 +27,7 @@ from xpnet import arguments, kernels, models
 from xpnet import data as datasets
 from xpnet.backend import Backend, get_backend
 from xpnet.data import Dataset, load_image
+from xpnet.data.opening import open_file
 from xpnet.errors import CheckpointError, ConfigError, DataError, DeviceLostError
 from xpnet.optim import inverse_decay, make_optimizer, warmup
 from xpnet.output import to_json
@@ -108,12 +109,10 @@ def resumed_config(run: str | Path, asked: dict[str, Any]) -> RunConfig:
     """
     path = arguments.path("resumed_config", "run", run) / "config.json"
     what, do = "the configuration cannot be read", "give the folder of a run"
-    try:
-        if not path.is_file() or path.stat().st_size > _LONGEST:
-            raise OSError("no such file" if not path.exists() else f"no file of at most {_LONGEST:,} bytes")
-        text = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError.event(str(path), what, do, error=error.strerror or error) from error
+    with open_file(path, error=CheckpointError, do=do) as file:
+        text = file.read(_LONGEST + 1)
+    if len(text) > _LONGEST:
+        raise CheckpointError(str(path), f"a configuration of at most {_LONGEST:,} bytes", do)
     values = parse(text, str(path), what, do)
     check(values, CONFIG, str(path), CheckpointError)
     saved = RunConfig(**values)
@@ -162,6 +161,10 @@ def train_run(
     train, test = _load(config.data, config.data_dir, resume, progress)
     if resumed:
         check(resumed.meta, RUN, str(kept), CheckpointError, others=True)
+        began = {"model": resumed.meta["model_name"], "seed": resumed.meta.get("progress", {}).get("seed", config.seed)}
+        for name, value in began.items():
+            if value != (given := getattr(config, name)):
+                raise ConfigError("resume", f"{name} {value!r}, as the checkpoint has it", **{name: repr(given)})
         train = _as_trained(train, resumed.meta, "resume", every=True)
         test = _as_trained(test, resumed.meta, "resume")
     config = config.completed(len(train))
