@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +29,8 @@ __all__ = [
     "function",
     "instance",
     "integer",
+    "items",
+    "mapping",
     "natural",
     "not_negative",
     "number",
@@ -148,6 +150,21 @@ def path(where: str, name: str, value: Any) -> Path:
     if isinstance(found, str) and found and "\0" not in found:
         return Path(found)
     raise ConfigError(where, f"{name} that is a path", **{name: shown(value)})
+
+
+def mapping(where: str, name: str, value: Any) -> Any:
+    """Return a dictionary, or another mapping."""
+    return instance(where, name, value, kind=Mapping, rule="a dictionary")
+
+
+def items(where: str, name: str, value: Any) -> list[Any]:
+    """Return what a list, a tuple or another iterable holds; a string is not one."""
+    try:
+        if not isinstance(value, str | bytes | type):
+            return list(value)
+    except TypeError:  # a 0-d array too
+        pass
+    raise ConfigError(where, f"{name} that is a list", **{name: shown(value)})
 
 
 def choice(where: str, name: str, value: Any, known: Iterable[Any]) -> Any:

@@ -21,7 +21,8 @@ from typing import NamedTuple, SupportsInt
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.arguments import as_index, shown
+from xpnet.arguments import MOST, as_index, count, number, shown
+from xpnet.arguments import shape as read_shape
 from xpnet.errors import ConfigError
 
 __all__ = [
@@ -125,6 +126,11 @@ def uniform(key: Key, shape: tuple[int, ...], low: float = 0.0, high: float = 1.
 
     Returns: float32, (*shape,).
     """
+    shape, low, high = (
+        read_shape("uniform", "shape", shape),
+        number("uniform", "low", low),
+        number("uniform", "high", high),
+    )
     fraction = (_halves(key, math.prod(shape)) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
     return (np.float32(low) + np.float32(high - low) * fraction).reshape(shape)
 
@@ -137,6 +143,11 @@ def normal(key: Key, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0
     Returns: float32, (*shape,).
     Source: Box and Muller (1958).
     """
+    shape, mean, std = (
+        read_shape("normal", "shape", shape),
+        number("normal", "mean", mean),
+        number("normal", "std", std),
+    )
     z = np.empty(math.prod(shape), dtype=np.float32)
     for start in range(0, len(z), _BLOCK):
         part = z[start : start + _BLOCK]
@@ -151,7 +162,7 @@ def normal(key: Key, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0
 
 def permutation(key: Key, n: int) -> NDArray[np.int64]:
     """Draw an order of 0 .. n-1, each of the n! equally likely (ties of 64-bit sort keys keep their order)."""
-    return np.argsort(random_bits(key, n), kind="stable")
+    return np.argsort(random_bits(key, count("permutation", "n", n, 0, MOST)), kind="stable")
 
 
 def keep_mask(key: Key, shape: tuple[int, ...], rate: float, start: int = 0) -> NDArray[np.bool_]:

@@ -304,7 +304,7 @@ def test_arguments_out_of_range_are_an_error(dataset, size, options, kind, value
 
 @pytest.mark.parametrize(("epoch", "start"), [(-1, 0), (0, -1), (0, 7)])
 def test_an_epoch_out_of_range_is_an_error_at_once(epoch, start):
-    with raises(ConfigError, "Feed.epoch", f"epoch {epoch}, start {start}, steps 6"):
+    with raises(ConfigError, "Feed.epoch", "epoch -1" if epoch else f"0 to 6, got start {start}"):
         Feed(SET, 4, NUMPY).epoch(epoch, start)
 
 
@@ -319,7 +319,7 @@ def test_a_method_called_on_the_wrong_feed_or_with_a_wrong_number_is_an_error():
         ("Feed.batch_at", lambda: resident.batch_at(step, step), "begin"),
         ("Feed.batch_at", lambda: resident.batch_at(step, step, 5), "size 5, batch_size 4"),
         ("Feed.batch_at", lambda: resident.batch_at(step, step, 0), "size 0, batch_size 4"),
-        ("Feed.raw", lambda: other.raw(0, 7), "epoch 0, start 7, steps 6"),
+        ("Feed.raw", lambda: other.raw(0, 7), "0 to 6, got start 7"),
     ):
         with raises(ConfigError, where, values):
             call()

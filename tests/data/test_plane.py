@@ -149,7 +149,7 @@ OWN = [
 
 @pytest.mark.parametrize(("name", "option", "value"), [*((name, *o) for name in MAKERS for o in COMMON), *OWN], ids=str)
 def test_an_argument_out_of_range_is_an_error(name, option, value):
-    with raises(ConfigError, name, f"{'classes' if option == 'arms' else option} {value}"):
+    with raises(ConfigError, name, f"{option} {value}"):
         MAKERS[name](**{option: value})
 
 

@@ -691,3 +691,11 @@ def test_a_watch_within_a_watch_takes_over_for_its_block():
         model.hidden(x)
     assert list(outer) == ["hidden"]
     assert len(inner) == 8
+
+
+def test_loading_nan_is_said_once_with_the_first_array(caplog):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model.load_state_dict({path: np.full_like(value, np.nan) for path, value in model.state_dict().items()})
+    assert [record.getMessage() for record in caplog.records] == [
+        "load_state_dict: 0.weight holds NaN: the model's outputs will be NaN"
+    ]

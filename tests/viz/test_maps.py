@@ -162,7 +162,7 @@ def test_the_predicted_class_and_the_one_asked_for_are_named():
         "|d score of cow / d pixel|",
     ]
     assert texts(saliency(net, x, label=0)) == [f"predicted: 2, {share}", "|d score of 0 / d pixel|"]
-    with raises(ConfigError, "saliency", "K = 3", "label 3"):
+    with raises(ConfigError, "saliency", "0 to 2, got label 3"):
         saliency(net, x, label=3)
     with raises(ShapeError, "saliency", "(1, 8, 8, 1)"):
         saliency(nn.ReLU(), image())

@@ -37,7 +37,7 @@ def use_precision(name: str) -> Iterator[None]:
         ConfigError: there is no such precision.
     """
     if name not in PRECISIONS:
-        raise ConfigError("precision", "the name of a precision", nearest(name, PRECISIONS), precision=repr(name))
+        raise ConfigError("precision", "the name of a precision", nearest(str(name), PRECISIONS), precision=repr(name))
     token = _CURRENT.set(name)
     try:
         yield

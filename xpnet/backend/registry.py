@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.arguments import function, optional, text
+from xpnet.arguments import function, instance, optional, text
 from xpnet.backend.base import Array, Backend
 from xpnet.backend.cuda import open_cupy
 from xpnet.backend.libraries import open_jax, open_numpy, open_torch
@@ -121,6 +121,7 @@ def _open(spec: str) -> Backend:
         reason = "is not installed" if absent else f"does not import ({error})"
         event = f"{name} {reason}" if spec == name else f"{spec} needs {name}, which {reason}"
         raise DeviceError.event("get_backend", event, entry.install, backend=repr(spec)) from error
+    instance("get_backend", "backend", backend, kind=Backend, rule="what its open function returns, a Backend")
     copyreg.pickle(type(backend), _reduce)  # pyright: ignore[reportArgumentType]
     backend = _opened.setdefault(backend.spec, backend)  # "cuda" and "cupy:0" are one object
     kind = type(backend.xp.empty(0, device=backend.device))

@@ -111,15 +111,15 @@ class Dataset:
         Raises:
             ConfigError: a part would be empty.
         """
-        is_share = isinstance(fraction, numbers.Real) and 0 < fraction < 1
-        count = round(float(fraction) * len(self)) if is_share else 0
+        where = f"{self.name}.split"
+        count = round(arguments.number(where, "fraction", fraction, 0, 1, above=True) * len(self))
         if not 0 < count < len(self):
-            rule = "fraction between 0 and 1, with at least one sample in each part"
-            raise ConfigError(f"{self.name}.split", rule, fraction=arguments.shown(fraction), N=len(self))
-        return self.divide(count, Key(arguments.count(f"{self.name}.split", "seed", seed, 0, (1 << 64) - 1), "split"))
+            raise ConfigError(where, "fraction with at least one sample in each part", fraction=fraction, N=len(self))
+        return self.divide(count, Key(arguments.count(where, "seed", seed, 0, (1 << 64) - 1), "split"))
 
     def divide(self, count: int, key: Key) -> tuple[Dataset, Dataset]:
         """Split the set at random into count samples and the rest, each in the order of this set."""
+        count = arguments.count(f"{self.name}.divide", "count", count, 1, len(self) - 1)
         order = permutation(key, len(self))
         return self.take(np.sort(order[:count])), self.take(np.sort(order[count:]))
 
@@ -132,6 +132,8 @@ class Dataset:
         Raises:
             DataError: there is only one sample.
         """
+        arguments.text(f"{self.name}.hold_out_fifth", "purpose", purpose)
+        stratified = arguments.boolean(f"{self.name}.hold_out_fifth", "stratified", stratified)
         if len(self) < 2:
             raise DataError(self.name, "at least 2 samples, to hold some out for testing", samples=len(self))
         count = -(-len(self) // 5)
@@ -215,9 +217,10 @@ def _label_advice(y: np.ndarray) -> str:
 
 def _names(name: str, classes: Any) -> tuple[str, ...]:
     """Return the names of classes as a tuple of words."""
-    if isinstance(classes, str) or not hasattr(classes, "__iter__"):
-        raise DataError(name, "classes, a list of names", classes=arguments.shown(classes))
-    return tuple(str(c) for c in classes)
+    try:
+        return tuple(str(c) for c in arguments.items(name, "classes", classes))
+    except ConfigError as error:
+        raise DataError(name, "classes, a list of names", **error.got) from None
 
 
 def _check_labels(y: np.ndarray, count: int, name: str) -> None:

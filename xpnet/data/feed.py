@@ -78,6 +78,13 @@ class Feed:
             arguments.count("Feed", "batch_size", batch_size),
             arguments.count("Feed", "seed", seed, 0, (1 << 64) - 1),
         )
+        arguments.instance("Feed", "dataset", dataset, kind=Dataset, rule="a Dataset")
+        arguments.instance("Feed", "backend", backend, kind=Backend, rule="a Backend")
+        if not (normalize is None or hasattr(normalize, "factors")):
+            raise ConfigError("Feed", "normalize, a Normalize or None", normalize=arguments.shown(normalize))
+        arguments.optional(arguments.function)("Feed", "augment", augment)
+        shuffle = arguments.boolean("Feed", "shuffle", shuffle)
+        resident = arguments.optional(arguments.boolean)("Feed", "resident", resident)
         if dtype not in _FLOATING or not hasattr(backend.xp, dtype):
             raise ConfigError("Feed", f"a floating dtype of {backend.name}", dtype=repr(dtype))
         if augment is not None and len(dataset.shape) != 3:
@@ -87,11 +94,12 @@ class Feed:
             raise ShapeError("Feed", rule, normalize=len(normalize.mean), sample=dataset.shape)
         self.dataset, self.batch_size, self.backend = dataset, batch_size, backend
         self.shuffle, self.seed, self.augment = shuffle, seed, augment
+        moves = getattr(augment, "only_moves", False)  # not of a custom function
         self._dtype = getattr(backend.xp, dtype)
         self._factors = None if normalize is None else normalize.factors(backend.xp, backend.device, dtype)
         self._on_host = backend.on_host
         self._kernel = kernels.find("take_batch", backend.xp.empty(0, device=backend.device))
-        on_device = augment is None or (self._kernel is not None and augment.only_moves and dtype != "bfloat16")
+        on_device = augment is None or (self._kernel is not None and moves and dtype != "bfloat16")
         if resident and not on_device:
             raise ConfigError("Feed", "resident=False, since augment runs on the host", resident=resident)
         if resident is None:
@@ -206,9 +214,8 @@ class Feed:
         return self._finish(x, owned=False)
 
     def _check_range(self, where: str, epoch: int, start: int) -> None:
-        if epoch < 0 or not 0 <= start <= len(self):
-            rule = "epoch of at least 0 and start in 0..steps"
-            raise ConfigError(where, rule, epoch=epoch, start=start, steps=len(self))
+        arguments.count(where, "epoch", epoch, 0)
+        arguments.count(where, "start", start, 0, len(self))
 
     def _require_resident(self, where: str) -> None:
         if not self.resident:

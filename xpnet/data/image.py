@@ -80,6 +80,8 @@ def load_image(path: str | os.PathLike[str], shape: Sequence[int], *, max_pixels
         differ by about 0.2 from a full decode, and by at most 2 where that was measured.
     """
     path = arguments.path("load_image", "path", path).expanduser()
+    shape = arguments.shape("load_image", "shape", shape, 1)
+    arguments.optional(arguments.count)("load_image", "max_pixels", max_pixels)
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise DataError(str(path), "shape (H, W, C) with C 1 or 3", shape=tuple(shape))
     if inspect(path, max_pixels).frames:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from xpnet import arguments
 from xpnet.data.cifar10 import load_cifar10
 from xpnet.data.dataset import Dataset
 from xpnet.data.digits import load_digits
@@ -49,7 +50,11 @@ def load(
         ConfigError: no data set has that name.
         DataError: the files are missing, damaged, or cannot be learned from.
     """
-    name = str(name_or_path)
+    is_name = isinstance(name_or_path, str)  # a path would lose the "./" of "./mnist"
+    name = name_or_path if is_name else str(arguments.path("load", "name_or_path", name_or_path))
+    arguments.optional(arguments.path)("load", "data_dir", data_dir)
+    arguments.optional(arguments.function)("load", "progress", progress)
+    arguments.optional(arguments.count)("load", "max_pixels", max_pixels)
     if name == "digits":
         return load_digits()
     if name in _PUBLISHED:

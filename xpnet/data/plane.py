@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from xpnet import arguments
 from xpnet.data.dataset import Dataset
-from xpnet.errors import ConfigError
 from xpnet.random import Key, normal, permutation, uniform
 
 __all__ = ["blobs", "circles", "moons", "spirals", "xor"]
@@ -43,9 +42,9 @@ def blobs(n: int = 1000, classes: int = 3, noise: float = 0.5, seed: int = 0) ->
         angle = 2 * math.pi * label / classes
         return 2 * np.sin(angle), 2 * np.cos(angle)
 
-    return _scatter(
-        "blobs", place, [str(k) for k in range(arguments.count("blobs", "classes", classes, 0))], n, noise, seed
-    )
+    n = arguments.count("blobs", "n", n, 2, arguments.MOST)
+    names = [str(k) for k in range(arguments.count("blobs", "classes", classes, 2, n))]
+    return _scatter("blobs", place, names, n, noise, seed)
 
 
 def circles(n: int = 1000, noise: float = 0.1, seed: int = 0, *, inner: float = 0.5) -> Dataset:
@@ -116,9 +115,9 @@ def spirals(
         angle = 2 * math.pi * (turns * part + label / arms)
         return radius * part * np.cos(angle), radius * part * np.sin(angle)
 
-    return _scatter(
-        "spirals", place, [str(k) for k in range(arguments.count("spirals", "arms", arms, 0))], n, noise, seed
-    )
+    n = arguments.count("spirals", "n", n, 2, arguments.MOST)
+    names = [str(k) for k in range(arguments.count("spirals", "arms", arms, 2, n))]
+    return _scatter("spirals", place, names, n, noise, seed)
 
 
 def xor(n: int = 1000, noise: float = 0.3, seed: int = 0) -> Dataset:
@@ -144,9 +143,8 @@ def xor(n: int = 1000, noise: float = 0.3, seed: int = 0) -> Dataset:
 
 def _scatter(name: str, place: Place, classes: list[str], n: int, noise: float, seed: int) -> Dataset:
     """Compute positions by place(labels, uniform numbers), both (N,), then add noise and shuffle."""
-    count, n = len(classes), arguments.count(name, "n", n, 0)
-    if count < 2 or n < count:
-        raise ConfigError(name, "at least 2 classes and a sample of each", n=n, classes=count)
+    count = len(classes)
+    n = arguments.count(name, "n", n, count, arguments.MOST)
     noise = arguments.number(name, "noise", noise, 0)
     label = np.arange(n) % count
     u = uniform(Key(seed, f"plane/{name}"), (n,)).astype(np.float64)

@@ -78,12 +78,13 @@ class Normalize:
             ShapeError: the last axis does not have the number of channels measured.
         """
         xp = namespace(x)
-        if len(self.mean) not in (1, x.shape[-1]):
+        if len(self.mean) not in (1, *x.shape[-1:]):
             raise ShapeError("Normalize", "C channels in the last axis", shape=tuple(x.shape), C=len(self.mean))
         return apply_affine(xp, x, getattr(xp, dtype), *self.factors(xp, x.device, dtype))
 
     def scaled(self, factor: float) -> Normalize:
         """Return what normalizes data that is to be multiplied by a factor first."""
+        factor = arguments.number("Normalize.scaled", "factor", factor, 0, above=True)
         return self if factor == 1.0 else replace(self, white=self.white / factor)
 
     def factors(self, xp: Any, device: Any, dtype: str) -> tuple[Any, Any]:

@@ -28,7 +28,7 @@ def alexnet(shape: tuple[int, ...] = (227, 227, 3), classes: int = 1000, hidden:
     Cost: 724,406,816 multiply-adds for an image of 227x227x3, with 1000 classes.
     Source: Krizhevsky, Sutskever and Hinton (2012).
     """
-    _, _, channels = image("alexnet", shape)
+    _, _, channels = image("alexnet", shape, classes)
     layers = {
         "conv1": nn.Conv2d(channels, 96, 11, stride=4),
         "relu1": nn.ReLU(),

@@ -23,7 +23,7 @@ def lenet5(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10) -> nn.Sequen
         ShapeError: shape is not an image, or a smaller one.
     Source: LeCun, Bottou, Bengio and Haffner (1998).
     """
-    height, width, channels = image("lenet5", shape)
+    height, width, channels = image("lenet5", shape, classes)
     layers = {
         "conv1": nn.Conv2d(channels, 6, 5, padding=2),
         "relu1": nn.ReLU(),
@@ -55,7 +55,7 @@ def cnn(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10) -> nn.Sequentia
     Raises:
         ShapeError: shape is not an image, or a smaller one.
     """
-    _, _, channels = image("cnn", shape)
+    _, _, channels = image("cnn", shape, classes)
     layers = {
         "conv1": nn.Conv2d(channels, 32, 3, padding=1),
         "relu1": nn.ReLU(),

@@ -17,7 +17,7 @@ def perceptron(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10) -> nn.Se
         classes: K.
     Source: Rosenblatt (1958).
     """
-    return nn.Sequential(flatten=nn.Flatten(), scores=nn.Linear(_features(shape), classes, init=nn.zeros))
+    return nn.Sequential(flatten=nn.Flatten(), scores=nn.Linear(_features(shape, classes), classes, init=nn.zeros))
 
 
 def softmax(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10) -> nn.Sequential:
@@ -27,7 +27,7 @@ def softmax(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10) -> nn.Seque
         shape: one example, of any rank; it is made a row of D numbers.
         classes: K.
     """
-    return nn.Sequential(flatten=nn.Flatten(), scores=nn.Linear(_features(shape), classes, init=nn.zeros))
+    return nn.Sequential(flatten=nn.Flatten(), scores=nn.Linear(_features(shape, classes), classes, init=nn.zeros))
 
 
 def mlp(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10, hidden: tuple[int, ...] = (128,)) -> nn.Sequential:
@@ -40,7 +40,7 @@ def mlp(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10, hidden: tuple[i
     Source: Rumelhart, Hinton and Williams (1986), with ReLU for the sigmoid.
     """
     layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
-    features = _features(shape)
+    features = _features(shape, classes)
     for i, neurons in enumerate(arguments.shape("mlp", "hidden", hidden, 1), 1):
         layers[f"hidden{i}"] = nn.Linear(features, neurons)
         layers[f"relu{i}"] = nn.ReLU()
@@ -48,6 +48,7 @@ def mlp(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10, hidden: tuple[i
     return nn.Sequential(**layers, scores=nn.Linear(features, classes, init=nn.zeros))
 
 
-def _features(shape: tuple[int, ...]) -> int:
-    """D of an example that is made a row."""
+def _features(shape: tuple[int, ...], classes: int) -> int:
+    """D of an example that is made a row, for a model of so many classes."""
+    arguments.count("model", "classes", classes)
     return math.prod(arguments.shape("model", "shape", shape, 1))

@@ -11,8 +11,9 @@ from xpnet.errors import ShapeError
 __all__ = ["classifier", "image", "row_length"]
 
 
-def image(model: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return H, W, C of one image; ShapeError where the shape is not that of an image."""
+def image(model: str, shape: tuple[int, ...], classes: int) -> tuple[int, int, int]:
+    """Return H, W, C of one image, for a model of so many classes; ShapeError where the shape is not an image's."""
+    arguments.count(model, "classes", classes)
     shape = arguments.shape(model, "shape", shape)
     if len(shape) != 3 or min(shape) < 1:
         raise ShapeError(model, "an image (H, W, C), each >= 1", "use mlp for other data", shape=shape)

@@ -28,7 +28,7 @@ def resnet18(shape: tuple[int, ...] = (224, 224, 3), classes: int = 1000) -> nn.
     Cost: 1,814,073,344 multiply-adds for an image of 224x224x3, with 1000 classes.
     Source: He, Zhang, Ren and Sun (2016), table 1.
     """
-    _, _, channels = image("resnet18", shape)
+    _, _, channels = image("resnet18", shape, classes)
     return nn.Sequential(
         conv1=nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False),
         norm1=nn.BatchNorm(64),
@@ -59,7 +59,7 @@ def resnet20(shape: tuple[int, ...] = (32, 32, 3), classes: int = 10) -> nn.Sequ
     Cost: 40,551,040 multiply-adds for an image of 32x32x3, with 10 classes.
     Source: He, Zhang, Ren and Sun (2016), section 4.2, shortcuts of option A.
     """
-    _, _, channels = image("resnet20", shape)
+    _, _, channels = image("resnet20", shape, classes)
     return nn.Sequential(
         conv1=nn.Conv2d(channels, 16, 3, padding=1, bias=False),
         norm1=nn.BatchNorm(16),

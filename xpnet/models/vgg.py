@@ -29,7 +29,7 @@ def vgg16(shape: tuple[int, ...] = (224, 224, 3), classes: int = 1000, hidden: i
     Cost: 15,470,264,320 multiply-adds for an image of 224x224x3, with 1000 classes.
     Source: Simonyan and Zisserman (2015).
     """
-    _, _, channels = image("vgg16", shape)
+    _, _, channels = image("vgg16", shape, classes)
     layers: dict[str, nn.Module] = {}
     for stage, (depth, filters) in enumerate(_STAGES, 1):
         for i in range(1, depth + 1):

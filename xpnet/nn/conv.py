@@ -7,7 +7,7 @@ from functools import partial
 from typing import ClassVar
 
 from xpnet import ops
-from xpnet.arguments import Check, boolean, pair, positive
+from xpnet.arguments import Check, boolean, function, pair, positive
 from xpnet.autograd import Tensor, apply
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.kernels.windows import out_size
@@ -84,6 +84,7 @@ class Conv2d(Module):
         self.dilation: tuple[int, int] = dilation  # type: ignore[assignment]
         self.padding: tuple[int, int] = self._same() if isinstance(padding, str) and padding == "same" else padding  # type: ignore[assignment]
         self.flip = flip
+        init = function("Conv2d", "init", init)
         self.weight = Parameter((self.out_channels, *self.kernel_size, self.in_channels // self.groups), init)
         self.bias = Parameter((self.out_channels,), zeros) if boolean("Conv2d", "bias", bias) else None
 

@@ -58,9 +58,10 @@ class Linear(Module):
     ) -> None:
         self.in_features = in_features
         self.out_features = out_features
+        init = function("Linear", "init", init)
         if choice("Linear", "bias", bias, (True, False, "augmented")) == "augmented":
             self.augmented = True
-            init = partial(_then_zeros, function("Linear", "init", init))
+            init = partial(_then_zeros, init)
         self.weight = Parameter((self.out_features, self.in_features + self.augmented), init)
         self.bias = Parameter((self.out_features,), zeros) if bias is True else None
 

@@ -14,6 +14,7 @@ where a part of it is used first, alone or within another module; ``initialize``
 
 from __future__ import annotations
 
+import logging
 import math
 import weakref
 from collections import deque
@@ -34,6 +35,8 @@ from xpnet.nn.state import DTYPES, Parameter, State
 from xpnet.random import Key, random_bits
 
 __all__ = ["Module", "Stage"]
+
+_log = logging.getLogger("xpnet")
 
 Self = TypeVar("Self", bound="Module")
 
@@ -384,7 +387,7 @@ class Module:
             arrays: named as state_dict names them.
         Raises:
             CheckpointError: a name is missing or unknown, or a shape differs. DTypeError: values are no real floating
-                numbers. Nothing has changed then.
+                numbers. Nothing has changed then. Values that are NaN are loaded; the log names the first array.
         """
         where = "load_state_dict"
         if not isinstance(arrays, Mapping):
@@ -407,6 +410,8 @@ class Module:
             raise CheckpointError(where, rule, **error.got) from None
         for state, array in zip(states.values(), made, strict=True):
             state.data = array
+        if path := next((path for path, state in states.items() if np.isnan(state.numpy()).any()), None):
+            _log.warning("%s: %s holds NaN: the model's outputs will be NaN", where, path)
 
     def __repr__(self) -> str:
         shown = {k: v for k, v in list(vars(self).items()) if k != "path" and not k.startswith("_")}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.arguments import shown
 from xpnet.backend import Array, Backend, backend_of, namespace, set_at
 from xpnet.backend.registry import CHECKED
 from xpnet.errors import CheckpointError, ConfigError, DTypeError, ShapeError
@@ -188,9 +189,12 @@ class FlatBuffer:
         """Copy named host arrays into one flat host array, (size,).
 
         Raises:
-            CheckpointError: one has another shape than its parameter. KeyError: one is missing.
+            CheckpointError: one is no array, or has another shape than its parameter. KeyError: one is missing.
         """
-        flat = np.zeros(self.size, np.result_type(*arrays.values()))
+        for path, value in arrays.items():
+            if "float" not in str(getattr(value, "dtype", "")):
+                raise CheckpointError(path, "a host array of real floating numbers", value=shown(value))
+        flat = np.zeros(self.size, np.result_type(*map(np.asarray, arrays.values())))
         for path, i in self.named().items():
             part = np.asarray(arrays[path])
             if part.shape != self.shapes[i]:

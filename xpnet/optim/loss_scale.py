@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xpnet.arguments import instance
+from xpnet.arguments import instance, mapping
 from xpnet.backend import Array, Backend, set_at
 from xpnet.errors import CheckpointError
 
@@ -81,6 +81,7 @@ class LossScale:
         Raises:
             CheckpointError: a number is missing or outside its range.
         """
+        saved = mapping("LossScale", "saved", saved)
         numbers = {name: saved.get(name) for name in ("value", "good", "skipped")}
         value, good, skipped = numbers.values()
         power = isinstance(value, int | float) and self.LEAST <= value <= self.MOST and math.frexp(value)[0] == 0.5

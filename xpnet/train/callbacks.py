@@ -114,7 +114,7 @@ class SaveCheckpoint(_Writer):
 
     def __init__(self, folder: str | Path, meta: dict[str, Any] | None = None, lock: FileLock | None = None) -> None:
         super().__init__(arguments.path("SaveCheckpoint", "folder", folder) / "checkpoint.safetensors", lock)
-        self.meta = meta or {}
+        self.meta = {} if meta is None else arguments.mapping("SaveCheckpoint", "meta", meta)
 
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Save."""

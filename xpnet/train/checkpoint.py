@@ -51,6 +51,7 @@ class Checkpoint:
     @classmethod
     def of(cls, model: Module, optimizer: Optimizer | None = None, **meta: Any) -> Checkpoint:
         """Copy a model's and an optimizer's state to the host."""
+        _check_both("Checkpoint.of", model, optimizer)
         arrays, scalars = optimizer.state_dict() if optimizer else ({}, {})
         return cls(model.state_dict(), arrays, {"format_version": FORMAT_VERSION, "optimizer": scalars, **meta})
 
@@ -60,6 +61,7 @@ class Checkpoint:
         Raises:
             CheckpointError: the arrays are not this model's or this optimizer's; then nothing is changed.
         """
+        _check_both("Checkpoint.restore", model, optimizer)
         shapes = {path: state.shape for path, state in model.states().items()}
         fits = shapes == {path: tuple(array.shape) for path, array in self.model.items()}
         before = model.state_dict() if optimizer and fits else {}  # else nothing is allocated, and loading raises
@@ -70,6 +72,11 @@ class Checkpoint:
             except CheckpointError:
                 model.load_state_dict(before)
                 raise
+
+
+def _check_both(where: str, model: Any, optimizer: Any) -> None:
+    arguments.instance(where, "model", model, kind=Module, rule="a Module")
+    arguments.instance(where, "optimizer", optimizer, kind=(Optimizer, type(None)), rule="an Optimizer or None")
 
 
 def check_finite(model: Mapping[str, np.ndarray], error: XpnetError) -> None:
@@ -88,6 +95,7 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     """
     from safetensors.numpy import save
 
+    arguments.instance("write_checkpoint", "checkpoint", checkpoint, kind=Checkpoint, rule="a Checkpoint")
     tensors = {f"model.{k}": np.asarray(v, order="C") for k, v in checkpoint.model.items()}
     tensors |= {f"optimizer.{k}": np.asarray(v, order="C") for k, v in checkpoint.optimizer.items()}
     text = to_json(checkpoint.meta)

@@ -155,10 +155,12 @@ class LossMeter:
     """
 
     def __init__(self, backend: Backend, total: float = 0.0, count: float = 0, *, sums: bool = False) -> None:
-        self.backend = backend
+        self.backend = arguments.instance("LossMeter", "backend", backend, kind=Backend, rule="a Backend")
+        for name, value in (("total", total), ("count", count)):
+            arguments.number("LossMeter", name, value)
         self.total = total
         self.count = count
-        self.sums = sums
+        self.sums = arguments.boolean("LossMeter", "sums", sums)
         self._pending: list[tuple[int, float, Array | Slot]] = []
 
     def add(self, step: int, weight: float, loss: Array | Slot) -> None:

@@ -33,6 +33,7 @@ from xpnet.optim import inverse_decay, make_optimizer, warmup
 from xpnet.output import to_json
 from xpnet.train.callbacks import Callback, JsonLines, SaveCheckpoint
 from xpnet.train.checkpoint import read_checkpoint
+from xpnet.train.inputs import read_callbacks
 from xpnet.train.precision import check_precision
 from xpnet.train.schema import CONFIG, RUN, check, parse
 from xpnet.train.trainer import Trainer
@@ -82,6 +83,7 @@ class RunConfig:
 
     def completed(self, examples: int) -> RunConfig:
         """Fill in what follows from the model's recipe and the number of training examples."""
+        arguments.count("RunConfig.completed", "examples", examples)
         recipe = models.recipe(self.model)
         epochs, batch_size = (20, 32) if examples < _SMALL else (5, 64)
         is_recipe = self.optimizer in (None, recipe.optimizer)
@@ -152,6 +154,7 @@ def train_run(
     arguments.instance("train_run", "config", config, kind=RunConfig, rule="a RunConfig")
     path = arguments.optional(arguments.path)
     out, resume = path("train_run", "out", out), path("train_run", "resume", resume)
+    callbacks, announce = read_callbacks(callbacks), arguments.function("train_run", "announce", announce)
     backend = get_backend(config.backend)
     check_precision(config.precision, backend)
     kernels.prepare(backend.xp.empty(0, device=backend.device))  # while the data is loaded
@@ -417,6 +420,7 @@ def evaluate_run(
     Returns:
         {model, data, backend, device, examples, test_loss, test_accuracy, top5_accuracy, confusion, classes, run}.
     """
+    arguments.optional(arguments.text)("evaluate_run", "data_dir", data_dir)
     trainer, meta = open_run(run, backend)
     if data is not None:
         data = str(arguments.path("evaluate_run", "data", data))
@@ -457,7 +461,10 @@ def predict_run(
         ConfigError: top is outside 1 .. K. DataError: a file does not exist or is not an image.
     """
     trainer, meta = open_run(run, backend)
-    images = [str(arguments.path("predict_run", "image", i)) for i in ([images] if isinstance(images, str) else images)]
+    images = [images] if isinstance(images, str) else arguments.items("predict_run", "images", images)
+    images = [str(arguments.path("predict_run", "images", i)) for i in images]
+    if not images:
+        raise ConfigError("predict_run", "images, at least one", images="none")
     classes, shape = meta["classes"], tuple(meta["shape"])
     top = min(3, len(classes)) if top is None else top
     if arguments.as_index(top) is None or not 1 <= top <= len(classes):

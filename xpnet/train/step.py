@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from xpnet import random
+from xpnet import arguments, random
 from xpnet.autograd import Tensor
 from xpnet.backend import Array, namespace
 from xpnet.capture import Captured
@@ -62,16 +62,17 @@ class Step:
         threads: int | None = None,
         capture: bool | None = None,
     ) -> None:
-        self.model = model
-        self._loss = loss
-        self.optimizer = optimizer
-        self.classes = classes
+        self.model = arguments.instance("Step", "model", model, kind=Module, rule="a Module")
+        self._loss = arguments.function("Step", "loss", loss)
+        self.optimizer = arguments.instance("Step", "optimizer", optimizer, kind=Optimizer, rule="an Optimizer")
+        self.classes = arguments.count("Step", "classes", classes, 0)
         self.precision = Precision(precision, model, optimizer)
         self.threads = self._usable(check_threads(threads))
         self.gradient_hook: Callable[[dict[Tensor, Array]], None] | None = None  # called before each update
         recorder = model.backend.recorder()
         self._on_device = recorder is not None and recorder.is_device
         self._divisions: dict[tuple[int, ...], Division] = {}
+        arguments.optional(arguments.boolean)("Step", "capture", capture)
         self.captured = self.capture(self._with_numbers, capture, worth=self._is_small, max_bytes=_MOST_BYTES)
 
     def capture(self, function: Callable[..., Any], capture: bool | None, *others: Any, **options: Any) -> Captured:

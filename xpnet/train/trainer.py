@@ -148,7 +148,7 @@ class Trainer:
         if 0 < epochs <= self.epoch:
             text = "fit: nothing is trained: %d epochs are done already, and epochs=%d is the total; ask for more"
             _log.warning(text, self.epoch, epochs)
-        if keep_memory and backend.on_host:
+        if arguments.boolean("fit", "keep_memory", keep_memory) and backend.on_host:
             keep_freed_memory()
         kernels.prepare(backend.xp.empty(0, device=backend.device))
         if self.classes:
@@ -411,6 +411,7 @@ class Trainer:
 
         A checkpoint of xpnet 0.6 or older says no scale: then data is taken as it is.
         """
+        arguments.mapping("take_scale", "meta", meta)
         normalize, scale = meta.get("normalize"), meta.get("scale")
         self.normalize = Normalize.from_json(normalize) if normalize else None
         self.scale = Scale.from_json(scale) if scale else None

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import arguments
 from xpnet.backend import Array, Backend
+from xpnet.errors import ConfigError
 from xpnet.nn import Module, State
 from xpnet.viz.canvas import PALETTE, panels
 from xpnet.viz.predicting import Scale, Subject, host, layer_name, one_of, outputs, prepared, unpack
@@ -46,7 +48,10 @@ def activations(
     if layers is None:
         names = [name for name in seen if _computes(kinds[name])] or list(seen)
     else:
+        layers = arguments.items("activations", "layers", layers)
         names = [one_of("activations", name, list(seen), "the model's layers") for name in layers]
+    if not names:
+        raise ConfigError("activations", "layers, at least one", layers="none")
     figures, samples = _statistics(module.backend, [seen[name] for name in names])
     edges = _edges(samples)
     figure, axes = panels(ax, size=(7.0, 1.1 + max(0.2, min(0.42, 8.0 / len(names))) * len(names)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from xpnet import arguments
 from xpnet.nn import Module
 from xpnet.viz.flow import Fork, every
 from xpnet.viz.groups import Group, Steps, folded, grouped
@@ -39,7 +40,7 @@ def blocks(model: Module, shape: tuple[int, ...], ax: Any = None, title: str | N
         ConfigError: matplotlib is not installed, or a layer does not define its cost.
         ShapeError: a layer cannot take its input.
     """
-    summary = summarize(model, shape)
+    summary, title = summarize(model, shape), arguments.optional(arguments.text)("blocks", "title", title)
     steps = grouped(summary.steps, lambda r: r.family == "activation" or r.kind == "batch norm")
     picture = _Picture(summary, steps, title or type(model).__name__)
     if picture.height > _TALL:

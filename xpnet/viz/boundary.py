@@ -52,14 +52,14 @@ def decision_boundary(
     Cost: one forward pass of up to resolution^2 places, and one transfer to the host.
     """
     if not isinstance(data, Dataset):
-        if not isinstance(data, list | tuple) or len(data) != 2:
-            rule = "a Dataset, or a tuple of arrays (x, y)"
-            raise ConfigError("decision_boundary", rule, data=arguments.shown(data))
+        if not isinstance(data, tuple | list) or len(data) != 2:
+            raise ConfigError("decision_boundary", "data, a Dataset or arrays (x, y)", data=arguments.shown(data))
         data = from_arrays(*data)
     if data.shape != (2,):
         raise ShapeError("decision_boundary", "samples (N, 2)", x=data.x.shape)
-    if resolution < 2:
-        raise ConfigError("decision_boundary", "resolution >= 2", resolution=resolution)
+    resolution = arguments.count("decision_boundary", "resolution", resolution, 2, 1 << 14)
+    arguments.optional(arguments.text)("decision_boundary", "title", title)
+    legend = arguments.boolean("decision_boundary", "legend", legend)
     weights = None if lines is None else _weights(lines)
     low, high = _view(data.x)
     width, height = high - low

@@ -51,7 +51,9 @@ def panels(
     if ax is None:
         figure = Figure(figsize=size, layout="constrained")
         return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=ratios)
-    figure = ax.figure
+    figure = getattr(ax, "figure", None)
+    if not isinstance(figure, Figure):
+        raise ConfigError("viz", "ax, a matplotlib axes", ax=arguments.shown(ax))
     if rows == columns == 1:
         return figure, np.array([[ax]], dtype=object)
     place = ax.get_subplotspec()
@@ -65,10 +67,10 @@ def panels(
 
 def check_format(path: str | Path) -> str:
     """Return the format that a file's ending names, one of FORMATS; ConfigError for any other."""
-    kind = arguments.path("out", "file", path).suffix.lower().removeprefix(".")
+    kind = arguments.path("out", "path", path).suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         hint = nearest(kind, FORMATS)
-        raise ConfigError("out", f"a file that ends in one of {', '.join(FORMATS)}", hint, file=repr(str(path)))
+        raise ConfigError("out", f"path, a file that ends in one of {', '.join(FORMATS)}", hint, file=repr(str(path)))
     return kind
 
 
@@ -84,7 +86,9 @@ def save(figure: Any, path: str | Path, *, dpi: int = 150) -> None:
     """
     from matplotlib import rc_context
 
-    kind, content = check_format(path), io.BytesIO()
+    if not hasattr(figure, "savefig"):
+        raise ConfigError("save", "figure, a matplotlib figure", figure=arguments.shown(figure))
+    kind, content, dpi = check_format(path), io.BytesIO(), arguments.count("save", "dpi", dpi, 1, 10_000)
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "xpnet"}):  # the salt makes ids, and so files, repeat
         figure.savefig(content, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
     data = content.getvalue()

@@ -37,7 +37,7 @@ def confusion(counts: Any, classes: Sequence[str] | None = None, ax: Any = None)
     """
     counts = host(counts)
     k = len(counts) if counts.ndim else 0
-    names = [str(i) for i in range(k)] if classes is None else [_short(c) for c in classes]
+    names = [*map(_short, range(k) if classes is None else arguments.items("confusion", "classes", classes))]
     if counts.shape != (k, k) or len(names) != k or not k:
         raise ShapeError("confusion", "counts (K, K) and K classes", counts=counts.shape, classes=len(names))
     inner = min(7.5, max(2.2, 0.42 * k)) if k <= _NUMBERED else 5.5  # inches, without names and titles
@@ -76,8 +76,8 @@ def mistakes(scores: Any, data: Dataset, ax: Any = None, *, count: int = 12) -> 
         ShapeError: scores are not (N, K), or the set is not of images. ConfigError: count is out of range, or
             matplotlib is not installed.
     """
-    arguments.instance("mistakes", "data", data, kind=Dataset, rule="a Dataset")
     scores, count = host(scores).astype(np.float64), arguments.count("mistakes", "count", count)
+    arguments.instance("mistakes", "data", data, kind=Dataset, rule="a Dataset")
     if scores.ndim != 2 or len(scores) != len(data) or scores.shape[1] < len(data.classes):
         raise ShapeError("mistakes", f"scores (N, K), N = {len(data)}, K = {len(data.classes)}", scores=scores.shape)
     if len(data.shape) != 3:
@@ -121,7 +121,7 @@ def _rgb(colour: str) -> np.ndarray:
     return np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
 
 
-def _short(name: str, longest: int = 18) -> str:
+def _short(name: object, longest: int = 18) -> str:
     """A class's name on one line, shortened in the middle where it is long; "$" does not begin a formula."""
     name = printable(" ".join(str(name).split())).replace("$", r"\$")
     half = longest // 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Any:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    if not isinstance(history, list | tuple) or not all(isinstance(r, dict) and "train_loss" in r for r in history):
-        raise ConfigError("curves", "history, as Trainer.fit returns it", history=arguments.shown(history))
+    history = arguments.items("curves", "history", history)
+    if not all(isinstance(r, Mapping) and {"epoch", "train_loss"} <= r.keys() for r in history):
+        raise ConfigError("curves", "history, the records of Trainer.fit", history=arguments.shown(history))
     figure, axes = panels(ax, 1, 2, (9.0, 3.6))
     from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 

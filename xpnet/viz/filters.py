@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import arguments
 from xpnet.errors import ConfigError
 from xpnet.nn import Module, Parameter
 from xpnet.viz.canvas import panels
@@ -49,6 +50,7 @@ def filters(
             matplotlib is not installed.
     Cost: copies the layer's weights to the host.
     """
+    labels = None if labels is None else [*map(str, arguments.items("filters", "labels", labels))]
     found = _weighted(unpack(model)[0])
     kernels = [name for name, each in found.items() if len(each.weight.shape) == 4]
     first = next(iter([*kernels, *found]), "")
@@ -73,7 +75,7 @@ def filters(
         pictures, scale, more = 0.5 + tiles / (2 * top), None, f"{more}; grey is 0, full colour {top:.2g}"
     else:
         pictures, scale = colours(tiles[..., 0])
-    mosaic(ax, pictures, columns, [str(text) for text in labels] if labels else None)
+    mosaic(ax, pictures, columns, labels or None)
     ax.set_title(f"{name}: {count} {what} of {high}x{wide}{more}", fontsize=10)
     if scale is not None:
         bar(ax, scale)

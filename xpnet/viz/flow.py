@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from xpnet.errors import ConfigError, ShapeError
+from xpnet import arguments
+from xpnet.errors import ShapeError
 from xpnet.nn import Module, Stage
 
 __all__ = ["Fork", "every", "flow"]
@@ -37,11 +38,10 @@ def flow(model: Module, shape: tuple[int, ...]) -> tuple[Stage | Fork[Stage], ..
         ConfigError: model is not a Module, or a layer does not define its cost.
         ShapeError: shape is not a shape, or a layer cannot take its input.
     """
-    if not isinstance(model, Module):
-        raise ConfigError("summary", "a model that is a Module", model=type(model).__name__)
-    if not isinstance(shape, tuple | list) or not shape or not all(type(n) is int and n >= 1 for n in shape):
-        raise ShapeError("summary", "the shape of one example, sizes >= 1", shape=shape)
-    shape = tuple(shape)
+    arguments.instance("summary", "model", model, kind=Module, rule="a Module")
+    shape = arguments.shape("summary", "shape", shape, 1)
+    if not shape:
+        raise ShapeError("summary", "the shape of one example", shape=shape)
     for _ in model.modules():  # sets the paths
         pass
     return tuple(_forked(model.stages(shape)))

@@ -39,9 +39,11 @@ def gradient_flow(flow: Any, ax: Any = None, *, layers: Sequence[str] | None = N
     if not flows:
         raise ConfigError("gradient_flow", "at least one flow", flows="none")
     chosen: dict[str, tuple[Sequence[str], np.ndarray]] = {}
+    layers = None if layers is None else arguments.items("gradient_flow", "layers", layers)
     for name, each in flows.items():
         if not hasattr(each, "norms"):
-            raise ConfigError("gradient_flow", "a train.GradientFlow", flow=arguments.shown(each))
+            rule = "flow, a train.GradientFlow, or several by name"
+            raise ConfigError("gradient_flow", rule, flow=arguments.shown(each))
         norms = each.norms  # the copy to the host
         if not norms.size:
             do = "give it to a Trainer as a callback"

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import arguments
+from xpnet.errors import ShapeError
 from xpnet.viz.canvas import panels
 from xpnet.viz.predicting import (
     Scale,
@@ -105,7 +107,9 @@ def saliency(
     weight = np.abs(both[count:]).reshape(image.shape).max(axis=2)  # (H, W)
     figure, axes = panels(ax, 1, 2, (6.4, 2.9 * image.shape[0] / image.shape[1] + 0.5))
     left, right = axes[0]
-    names = [str(k) for k in range(count)] if classes is None else [str(name) for name in classes]
+    names = [*map(str, range(count) if classes is None else arguments.items("saliency", "classes", classes))]
+    if len(names) != count:
+        raise ShapeError("saliency", f"classes of K = {count} scores", classes=len(names))
     show(left, image, getattr(normalize, "white", None))
     left.set_title(f"predicted: {names[predicted]}, {chances[predicted] / chances.sum():.0%}", fontsize=10)
     pictures, scale = colours(weight)

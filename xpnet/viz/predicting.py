@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import arguments
 from xpnet.autograd import Tensor, backward, no_grad
-from xpnet.backend import Array, backend_of
+from xpnet.backend import Array
+from xpnet.data import host as read
 from xpnet.errors import ConfigError, ShapeError, nearest
 from xpnet.nn import Module, inference, watch
 
@@ -38,6 +40,7 @@ def unpack(subject: Subject, normalize: Scale = None) -> tuple[Module, Scale]:
     Raises:
         ConfigError: it is neither a Module nor a Trainer.
     """
+    arguments.optional(arguments.function)("viz", "normalize", normalize)
     if isinstance(subject, Module):
         return subject, normalize
     model = getattr(subject, "model", None)
@@ -48,11 +51,7 @@ def unpack(subject: Subject, normalize: Scale = None) -> tuple[Module, Scale]:
 
 def host(values: Any) -> np.ndarray:
     """Bring a Tensor, an array of any library, or a list to the host."""
-    if isinstance(values, Tensor):
-        return values.numpy()
-    if isinstance(values, np.ndarray | list | tuple):
-        return np.asarray(values)
-    return backend_of(values).to_numpy(values)
+    return read("viz", values)
 
 
 def prepared(model: Module, x: np.ndarray, normalize: Scale) -> Array:
@@ -91,8 +90,8 @@ def slope(model: Module, x: Array, label: int | None) -> tuple[Array, Array]:
             scores = model(leaf)
         if scores.ndim != 2:
             raise ShapeError("saliency", "a model that computes scores (N, K)", scores=scores.shape)
-        if label is not None and not 0 <= label < scores.shape[1]:
-            raise ConfigError("saliency", f"label in 0 .. K-1, K = {scores.shape[1]}", label=label)
+        if label is not None:
+            label = arguments.count("saliency", "label", label, 0, scores.shape[1] - 1)
         xp, device = model.backend.xp, scores.data.device
         best = xp.argmax(scores.data, axis=1, keepdims=True) if label is None else label  # (N, 1), or one number
         classes = xp.expand_dims(xp.arange(scores.shape[1], dtype=xp.int64, device=device), axis=0)  # (1, K)
@@ -110,7 +109,7 @@ def layer_name(path: str, layer: Module) -> str:
 
 def one_of(where: str, layer: str, names: Sequence[str], kind: str) -> str:
     """Return the layer if it is among names; ConfigError with the nearest and the list where it is not."""
-    if layer in names:
+    if arguments.text(where, "layer", layer) in names:
         return layer
     if not names:
         raise ConfigError(where, f"one of {kind}", layer=repr(layer), layers="none of that kind")

@@ -56,9 +56,13 @@ def report(
     Cost: an evaluation, and about a second of drawing.
     """
     need_matplotlib()
-    if not hasattr(trainer, "evaluate"):
-        raise ConfigError("report", "a Trainer", trainer=arguments.shown(trainer))
-    model: Module = trainer.model
+    if not isinstance(model := getattr(trainer, "model", None), Module) or not hasattr(trainer, "evaluate"):
+        raise ConfigError("report", "trainer, a Trainer", trainer=arguments.shown(trainer))
+    for name, value in (("title", title), ("note", note)):
+        arguments.text("report", name, value)
+    asked: Mapping[str, Any] = arguments.mapping(
+        "report", "configuration", {} if configuration is None else configuration
+    )
     figures = trainer.evaluate(test) if test is not None else {}
     name = title or f"{type(model).__name__} on {test.name if test is not None else 'data without a test set'}"
     parts = [page.text(note) if note else "", page.tiles(_outcome(trainer, figures))]
@@ -72,7 +76,7 @@ def report(
             parts.append(_part("Decision boundary", lambda: _boundary(trainer, test)))
         parts.append(_part("Architecture", lambda: _drawing(model, test.shape, name)))
     sides = [
-        page.section("Configuration", page.pairs(configuration or {})),
+        page.section("Configuration", page.pairs(asked)),
         page.section("Environment", page.pairs(_environment(model.backend))),
     ]
     parts.append('<div class="sides">\n' + "\n".join(filter(None, sides)) + "\n</div>")
@@ -83,6 +87,7 @@ def report(
 
 def write_report(path: str | Path, trainer: Subject, test: Dataset | None = None, **options: Any) -> None:
     """Write a report to a file; arguments as report takes them."""
+    path = arguments.path("write_report", "path", path)
     content = report(trainer, test, **options)
     write_atomically(path, content.encode())
 

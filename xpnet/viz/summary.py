@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from xpnet.errors import ConfigError
+from xpnet import arguments
 from xpnet.nn import Field, Module, Parameter, Stage
 from xpnet.viz.flow import Fork, every, flow
 from xpnet.viz.table import table
@@ -148,8 +148,7 @@ def summarize(model: Module, shape: tuple[int, ...], batch: int = 1) -> Summary:
         ShapeError: a layer cannot take its input.
     Cost: no array of the model is made; a few milliseconds for VGG-16.
     """
-    if not isinstance(batch, int) or batch < 1:
-        raise ConfigError("summary", "batch >= 1", batch=batch)
+    batch = arguments.count("summary", "batch", batch)
     stages = flow(model, shape)
     start = _State(tuple(shape), Field.of_image(tuple(shape)), False)
     steps, _ = _Count(batch).steps(stages, start)

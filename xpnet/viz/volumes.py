@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from xpnet import arguments
 from xpnet.nn import Module
 from xpnet.viz.boxes import LABEL, TEXT, UP, Box, Scale, draw_box, filled, label, pieces
 from xpnet.viz.flow import Fork, every
@@ -45,7 +46,7 @@ def volumes(model: Module, shape: tuple[int, ...], ax: Any = None, title: str | 
         ShapeError: a layer cannot take its input.
     Source: the drawing of AlexNet in Krizhevsky, Sutskever and Hinton (2012), figure 2.
     """
-    summary = summarize(model, shape)
+    summary, title = summarize(model, shape), arguments.optional(arguments.text)("volumes", "title", title)
     joined = ("activation", "normalization", "dropout")
     steps = grouped(summary.steps, lambda r: r.family in joined and r.input == r.output, lead=True)
     picture = _Picture(summary, steps, title or type(model).__name__)
