@@ -22,7 +22,7 @@ with contextlib.suppress(ImportError):
 folders = pytest.mark.parametrize("folder", FOLDERS)
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 SHAPES = [(1, 5), (7, 3), (300, 6), (1023, 20), (64, 300), (0, 4), (5, 1)]
-LONG = (70001, 13)  # more than one stretch of sums
+LONG = (70001, 13)  # more than one block of sums
 
 
 def draw(*shape: int, dtype: Any = np.float32, seed: int = 0) -> np.ndarray:

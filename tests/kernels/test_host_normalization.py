@@ -14,7 +14,7 @@ from xpnet.backend import use_cores
 FOLDERS = ["numpy", *(["numba"] if importlib.util.find_spec("numba") else [])]
 folders = pytest.mark.parametrize("folder", FOLDERS)
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-# small; rows that do not fill the last piece, of few channels and of many; more than one stretch
+# small; rows that do not fill the last piece, of few channels and of many; more than one block
 SHAPES = [(5, 3), (12007, 3), (2, 61, 17, 20), (50, 700), (300001, 1), (90001, 7)]
 
 

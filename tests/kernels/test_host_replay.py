@@ -443,7 +443,7 @@ def test_an_update_is_made_again_at_the_rate_and_the_number_of_now(name: str, op
     host, absent = get_backend("numpy"), "scale"
     made, other = parameters(host, dtype), parameters(host, dtype)
     ours, theirs = (make_optimizer(name, ps, lr=0.5, **options) for ps in (made, other))
-    for step in range(2):  # some updates are made before one is noted
+    for step in range(2):  # some updates are made before one is recorded
         ours.step(gradients(made, step, absent))
         theirs.step(gradients(other, step, absent))
     rate, t, program = np.asarray(0.5), np.asarray(3), Program()
