@@ -178,7 +178,7 @@ def test_what_numpy_gives_is_a_copy(backend):
 
 
 def test_a_tensor_of_no_array_is_an_error():
-    with raises(DTypeError, "namespace", "list"):
+    with raises(DTypeError, "Tensor", "list"):
         Tensor([1.0, 2.0])
 
 

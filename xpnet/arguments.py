@@ -170,6 +170,8 @@ def items(where: str, name: str, value: Any) -> list[Any]:
 def choice(where: str, name: str, value: Any, known: Iterable[Any]) -> Any:
     """Return one of the values that are known."""
     known = tuple(known)
+    if type(value) is str and value in known:
+        return value
     if any(type(value) is type(k) and value == k for k in known):  # 1 is not True
         return value
     raise ConfigError(where, f"a known {name}", nearest(shown(value), map(str, known)), **{name: shown(value)})

@@ -29,6 +29,7 @@ from xpnet.ops.checks import floating, is_floating, shared
 
 __all__ = ["Tensor", "apply", "backward", "gradcheck", "has_tape", "no_grad"]
 
+_ARRAYS: set[type] = set()  # of which Tensors were made
 _order = itertools.count()
 _recording: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_recording", default=True)
 has_tape = _recording.get  # has_tape() tells whether ops go on the tape: not within no_grad()
@@ -64,7 +65,9 @@ class Tensor:
     node: Node | None
 
     def __init__(self, data: Array, requires_grad: bool = False) -> None:
-        shared("Tensor", data)
+        if type(data) not in _ARRAYS:
+            shared("Tensor", data)
+            _ARRAYS.add(type(data))
         if requires_grad is not False and boolean("Tensor", "requires_grad", requires_grad) and not is_floating(data):
             raise DTypeError("Tensor", "a real floating array, since requires_grad is True", dtype=data.dtype)
         self.data = data

@@ -373,9 +373,9 @@ def test_devices_lists_each_gpu_with_its_name_its_memory_and_what_it_can(cupy, c
     assert found.devices == ["cuda:0", "cuda:1"]
     assert found.hardware[1] == "NVIDIA H100 80GB HBM3, 79 GiB, compute capability 9.0"
     devices(as_json=True)
-    shown, _, last = capsys.readouterr().out.rstrip().rpartition("\n")
-    assert "cuda:0  NVIDIA A2, 15 GiB, compute capability 8.6 " in shown
-    assert "NVIDIA H100 80GB HBM3" in last
+    printed = capsys.readouterr()
+    assert "cuda:0  NVIDIA A2, 15 GiB, compute capability 8.6 " in printed.err
+    assert "NVIDIA H100 80GB HBM3" in printed.out
 
 
 @pytest.mark.parametrize(("capability", "names"), [("61", "fp32"), ("75", "fp32 fp16"), ("80", "fp32 tf32 fp16")])

@@ -79,7 +79,7 @@ def test_devices_of_one_library_are_different_backends():
 # Errors where something is missing.
 
 
-@pytest.mark.parametrize(("name", "nearest"), [("nunpy", "'numpy'"), ("tocrh", "'torch'"), ("gpu", "'cpu'")])
+@pytest.mark.parametrize(("name", "nearest"), [("nunpy", "'numpy'"), ("tocrh", "'torch'"), ("gpu", "'cuda'")])
 def test_an_unknown_backend_is_an_error_that_names_the_nearest(name, nearest):
     with raises(ConfigError, "get_backend", repr(name), nearest):
         get_backend(name)

@@ -47,16 +47,6 @@ def test_a_broken_numba_is_left_out_with_one_warning(tmp_path):
     assert line == "WARNING kernels/numba is left out: RuntimeError (no such LLVM)"
 
 
-def test_where_nothing_can_be_kept_on_disk_loops_are_compiled_with_one_warning():
-    pytest.importorskip("numba")
-    nowhere = """
-    import numba.core.caching as caching
-    caching.CacheImpl._locator_classes = []
-    """
-    (line,) = _run(nowhere)
-    assert line.startswith("WARNING compiled loops cannot be cached on disk: cannot cache function")
-
-
 def test_prepare_compiles_every_loop_in_a_thread_for_the_types_it_is_called_with():
     pytest.importorskip("numba")
     script = """

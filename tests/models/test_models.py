@@ -106,7 +106,7 @@ def test_the_smallest_images_still_fit(name, shape):
 
 
 def test_fewer_than_two_classes_are_refused():
-    with raises(ConfigError, "model", "1"):
+    with raises(ConfigError, "build", "classes 1"):
         models.build("softmax", (8, 8, 1), 1)
 
 

@@ -542,7 +542,7 @@ def test_sharded_half_precision_is_unsharded_half_precision_to_its_rounding(
 
 def test_a_run_keeps_its_threads_in_its_configuration_and_may_be_resumed_with_others(tmp_path: Path) -> None:
     config = RunConfig(model="lenet5", epochs=0, threads=2)
-    with raises(ConfigError, "train", "threads 0"):
+    with raises(ConfigError, "threads", "threads 0"):
         RunConfig(threads=0)
     train_run(config, tmp_path / "run")
     assert resumed_config(tmp_path / "run", {}).threads == 2

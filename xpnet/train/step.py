@@ -159,10 +159,11 @@ class Step:
 
     def measure(self, scores: Tensor, y: Array) -> Tensor:
         """Compare scores with labels: the loss, of the batch or of a shard."""
-        shape = check_tensor("fit", "a model", scores).data.shape
+        shape = (scores if isinstance(scores, Tensor) else check_tensor("fit", "a model", scores)).data.shape
         if len(shape) == 2 and shape[1] < self.classes and self.classes > 2:
             raise ShapeError("fit", "a score for each class", scores=shape, K=self.classes)
-        return check_tensor("fit", "a loss", self._loss(self.precision.scores(scores), y))
+        value = self._loss(self.precision.scores(scores), y)
+        return value if isinstance(value, Tensor) else check_tensor("fit", "a loss", value)
 
     def division(self, shape: tuple[int, ...]) -> Division:
         """Return how a batch of a shape, (N, ...), is sharded; decided when it is first met."""
