@@ -126,7 +126,7 @@ class Optimizer:
         """Return the learning rate of each group after a number of updates; by default of the next update."""
         step = self.steps if step is None else step
         given = [self._lr if group.lr is None else group.lr for group in self.groups]
-        return [lr if type(lr) is float else self._rate(lr, step) for lr in given]
+        return [lr if isinstance(lr, float) else self._rate(lr, step) for lr in given]
 
     def _rate(self, lr: Rate, step: int) -> float:
         return not_negative(type(self).__name__, "lr", lr(step)) if callable(lr) else lr
