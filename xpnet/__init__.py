@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xpnet.autograd import Tensor, apply, backward, gradcheck, no_grad
     from xpnet.backend import Backend, get_backend, namespace, register_backend, use_backend
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
 
 __all__ = [
     "Backend",

@@ -42,6 +42,7 @@ class Command(typer.core.TyperCommand):
     """A command to which no option or argument is given as an empty text, such as a shell variable that is not set."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of a command; an empty one is an error."""
         rest = super().parse_args(ctx, args)
         for name, value in ctx.params.items():
             if value == "" or (isinstance(value, list | tuple) and "" in value):

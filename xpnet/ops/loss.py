@@ -108,7 +108,7 @@ def softmax_cross_entropy(
         checks.not_empty(op, logits, (1,))
     if class_weights is not None and class_weights.shape != logits.shape[1:]:
         raise ShapeError(op, "class_weights of shape (K,)", class_weights=class_weights.shape, logits=logits.shape)
-    if label_smoothing != 0.0:
+    if type(label_smoothing) is not float or label_smoothing:
         label_smoothing = checks.number(op, "label_smoothing", label_smoothing, 0, 1, closed=True)
     checks.choice(op, "reduction", reduction, _REDUCTIONS)
     if labels.ndim == 1:
