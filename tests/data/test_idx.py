@@ -210,7 +210,7 @@ def test_a_flipped_bit_of_a_gzip_file_changes_nothing_or_is_an_error(tmp_path):
 
 
 def test_a_file_that_does_not_exist_is_a_data_error(tmp_path):
-    with raises(DataError, str(tmp_path / "none"), "No such file"):
+    with raises(DataError, str(tmp_path / "none"), "no such file"):
         read_idx(tmp_path / "none", 3)
 
 

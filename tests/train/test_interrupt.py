@@ -12,6 +12,17 @@ from xpnet.train import Callback, SaveCheckpoint, read_checkpoint
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
+@pytest.fixture(autouse=True)
+def usual_handlers():
+    """The handlers that a program starts with, also where nohup or a shell has signals ignored."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_saves_the_epoch_under_way(tmp_path, number):
     class Send(Callback):

@@ -46,13 +46,13 @@ def panels(
         ConfigError: matplotlib is not installed, or an axes that several panels should replace is in no grid.
     """
     need_matplotlib()
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
 
     if ax is None:
         figure = Figure(figsize=size, layout="constrained")
         return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=ratios)
     figure = getattr(ax, "figure", None)
-    if not isinstance(figure, Figure):
+    if not isinstance(figure, FigureBase):  # a part of a figure too
         raise ConfigError("viz", "ax, a matplotlib axes", ax=arguments.shown(ax))
     if rows == columns == 1:
         return figure, np.array([[ax]], dtype=object)
