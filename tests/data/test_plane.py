@@ -9,7 +9,7 @@ from tests.harness import raises
 from xpnet import data
 from xpnet.data import DATASETS, load
 from xpnet.errors import ConfigError
-from xpnet.train.run import RunConfig, evaluate_run, predict_run, train_run
+from xpnet.train import RunConfig, evaluate_run, predict_run, train_run
 
 MAKERS = {name: getattr(data, name) for name in ("moons", "circles", "spirals", "xor", "blobs")}
 CLOSE = {"rtol": 0, "atol": 1e-5}

@@ -21,7 +21,7 @@ from xpnet import data, models, nn
 from xpnet.data import Dataset
 from xpnet.errors import CheckpointError
 from xpnet.train import RunConfig, Trainer, read_checkpoint, train_run
-from xpnet.train.run import resumed_config
+from xpnet.train.run_config import resumed_config
 from xpnet.viz import report, write_report
 
 VOID = ("meta", "img", "br")

@@ -39,7 +39,8 @@ def train(
 ) -> int:
     """Train a model and keep the run in a folder."""
     from xpnet.train.callbacks import Progress
-    from xpnet.train.run import RunConfig, resolve_backend, resumed_config, train_run
+    from xpnet.train.run import train_run
+    from xpnet.train.run_config import RunConfig, resolve_backend, resumed_config
 
     given = {
         "model": model,

@@ -6,6 +6,7 @@ from xpnet.nn.container import Residual, Sequential
 from xpnet.nn.context import inference, watch
 from xpnet.nn.conv import Conv2d
 from xpnet.nn.cost import Cost, UnknownCostError
+from xpnet.nn.description import Stage
 from xpnet.nn.fold import collapse, fold
 from xpnet.nn.initializers import (
     Initializer,
@@ -31,7 +32,7 @@ from xpnet.nn.loss import (
     perceptron_loss,
     softmax_cross_entropy,
 )
-from xpnet.nn.module import Module, Stage
+from xpnet.nn.module import Module
 from xpnet.nn.normalization import BatchNorm, Dropout, LayerNorm, LocalResponseNorm
 from xpnet.nn.pad import PadChannels
 from xpnet.nn.perceptron import Perceptron

@@ -11,7 +11,8 @@ from xpnet.autograd import Tensor
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn.context import watching
 from xpnet.nn.cost import Cost
-from xpnet.nn.module import Module, Stage
+from xpnet.nn.description import Stage
+from xpnet.nn.module import Module
 from xpnet.nn.receptive import Field
 
 __all__ = ["Residual", "Sequential"]

@@ -18,85 +18,38 @@ import logging
 import math
 import weakref
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from xpnet.arguments import Check, boolean, choice, optional, shown
 from xpnet.backend import Array, Backend, current_backend, get_backend
 from xpnet.errors import CheckpointError, ConfigError, ShapeError, XpnetError, nearest
-from xpnet.nn.affine import Form
 from xpnet.nn.context import count_change, in_inference, watched
-from xpnet.nn.cost import Cost, UnknownCostError
-from xpnet.nn.receptive import Field
+from xpnet.nn.description import Description
 from xpnet.nn.state import DTYPES, Parameter, State
 from xpnet.random import Key, random_bits
 
-__all__ = ["Module", "Stage"]
+__all__ = ["Module"]
 
 _log = logging.getLogger("xpnet")
 
 Self = TypeVar("Self", bound="Module")
 
 
-class Stage(NamedTuple):
-    """One layer at its place in a model, for one example.
-
-    Args:
-        path: where it is, such as "stage1.body.conv2".
-        layer: the module.
-        input: the shape of its input.
-        cost: its own cost.
-        saved: numbers it keeps that no layer before it keeps already; their sum is what the model keeps.
-        kept: whether its output is among the numbers kept so far.
-        branches: of a sum, how many stages before it are its body's and how many its shortcut's.
-    """
-
-    path: str
-    layer: Module
-    input: tuple[int, ...]
-    cost: Cost
-    saved: int
-    kept: bool
-    branches: tuple[int, int] | None = None
-
-
-class Module:
+class Module(Description):
     """A layer or a model: parameters, buffers and layers as attributes, and a ``forward``.
 
     Parameters, buffers and layers may also be in lists, tuples and dicts, nested. Configuration is set and checked in
     ``__init__``; ``forward`` names one op or a few. Calling the module runs forward; an error says in which layer.
 
-    A module describes itself to summaries, pictures, threads and folding by the attributes below, by ``details``,
-    ``cost``, ``stages``, ``receptive_field``, ``output_rank``, ``in_sequence``, ``conv_form`` and ``copy_folded``. A
-    subclass with a forward of its own inherits them, except those that hold for one forward only: across_batch,
-    conv_form, fuses, fused and in_sequence.
-
-    Attributes:
-        kind: its name in summaries; by default the class's.
-        family: its entry in the legends of pictures: "convolution", "linear", "pooling", "normalization", "activation",
-            "reshape", "dropout", "sum" or "other".
-        across_batch: whether its output for one example depends on the others of the batch, in training or always, as
-            with BatchNorm. Only models whose modules all say False are trained in several threads; None is unknown.
-        across_batch_in_inference: the same in evaluation mode; by default what across_batch says.
-        pointwise: whether the output at a place depends on the input at that place alone, features aside, and has as
-            many axes.
-        computes: whether its output holds new numbers; False for layers that only reshape or pass on their input in
-            evaluation mode; None: True unless it contains layers.
-        fuses: whether its forward takes activation=..., the name of an activation to apply to its output.
-        fused: the name by which such a layer knows this activation.
+    What a module says of itself to summaries, pictures, threads and folding is in Description. A subclass with a
+    forward of its own inherits it, except what holds for one forward only: across_batch, conv_form, fuses, fused and
+    in_sequence.
     """
 
-    path: str = ""
-    kind: str = ""
-    family: str = "other"
-    across_batch: bool | None = None
-    pointwise: bool = False
-    computes: bool | None = None
-    fuses: bool = False
-    fused: str | None = None
     is_custom: bool = False  # whether a class from outside xpnet defines how it is called, or properties
     _training: bool = True
     _checks: ClassVar[dict[str, Check]] = {}  # of attributes, whenever they are set
@@ -113,11 +66,6 @@ class Module:
             for name in ("across_batch", "conv_form", "fuses", "fused", "in_sequence"):
                 if name not in vars(cls):
                     setattr(cls, name, getattr(Module, name))
-
-    @property
-    def across_batch_in_inference(self) -> bool | None:
-        """Whether the output for one example depends on the others in evaluation mode."""
-        return self.across_batch
 
     @property
     def training(self) -> bool:
@@ -209,65 +157,6 @@ class Module:
         from xpnet.nn.predict import predict
 
         return predict(self, x, batch_size)
-
-    def details(self) -> tuple[str, ...]:
-        """Return what sets the layer apart from others of its kind, such as ("3x3", "stride 2")."""
-        return ()
-
-    def cost(self, shape: tuple[int, ...]) -> Cost:
-        """Work out output shape, multiply-adds and saved numbers for one example from its shape alone.
-
-        Args:
-            shape: the input without N, such as (H, W, C) or (D,).
-        Raises:
-            ShapeError: the layer cannot take such an input. UnknownCostError: the module does not define its cost.
-        """
-        raise UnknownCostError(
-            self.path or type(self).__name__,
-            "a layer that defines cost(shape), returning an nn.Cost, or stages(shape, kept=False) for its layers",
-            layer=type(self).__name__,
-        )
-
-    def stages(self, shape: tuple[int, ...], kept: bool = False) -> Iterator[Stage]:
-        """Go over the layers that compute, in order, from shapes alone; a module is one stage by default.
-
-        Args:
-            shape: the input of one example.
-            kept: whether a layer before keeps the input for the backward pass.
-        Raises:
-            ShapeError: a layer cannot take its input. UnknownCostError: a layer does not define its cost.
-        """
-        cost = self.cost(shape)
-        twice = math.prod(shape) if kept and "x" in cost.keeps else 0
-        yield Stage(self.path, self, shape, cost, cost.saved - twice, "y" in cost.keeps or (kept and "=" in cost.keeps))
-
-    def receptive_field(self, field: Field, output: tuple[int, ...]) -> Field | None:
-        """Return which pixels of the image the layer's outputs depend on; None where that is not known.
-
-        Args:
-            field: the pixels that the layer's inputs depend on.
-            output: the shape of the output of one example.
-        """
-        return field if self.pointwise else None
-
-    def output_rank(self, rank: int | None) -> int | None:
-        """Return how many axes the output has, N included, for an input of so many; None where that is not known."""
-        return rank if self.pointwise else None
-
-    def conv_form(self) -> Form | None:
-        """Return the form of the convolution that the layer is in evaluation mode, None where it is none.
-
-        A layer that returns a form can be folded; it also defines ``filters`` and ``folded``, as nn.Foldable says.
-        """
-        return None
-
-    def in_sequence(self) -> list[tuple[str, Module]] | None:
-        """Return the layers that forward applies one after the other, with their names; None if it does more."""
-        return None
-
-    def copy_folded(self, fold: Callable[[Module], Module]) -> Module | None:
-        """Return a copy in which the layers within are folded, fold(layer) each; None to be copied as it is."""
-        return None
 
     def named_parts(self) -> Iterator[tuple[str, Module | State]]:
         """Go over the parameters, buffers and layers directly within this module, with their names."""

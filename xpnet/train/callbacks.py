@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +28,8 @@ from xpnet.train.checkpoint import Checkpoint, check_finite, write_checkpoint
 from xpnet.train.metrics import LossMeter
 from xpnet.writing import FileLock, append, remove_parts, write_atomically
 
-__all__ = ["BestCheckpoint", "Callback", "EarlyStopping", "JsonLines", "Progress", "SaveCheckpoint", "Training"]
+__all__ = ["BestCheckpoint", "Callback", "EarlyStopping", "JsonLines", "Progress", "SaveCheckpoint", "Training",
+           "gradient_readers"]  # fmt: skip
 
 
 class Training(Protocol):
@@ -68,6 +70,12 @@ class Callback:
 
     def on_end(self, trainer: Training) -> None:
         """Called at the end, also after an error."""
+
+
+def gradient_readers(callbacks: Iterable[Callback]) -> list[Callback]:
+    """Return the callbacks that define on_gradients."""
+    mute = Callback.on_gradients
+    return [c for c in callbacks if getattr(c.on_gradients, "__func__", None) is not mute]
 
 
 class _Writer(Callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ __all__ = [
     "check_classes",
     "check_kind",
     "check_names",
+    "check_normalize",
+    "check_parameters",
     "check_tensor",
     "columns_of",
     "read_callbacks",
     "read_dataset",
-    "read_test_set",
+    "read_sets",
 ]
 
 Data = Dataset | tuple[Any, Any]
@@ -44,7 +47,15 @@ def read_dataset(where: str, data: Any, classes: int = 0) -> Dataset:
     return from_arrays(x, y, names)
 
 
-def read_test_set(test: Any, train: Dataset, model: Module) -> Dataset:
+def read_sets(train: Any, test: Any, model: Module) -> tuple[Dataset, Dataset | None]:
+    """Return the training set and the test set, if there is one, of what Trainer.fit is given."""
+    if test is not None and not isinstance(train, Dataset | tuple) and not isinstance(test, Dataset | tuple):
+        train, test = (train, test), None  # fit(x, y)
+    train = read_dataset("fit", train)
+    return train, None if test is None else _read_test_set(test, train, model)
+
+
+def _read_test_set(test: Any, train: Dataset, model: Module) -> Dataset:
     """Return the test set of a training: an error unless the model takes its examples, and its classes are known."""
     test = read_dataset("fit", test, len(train.classes))
     if test.shape != train.shape:
@@ -86,6 +97,20 @@ def check_kind(name: str, value: Any, kind: type) -> Any:
         got = f"the class {value.__name__}" if isinstance(value, type) else arguments.shown(value)
         raise ConfigError("Trainer", f"{name}, a {kind.__name__}", **{name: got})
     return value
+
+
+def check_normalize(normalize: Any) -> None:
+    """Raise ConfigError unless data can be normalized by it, or it is None."""
+    if not (normalize is None or (callable(normalize) and not isinstance(normalize, type))):
+        raise ConfigError("Trainer", "normalize, a Normalize or None", normalize=arguments.shown(normalize))
+
+
+def check_parameters(model: Module, known: Iterable[object]) -> None:
+    """Raise ConfigError if the model has parameters besides those that were there when the trainer was made."""
+    there = set(map(id, known))
+    if new := [p.path for p in model.parameters() if id(p) not in there]:
+        do = "make a new Trainer, or put it in before"
+        raise ConfigError("fit", "the parameters that the Trainer was made for", do, new=new[0])
 
 
 def check_tensor(where: str, what: str, value: Any) -> Tensor:

@@ -11,13 +11,10 @@ Everything is checked before the folder is made. A run's folder has one writer a
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.util
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +24,6 @@ from xpnet import arguments, kernels, models
 from xpnet import data as datasets
 from xpnet.backend import Backend, get_backend
 from xpnet.data import Dataset, load_image
-from xpnet.data.opening import open_file
 from xpnet.errors import CheckpointError, ConfigError, DataError, DeviceLostError
 from xpnet.optim import inverse_decay, make_optimizer, warmup
 from xpnet.output import to_json
@@ -35,94 +31,20 @@ from xpnet.train.callbacks import Callback, JsonLines, SaveCheckpoint
 from xpnet.train.checkpoint import read_checkpoint
 from xpnet.train.inputs import read_callbacks
 from xpnet.train.precision import check_precision
-from xpnet.train.schema import CONFIG, RUN, check, parse
+from xpnet.train.run_config import RunConfig
+from xpnet.train.run_data import as_trained, load_data, place, whole
+from xpnet.train.run_folder import FILES, is_same_file, locked
+from xpnet.train.schema import RUN, check
 from xpnet.train.trainer import Trainer
 from xpnet.writing import FileLock, remove_parts, write_atomically
 
-__all__ = ["RunConfig", "evaluate_run", "open_run", "predict_run", "resolve_backend", "resumed_config", "train_run"]
+__all__ = ["evaluate_run", "open_run", "predict_run", "train_run"]
 
 Report = Callable[[int, int], None]
 
 # The rate rises over _WARM steps, then falls, to half after _HALVED epochs: it depends on the step alone, not on the
 # number of epochs, so that 5 epochs and then 5 more are the same as 10.
 _WARM, _HALVED = 300, 4
-_LONGEST = 1 << 20  # bytes of a configuration
-_FILES = ("checkpoint.safetensors", "config.json", "metrics.jsonl", "curves.png", "report.html")
-_SMALL = 10_000  # training examples; smaller sets get more epochs and smaller batches
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """The configuration of a run.
-
-    Args:
-        model: a key of models.MODELS.
-        data: a name or path that data.load takes; data_dir: where its files are.
-        backend: a string that get_backend takes.
-        epochs, batch_size: 0 to 1,000,000, >= 1; None: 20, 32 for fewer than 10,000 training examples, else 5, 64.
-        optimizer: a name of optim.OPTIMIZERS, and lr its highest rate; None: as in the model's recipe.
-        seed: 0 <= seed < 2**64.
-        precision: "fp32", "tf32" or "fp16"; see train.precision.
-        threads: 1 to 1,024, that share a step on a CPU; None: Trainer's choice.
-    """
-
-    model: str = "cnn"
-    data: str = "digits"
-    data_dir: str | None = None
-    backend: str = "cpu"
-    epochs: int | None = None
-    batch_size: int | None = None
-    optimizer: str | None = None
-    lr: float | None = None
-    seed: int = 0
-    precision: str = "fp32"
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        check(dataclasses.asdict(self), CONFIG, "", ConfigError)
-
-    def completed(self, examples: int) -> RunConfig:
-        """Fill in what follows from the model's recipe and the number of training examples."""
-        arguments.count("RunConfig.completed", "examples", examples)
-        recipe = models.recipe(self.model)
-        epochs, batch_size = (20, 32) if examples < _SMALL else (5, 64)
-        is_recipe = self.optimizer in (None, recipe.optimizer)
-        return dataclasses.replace(
-            self,
-            epochs=epochs if self.epochs is None else self.epochs,
-            batch_size=self.batch_size or batch_size,
-            optimizer=self.optimizer or recipe.optimizer,
-            lr=recipe.lr if self.lr is None and is_recipe else self.lr,
-        )
-
-
-def resolve_backend(backend: str | None, device: str | None) -> str:
-    """Join the options ``--backend`` and ``--device`` into a string that get_backend takes."""
-    if backend and device:
-        return f"{backend}:{device}"
-    return backend or device or "cpu"
-
-
-def resumed_config(run: str | Path, asked: dict[str, Any]) -> RunConfig:
-    """Read a run's configuration, and replace what may change on resuming: epochs, backend, data, data_dir, threads.
-
-    Raises:
-        CheckpointError: no such run, or its configuration is invalid. ConfigError: another setting differs.
-    """
-    path = arguments.path("resumed_config", "run", run) / "config.json"
-    what, do = "the configuration cannot be read", "give the folder of a run"
-    with open_file(path, error=CheckpointError, do=do) as file:
-        text = file.read(_LONGEST + 1)
-    if len(text) > _LONGEST:
-        raise CheckpointError(str(path), f"a configuration of at most {_LONGEST:,} bytes", do)
-    values = parse(text, str(path), what, do)
-    check(values, CONFIG, str(path), CheckpointError)
-    saved = RunConfig(**values)
-    for name, value in asked.items():
-        before = getattr(saved, name)
-        if name not in ("epochs", "backend", "data", "data_dir", "threads") and value != before:
-            raise ConfigError("resume", f"{name} {before!r}, as the run began", **{name: repr(value)})
-    return dataclasses.replace(saved, **asked)
 
 
 def train_run(
@@ -160,25 +82,23 @@ def train_run(
     kernels.prepare(backend.xp.empty(0, device=backend.device))  # while the data is loaded
     kept = Path(resume) / "checkpoint.safetensors" if resume else None
     resumed, before = (read_checkpoint(kept), kept.stat()) if kept else (None, None)
-    config = dataclasses.replace(config, data=_place(config.data), data_dir=config.data_dir and _place(config.data_dir))
-    train, test = _load(config.data, config.data_dir, resume, progress)
+    config = dataclasses.replace(config, data=place(config.data), data_dir=config.data_dir and place(config.data_dir))
+    train, test = load_data(config.data, config.data_dir, resume, progress)
     if resumed:
         check(resumed.meta, RUN, str(kept), CheckpointError, others=True)
         began = {"model": resumed.meta["model_name"], "seed": resumed.meta.get("progress", {}).get("seed", config.seed)}
         for name, value in began.items():
             if value != (given := getattr(config, name)):
                 raise ConfigError("resume", f"{name} {value!r}, as the checkpoint has it", **{name: repr(given)})
-        train = _as_trained(train, resumed.meta, "resume", every=True)
-        test = _as_trained(test, resumed.meta, "resume")
+        train = as_trained(train, resumed.meta, "resume", every=True)
+        test = as_trained(test, resumed.meta, "resume")
     config = config.completed(len(train))
     trainer, config = _trainer(config, backend, train)
     if resumed:
         trainer.resume(resumed)
-        if trainer.epoch >= (config.epochs or 0):
-            config = dataclasses.replace(config, epochs=trainer.epoch)
-            announce(f"the {trainer.epoch} epochs of {resume} are done already: ask for more with --epochs")
-    with _locked(Path(resume) if resume else None, out, config) as (folder, lock):
-        if kept and before and not _is_same_file(before, kept.stat()):
+        config = dataclasses.replace(config, epochs=max(trainer.epoch, config.epochs or 0))
+    with locked(Path(resume) if resume else None, out, config) as (folder, lock):
+        if kept and before and not is_same_file(before, kept.stat()):
             raise CheckpointError.event(str(kept), "another process has written it meanwhile", "resume once more")
         return _train_in(folder, lock, trainer, (train, test), config, callbacks, announce)
 
@@ -202,7 +122,7 @@ def _train_in(
         "data": config.data,
         "data_dir": config.data_dir,
     }
-    remove_parts(folder, _FILES)
+    remove_parts(folder, FILES)
     write_atomically(folder / "config.json", (to_json(dataclasses.asdict(config), indent=2) + "\n").encode())
     save = SaveCheckpoint(folder, meta, lock)
     trainer.callbacks = [save, JsonLines(folder / "metrics.jsonl"), *callbacks]  # first saved, then printed
@@ -260,98 +180,6 @@ def _trainer(config: RunConfig, backend: Backend, train: Dataset) -> tuple[Train
     optimizer.lr = warmup(inverse_decay(rate, _HALVED * steps), _WARM)
     options = {"seed": config.seed, "precision": config.precision, "threads": config.threads}
     return Trainer(model, optimizer, recipe.loss, **options), dataclasses.replace(config, lr=rate)
-
-
-@contextlib.contextmanager
-def _locked(resume: Path | None, out: str | Path | None, config: RunConfig) -> Iterator[tuple[Path, FileLock]]:
-    """Make the run's folder, or take that of the run to resume, and hold the lock of its checkpoint.
-
-    Raises:
-        ConfigError: the folder already has a run. CheckpointError: another process writes it, or it cannot be written.
-    """
-    try:
-        folder = resume or (_numbered(config) if out is None else Path(out))
-        if (folder / "checkpoint.safetensors").exists() and not resume:  # before anything is made in it
-            raise _occupied(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        do = "choose another with out=FOLDER"
-        place = str(out or error.filename)
-        raise CheckpointError.event(place, "the folder cannot be written", do, error=error.strerror) from error
-    with FileLock(folder / "checkpoint.safetensors") as lock:
-        if (folder / "checkpoint.safetensors").exists() and not resume:
-            raise _occupied(folder)
-        yield folder, lock
-
-
-def _occupied(folder: Path) -> ConfigError:
-    return ConfigError("out", "a folder without a run", f"continue it with resume={folder}", out=folder)
-
-
-def _numbered(config: RunConfig) -> Path:
-    """Make a folder in ``runs`` that did not exist, also where other processes do so at once."""
-    stem = f"{config.model}-{Path(config.data).stem}"
-    number = 1
-    while True:
-        folder = Path("runs") / f"{stem}-{number}"
-        folder.parent.mkdir(exist_ok=True)
-        try:
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            number += 1
-
-
-def _is_same_file(a: os.stat_result, b: os.stat_result) -> bool:
-    return (a.st_ino, a.st_size, a.st_mtime_ns) == (b.st_ino, b.st_size, b.st_mtime_ns)
-
-
-def _place(data: str) -> str:
-    """The absolute path of a folder or file, so that a run finds its data from everywhere; other names stay."""
-    path = Path(os.path.expanduser(data))
-    return data if data in datasets.DATASETS or not os.path.exists(path) else str(path.absolute())
-
-
-def _load(data: str, data_dir: str | None, run: str | Path | None, progress: Report | None) -> tuple[Dataset, Dataset]:
-    """Load a data set; where that of a run is gone, say how to name its new place."""
-    if run is not None and data not in datasets.DATASETS and not os.path.exists(os.path.expanduser(data)):
-        do = "say where it is now with data=PATH"
-        raise DataError.event(data, f"the data of {run} is not there any more", do)
-    return datasets.load(data, data_dir, progress=progress)
-
-
-def _as_trained(data: Dataset, meta: Mapping[str, Any], where: str, every: bool = False) -> Dataset:
-    """Number the classes of a data set, and scale its values, as in the set that a run was trained on.
-
-    Args:
-        data: examples of the run's shape, in classes whose names the run knows.
-        meta: the JSON of the run's checkpoint.
-        where: named in errors.
-        every: whether no class of the run may be missing.
-    Raises:
-        ConfigError: the shape differs, or a class is unknown or missing.
-    """
-    classes, shape = tuple(meta["classes"]), tuple(meta["shape"])
-    if data.shape != shape:
-        raise ConfigError(where, f"data of shape {shape}, as the run was trained on", shape=data.shape)
-    if data.classes != classes:
-        unknown = [name for name in data.classes if name not in classes]
-        missing = [name for name in classes if name not in data.classes]
-        if unknown or (missing and every) or len(set(classes)) < len(classes):
-            got = {"unknown": _some(unknown)} | ({"missing": _some(missing)} if every or unknown else {})
-            rule = f"data in the classes of the run, {_some(classes)}"
-            raise ConfigError(where, rule, **{name: value for name, value in got.items() if value})
-        numbers = np.asarray([classes.index(name) for name in data.classes])
-        data = dataclasses.replace(data, y=numbers[data.y], classes=classes)
-    if not meta.get("scale") and data.white != meta["white"]:  # a run of xpnet 0.6 or older: else the Trainer does it
-        x = data.x.astype(np.float32) * np.float32(meta["white"] / data.white)
-        data = dataclasses.replace(data, x=x, white=meta["white"])
-    return data
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name[:40]) for name in names[:5])
-    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _draw(
@@ -414,8 +242,9 @@ def evaluate_run(
     *,
     progress: Report | None = None,
 ) -> dict[str, Any]:
-    """Measure a run's model on the test part of a data set, by default the run's; on all of
-    another folder or file that has no test part.
+    """Measure a run's model on the test part of a data set, by default the run's.
+
+    Another folder or file than the run's that has no test part is measured as a whole.
 
     Returns:
         {model, data, backend, device, examples, test_loss, test_accuracy, top5_accuracy, confusion, classes, run}.
@@ -426,12 +255,10 @@ def evaluate_run(
         data = str(arguments.path("evaluate_run", "data", data))
     else:
         data_dir = data_dir or meta.get("data_dir")
-    train, test = _load(data or meta["data"], data_dir, None if data else run, progress)
-    if data not in (None, *datasets.DATASETS) and _place(data) != meta["data"] and train.name == test.name:
-        # another set than the run's, with no test part of its own: none of it was trained on
-        x, y = np.concatenate([train.x, test.x]), np.concatenate([train.y, test.y])
-        test = dataclasses.replace(test, x=x, y=y)
-    test = _as_trained(test, meta, "evaluate")
+    train, test = load_data(data or meta["data"], data_dir, None if data else run, progress)
+    if data not in (None, *datasets.DATASETS) and place(data) != meta["data"] and train.name == test.name:
+        test = whole(train, test)  # another set than the run's, without a test part: none of it was trained on
+    test = as_trained(test, meta, "evaluate")
     figures = trainer.evaluate(test)
     return {
         **_names(meta["model_name"], test.name, trainer.model.backend),

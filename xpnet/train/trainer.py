@@ -28,11 +28,10 @@ from xpnet.data import Augment, Dataset, Feed, Normalize, Scale
 from xpnet.errors import CheckpointError, ConfigError, DivergedError
 from xpnet.nn import Module
 from xpnet.optim import SGD, Optimizer
-from xpnet.train import metrics
-from xpnet.train.callbacks import Callback
+from xpnet.train import inputs, metrics
+from xpnet.train.callbacks import Callback, gradient_readers
 from xpnet.train.checkpoint import Checkpoint
 from xpnet.train.device_errors import device_errors, largest_batch, out_of_memory_advice
-from xpnet.train.inputs import Data, check_kind, check_names, read_callbacks, read_dataset, read_test_set
 from xpnet.train.interrupt import Interrupt
 from xpnet.train.precision import check_precision, input_dtype
 from xpnet.train.runner import Runner
@@ -80,18 +79,17 @@ class Trainer:
         precision: str = "fp32",
         threads: int | None = None,
     ) -> None:
-        self.model = check_kind("model", model, Module)
+        self.model = inputs.check_kind("model", model, Module)
         self.optimizer = SGD(model.parameters(), lr=0.05, momentum=0.9) if optimizer is None else optimizer
-        trained = set(map(id, check_kind("optimizer", self.optimizer, Optimizer).parameters))
+        trained = set(map(id, inputs.check_kind("optimizer", self.optimizer, Optimizer).parameters))
         self._others = [p for p in model.parameters() if id(p) not in trained]  # which the optimizer leaves as they are
         if len(self._others) == len(model.parameters()):
             raise ConfigError("Trainer", "an optimizer of the model's parameters", optimizer="of other parameters")
-        if not (normalize is None or (callable(normalize) and not isinstance(normalize, type))):
-            raise ConfigError("Trainer", "normalize, a Normalize or None", normalize=arguments.shown(normalize))
+        inputs.check_normalize(normalize)
         check_precision(precision)
         self.loss = arguments.function("Trainer", "loss", loss)
         self.seed = arguments.count("Trainer", "seed", seed, 0, (1 << 64) - 1)
-        self.callbacks = read_callbacks(callbacks)
+        self.callbacks = inputs.read_callbacks(callbacks)
         self.normalize = normalize
         self.scale: Scale | None = None  # of the first training set
         self.classes: tuple[str, ...] = ()  # likewise
@@ -109,7 +107,7 @@ class Trainer:
 
     def fit(
         self,
-        train: Data,
+        train: inputs.Data,
         test: Any = None,
         *,
         epochs: int = 10,
@@ -140,11 +138,9 @@ class Trainer:
         if augment is not None and not callable(augment):
             raise ConfigError("fit", "augment, an Augment or None", augment=arguments.shown(augment))
         check_precision(self.precision, self.model.backend)
-        self._check_parameters()
-        if test is not None and not isinstance(train, Dataset | tuple) and not isinstance(test, Dataset | tuple):
-            train, test = (train, test), None  # fit(x, y)
-        train, backend = read_dataset("fit", train), self.model.backend
-        test = None if test is None else read_test_set(test, train, self.model)
+        inputs.check_parameters(self.model, (*self.optimizer.parameters, *self._others))
+        train, test = inputs.read_sets(train, test, self.model)
+        backend = self.model.backend
         if 0 < epochs <= self.epoch:
             text = "fit: nothing is trained: %d epochs are done already, and epochs=%d is the total; ask for more"
             _log.warning(text, self.epoch, epochs)
@@ -152,7 +148,7 @@ class Trainer:
             keep_freed_memory()
         kernels.prepare(backend.xp.empty(0, device=backend.device))
         if self.classes:
-            check_names("fit", train, self.classes)
+            inputs.check_names("fit", train, self.classes)
         if self.scale is None and not self.history:
             self.scale, self.classes = Scale.of(train.x, train.white), train.classes
             if self.normalize is None and self.scale.normalized:
@@ -162,13 +158,6 @@ class Trainer:
             self._used = backend.memory().used
             self._fit(feed, test, epochs)
         return self.history
-
-    def _check_parameters(self) -> None:
-        """Raise ConfigError if the model has parameters that were not there when the trainer was made."""
-        known = set(map(id, (*self.optimizer.parameters, *self._others)))
-        if new := [p.path for p in self.model.parameters() if id(p) not in known]:
-            do = "make a new Trainer, or put it in before"
-            raise ConfigError("fit", "the parameters that the Trainer was made for", do, new=new[0])
 
     def _feed(self, train: Dataset, batch_size: int, augment: Augment | None) -> Feed:
         """Serve the training set; where it was to lie on the device and does not fit after all, from the host."""
@@ -222,7 +211,7 @@ class Trainer:
                 for callback in self.callbacks:
                     callback.on_start(self)
                 while self.epoch < epochs and not self._stopping:
-                    step.gradient_hook = self._show if self._gradient_readers() else None
+                    step.gradient_hook = self._show if gradient_readers(self.callbacks) else None
                     if not self._run_epoch(runner, interrupt, test):
                         break
                     if interrupt.asked and self.epoch < epochs:
@@ -261,8 +250,8 @@ class Trainer:
             for weight, loss in steps:
                 self.step += 1
                 self.meter.add(self.step, weight, loss)
-                if self.callbacks:
-                    self._guarded(self._tell_of_step)
+                for callback in self.callbacks:
+                    self._guarded(lambda callback=callback: callback.on_step(self))
                 if interrupt.asked and self.step < self.steps:
                     self._guarded(self.meter.read)
                     self._resumed = self._progress()
@@ -281,18 +270,9 @@ class Trainer:
         ):
             yield from steps
 
-    def _gradient_readers(self) -> list[Callback]:
-        """The callbacks that define on_gradients."""
-        mute = Callback.on_gradients
-        return [c for c in self.callbacks if getattr(c.on_gradients, "__func__", None) is not mute]
-
     def _show(self, gradients: dict[Tensor, Array]) -> None:
-        for callback in self._gradient_readers():
+        for callback in gradient_readers(self.callbacks):
             callback.on_gradients(self, gradients)
-
-    def _tell_of_step(self) -> None:
-        for callback in self.callbacks:
-            callback.on_step(self)
 
     def _guarded(self, read: Callable[[], Any]) -> None:
         """Read the loss, and say in which epoch it was that it stopped being finite."""
@@ -320,7 +300,7 @@ class Trainer:
         """End training after the epoch under way."""
         self._stopping = True
 
-    def evaluate(self, data: Data, *, batch_size: int = 256) -> dict[str, Any]:
+    def evaluate(self, data: inputs.Data, *, batch_size: int = 256) -> dict[str, Any]:
         """Measure the model on data, as it predicts: no dropout, running averages.
 
         Args:

@@ -1,0 +1,73 @@
+"""The data of a run: found from everywhere, in the classes and on the scale that its model was trained with."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet import data as datasets
+from xpnet.data import Dataset
+from xpnet.errors import ConfigError, DataError
+
+__all__ = ["as_trained", "load_data", "place", "whole"]
+
+
+def place(data: str) -> str:
+    """Return the absolute path of a folder or file, so that a run finds its data from everywhere; other names stay."""
+    path = Path(os.path.expanduser(data))
+    return data if data in datasets.DATASETS or not os.path.exists(path) else str(path.absolute())
+
+
+def load_data(
+    data: str, data_dir: str | None, run: str | Path | None, progress: Callable[[int, int], None] | None
+) -> tuple[Dataset, Dataset]:
+    """Load a data set; where that of a run is gone, say how to name its new place."""
+    if run is not None and data not in datasets.DATASETS and not os.path.exists(os.path.expanduser(data)):
+        do = "say where it is now with data=PATH"
+        raise DataError.event(data, f"the data of {run} is not there any more", do)
+    return datasets.load(data, data_dir, progress=progress)
+
+
+def as_trained(data: Dataset, meta: Mapping[str, Any], where: str, every: bool = False) -> Dataset:
+    """Number the classes of a data set, and scale its values, as in the set that a run was trained on.
+
+    Args:
+        data: examples of the run's shape, in classes whose names the run knows.
+        meta: the JSON of the run's checkpoint.
+        where: named in errors.
+        every: whether no class of the run may be missing.
+    Raises:
+        ConfigError: the shape differs, or a class is unknown or missing.
+    """
+    classes, shape = tuple(meta["classes"]), tuple(meta["shape"])
+    if data.shape != shape:
+        raise ConfigError(where, f"data of shape {shape}, as the run was trained on", shape=data.shape)
+    if data.classes != classes:
+        unknown = [name for name in data.classes if name not in classes]
+        missing = [name for name in classes if name not in data.classes]
+        if unknown or (missing and every) or len(set(classes)) < len(classes):
+            got = {"unknown": _some(unknown)} | ({"missing": _some(missing)} if every or unknown else {})
+            rule = f"data in the classes of the run, {_some(classes)}"
+            raise ConfigError(where, rule, **{name: value for name, value in got.items() if value})
+        numbers = np.asarray([classes.index(name) for name in data.classes])
+        data = dataclasses.replace(data, y=numbers[data.y], classes=classes)
+    if not meta.get("scale") and data.white != meta["white"]:  # a run of xpnet 0.6 or older: else the Trainer does it
+        x = data.x.astype(np.float32) * np.float32(meta["white"] / data.white)
+        data = dataclasses.replace(data, x=x, white=meta["white"])
+    return data
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name[:40]) for name in names[:5])
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def whole(train: Dataset, test: Dataset) -> Dataset:
+    """Return the examples of both parts as one set."""
+    x, y = np.concatenate([train.x, test.x]), np.concatenate([train.y, test.y])
+    return dataclasses.replace(test, x=x, y=y)

@@ -1,0 +1,61 @@
+"""The folder of a run: made once, written by one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from xpnet.errors import CheckpointError, ConfigError
+from xpnet.train.run_config import RunConfig
+from xpnet.writing import FileLock
+
+__all__ = ["FILES", "is_same_file", "locked"]
+
+FILES = ("checkpoint.safetensors", "config.json", "metrics.jsonl", "curves.png", "report.html")
+
+
+@contextlib.contextmanager
+def locked(resume: Path | None, out: str | Path | None, config: RunConfig) -> Iterator[tuple[Path, FileLock]]:
+    """Make the run's folder, or take that of the run to resume, and hold the lock of its checkpoint.
+
+    Raises:
+        ConfigError: the folder already has a run. CheckpointError: another process writes it, or it cannot be written.
+    """
+    try:
+        folder = resume or (_numbered(config) if out is None else Path(out))
+        if (folder / "checkpoint.safetensors").exists() and not resume:  # before anything is made in it
+            raise _occupied(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        do = "choose another with out=FOLDER"
+        place = str(out or error.filename)
+        raise CheckpointError.event(place, "the folder cannot be written", do, error=error.strerror) from error
+    with FileLock(folder / "checkpoint.safetensors") as lock:
+        if (folder / "checkpoint.safetensors").exists() and not resume:
+            raise _occupied(folder)
+        yield folder, lock
+
+
+def _occupied(folder: Path) -> ConfigError:
+    return ConfigError("out", "a folder without a run", f"continue it with resume={folder}", out=folder)
+
+
+def _numbered(config: RunConfig) -> Path:
+    """Make a folder in ``runs`` that did not exist, also where other processes do so at once."""
+    stem = f"{config.model}-{Path(config.data).stem}"
+    number = 1
+    while True:
+        folder = Path("runs") / f"{stem}-{number}"
+        folder.parent.mkdir(exist_ok=True)
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def is_same_file(a: os.stat_result, b: os.stat_result) -> bool:
+    """Tell whether a file is the one that it was, unchanged."""
+    return (a.st_ino, a.st_size, a.st_mtime_ns) == (b.st_ino, b.st_size, b.st_mtime_ns)
