@@ -12,32 +12,26 @@ Every draw is keyed by the seed, the epoch and the step, so where a run is inter
 from __future__ import annotations
 
 import logging
-import math
-import time
-import traceback
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from xpnet import arguments, kernels, nn
 from xpnet.autograd import Tensor
-from xpnet.backend import Array, is_out_of_memory, keep_freed_memory, shut_down_workers
-from xpnet.data import Augment, Dataset, Feed, Normalize, Scale
-from xpnet.errors import CheckpointError, ConfigError, DivergedError
+from xpnet.backend import keep_freed_memory
+from xpnet.data import Augment, Normalize, Scale
+from xpnet.errors import CheckpointError, ConfigError
 from xpnet.nn import Module
 from xpnet.optim import SGD, Optimizer
-from xpnet.train import inputs, metrics
-from xpnet.train.callbacks import Callback, gradient_readers
+from xpnet.train import inputs
+from xpnet.train.callbacks import Callback
 from xpnet.train.checkpoint import Checkpoint
-from xpnet.train.device_errors import device_errors, largest_batch, out_of_memory_advice
-from xpnet.train.interrupt import Interrupt
-from xpnet.train.precision import check_precision, input_dtype
-from xpnet.train.runner import Runner
+from xpnet.train.device_errors import device_errors
+from xpnet.train.fitting import Fitting
+from xpnet.train.precision import check_precision
 from xpnet.train.scoring import Scoring
 from xpnet.train.sharding import check_threads
-from xpnet.train.step import Step
 
 __all__ = ["Trainer"]
 
@@ -46,7 +40,7 @@ _log = logging.getLogger("xpnet")
 _MOST = (1 << 31) - 1  # examples of a batch
 
 
-class Trainer:
+class Trainer(Fitting):
     """Trains one model; a later fit continues where the last one ended.
 
     Args:
@@ -96,14 +90,7 @@ class Trainer:
         self.capture = arguments.optional(arguments.boolean)("Trainer", "capture", capture)
         self.precision = precision
         self.threads = check_threads(threads)
-        self.history: list[dict[str, Any]] = []
-        self.epoch = self.step = self.epochs = self.steps = 0
-        self.interrupted = 0
-        self._resumed: dict[str, Any] = {}
-        self._batches: list[int] | None = None  # batch size and examples of the epoch under way
-        self._stopping = False
-        self._used = 0  # bytes of the device's memory before the first step
-        self.meter = self._meter()
+        super().__init__()
 
     def fit(
         self,
@@ -159,147 +146,6 @@ class Trainer:
             self._fit(feed, test, epochs)
         return self.history
 
-    def _feed(self, train: Dataset, batch_size: int, augment: Augment | None) -> Feed:
-        """Serve the training set; where it was to lie on the device and does not fit after all, from the host."""
-
-        normalize = self._scoring().normalization("fit", train.x, declared=train.white)
-
-        def feed(resident: bool | None) -> Feed:
-            return Feed(
-                train,
-                batch_size,
-                self.model.backend,
-                normalize=normalize,
-                dtype=input_dtype(self.model, self.precision),
-                shuffle=True,
-                seed=self.seed,
-                augment=augment,
-                resident=resident,
-            )
-
-        try:
-            return feed(None)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            traceback.clear_frames(error.__traceback__)  # they hold what was there already
-        _log.warning("the training set has no room on %s: batches come from the host", self.model.backend.spec)
-        return feed(False)
-
-    def _fit(self, feed: Feed, test: Dataset | None, epochs: int) -> None:
-        self.epochs, self.steps = epochs, len(feed)
-        batches = [feed.batch_size, len(feed.dataset)]
-        if self.step and (self.step > len(feed) or self._batches not in (None, batches)):
-            text = "fit: epoch %d begins anew: it was interrupted with other batches or another training set"
-            _log.warning(text, self.epoch + 1)
-            self.step, self._resumed = 0, {}
-        self._batches = batches
-        self.interrupted, self._stopping = 0, False
-        classes = len(feed.dataset.classes)
-        step = Step(
-            self.model,
-            self.loss,
-            self.optimizer,
-            classes,
-            precision=self.precision,
-            threads=self.threads,
-            capture=self.capture,
-        )
-        runner = Runner(step, feed, self.seed, self.capture)
-        with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that diverges is an error, once
-            try:
-                for callback in self.callbacks:
-                    callback.on_start(self)
-                while self.epoch < epochs and not self._stopping:
-                    step.gradient_hook = self._show if gradient_readers(self.callbacks) else None
-                    if not self._run_epoch(runner, interrupt, test):
-                        break
-                    if interrupt.asked and self.epoch < epochs:
-                        self.interrupted = interrupt.asked
-                        break
-            finally:
-                self.model.eval()
-                shut_down_workers()
-                for callback in self.callbacks:
-                    callback.on_end(self)
-
-    def _run_epoch(self, runner: Runner, interrupt: Interrupt, test: Dataset | None) -> bool:
-        """Train and close an epoch; False if it was interrupted. After an error, the next fit goes on where it was."""
-        epoch = self.epoch
-        try:
-            if not self._train_epoch(runner, interrupt):
-                return False
-            self._close_epoch(test, runner.feed.batch_size)
-        except BaseException:
-            if self.epoch == epoch:
-                try:
-                    self._resumed = self._progress()
-                except Exception:  # the losses are not finite, or lost
-                    self.step, self._resumed = 0, {}
-            raise
-        return True
-
-    def _train_epoch(self, runner: Runner, interrupt: Interrupt) -> bool:
-        """Train the rest of an epoch; False if it was interrupted, then with everything saved for the next fit."""
-        before = self._resumed
-        self.meter = self._meter(before.get("loss_sum", 0.0), before.get("examples", 0))
-        self._began = time.perf_counter() - before.get("seconds", 0.0)
-        self._resumed = {}
-        self.model.train()
-        with closing(self._steps(runner)) as steps:
-            for weight, loss in steps:
-                self.step += 1
-                self.meter.add(self.step, weight, loss)
-                for callback in self.callbacks:
-                    self._guarded(lambda callback=callback: callback.on_step(self))
-                if interrupt.asked and self.step < self.steps:
-                    self._guarded(self.meter.read)
-                    self._resumed = self._progress()
-                    self.interrupted = interrupt.asked
-                    return False
-        self._guarded(self.meter.read)
-        return True
-
-    def _steps(self, runner: Runner) -> Generator[tuple[float, Array | metrics.Slot], None, None]:
-        """Run the rest of an epoch; the error of a step without memory says which batch size to try."""
-        model, feed, backend = self.model, runner.feed, self.model.backend
-        shape = feed.dataset.shape
-        with (
-            out_of_memory_advice("fit", feed.batch_size, lambda: largest_batch(model, shape, backend, self._used)),
-            closing(runner.epoch(self.epoch, self.step)) as steps,
-        ):
-            yield from steps
-
-    def _show(self, gradients: dict[Tensor, Array]) -> None:
-        for callback in gradient_readers(self.callbacks):
-            callback.on_gradients(self, gradients)
-
-    def _guarded(self, read: Callable[[], Any]) -> None:
-        """Read the loss, and say in which epoch it was that it stopped being finite."""
-        try:
-            read()
-        except DivergedError as error:
-            error.got = {"epoch": self.epoch + 1, **error.got}
-            raise
-
-    def _close_epoch(self, test: Dataset | None, batch_size: int) -> None:
-        record: dict[str, Any] = {"epoch": self.epoch + 1, "train_loss": self.meter.read()}
-        if test is not None:
-            figures = self.evaluate(test, batch_size=max(batch_size, 256))
-            if not math.isfinite(figures["loss"]):
-                got = {"epoch": self.epoch + 1, "step": self.step, "test_loss": figures["loss"]}
-                raise DivergedError.event("loss", "the test loss is not finite", "lower lr", **got)
-            record |= {"test_loss": figures["loss"], "test_accuracy": figures["accuracy"]}
-        record["seconds"] = round(time.perf_counter() - self._began, 3)
-        self.epoch, self.step = self.epoch + 1, 0
-        self.history.append(record)
-        for callback in self.callbacks:
-            callback.on_epoch(self, record)
-
-    def stop(self) -> None:
-        """End training after the epoch under way."""
-        self._stopping = True
-
     def evaluate(self, data: inputs.Data, *, batch_size: int = 256) -> dict[str, Any]:
         """Measure the model on data, as it predicts: no dropout, running averages.
 
@@ -334,23 +180,6 @@ class Trainer:
 
     def _scoring(self) -> Scoring:
         return Scoring(self.model, self.loss, self.normalize, self.scale, self.classes)
-
-    def _meter(self, total: float = 0.0, count: float = 0) -> metrics.LossMeter:
-        return metrics.LossMeter(self.model.backend, total, count, sums=metrics.is_sum(self.loss))
-
-    def _progress(self) -> dict[str, Any]:
-        meter = self.meter if self.step else self._meter()
-        meter.read()  # what is still on the device
-        seconds = time.perf_counter() - self._began if self.step else 0.0
-        return {
-            "epoch": self.epoch,
-            "step": self.step,
-            "loss_sum": meter.total,
-            "examples": meter.count,
-            "batches": self._batches if self.step else None,
-            "seconds": seconds,
-            "seed": self.seed,
-        }
 
     def checkpoint(self, **meta: Any) -> Checkpoint:
         """Copy all that a resume needs: parameters, buffers, optimizer state, counters, history, normalization."""
