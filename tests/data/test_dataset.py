@@ -6,6 +6,7 @@ import pytest
 from tests.harness import raises
 from xpnet.data import Dataset, from_arrays
 from xpnet.errors import ConfigError, DataError, DTypeError
+from xpnet.random import Key
 
 
 def images(n: int = 6) -> np.ndarray:
@@ -216,14 +217,15 @@ def test_classes_are_names_that_differ(classes):
 BAD_ARRAYS = {
     "strings": (np.array([["a"], ["b"]]), [0, 1], ["dtype <U1"]),
     "complex": (np.zeros((2, 3), complex), [0, 1], ["dtype complex128"]),
-    "float labels": (np.zeros((2, 3)), [0.0, 1.0], ["shape (2,)", "dtype float64"]),
-    "one-hot": (np.zeros((2, 3)), np.eye(2, dtype=int), ["not one-hot", "shape (2, 2)"]),
+    "counts": (np.zeros((2, 3)), np.full((2, 2), 3), ["0/1 matrix", "shape (2, 2)", "astype(float)"]),
+    "one name": (np.zeros((2, 3)), ["cat", "cat"], ["at least 2 classes", "all 'cat'"]),
     "one label": (np.zeros((2, 3)), [4, 4], ["at least 2 classes", "all 4", "classes="]),
     "negative": (np.zeros((2, 3)), [0, -1], ["label -1", "sample 1", "K 2"]),
     "empty": (np.zeros((0, 3)), np.zeros(0, int), ["shape (0, 3)"]),
     "one column": (np.zeros((2, 3)), [[0], [1]], ["shape (2, 1)", "y[:, 0]"]),
-    "words": (np.zeros((2, 3)), ["cat", "dog"], ["dtype <U3", "numpy.unique"]),
-    "NaN labels": (np.zeros((2, 3)), [0.0, np.nan], ["dtype float64"]),
+    "complex targets": (np.zeros((2, 3)), np.zeros(2, complex), ["targets", "dtype complex128"]),
+    "NaN targets": (np.zeros((2, 3)), [0.0, np.nan], ["finite targets", "value nan", "sample 1"]),
+    "other targets": (np.zeros((2, 3)), [0.5, 1.5, 2.5], ["samples 2", "targets 3"]),
     "gaps": (np.zeros((3, 3)), [0, 100, 200], ["label 200", "different 3", "classes="]),
     "no array": (None, [0, 1], ["NoneType"]),
     "ragged": ([[1, 2], [3]], [0, 1], ["list"]),
@@ -237,3 +239,68 @@ BAD_ARRAYS = {
 def test_arrays_that_cannot_be_learned_from_are_an_error(x, y, values):
     with raises(DataError, "arrays", *values):
         from_arrays(x, y)
+
+
+BAD_LABELS = {
+    "floats": ([0.0, 1.0], ["integers", "shape (2,)", "dtype float64", "y.astype(int)"]),
+    "NaN": ([0.0, np.nan], ["a label for each sample", "NaN", "sample 1"]),
+    "one-hot": (np.eye(2, dtype=int), ["not one-hot", "y.argmax(axis=1)"]),
+}
+
+
+@pytest.mark.parametrize(("y", "values"), BAD_LABELS.values(), ids=BAD_LABELS.keys())
+def test_what_must_be_labels_and_is_not_is_an_error(y, values):
+    with raises(DataError, "arrays", *values):
+        from_arrays(np.zeros((2, 3)), y, labelled=True)
+
+
+@pytest.mark.parametrize("y", [[0.5, 1.5, -2.5], np.zeros((3, 2, 4)), np.array([[0, 1], [1, 1], [0, 0]])])
+def test_from_arrays_keeps_numbers_as_targets_of_any_shape(y):
+    dataset = from_arrays(np.zeros((3, 2)), y)
+    assert (dataset.labelled, dataset.y.dtype, dataset.classes) == (False, np.float32, ())
+    assert np.array_equal(dataset.y, y)
+    assert dataset.take([2, 0]).y.tolist() == np.asarray(y, float)[[2, 0]].tolist()
+
+
+def test_integers_are_targets_where_that_is_said():
+    dataset = from_arrays(np.zeros((3, 2)), [-4, 10**6, 7], labelled=False)
+    assert dataset.y.tolist() == [-4, 10**6, 7]
+    assert not dataset.labelled
+
+
+@pytest.mark.parametrize("y", [["dog", "cat", "dog"], np.array(["dog", "cat", "dog"], object)])
+def test_words_are_labels_in_order_of_the_alphabet(y):
+    dataset = from_arrays(np.zeros((3, 2)), y)
+    assert (dataset.y.tolist(), dataset.classes, dataset.labelled) == ([1, 0, 1], ("cat", "dog"), True)
+    assert from_arrays(np.zeros((3, 2)), y, ["dog", "cow", "cat"]).y.tolist() == [0, 2, 0]
+
+
+def test_a_word_that_is_no_class_is_an_error():
+    with raises(DataError, "arrays", "'cat'", "sample 1", "2 classes"):
+        from_arrays(np.zeros((2, 2)), ["dog", "cat"], ["dog", "cow"])
+
+
+def test_columns_of_targets_have_names_or_none():
+    y = np.zeros((3, 2), np.float32)
+    assert from_arrays(np.zeros((3, 2)), y, ["width", "height"]).classes == ("width", "height")
+    with raises(DataError, "arrays", "names 3", "columns 2"):
+        from_arrays(np.zeros((3, 2)), y, ["a", "b", "c"])
+
+
+def test_without_y_the_samples_are_the_targets():
+    assert from_arrays(images(), name="own").y.tolist() == images().tolist()
+
+
+def test_hold_out_keeps_the_share_of_each_class():
+    y = np.repeat([0, 1, 2], [40, 20, 10])
+    rest, held = from_arrays(np.zeros((70, 1)), y).hold_out(14, Key(3, "validation"))
+    assert np.bincount(held.y).tolist() == [8, 4, 2]
+    assert len(rest) == 56
+
+
+def test_targets_are_held_out_at_random():
+    x = np.arange(20.0)[:, None]
+    rest, held = from_arrays(x, x[:, 0] / 2).hold_out_fifth("some/test", stratified=True)
+    assert sorted([*rest.x[:, 0], *held.x[:, 0]]) == list(range(20))
+    assert np.array_equal(held.y * 2, held.x[:, 0])
+    assert len(held) == 4

@@ -1,19 +1,19 @@
-"""A labelled data set in memory: samples, labels and the names of the classes."""
+"""A data set in memory: samples, what is learned of each, and names of classes or columns."""
 
 from __future__ import annotations
 
 import math
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from xpnet import arguments
 from xpnet.data.arrays import host
-from xpnet.data.classes import check_class_names
-from xpnet.data.scale import chunks, white_of
+from xpnet.data.scale import white_of
+from xpnet.data.targets import check_finite, check_targets, names_of, read_numbers, read_targets
 from xpnet.errors import ConfigError, DataError
 from xpnet.random import Key, permutation
 
@@ -22,12 +22,12 @@ __all__ = ["Dataset", "from_arrays"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Samples with one label each, checked on construction.
+    """Samples with a label or targets each, checked on construction.
 
     Args:
         x: images, (N, H, W, C), uint8 or float32, or feature vectors, (N, D), float32; finite.
-        y: labels, (N,), int64, in 0..K-1.
-        classes: the K names of the classes, K >= 2.
+        y: labels, (N,), int64, in 0..K-1; or targets, (N, ...), float32, finite.
+        classes: of labels the K names of the classes, K >= 2; of targets the names of the columns, or none.
         name: used in messages.
         white: the value of full brightness, > 0: 255 for 8-bit images, 16 for digits, 1 for floating data.
     Raises:
@@ -38,8 +38,8 @@ class Dataset:
 
     x: np.ndarray
     y: np.ndarray
-    classes: tuple[str, ...]
-    name: str
+    classes: tuple[str, ...] = ()
+    name: str = "arrays"
     white: float = 255.0
 
     def __post_init__(self) -> None:
@@ -47,31 +47,29 @@ class Dataset:
         if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):
             got = {"x": arguments.shown(x), "y": arguments.shown(y)}
             raise DataError(name, "samples and labels in NumPy arrays", "from_arrays converts others", **got)
-        object.__setattr__(self, "classes", _names(name, self.classes))
+        object.__setattr__(self, "classes", names_of(name, self.classes))
         if (x.ndim, x.dtype) not in ((4, np.uint8), (4, np.float32), (2, np.float32)):
             rule = "samples of shape (N, H, W, C) in uint8 or float32, or (N, D) in float32"
             raise DataError(name, rule, "from_arrays converts other arrays", shape=x.shape, dtype=x.dtype)
-        if y.ndim != 1 or y.dtype != np.int64:
-            do = "from_arrays converts other arrays"
-            raise DataError(name, "labels of shape (N,) in int64", do, shape=y.shape, dtype=y.dtype)
-        if len(x) != len(y):
-            raise DataError(name, "one label for each sample", samples=len(x), labels=len(y))
         if x.size == 0:
             raise DataError(name, "at least one sample", shape=x.shape)
-        if len(self.classes) < 2:
-            raise DataError(name, "at least 2 classes", classes=list(self.classes))
-        check_class_names(name, self.classes)
         if not isinstance(self.white, numbers.Real) or not 0 < self.white < math.inf:
             raise DataError(name, "white, the value of full brightness, above 0", white=arguments.shown(self.white))
-        _check_labels(y, len(self.classes), name)
+        check_targets(name, y, self.classes, len(x))
         if x.dtype == np.float32:
-            _check_finite(x, name)
+            check_finite(x, name)
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __repr__(self) -> str:
-        return f"<Dataset {self.name}: {len(self)} x {self.shape} {self.x.dtype}, {len(self.classes)} classes>"
+        learned = f"{len(self.classes)} classes" if self.labelled else f"targets {self.y.shape[1:] or ''}".strip()
+        return f"<Dataset {self.name}: {len(self)} x {self.shape} {self.x.dtype}, {learned}>"
+
+    @property
+    def labelled(self) -> bool:
+        """Whether y is labels of classes; else it is targets, numbers."""
+        return self.y.dtype.kind == "i"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -98,7 +96,7 @@ class Dataset:
         if outside.size:
             raise ConfigError(where, "indices in 0..N-1", index=int(outside[0]), N=n)
         rows = rows.astype(np.int64)
-        return Dataset(np.take(self.x, rows, axis=0), np.take(self.y, rows), self.classes, self.name, self.white)
+        return replace(self, x=np.take(self.x, rows, axis=0), y=np.take(self.y, rows, axis=0))
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Split the set at random into two, such as training and validation.
@@ -136,42 +134,67 @@ class Dataset:
         stratified = arguments.boolean(f"{self.name}.hold_out_fifth", "stratified", stratified)
         if len(self) < 2:
             raise DataError(self.name, "at least 2 samples, to hold some out for testing", samples=len(self))
-        count = -(-len(self) // 5)
-        if not stratified:
-            test, train = self.divide(count, Key(0, purpose))
-            return train, test
-        order = permutation(Key(0, purpose), len(self))
+        return self._hold_out(-(-len(self) // 5), Key(0, purpose), stratified, (1, 5))
+
+    def hold_out(self, count: int, key: Key, *, stratified: bool = True) -> tuple[Dataset, Dataset]:
+        """Split the set at random into (rest, held), count samples held, each in the order of this set.
+
+        Args:
+            count: 1..N-1.
+            key: of the draw.
+            stratified: hold out the same share of each class, rounded so that the parts are as large as without it; of
+                targets that are no labels there are no classes to do it by.
+        """
+        where = f"{self.name}.hold_out"
+        count = arguments.count(where, "count", count, 1, len(self) - 1)
+        return self._hold_out(count, key, arguments.boolean(where, "stratified", stratified), (count, len(self)))
+
+    def _hold_out(self, count: int, key: Key, stratified: bool, share: tuple[int, int]) -> tuple[Dataset, Dataset]:
+        """Hold out count samples; of each class that share of its samples, rounded."""
+        if not stratified or not self.labelled:
+            held, rest = self.divide(count, key)
+            return rest, held
+        order = permutation(key, len(self))
         order = order[np.argsort(self.y[order], kind="stable")]  # class by class, each in random order
         sizes = np.bincount(self.y, minlength=len(self.classes))
-        held = sizes // 5
-        rest = np.where(sizes == 1, -1, sizes % 5)  # the only sample of a class is held out last
+        held = sizes * share[0] // share[1]
+        rest = np.where(sizes == 1, -1, sizes * share[0] % share[1])  # the only sample of a class is held out last
         held[np.argsort(-rest, kind="stable")[: count - held.sum()]] += 1
         rank = np.arange(len(self)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        is_test = rank < np.repeat(held, sizes)
-        return self.take(np.sort(order[~is_test])), self.take(np.sort(order[is_test]))
+        is_held = rank < np.repeat(held, sizes)
+        return self.take(np.sort(order[~is_held])), self.take(np.sort(order[is_held]))
 
 
 def from_arrays(
-    x: Any, y: Any, classes: Sequence[str] | None = None, name: str = "arrays", *, white: float | None = None
+    x: Any,
+    y: Any = None,
+    classes: Sequence[str] | None = None,
+    name: str = "arrays",
+    *,
+    white: float | None = None,
+    labelled: bool | None = None,
 ) -> Dataset:
     """Make a data set from arrays in memory, of any library, or lists.
 
     Args:
         x: (N, H, W, C); (N, H, W), which gets one channel; or (N, D). uint8 images keep their type, all other real
             numbers become float32.
-        y: integer labels, (N,), in 0..K-1.
-        classes: the K names; "0", "1", ... up to the largest label by default.
+        y: integer labels, (N,), in 0..K-1, or words; a 0/1 matrix (N, L), L >= 2; or floating targets, (N, ...). None:
+            x itself, for models that reconstruct it.
+        classes: the K names of the classes: by default the words in order of the alphabet, or "0", "1", ... up to the
+            largest label; or the names of the columns of targets.
         name: used in messages.
         white: the value of full brightness; by default 255, 16 or 1, decided by the values: see xpnet.data.scale.
+        labelled: whether y is labels (True) or numbers (False); by default y's kind says it.
     Raises:
-        DataError: as for Dataset, or x holds no real numbers, or y no integers, or most classes have no label.
+        DataError: as for Dataset, or x holds no real numbers, or y is none of the above, or most classes have no label.
     """
-    x, y = _numbers(name, "samples", x), _numbers(name, "labels", y)
+    x = read_numbers(name, "samples", x)
     if x.dtype.kind not in "buif":
         raise DataError(name, "samples that are real numbers", dtype=x.dtype)
-    if y.dtype.kind not in "bui" or y.ndim != 1:
-        rule = "labels of shape (N,), integers, not one-hot"
-        raise DataError(name, rule, _label_advice(y), shape=y.shape, dtype=y.dtype)
+    labelled = arguments.optional(arguments.boolean)(name, "labelled", labelled)
+    if y is not None:
+        y, names = read_targets(name, y, classes, labelled)
     if x.ndim == 3:
         x = x[..., np.newaxis]  # (N, H, W, 1)
     if white is None:
@@ -179,60 +202,6 @@ def from_arrays(
     if x.dtype != np.uint8 or x.ndim == 2:
         with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, which Dataset rejects
             x = x.astype(np.float32, copy=False)
-    if classes is None:
-        classes = _numbered(y, name)
-    return Dataset(x, y.astype(np.int64, copy=False), _names(name, classes), name, white)
-
-
-def _numbered(y: np.ndarray, name: str) -> list[str]:
-    """Name the classes 0, 1, ... up to the largest label, unless most of them have no sample."""
-    if y.size == 0 or y.min() < 0:
-        return ["0", "1"]  # which Dataset rejects
-    found, largest = np.unique(y), int(y.max())
-    if len(found) == 1:
-        raise DataError(name, "at least 2 classes", "name them with classes=", labels=f"all {y[0]}")
-    if 2 * len(found) < largest + 1:
-        do = "number them with numpy.unique(y, return_inverse=True), or name all classes with classes="
-        rule = "labels in 0..K-1 of which at least half have a sample"
-        raise DataError(name, rule, do, label=largest, sample=int(np.argmax(y == largest)), different=len(found))
-    return [str(k) for k in range(largest + 1)]
-
-
-def _numbers(name: str, what: str, values: Any) -> np.ndarray:
-    try:
-        return host(name, values)
-    except TypeError as error:
-        raise DataError(name, f"{what} in an array, or a list", values=f"of type {type(values).__name__}") from error
-
-
-def _label_advice(y: np.ndarray) -> str:
-    if y.ndim == 2 and y.shape[1] == 1:
-        return "take y[:, 0]"
-    if y.ndim == 2:
-        return "of one-hot rows take y.argmax(axis=1)"
-    if y.dtype.kind in "USO":
-        return "number them: classes, y = numpy.unique(y, return_inverse=True)"
-    return "cast classes to integers, y.astype(int)" if y.dtype.kind == "f" else ""
-
-
-def _names(name: str, classes: Any) -> tuple[str, ...]:
-    """Return the names of classes as a tuple of words."""
-    try:
-        return tuple(str(c) for c in arguments.items(name, "classes", classes))
-    except ConfigError as error:
-        raise DataError(name, "classes, a list of names", **error.got) from None
-
-
-def _check_labels(y: np.ndarray, count: int, name: str) -> None:
-    low, high = int(y.min()), int(y.max())
-    if low < 0 or high >= count:
-        label = low if low < 0 else high
-        raise DataError(name, "labels in 0..K-1", label=label, sample=int(np.argmax(y == label)), K=count)
-
-
-def _check_finite(x: np.ndarray, name: str) -> None:
-    for start, part in chunks(x):
-        good = np.isfinite(part)
-        if not good.all():
-            place = np.unravel_index(int(np.argmin(good)), part.shape)
-            raise DataError(name, "finite values", value=part[place], sample=start + int(place[0]))
+    if y is None:
+        y, names = x.astype(np.float32, copy=False), ()
+    return Dataset(x, y, names, name, white)
