@@ -113,7 +113,7 @@ def check_finite(x: np.ndarray, name: str, what: str = "values") -> None:
 
 def _words(y: Any) -> Any:
     """Return an array of words for a list or an array of objects that are all words; else y."""
-    if isinstance(y, list | tuple) or getattr(y, "dtype", None) == object:
+    if isinstance(y, list | tuple) or str(getattr(y, "dtype", "")) == "object":
         try:
             found = np.asarray(y)
         except ValueError:  # rows that differ in length

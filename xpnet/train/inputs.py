@@ -39,6 +39,8 @@ def read_dataset(where: str, data: Any, classes: int = 0) -> Dataset:
         got = f"{len(data)} values" if isinstance(data, list | tuple) else arguments.shown(data)
         raise ConfigError(where, "a Dataset, or a tuple of arrays (x, y)", data=got)
     x, y = data
+    if y is None:
+        raise ConfigError(where, "labels or targets y", y=None)
     names = None
     if classes:
         labels = host(where, y)
