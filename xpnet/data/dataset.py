@@ -193,6 +193,7 @@ def from_arrays(
     if x.dtype.kind not in "buif":
         raise DataError(name, "samples that are real numbers", dtype=x.dtype)
     labelled = arguments.optional(arguments.boolean)(name, "labelled", labelled)
+    names: tuple[str, ...] = ()
     if y is not None:
         y, names = read_targets(name, y, classes, labelled)
     if x.ndim == 3:
@@ -203,5 +204,5 @@ def from_arrays(
         with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, which Dataset rejects
             x = x.astype(np.float32, copy=False)
     if y is None:
-        y, names = x.astype(np.float32, copy=False), ()
+        y = x.astype(np.float32, copy=False)
     return Dataset(x, y, names, name, white)
