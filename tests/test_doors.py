@@ -255,7 +255,22 @@ def tensor() -> autograd.Tensor:
 
 
 _STATE, _OF_SGD = net().state_dict(), sgd().state_dict()
-_OTHER = ["add", "sub", "mul", "truediv", "radd", "rsub", "rmul", "rtruediv", "pow", "getitem"]
+_OTHER = [
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "radd",
+    "rsub",
+    "rmul",
+    "rtruediv",
+    "pow",
+    "getitem",
+    "eq",
+    "ne",
+    "lt",
+    "contains",
+]
 METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
     "Module()": (net, {"x": X}),
     "Module.predict": (lambda: net().predict, {"x": X, "batch_size": 2}),
@@ -282,6 +297,8 @@ METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
     "Tensor.__matmul__": (lambda: tensor().__matmul__, {"0": W.T}),
     **{f"Tensor.{name}": (lambda name=name: getattr(tensor(), name), {"axis": 0, "keepdims": False})
        for name in ("sum", "mean", "max", "min")},
+    **{f"Tensor.{name}": (lambda name=name: getattr(tensor(), name), {"axis": 0}) for name in ("argmax", "softmax")},
+    "Tensor.leaky_relu": (lambda: tensor().leaky_relu, {"slope": 0.1}),
     "Tensor.clip": (lambda: tensor().clip, {"low": 0.0, "high": 1.0}),
     "Tensor.reshape": (lambda: tensor().reshape, {"0": 6, "1": 4}),
     "Tensor.permute": (lambda: tensor().permute, {"0": 1, "1": 0}),
@@ -322,7 +339,7 @@ OTHERS = {
     "models": {"MODELS", "Recipe", "alexnet", "vgg16"},
     "data": {"DATASETS"},
     "random": {"Key", "StepContext", "bounded", "current", "drop_threshold", "keep_mask", "random_bits", "use"},
-    "autograd": {"apply", "has_tape", "no_grad"},
+    "autograd": {"Node", "apply", "has_tape", "no_grad"},
     "train": {"Callback"},
     "backend": {"PRECISIONS", "Array", "Backend", "BackendInfo", "Memory", "Program", "Recorder", "StagingBuffers",
                 "Unsupported", "add_at", "available_cores", "can_limit_blas", "cores", "current_backend",

@@ -14,20 +14,18 @@ import contextlib
 import contextvars
 import heapq
 import itertools
-import math
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
-from xpnet import ops, random
-from xpnet.arguments import boolean, function, number, shown
-from xpnet.backend import Array, Backend, backend_of, current_program, namespace, record_call
-from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError
+from xpnet import ops
+from xpnet.arguments import boolean, shown
+from xpnet.autograd.values import READY, Values, plain
+from xpnet.backend import Array, current_program, namespace, record_call
+from xpnet.errors import ConfigError, DTypeError, ShapeError
 from xpnet.ops.checks import floating, is_floating, shared
 
-__all__ = ["Tensor", "apply", "backward", "gradcheck", "has_tape", "no_grad"]
+__all__ = ["Node", "Tensor", "apply", "backward", "has_tape", "no_grad"]
 
 _ARRAYS: set[type] = set()  # of which Tensors were made
 _order = itertools.count()
@@ -47,8 +45,10 @@ class Node:
         self.order = next(_order)
 
 
-class Tensor:
+class Tensor(Values):
     """One array, and the node that made it.
+
+    Comparisons, float(t), np.asarray(t) and what else reads its values are in Values; they leave nothing on the tape.
 
     Args:
         data: an array of any namespace.
@@ -58,9 +58,7 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
-    __array_ufunc__ = None  # numpy_array + tensor is left to the tensor
 
-    data: Array
     grad: Array | None
     node: Node | None
 
@@ -75,27 +73,8 @@ class Tensor:
         self.node = None
         self.requires_grad = requires_grad
 
-    shape = property(lambda self: self.data.shape, doc="The array's sizes.")
-    ndim = property(lambda self: len(self.shape), doc="The array's rank.")
-    dtype = property(lambda self: self.data.dtype, doc="The array's dtype.")
-
-    @property
-    def backend(self) -> Backend:
-        """The backend the array lives on."""
-        return backend_of(self.data)
-
-    def numpy(self) -> np.ndarray:
-        """Copy the array to the host. A call that is recorded cannot: a replay would not run what depends on it."""
-        program = current_program()
-        if program is not None:
-            program.unsupported("Tensor.numpy")
-        return self.backend.to_numpy(self.data)
-
-    def item(self) -> float:
-        """Copy the one number that the array holds to the host."""
-        if math.prod(self.shape) != 1:
-            raise ShapeError("item", "a tensor of one number", x=self.shape)
-        return self.numpy().item()
+    def _new(self, array: Array) -> Tensor:
+        return Tensor(array)
 
     def detach(self) -> Tensor:
         """Return a tensor of the same array without a record of how it was computed."""
@@ -107,42 +86,30 @@ class Tensor:
             namespace(g, leaf.grad)  # on one device
             leaf.grad = g if leaf.grad is None else leaf.grad + g
 
-    def __repr__(self) -> str:
-        extra = ", requires_grad=True" if self.requires_grad else ""
-        return f"{type(self).__name__}({self.data!r}{extra})"
-
-    def __len__(self) -> int:
-        if not self.ndim:
-            raise ShapeError("Tensor", "a tensor of rank 1 or more for len()", x=self.shape)
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in range(len(self)))
-
     def __add__(self, other: Any) -> Tensor:
-        return apply(ops.add, self, other)
+        return apply(ops.add, self, other if type(other) in READY else plain(other))
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Tensor:
-        return apply(ops.subtract, self, other)
+        return apply(ops.subtract, self, other if type(other) in READY else plain(other))
 
     def __rsub__(self, other: Any) -> Tensor:
-        return apply(ops.subtract, other, self)
+        return apply(ops.subtract, other if type(other) in READY else plain(other), self)
 
     def __mul__(self, other: Any) -> Tensor:
-        return apply(ops.multiply, self, other)
+        return apply(ops.multiply, self, other if type(other) in READY else plain(other))
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Tensor:
-        return apply(ops.divide, self, other)
+        return apply(ops.divide, self, other if type(other) in READY else plain(other))
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return apply(ops.divide, other, self)
+        return apply(ops.divide, other if type(other) in READY else plain(other), self)
 
     def __pow__(self, exponent: float) -> Tensor:
-        return apply(ops.power, self, exponent)
+        return apply(ops.power, self, exponent if type(exponent) in READY else plain(exponent))
 
     def __neg__(self) -> Tensor:
         return apply(ops.negative, self)
@@ -190,6 +157,34 @@ class Tensor:
     def clip(self, low: float | None = None, high: float | None = None) -> Tensor:
         """Limit each element to low .. high."""
         return apply(ops.clip, self, low, high)
+
+    def relu(self) -> Tensor:
+        """Keep what is positive: ops.relu."""
+        return apply(ops.relu, self)
+
+    def leaky_relu(self, slope: float = 0.01) -> Tensor:
+        """Keep what is positive, and slope times what is not: ops.leaky_relu."""
+        return apply(ops.leaky_relu, self, slope=slope)
+
+    def sigmoid(self) -> Tensor:
+        """Squash to (0, 1): ops.sigmoid."""
+        return apply(ops.sigmoid, self)
+
+    def tanh(self) -> Tensor:
+        """Squash to (-1, 1): ops.tanh."""
+        return apply(ops.tanh, self)
+
+    def gelu(self) -> Tensor:
+        """Multiply by about the normal distribution function: ops.gelu."""
+        return apply(ops.gelu, self)
+
+    def softmax(self, axis: int = -1) -> Tensor:
+        """Turn scores into probabilities along an axis: ops.softmax."""
+        return apply(ops.softmax, self, axis=axis)
+
+    def log_softmax(self, axis: int = -1) -> Tensor:
+        """Turn scores into log-probabilities along an axis: ops.log_softmax."""
+        return apply(ops.log_softmax, self, axis=axis)
 
     def reshape(self, *shape: int) -> Tensor:
         """Read the same elements in another shape; one size may be -1."""
@@ -308,63 +303,3 @@ def backward(y: Tensor, dy: Array | None = None, *, keep_tape: bool = False) -> 
                 pending[parent] = record_call(operator.add, pending[parent], g)
                 owned.add(parent)
     return pending
-
-
-def gradcheck(
-    f: Callable[..., Tensor], *arrays: Array, eps: float = 1e-6, tolerance: float = 1e-6, seed: int = 0
-) -> float:
-    """Compare the gradient of f with a central difference along one random direction.
-
-        (L(a + eps*v) - L(a - eps*v)) / (2*eps)  against  sum of v * dL/da,  L = sum(r * f(a)), v and r random normal
-
-    Args:
-        f: takes tensors, returns a tensor; smooth near the arrays.
-        arrays: float64 arrays of any namespace.
-        eps: the length of the difference, relative to v's elements of about 1.
-        tolerance: how far the two may differ, relative to the larger of them and 1.
-        seed: which directions are drawn.
-    Returns:
-        The relative difference.
-    Raises:
-        DTypeError: an array is not float64. XpnetError: the two differ by more than the tolerance.
-    Cost: three forward passes and one backward. The difference's own error is about eps^2 + 1e-16 / eps.
-    """
-    function("gradcheck", "f", f)
-    eps, tolerance = number("gradcheck", "eps", eps, 0, above=True), number("gradcheck", "tolerance", tolerance, 0)
-    if not arrays:
-        raise ConfigError("gradcheck", "at least one array", arrays=0)
-    for a in arrays:
-        shared("gradcheck", a)
-    xp = namespace(*arrays)
-    for a in arrays:
-        if a.dtype != xp.float64:
-            raise DTypeError("gradcheck", "float64 arrays", dtype=a.dtype)
-
-    def draw(purpose: str, like: Array) -> Array:
-        v = random.normal(random.Key(seed, "gradcheck/" + purpose), like.shape).astype(np.float64)
-        return backend_of(like).from_numpy(v)
-
-    directions = [draw(str(i), a) for i, a in enumerate(arrays)]
-    leaves = [Tensor(a, requires_grad=True) for a in arrays]
-    y = f(*leaves)
-    if not isinstance(y, Tensor):
-        raise ConfigError("gradcheck", "f that returns a Tensor", returned=shown(y))
-    weights = draw("weights", y.data)
-    gradients = backward(y, weights)
-    along = 0.0
-    for leaf, v in zip(leaves, directions, strict=True):
-        if leaf in gradients:
-            along += Tensor(xp.sum(gradients[leaf] * v)).item()
-
-    def moved(by: float) -> float:
-        with no_grad():
-            z = f(*(Tensor(a + by * v) for a, v in zip(arrays, directions, strict=True)))
-        return Tensor(xp.sum(z.data * weights)).item()
-
-    slope = (moved(eps) - moved(-eps)) / (2.0 * eps)
-    error = abs(slope - along) / max(1.0, abs(slope), abs(along))
-    if not error <= tolerance:
-        raise XpnetError(
-            "gradcheck", "a gradient that agrees with the central difference", gradient=along, difference=slope
-        )
-    return error

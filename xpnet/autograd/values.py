@@ -1,0 +1,189 @@
+"""How a tensor is read: as a number, a truth value, text or an array, and compared. Nothing of it is on the tape."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from xpnet.backend import Array, Backend, backend_of, current_program, namespace, record_call
+from xpnet.errors import DTypeError, ShapeError
+from xpnet.ops import checks
+
+if TYPE_CHECKING:
+    from xpnet.autograd.tensor import Tensor
+
+__all__ = ["READY", "Values", "plain"]
+
+READY: set[type] = {float, int}  # types of operands that ops take as they are, Tensor too
+
+
+def plain(x: Any) -> Any:
+    """Return NumPy's scalars and arrays of rank 0 as Python's numbers, which take the tensor's library and dtype."""
+    return x.item() if isinstance(x, np.generic | np.ndarray) and not x.ndim else x
+
+
+class Values:
+    """The base of Tensor: how its array is read. Equality is elementwise; a tensor is hashed by identity."""
+
+    __slots__ = ()
+    __array_ufunc__ = None  # numpy_array + tensor is left to the tensor
+
+    data: Array
+    requires_grad: bool
+
+    def __init_subclass__(cls) -> None:
+        READY.add(cls)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The array's sizes."""
+        return self.data.shape
+
+    @property
+    def ndim(self) -> int:
+        """The array's rank."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """The array's dtype."""
+        return self.data.dtype
+
+    @property
+    def backend(self) -> Backend:
+        """The backend the array lives on."""
+        return backend_of(self.data)
+
+    def numpy(self) -> np.ndarray:
+        """Copy the array to the host. A call that is recorded cannot: a replay would not run what depends on it."""
+        program = current_program()
+        if program is not None:
+            program.unsupported("Tensor.numpy")
+        return self.backend.to_numpy(self.data)
+
+    def item(self) -> Any:
+        """Copy the one number that the array holds to the host: a float, or an int or bool of such an array."""
+        return self._one("item")
+
+    def _one(self, where: str, do: str = "") -> Any:
+        if math.prod(self.shape) != 1:
+            raise ShapeError(where, "a tensor of one number", do, x=self.shape)
+        return self.numpy().item()
+
+    def __float__(self) -> float:
+        return float(self._one("float"))
+
+    def __int__(self) -> int:
+        return int(self._one("int"))
+
+    def __index__(self) -> int:
+        number = self._one("index")
+        if type(number) is not int:
+            raise DTypeError("index", "a tensor of an integer dtype", dtype=self.dtype)
+        return number
+
+    def __bool__(self) -> bool:
+        return bool(self._one("bool", "the truth of several numbers is ambiguous: use t.any() or t.all()"))
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return round(self._one("round"), digits)
+
+    def __format__(self, form: str) -> str:
+        return format(self._one("format", "format t.numpy() or parts of it"), form) if form else str(self)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        program = current_program()
+        if program is not None:
+            program.unsupported("np.asarray")
+        if self.requires_grad:  # what NumPy computes of it would have no gradient
+            do = "write t.numpy() for its values, or t.detach()"
+            raise DTypeError("np.asarray", "a tensor without requires_grad", do, requires_grad=True)
+        try:
+            return np.array(self.data, dtype) if copy else np.asarray(self.data, dtype, copy=copy)
+        except (TypeError, RuntimeError) as error:  # of a device's array; ValueError: copy=False
+            do = "t.numpy() copies it"
+            raise DTypeError("np.asarray", "a tensor on the host", do, backend=self.backend.spec) from error
+
+    def __repr__(self) -> str:
+        kind, array = type(self).__name__, self.backend.to_numpy(self.data)
+        text = np.array2string(array, separator=", ", prefix=kind + "(")
+        shape = "" if array.size <= np.get_printoptions()["threshold"] else f", shape={tuple(self.shape)}"
+        place = "" if self.backend.on_host else f", {self.backend.spec}"
+        return f"{kind}({text}{shape}, {array.dtype}{place}{', requires_grad=True' * self.requires_grad})"
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise ShapeError("Tensor", "a tensor of rank 1 or more for len()", x=self.shape)
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        tensor = cast("Tensor", self)
+        return (tensor[i] for i in range(len(self)))
+
+    def __contains__(self, value: Any) -> bool:
+        found = self == value
+        return bool(found.any()) if isinstance(found, Values) else False
+
+    __hash__ = object.__hash__  # tensors are keys of gradients: a dictionary finds them by identity
+
+    def __eq__(self, other: object) -> Any:
+        return self._compared(operator.eq, other)
+
+    def __ne__(self, other: object) -> Any:
+        return self._compared(operator.ne, other)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return self._compared(operator.lt, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return self._compared(operator.le, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return self._compared(operator.gt, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return self._compared(operator.ge, other)
+
+    def _compared(self, compare: Callable[[Any, Any], Any], other: Any) -> Any:
+        """Compare element by element; what is neither a number nor an array is left to Python."""
+        a, b = self.data, other.data if isinstance(other, Values) else plain(other)
+        if not isinstance(b, bool | int | float):
+            if not hasattr(b, "shape"):
+                return NotImplemented
+            checks.shared("compare", a, b)
+            checks.broadcasts("compare", a, b)
+        return self._read(compare, a, b)
+
+    def any(self) -> Tensor:
+        """Whether any element is true, or not 0."""
+        return self._read(namespace(self.data).any, self.data)
+
+    def all(self) -> Tensor:
+        """Whether all elements are true, or not 0."""
+        return self._read(namespace(self.data).all, self.data)
+
+    def argmax(self, axis: int | None = None) -> Tensor:
+        """Return where the largest element is: along an axis, or in the flattened array."""
+        (axis,) = (None,) if axis is None else checks.axes("argmax", self.data, axis)
+        xp = namespace(self.data)
+        return self._read(lambda x: xp.argmax(x, axis=axis), self.data)
+
+    def _read(self, function: Callable[..., Any], *arguments: Any) -> Tensor:
+        """Return a function's array as a tensor without a gradient."""
+        try:
+            array = record_call(function, *arguments)
+        except TypeError as error:
+            raise DTypeError("compare", "numbers that compare", dtypes=", ".join(map(_kind, arguments))) from error
+        return self._new(array)
+
+    def _new(self, array: Array) -> Tensor:
+        """Return a tensor of an array."""
+        raise NotImplementedError
+
+
+def _kind(x: Any) -> str:
+    return str(getattr(x, "dtype", type(x).__name__))
