@@ -194,6 +194,15 @@ _PLANE = {"n": 8, "noise": 0.1, "seed": 0}
 DATA: dict[str, dict[str, Any]] = {
     "Augment": dict.fromkeys(("shift", "crop", "fill", "rotate", "scale", "squeeze", "shear", "elastic"), 1)
                | {"flip": True},
+    "Colour": {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1},
+    "Compose": {"0": data.Mirror(), "1": data.Crop()},
+    "Crop": {"area": (0.5, 1.0), "aspect": (0.8, 1.2)},
+    "Erase": {"probability": 0.5, "area": (0.1, 0.2), "aspect": (0.5, 2.0), "fill": 3.0},
+    "Mirror": {"probability": 0.5, "vertical": False},
+    "Rotate": {"degrees": 10.0, "fill": None},
+    "Transform": {},
+    "augment": {"name": "light", "mirror": True},
+    "read_augment": {"where": "here", "value": "light"},
     "Dataset": {"x": X, "y": LABELS, "classes": ("a", "b", "c"), "name": "n", "white": 1.0},
     "Feed": {"dataset": SET, "batch_size": 2, "backend": backend.get_backend("cpu"), "normalize": None,
              "dtype": "float32", "shuffle": False, "seed": 0, "augment": None, "resident": None},

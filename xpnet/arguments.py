@@ -41,6 +41,7 @@ __all__ = [
     "probability",
     "shape",
     "shown",
+    "span",
     "text",
 ]
 
@@ -121,6 +122,16 @@ def number(
 
 not_negative: Check = partial(number, low=0)
 probability: Check = partial(number, low=0, high=1)  # below 1
+
+
+def span(where: str, name: str, value: Any, low: float, high: float) -> tuple[float, float]:
+    """Return two numbers, the smallest and the largest of a range within low..high."""
+    if isinstance(value, tuple | list) and len(value) == 2:
+        first, last = (number(where, name, v, low, high, closed=True) for v in value)
+        if first <= last:
+            return first, last
+    rule = f"{name}, a pair of numbers, the smaller first, {low:g} to {high:g}"
+    raise ConfigError(where, rule, **{name: shown(value)})
 
 
 def boolean(where: str, name: str, value: Any) -> bool:

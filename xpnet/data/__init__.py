@@ -1,6 +1,18 @@
 """Data sets, and their way to the device in batches."""
 
 from xpnet.data.arrays import host
+from xpnet.data.augmentation import (
+    AUGMENTATIONS,
+    Colour,
+    Compose,
+    Crop,
+    Erase,
+    Mirror,
+    Rotate,
+    Transform,
+    augment,
+    read_augment,
+)
 from xpnet.data.dataset import Dataset, from_arrays
 from xpnet.data.feed import Feed
 from xpnet.data.image import load_image
@@ -10,12 +22,21 @@ from xpnet.data.scale import Scale
 from xpnet.data.transforms import Augment, Normalize
 
 __all__ = [
+    "AUGMENTATIONS",
     "DATASETS",
     "Augment",
+    "Colour",
+    "Compose",
+    "Crop",
     "Dataset",
+    "Erase",
     "Feed",
+    "Mirror",
     "Normalize",
+    "Rotate",
     "Scale",
+    "Transform",
+    "augment",
     "blobs",
     "circles",
     "from_arrays",
@@ -23,6 +44,7 @@ __all__ = [
     "load",
     "load_image",
     "moons",
+    "read_augment",
     "spirals",
     "xor",
 ]

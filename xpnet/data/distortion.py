@@ -86,7 +86,7 @@ def resample(
     inverses: np.ndarray,
     down: np.ndarray,
     right: np.ndarray,
-    fill: float,
+    fill: float | None,
     displacement: np.ndarray | None = None,
 ) -> np.ndarray:
     """Transform images: each pixel of the result is interpolated between the four pixels around its source (bilinear).
@@ -97,7 +97,7 @@ def resample(
         images: (N, H, W, C); not written.
         inverses: (N, 2, 2), from a pixel of the result to its source.
         down, right: (N,), the shift of each image after the map, in pixels.
-        fill: the value outside an image.
+        fill: the value outside an image; None: the image is continued by its reflection.
         displacement: (N, 2, H, W), added to each source, in pixels; None for zero.
     Returns:
         A new array of the same shape and dtype; integers are rounded to the nearest.
@@ -105,7 +105,9 @@ def resample(
     """
     n, height, width, c = images.shape
     kind = np.float64 if images.dtype == np.float64 else np.float32
-    framed = np.full((n, height + 2, width + 2, c), fill, dtype=kind)  # one pixel of fill around each
+    framed = np.full(
+        (n, height + 2, width + 2, c), 0 if fill is None else fill, dtype=kind
+    )  # one pixel of fill around each
     framed[:, 1:-1, 1:-1] = images
     flat = framed.reshape(-1, c)  # (N*(H+2)*(W+2), C)
 
@@ -117,6 +119,8 @@ def resample(
     if displacement is not None:
         column += displacement[:, 0]
         row += displacement[:, 1]
+    if fill is None:
+        column, row = _reflect(column, width - 1), _reflect(row, height - 1)
     column, row = np.clip(column, -1, width) + 1, np.clip(row, -1, height) + 1  # in the frame, beyond which all is fill
     left, top = np.minimum(column.astype(np.intp), width), np.minimum(row.astype(np.intp), height)
     across, down_by = (column - left).astype(kind)[..., None], (row - top).astype(kind)[..., None]  # 0..1
@@ -135,3 +139,8 @@ def resample(
     lower = interpolate(pixels(width + 2), pixels(width + 3), across)
     result = interpolate(upper, lower, down_by)
     return result.astype(images.dtype) if images.dtype.kind == "f" else np.rint(result).astype(images.dtype)
+
+
+def _reflect(x: np.ndarray, last: int) -> np.ndarray:
+    """Reflect positions beyond 0..last into it; what is farther than once the size outside is limited to an edge."""
+    return np.clip(last - np.abs(last - np.abs(x)), 0, last)

@@ -12,6 +12,7 @@ import numpy as np
 
 from xpnet import arguments
 from xpnet.backend import Array, namespace
+from xpnet.data.augmentation import Transform
 from xpnet.data.dataset import Dataset
 from xpnet.data.distortion import Affine, elastic, resample
 from xpnet.data.scale import chunks
@@ -160,8 +161,8 @@ def _two_passes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Augment:
-    """Augment images at random: distort, shift and mirror them.
+class Augment(Transform):
+    """Augment images at random: distort, shift and mirror them. For photos, see ``augment``; ``+`` composes both.
 
     Each image is shifted by a whole number of pixels, uniform in -p..p for rows and for columns; the border is set to
     fill. shift and crop both do that (p = shift, or p = crop: pad by p pixels and crop to the old size); together, the
