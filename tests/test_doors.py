@@ -346,7 +346,7 @@ OTHERS = {
            "inference", "is_average", "watch"},
     "optim": {"OPTIMIZERS", "Schedule", "adagrad_rule", "adam_rule", "rmsprop_rule", "sgd_rule"},
     "models": {"MODELS", "Recipe", "alexnet", "vgg16"},
-    "data": {"DATASETS"},
+    "data": {"AUGMENTATIONS", "Augmentation", "DATASETS"},
     "random": {"Key", "StepContext", "bounded", "current", "drop_threshold", "keep_mask", "random_bits", "use"},
     "autograd": {"Node", "apply", "has_tape", "no_grad"},
     "train": {"Callback"},

@@ -28,6 +28,7 @@ CASES = {  # model, optimizer, rate, augmentation; 330 digits in batches of 32: 
     "mlp": ("mlp", "momentum", 0.05, None),
     "dropout and batch norm": (noisy_net, "adam", 0.01, None),
     "augmentation": (noisy_net, "momentum", 0.05, SHIFTED),
+    "augmentation of photos": ("softmax", "sgd", 0.05, "strong"),
     "a schedule": ("mlp", "nesterov", optim.warmup(optim.cosine(0.1, steps=40), steps=4), None),
     "no optimizer state": ("softmax", "sgd", 0.1, None),
 }

@@ -3,6 +3,7 @@
 from xpnet.data.arrays import host
 from xpnet.data.augmentation import (
     AUGMENTATIONS,
+    Augmentation,
     Colour,
     Compose,
     Crop,
@@ -25,6 +26,7 @@ __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
     "Augment",
+    "Augmentation",
     "Colour",
     "Compose",
     "Crop",

@@ -21,9 +21,10 @@ import numpy as np
 
 from xpnet import arguments, kernels
 from xpnet.backend import Array, Backend, StagingBuffers, set_at
+from xpnet.data.augmentation import Augmentation
 from xpnet.data.dataset import Dataset
 from xpnet.data.prefetch import send_ahead, work_ahead
-from xpnet.data.transforms import Augment, Normalize, apply_affine
+from xpnet.data.transforms import Normalize, apply_affine
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, permutation
 
@@ -71,7 +72,7 @@ class Feed:
         dtype: str = "float32",
         shuffle: bool = False,
         seed: int = 0,
-        augment: Augment | None = None,
+        augment: Augmentation | None = None,
         resident: bool | None = None,
     ) -> None:
         batch_size, seed = (

@@ -15,7 +15,7 @@ import numpy as np
 
 from xpnet.autograd import Tensor
 from xpnet.backend import Array, is_out_of_memory, shut_down_workers
-from xpnet.data import Augment, Dataset, Feed
+from xpnet.data import Augmentation, Dataset, Feed
 from xpnet.errors import DivergedError
 from xpnet.nn import Module
 from xpnet.optim import Optimizer
@@ -71,7 +71,7 @@ class Fitting:
         """End training after the epoch under way."""
         self._stopping = True
 
-    def _feed(self, train: Dataset, batch_size: int, augment: Augment | None) -> Feed:
+    def _feed(self, train: Dataset, batch_size: int, augment: Augmentation | None) -> Feed:
         """Serve the training set; where it was to lie on the device and does not fit after all, from the host."""
 
         normalize = self._scoring().normalization("fit", train.x, declared=train.white)

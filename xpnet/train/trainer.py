@@ -20,7 +20,7 @@ import numpy as np
 from xpnet import arguments, kernels, nn
 from xpnet.autograd import Tensor
 from xpnet.backend import keep_freed_memory
-from xpnet.data import Augment, Normalize, Scale
+from xpnet.data import Augmentation, Normalize, Scale, read_augment
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.nn import Module
 from xpnet.optim import SGD, Optimizer
@@ -99,7 +99,7 @@ class Trainer(Fitting):
         *,
         epochs: int = 10,
         batch_size: int = 64,
-        augment: Augment | None = None,
+        augment: Augmentation | str | None = None,
         keep_memory: bool = True,
     ) -> list[dict[str, Any]]:
         """Train until a number of epochs, counted from the trainer's first, are done.
@@ -109,7 +109,7 @@ class Trainer(Fitting):
             test: a set to evaluate after each epoch, likewise, or None. fit(x, y) is fit((x, y)).
             epochs: >= 0; epochs trained before count: if all are done, nothing is trained, and the log says so.
             batch_size: N, >= 1.
-            augment: changes training images at random.
+            augment: changes training images at random: a data.Transform, or none, light or strong, see data.augment.
             keep_memory: whether the C library keeps freed memory for the next step, in the whole process and until it
                 ends (see backend.keep_freed_memory); on a CPU, steps take up to a third less time.
         Returns:
@@ -122,8 +122,7 @@ class Trainer(Fitting):
         """
         epochs = arguments.count("fit", "epochs", epochs, 0)
         batch_size = arguments.count("fit", "batch_size", batch_size, 1, _MOST)
-        if augment is not None and not callable(augment):
-            raise ConfigError("fit", "augment, an Augment or None", augment=arguments.shown(augment))
+        augment = read_augment("fit", augment)
         check_precision(self.precision, self.model.backend)
         inputs.check_parameters(self.model, (*self.optimizer.parameters, *self._others))
         train, test = inputs.read_sets(train, test, self.model)

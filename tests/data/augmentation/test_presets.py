@@ -39,5 +39,5 @@ def test_an_argument_is_a_name_a_function_or_none():
 def test_what_is_neither_is_an_error(value):
     with raises(ConfigError, "fit", "augment", "strong"):
         read_augment("fit", value)
-    with raises(ConfigError, "augment"):
+    with raises(ConfigError, "augment", "name"):
         augment(value)

@@ -10,10 +10,11 @@ from xpnet.data.augmentation.colour import Colour
 from xpnet.data.augmentation.erase import Erase
 from xpnet.data.augmentation.geometry import Crop, Mirror, Rotate
 from xpnet.data.augmentation.presets import AUGMENTATIONS, augment, read_augment
-from xpnet.data.augmentation.transform import Compose, Transform
+from xpnet.data.augmentation.transform import Augmentation, Compose, Transform
 
 __all__ = [
     "AUGMENTATIONS",
+    "Augmentation",
     "Colour",
     "Compose",
     "Crop",

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
-
-import numpy as np
 
 from xpnet import arguments
 from xpnet.data.augmentation.colour import Colour
 from xpnet.data.augmentation.erase import Erase
 from xpnet.data.augmentation.geometry import Crop, Mirror, Rotate
-from xpnet.data.augmentation.transform import Compose
+from xpnet.data.augmentation.transform import Augmentation, Compose
 from xpnet.errors import ConfigError, nearest
-from xpnet.random import Key
 
 __all__ = ["AUGMENTATIONS", "augment", "read_augment"]
 
@@ -36,7 +32,7 @@ def augment(name: str, *, mirror: bool = True) -> Compose | None:
     Raises:
         ConfigError: no preset has this name.
     """
-    name = arguments.choice("augment", "augment", name, AUGMENTATIONS)
+    name = arguments.choice("augment", "name", name, AUGMENTATIONS)
     if name == "none":
         return None
     first = [Mirror()] if arguments.boolean("augment", "mirror", mirror) else []
@@ -45,7 +41,7 @@ def augment(name: str, *, mirror: bool = True) -> Compose | None:
     return Compose(*first, Crop((0.25, 1.0)), Rotate(15.0), Colour(0.4, 0.4, 0.4), Erase(0.25))
 
 
-def read_augment(where: str, value: Any) -> Callable[[np.ndarray, Key], np.ndarray] | None:
+def read_augment(where: str, value: Any) -> Augmentation | None:
     """Return what an argument ``augment`` means: the name of a preset, a function of (images, key), or None.
 
     Raises:
@@ -57,4 +53,4 @@ def read_augment(where: str, value: Any) -> Callable[[np.ndarray, Key], np.ndarr
         hint = nearest(value, AUGMENTATIONS) if isinstance(value, str) else ""
         rule = f"augment, a Transform or one of {', '.join(AUGMENTATIONS)}"
         raise ConfigError(where, rule, hint, augment=arguments.shown(value))
-    return cast("Callable[[np.ndarray, Key], np.ndarray] | None", value)
+    return cast("Augmentation | None", value)

@@ -13,7 +13,9 @@ from xpnet.backend import cores
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, random_bits
 
-__all__ = ["Compose", "Transform"]
+__all__ = ["Augmentation", "Compose", "Transform"]
+
+Augmentation = Callable[[np.ndarray, Key], np.ndarray]  # (images (N, H, W, C), key) -> images of that shape and dtype
 
 _LEAST = 1 << 17  # numbers of a batch that are worth a thread
 
@@ -80,7 +82,7 @@ class Transform:
         """
         out[...] = image
 
-    def __add__(self, other: Callable[[np.ndarray, Key], np.ndarray]) -> Compose:
+    def __add__(self, other: Augmentation) -> Compose:
         return Compose(self, other)
 
 
@@ -93,7 +95,7 @@ class Compose(Transform):
         ConfigError: one of them cannot be called.
     """
 
-    def __init__(self, *transforms: Callable[[np.ndarray, Key], np.ndarray]) -> None:
+    def __init__(self, *transforms: Augmentation) -> None:
         flat: list[Any] = []
         for i, each in enumerate(transforms):
             arguments.function("Compose", f"transforms[{i}]", each)
