@@ -17,9 +17,11 @@ from xpnet.data.augmentation import (
 from xpnet.data.dataset import Dataset, from_arrays
 from xpnet.data.feed import Feed
 from xpnet.data.image import load_image
-from xpnet.data.loading import DATASETS, load
+from xpnet.data.lazy import Lazy
+from xpnet.data.loading import DATASETS, load, splits
 from xpnet.data.plane import blobs, circles, moons, spirals, xor
 from xpnet.data.scale import Scale
+from xpnet.data.splits import LoadOptions, Splits
 from xpnet.data.transforms import Augment, Normalize
 
 __all__ = [
@@ -33,10 +35,13 @@ __all__ = [
     "Dataset",
     "Erase",
     "Feed",
+    "Lazy",
+    "LoadOptions",
     "Mirror",
     "Normalize",
     "Rotate",
     "Scale",
+    "Splits",
     "Transform",
     "augment",
     "blobs",
@@ -48,5 +53,6 @@ __all__ = [
     "moons",
     "read_augment",
     "spirals",
+    "splits",
     "xor",
 ]

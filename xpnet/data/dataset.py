@@ -12,6 +12,7 @@ import numpy as np
 
 from xpnet import arguments
 from xpnet.data.arrays import host
+from xpnet.data.lazy import Lazy
 from xpnet.data.scale import white_of
 from xpnet.data.targets import check_finite, check_targets, names_of, read_numbers, read_targets
 from xpnet.errors import ConfigError, DataError
@@ -25,7 +26,7 @@ class Dataset:
     """Samples with a label or targets each, checked on construction.
 
     Args:
-        x: images, (N, H, W, C), uint8 or float32, or feature vectors, (N, D), float32; finite.
+        x: images, (N, H, W, C), uint8 or float32, or feature vectors, (N, D), float32; finite; or a Lazy of them.
         y: labels, (N,), int64, in 0..K-1; or targets, (N, ...), float32, finite.
         classes: of labels the K names of the classes, K >= 2; of targets the names of the columns, or none.
         name: used in messages.
@@ -36,7 +37,7 @@ class Dataset:
     Cost: one pass over y, and over x where it is floating.
     """
 
-    x: np.ndarray
+    x: np.ndarray | Lazy
     y: np.ndarray
     classes: tuple[str, ...] = ()
     name: str = "arrays"
@@ -44,7 +45,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         x, y, name = self.x, self.y, self.name
-        if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):
+        if not isinstance(x, np.ndarray | Lazy) or not isinstance(y, np.ndarray):
             got = {"x": arguments.shown(x), "y": arguments.shown(y)}
             raise DataError(name, "samples and labels in NumPy arrays", "from_arrays converts others", **got)
         object.__setattr__(self, "classes", names_of(name, self.classes))
@@ -96,7 +97,7 @@ class Dataset:
         if outside.size:
             raise ConfigError(where, "indices in 0..N-1", index=int(outside[0]), N=n)
         rows = rows.astype(np.int64)
-        return replace(self, x=np.take(self.x, rows, axis=0), y=np.take(self.y, rows, axis=0))
+        return replace(self, x=self.x.take(rows, axis=0), y=np.take(self.y, rows, axis=0))
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Split the set at random into two, such as training and validation.

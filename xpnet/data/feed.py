@@ -23,6 +23,7 @@ from xpnet import arguments, kernels
 from xpnet.backend import Array, Backend, StagingBuffers, set_at
 from xpnet.data.augmentation import Augmentation
 from xpnet.data.dataset import Dataset
+from xpnet.data.lazy import gather, is_resident
 from xpnet.data.prefetch import send_ahead, work_ahead
 from xpnet.data.transforms import Normalize, apply_affine
 from xpnet.errors import ConfigError, ShapeError
@@ -101,10 +102,12 @@ class Feed:
         self._on_host = backend.on_host
         self._kernel = kernels.find("take_batch", backend.xp.empty(0, device=backend.device))
         on_device = augment is None or (self._kernel is not None and moves and dtype != "bfloat16")
+        if resident and not is_resident(dataset.x):
+            raise ConfigError("Feed", "resident=False, since the set is not in memory", resident=resident)
         if resident and not on_device:
             raise ConfigError("Feed", "resident=False, since augment runs on the host", resident=resident)
         if resident is None:
-            resident = on_device and (self._on_host or _fits(dataset, backend))
+            resident = on_device and is_resident(dataset.x) and (self._on_host or _fits(dataset, backend))
         self.resident = resident
         self._current: Array | None = None  # the order of the current epoch
         self._buffers: list[StagingBuffers] = []  # those not in use
@@ -266,10 +269,10 @@ class Feed:
         n = min(self.batch_size, len(self.dataset) - first)
         rows = slice(first, first + n) if order is None else order[first : first + n]
         if self.augment is None:
-            _gather(self._x, rows, out[0][:n])
+            gather(self._x, rows, out[0][:n])
         else:
             out[0][:n] = self.augment(self._x[rows], Key(self.seed, "augment", epoch, step))
-        _gather(self._y, rows, out[1][:n])
+        gather(self._y, rows, out[1][:n])
         return n
 
     def _from_thread(
@@ -308,13 +311,6 @@ class Feed:
     def _staging(self) -> StagingBuffers | None:
         """Return staging buffers that no other epoch uses; None if the backend has none."""
         return self._buffers.pop() if self._buffers else self.backend.staging_buffers(self._parts())
-
-
-def _gather(source: np.ndarray, rows: slice | np.ndarray, out: np.ndarray) -> None:
-    if isinstance(rows, slice):
-        out[...] = source[rows]
-    else:
-        np.take(source, rows, axis=0, out=out, mode="clip")  # with mode="raise", NumPy would buffer out
 
 
 def _fits(dataset: Dataset, backend: Backend) -> bool:

@@ -1,9 +1,13 @@
-"""load: every data set by its name, or by the path of a folder or file."""
+"""load and splits: every data set by its name, or by the path of a folder or file."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from xpnet import arguments
 from xpnet.data.cifar10 import load_cifar10
@@ -12,11 +16,14 @@ from xpnet.data.digits import load_digits
 from xpnet.data.download import Progress
 from xpnet.data.folder import load_folder
 from xpnet.data.idx import load_fashion_mnist, load_mnist
+from xpnet.data.lazy import joined
 from xpnet.data.npz import load_npz
 from xpnet.data.plane import blobs, circles, moons, spirals, xor
+from xpnet.data.splits import LoadOptions, Splits
 from xpnet.errors import ConfigError, DataError, nearest
+from xpnet.random import Key
 
-__all__ = ["DATASETS", "load"]
+__all__ = ["DATASETS", "load", "splits"]
 
 _POINTS = 4000  # of a problem in the plane; with fewer, the default 20 epochs are too few steps for spirals
 _PLANE = {"moons": moons, "circles": circles, "spirals": spirals, "xor": xor, "blobs": blobs}
@@ -31,6 +38,7 @@ def load(
     *,
     progress: Progress | None = None,
     max_pixels: int | None = None,
+    options: LoadOptions | None = None,
 ) -> tuple[Dataset, Dataset]:
     """Load a data set as a training set and a test set.
 
@@ -44,29 +52,108 @@ def load(
         progress: called with (done, total): bytes of a download, images of a folder. By default a download shows a bar
             on standard error, if that is a terminal.
         max_pixels: the largest image of a folder, as for load_image.
+        options: see LoadOptions.
     Returns:
         train, test.
     Raises:
         ConfigError: no data set has that name.
         DataError: the files are missing, damaged, or cannot be learned from.
     """
+    found = _found("load", name_or_path, data_dir, progress, max_pixels, options)
+    if found.test is None:
+        raise DataError(str(name_or_path), "a training set and a test set", "use splits", test=None)
+    return found.train, found.test
+
+
+def splits(
+    name_or_path: str,
+    data_dir: str | None = None,
+    *,
+    validation: Any = 0.1,
+    seed: int = 0,
+    progress: Progress | None = None,
+    options: LoadOptions | None = None,
+) -> Splits:
+    """Load a data set in parts to learn from, to choose by, and to test with, and say what was found.
+
+    Args:
+        name_or_path, data_dir, progress, options: as for load.
+        validation: the fraction of the training set that is held out, of each class alike, where the data has no
+            validation part of its own; or the path of a folder or file, all of which is the validation set; 0 or None:
+            no validation set.
+        seed: of that draw.
+    Raises:
+        ConfigError, DataError: as for load; or validation is outside 0..1, or has other classes.
+    """
+    where = "splits"
+    seed = arguments.count(where, "seed", seed, 0, (1 << 64) - 1)
+    is_path = isinstance(validation, str | os.PathLike)
+    other = arguments.path(where, "validation", validation) if is_path else None
+    fraction = 0.0 if is_path or validation is None else arguments.number(where, "validation", validation, 0, 1)
+    found = _found(where, name_or_path, data_dir, progress, None, options)
+    if other is not None:
+        return found._replace(validation=_like(found.train, other, progress, options))
+    if not fraction:
+        return found._replace(validation=None)
+    if found.validation is None:
+        count = max(1, round(fraction * len(found.train)))
+        if count >= len(found.train):
+            rule = "validation with at least one example in each part"
+            raise ConfigError(where, rule, validation=fraction, examples=len(found.train))
+        train, held = found.train.hold_out(count, Key(seed, "validation"))
+        found = found._replace(train=train, validation=held)
+    return found
+
+
+def _like(train: Dataset, path: Path, progress: Progress | None, options: LoadOptions | None) -> Dataset:
+    """Load all of a folder or file, as more examples of a training set."""
+    shape = train.shape
+    options = options or LoadOptions()
+    if len(shape) == 3:
+        options = replace(options, image_size=shape[:2], channels=shape[2])
+    found = _found("splits", str(path), None, progress, None, options)
+    parts = [part for part in (found.train, found.validation, found.test) if part is not None]
+    if found.test is found.validation:
+        parts = parts[:2]
+    if any(part.shape != shape or part.classes != train.classes for part in parts):
+        got = {"shape": parts[0].shape, "classes": ", ".join(parts[0].classes[:10])}
+        raise DataError(str(path), f"examples {shape} in the classes of the training set", **got)
+    x, y = parts[0].x, parts[0].y
+    for part in parts[1:]:
+        x, y = joined(x, part.x), np.concatenate([y, part.y])
+    return replace(parts[0], x=x, y=y)
+
+
+def _found(
+    where: str,
+    name_or_path: str,
+    data_dir: str | None,
+    progress: Progress | None,
+    max_pixels: int | None,
+    options: LoadOptions | None,
+) -> Splits:
+    """Load what a name or path says, in the parts that it has."""
     is_name = isinstance(name_or_path, str)  # a path would lose the "./" of "./mnist"
-    name = name_or_path if is_name else str(arguments.path("load", "name_or_path", name_or_path))
-    arguments.optional(arguments.path)("load", "data_dir", data_dir)
-    arguments.optional(arguments.function)("load", "progress", progress)
-    arguments.optional(arguments.count)("load", "max_pixels", max_pixels)
+    name = name_or_path if is_name else str(arguments.path(where, "name_or_path", name_or_path))
+    arguments.optional(arguments.path)(where, "data_dir", data_dir)
+    arguments.optional(arguments.function)(where, "progress", progress)
+    max_pixels = arguments.optional(arguments.count)(where, "max_pixels", max_pixels)
+    options = LoadOptions() if options is None else options
+    arguments.instance(where, "options", options, kind=LoadOptions, rule="a LoadOptions")
+    if max_pixels is not None:
+        options = replace(options, max_pixels=max_pixels)
     if name == "digits":
-        return load_digits()
+        return _of(load_digits())
     if name in _PUBLISHED:
-        return _PUBLISHED[name](data_dir, progress)
+        return _of(_PUBLISHED[name](data_dir, progress))
     if name in _PLANE:
-        return _PLANE[name](_POINTS).hold_out_fifth(f"plane/{name}/test")
+        return _of(_PLANE[name](_POINTS).hold_out_fifth(f"plane/{name}/test"))
     path = Path(os.path.expanduser(name))
     try:
         if name and os.path.isdir(path):
-            return load_folder(path, progress, max_pixels)
+            return _of(load_folder(path, progress, options.max_pixels))
         if path.suffix.lower() == ".npz":
-            return load_npz(path)
+            return _of(load_npz(path))
     except MemoryError as error:
         raise DataError.event(name, "the data set does not fit in memory", error=error or "MemoryError") from error
     if name and os.path.lexists(path):
@@ -74,3 +161,7 @@ def load(
     if len(path.parts) > 1 or name.endswith("/"):
         raise DataError.event(name, "no such folder or file", "check the path")
     raise ConfigError("data", "a data set, folder or .npz file", nearest(name, DATASETS), data=repr(name))
+
+
+def _of(parts: tuple[Dataset, Dataset]) -> Splits:
+    return Splits(parts[0], None, parts[1])

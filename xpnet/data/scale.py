@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import arguments
+from xpnet.data.lazy import Lazy, measured
 from xpnet.errors import ConfigError, DataError
 
 __all__ = ["Scale", "chunks", "white_of"]
@@ -38,8 +39,9 @@ _PIXELS = 16  # numbers in a row that may be a picture: 4x4
 _log = logging.getLogger("xpnet")
 
 
-def chunks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield views of about a million elements along N, each with the number of its first sample."""
+def chunks(x: np.ndarray | Lazy) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield views of about a million elements along N, each with the number of its first sample; see measured."""
+    x = measured(x)
     rows = max(1, _CHUNK // max(1, x[:1].size))
     for start in range(0, len(x), rows):
         yield start, x[start : start + rows]
@@ -55,7 +57,7 @@ class _Values(NamedTuple):
         return max(abs(self.low), abs(self.high))
 
 
-def _values(x: np.ndarray) -> _Values:
+def _values(x: np.ndarray | Lazy) -> _Values:
     low, high, whole = np.inf, -np.inf, True
     for _, part in chunks(x):
         low, high = min(low, float(np.fmin.reduce(part, axis=None))), max(high, float(np.fmax.reduce(part, axis=None)))
@@ -64,7 +66,7 @@ def _values(x: np.ndarray) -> _Values:
     return _Values(low, high, whole)
 
 
-def _may_be_pictures(x: np.ndarray) -> bool:
+def _may_be_pictures(x: np.ndarray | Lazy) -> bool:
     return x.ndim >= 3 or (x.ndim == 2 and x.shape[1] >= _PIXELS)
 
 
@@ -99,7 +101,7 @@ class Scale:
     normalized: bool
 
     @classmethod
-    def of(cls, x: np.ndarray, white: float) -> Scale:
+    def of(cls, x: np.ndarray | Lazy, white: float) -> Scale:
         """Measure a training set, (N, H, W, C) or (N, D), whose Dataset says a white."""
         v, pictures = _values(x), _may_be_pictures(x)
         in_rows = v.whole and v.low >= 0 and 16 <= v.high <= 255
@@ -107,7 +109,9 @@ class Scale:
         normalized = x.dtype == np.uint8 or (pictures and (v.top >= 16 if x.ndim > 2 else in_rows))
         return cls(float(white) if is_white else 0.0, v.low, v.high, v.whole, bool(normalized))
 
-    def factor(self, where: str, x: np.ndarray, *, white: float | None = None, declared: float | None = None) -> float:
+    def factor(
+        self, where: str, x: np.ndarray | Lazy, *, white: float | None = None, declared: float | None = None
+    ) -> float:
         """Return what data is multiplied by to be on this scale.
 
         Args:
@@ -135,7 +139,7 @@ class Scale:
             _log.info(text, where, v.high, factor, self.high)
         return factor
 
-    def _by_values(self, where: str, x: np.ndarray, v: _Values, declared: float) -> float:
+    def _by_values(self, where: str, x: np.ndarray | Lazy, v: _Values, declared: float) -> float:
         W, top, rows = self.white, max(abs(self.low), abs(self.high)), x.ndim == 2
         got = f"values from {v.low:g} to {v.high:g}"
         if not W:

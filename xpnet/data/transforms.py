@@ -15,6 +15,7 @@ from xpnet.backend import Array, namespace
 from xpnet.data.augmentation import Transform
 from xpnet.data.dataset import Dataset
 from xpnet.data.distortion import Affine, elastic, resample
+from xpnet.data.lazy import Lazy, measured
 from xpnet.data.scale import chunks
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, random_bits
@@ -129,11 +130,11 @@ def apply_affine(xp: Any, x: Array, dtype: Any, scale: Any, shift: Any, *, owned
     return y
 
 
-def _channels(x: np.ndarray) -> int:
+def _channels(x: np.ndarray | Lazy) -> int:
     return x.shape[3] if x.ndim == 4 else 1
 
 
-def _count_bytes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _count_bytes(x: np.ndarray | Lazy) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute mean, variance and largest deviation of each channel of 8-bit images, exactly, from histograms."""
     counts = np.zeros((_channels(x), 256), dtype=np.int64)
     for _, part in chunks(x):
@@ -147,9 +148,9 @@ def _count_bytes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return mean, variance, np.where(counts > 0, np.abs(deviation), 0.0).max(axis=1)
 
 
-def _two_passes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _two_passes(x: np.ndarray | Lazy) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute mean, variance and largest deviation of each channel of floating data, in float64."""
-    c = _channels(x)
+    c, x = _channels(x), measured(x)
     n = x.size // c
     mean = sum(part.reshape(-1, c).sum(axis=0, dtype=np.float64) for _, part in chunks(x)) / n
     squares, largest = np.zeros(c), np.zeros(c)

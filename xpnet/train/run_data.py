@@ -12,6 +12,7 @@ import numpy as np
 
 from xpnet import data as datasets
 from xpnet.data import Dataset
+from xpnet.data.lazy import joined
 from xpnet.errors import ConfigError, DataError
 
 __all__ = ["as_trained", "load_data", "place", "whole"]
@@ -69,5 +70,5 @@ def _some(names: Sequence[str]) -> str:
 
 def whole(train: Dataset, test: Dataset) -> Dataset:
     """Return the examples of both parts as one set."""
-    x, y = np.concatenate([train.x, test.x]), np.concatenate([train.y, test.y])
+    x, y = joined(train.x, test.x), np.concatenate([train.y, test.y])
     return dataclasses.replace(test, x=x, y=y)

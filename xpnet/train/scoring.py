@@ -15,7 +15,8 @@ import numpy as np
 from xpnet import arguments, nn
 from xpnet.autograd import Tensor
 from xpnet.backend import Array
-from xpnet.data import Dataset, Normalize, Scale, host
+from xpnet.data import Dataset, Normalize, Scale
+from xpnet.data.lazy import examples
 from xpnet.errors import DataError, DeviceError, DTypeError, ShapeError
 from xpnet.nn import Module
 from xpnet.nn.predict import predictor
@@ -91,7 +92,7 @@ class Scoring:
 
         A batch that there is no memory for is halved, and so are those after it.
         """
-        batch_size, x = arguments.count(where, "batch_size", batch_size), host(where, x)
+        batch_size, x = arguments.count(where, "batch_size", batch_size), examples(where, x)
         if x.ndim < 2 or not len(x):
             raise ShapeError(where, "x of shape (N, ...), N >= 1", x=x.shape)
         if x.ndim == 3 and self.scale is not None:
