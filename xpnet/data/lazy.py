@@ -49,7 +49,7 @@ class Lazy:
             raise ConfigError("Lazy", "shape (N, ...)", shape=shape)
         try:
             self.dtype = np.dtype(dtype)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ConfigError("Lazy", "dtype, that of an array", dtype=arguments.shown(dtype)) from error
         self._read = arguments.function("Lazy", "read", read)
         self._rows = np.arange(len(self)) if rows is None else host("Lazy", rows).astype(np.int64)

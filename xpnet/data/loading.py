@@ -92,6 +92,10 @@ def splits(
     fraction = 0.0 if is_path or validation is None else arguments.number(where, "validation", validation, 0, 1)
     found = _found(where, name_or_path, data_dir, progress, None, options)
     if other is not None:
+        if not os.path.exists(os.path.expanduser(other)):
+            raise DataError(
+                where, "validation, a fraction, or the path of a folder or file", validation=repr(str(other))
+            )
         return found._replace(validation=_like(found.train, other, progress, options))
     if not fraction:
         return found._replace(validation=None)

@@ -13,6 +13,7 @@ import numpy as np
 from xpnet import arguments
 from xpnet.data.arrays import host
 from xpnet.data.classes import check_class_names
+from xpnet.data.lazy import Lazy
 from xpnet.data.scale import chunks
 from xpnet.errors import ConfigError, DataError
 
@@ -102,7 +103,7 @@ def check_targets(name: str, y: np.ndarray, classes: tuple[str, ...], count: int
         raise DataError(name, "labels in 0..K-1", label=label, sample=int(np.argmax(y == label)), K=len(classes))
 
 
-def check_finite(x: np.ndarray, name: str, what: str = "values") -> None:
+def check_finite(x: np.ndarray | Lazy, name: str, what: str = "values") -> None:
     """Raise DataError with the first value that is NaN or infinite, and its sample."""
     for start, part in chunks(x):
         good = np.isfinite(part)
