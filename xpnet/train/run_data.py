@@ -58,7 +58,7 @@ def as_trained(data: Dataset, meta: Mapping[str, Any], where: str, every: bool =
         numbers = np.asarray([classes.index(name) for name in data.classes])
         data = dataclasses.replace(data, y=numbers[data.y], classes=classes)
     if not meta.get("scale") and data.white != meta["white"]:  # a run of xpnet 0.6 or older: else the Trainer does it
-        x = data.x.astype(np.float32) * np.float32(meta["white"] / data.white)
+        x = np.asarray(data.x, np.float32) * np.float32(meta["white"] / data.white)
         data = dataclasses.replace(data, x=x, white=meta["white"])
     return data
 
