@@ -384,7 +384,7 @@ def files(tmp_path_factory):
 @pytest.fixture
 def place(files, monkeypatch):
     monkeypatch.chdir(files)
-    monkeypatch.setattr(train.run, "_draw", lambda *drawn: None)
+    monkeypatch.setattr(train.run, "draw_run", lambda *drawn: None)
 
 
 @pytest.mark.parametrize("folder", list(TABLES))

@@ -8,7 +8,9 @@ import json
 import numpy as np
 import pytest
 
-from xpnet.train import read_checkpoint
+from xpnet.optim import schedules
+from xpnet.train import RunConfig, read_checkpoint
+from xpnet.train.run_config import read_config
 
 KEYS = [
     "model", "data", "backend", "device", "precision", "epochs", "seed", "parameters",
@@ -71,14 +73,50 @@ def test_every_option_of_train_reaches_the_run(xpnet, here, write_idx):
         "seed": 11, "run": "deep/mine",
     }  # fmt: skip
     config = json.loads((here / "deep" / "mine" / "config.json").read_text())
-    assert config == {
+    assert {k: v for k, v in config.items() if v is not None and v is not False} == {
         "model": "mlp", "data": "mnist", "data_dir": str(write_idx()), "backend": "torch:cpu", "epochs": 3,
         "batch_size": 7, "optimizer": "adam", "lr": 0.25, "seed": 11, "precision": "fp16", "threads": 1,
-    }  # fmt: skip
+        "schedule": "inverse", "warmup": 300, "weight_decay": 0.0, "command": config["command"],
+        "versions": config["versions"],
+    } | ({"commit": config["commit"]} if config["commit"] else {})  # fmt: skip
     assert "torch:cpu, fp16, batches of 7, adam with rate 0.25" in result.err
     meta = read_checkpoint(here / "deep" / "mine" / "checkpoint.safetensors").meta
     assert meta["optimizer"]["optimizer"] == "Adam"
     assert meta["optimizer"]["steps"] == 3 * 6  # 40 images in sevens
+
+
+def trainer_of(here, config):
+    """The trainer that a configuration makes, of a run trained on the digits."""
+    from xpnet import data
+    from xpnet.backend import get_backend
+    from xpnet.train.run_trainer import make_trainer
+
+    train, _ = data.load("digits")
+    return make_trainer(config.completed(len(train)), get_backend("cpu"), train)[0]
+
+
+def test_the_options_of_the_optimizer_reach_it(xpnet, here):
+    options = {"weight_decay": 0.25, "momentum": 0.5, "clip": 2.0, "label_smoothing": 0.125, "schedule": "constant"}
+    result = xpnet("train", "softmax", **options, epochs=1, lr=0.01, out="run", warmup=7)
+    assert result.code == 0, result.err
+    trainer = trainer_of(here, read_config("run")[0])
+    optimizer = trainer.optimizer
+    assert (optimizer.weight_decay, optimizer.momentum, optimizer.clip_norm) == (0.25, 0.5, 2.0)
+    assert optimizer.lr == schedules.warmup(0.01, 7)
+    assert trainer.loss.keywords == {"label_smoothing": 0.125}
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "middle"),
+    [("constant", 0.1, 0.1), ("cosine", 0.0, 0.05), ("step", 0.001, 0.01), ("one-cycle", 4e-7, 0.0812)],
+)
+def test_a_schedule_goes_from_its_highest_rate_to_its_last(here, name, last, middle):
+    config = RunConfig("softmax", schedule=name, lr=0.1, epochs=40, warmup=None if name == "one-cycle" else 0)
+    rate = trainer_of(here, config).optimizer.lr
+    steps = 45 * 40
+    assert max(rate(t) for t in range(steps)) == pytest.approx(0.1, rel=1e-3)
+    assert rate(steps - 1) == pytest.approx(last, abs=1e-5)
+    assert rate(steps // 2) == pytest.approx(middle, rel=0.05)
 
 
 def test_a_run_keeps_its_number_of_threads(xpnet, here, write_images):

@@ -15,12 +15,20 @@ from xpnet.train import RunConfig, open_run, read_checkpoint, write_checkpoint
 from xpnet.train.run_config import resumed_config
 
 NEVER = [[], {}, {"a": 1}, [1], True, -1, 1.5, 10**30, float("-inf"), [[[[]]]], ""]
-VALID = [("lr", 1.5), ("lr", 10**30)]
+VALID = [("lr", 1.5), ("lr", 10**30), ("weight_decay", 1.5), ("weight_decay", 10**30), ("clip", 1.5), ("clip", 10**30),
+         ("best", True), ("skip_damaged", True)]  # fmt: skip
 WRONG = [
     *((key, value) for key in dataclasses.asdict(RunConfig()) for value in NEVER if (key, value) not in VALID),
     *((key, None) for key in ("model", "data", "backend", "seed", "precision")),
     ("lr", 0), ("lr", "0.1"), ("batch_size", 10**12), ("batch_size", 0), ("threads", 10**9), ("threads", 0),
     ("threads", 9999), ("epochs", 10**9), ("seed", 2**64), ("model", "mpl"), ("data", "a\0b"), ("colour", 3),
+    *((key, "loud") for key in ("task", "image_fit", "augment", "schedule", "freeze", "image_size", "cache_images")),
+    *((key, value) for key in ("momentum", "label_smoothing", "val") for value in (1, 1.0, -0.1, 2)),
+    *(("image_size", value) for value in ("0", "0x5", "8x8x3", "x8", "99999", "12.5")), ("cache_images", "0GB"),
+    ("cache_images", "9999TB"), ("class_weights", "a"), ("class_weights", "a=0"), ("class_weights", "a=1,a=2"),
+    ("class_weights", "a=nan"), ("class_weights", "=1"), ("warmup", -1), ("patience", 0), ("workers", 0), ("clip", 0),
+    ("weight_decay", -1e-9), ("checkpoint_every", 0), ("checkpoint_every", "0steps"), ("checkpoint_every", "2 hours"),
+    ("run_name", "../up"), ("run_name", ".hidden"), ("run_name", "a/b"), ("freeze", "body"),
 ]  # fmt: skip
 
 
@@ -48,6 +56,32 @@ def test_a_text_that_is_no_configuration_is_refused(run, text):
     (run / "config.json").write_text(text)
     with raises(CheckpointError, str(run / "config.json"), "cannot be read"):
         resumed_config(run, {})
+
+
+def test_a_configuration_of_an_older_xpnet_is_of_a_run_that_held_nothing_out(run):
+    (run / "config.json").write_text('{"model": "mlp", "data": "digits", "epochs": 3, "lr": 0.1}')
+    assert resumed_config(run, {"epochs": 4}) == RunConfig("mlp", "digits", epochs=4, lr=0.1, val=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"best": True, "val": 0}, ("best", "validation")),
+        ({"patience": 3, "val": 0.0}, ("patience", "validation")),
+        ({"schedule": "one-cycle", "warmup": 5}, ("warmup", "one-cycle")),
+        ({"freeze": "body"}, ("freeze", "from_run")),
+    ],
+)
+def test_settings_that_exclude_each_other_are_refused(settings, words):
+    with raises(ConfigError, *words):
+        RunConfig(**settings)
+
+
+def test_a_run_whose_schedule_ends_with_its_epochs_is_not_lengthened(run):
+    (run / "config.json").write_text(json.dumps(dataclasses.asdict(RunConfig(epochs=5, schedule="cosine"))))
+    assert resumed_config(run, {"epochs": 5}).epochs == 5
+    with raises(ConfigError, "resume", "epochs 5", "epochs 9", "cosine", f"from_run={run}"):
+        resumed_config(run, {"epochs": 9})
 
 
 @pytest.mark.parametrize("lr", [np.float32(0.1), 1, 1e-9])

@@ -6,14 +6,13 @@ import contextlib
 import logging
 import sys
 import warnings
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 
-from xpnet import __version__
 from xpnet.backend import keep_freed_memory
 from xpnet.cli import devices, draw, evaluate, predict, summary, train
-from xpnet.cli.options import Command, NamesAll, in_options, in_our_form, print_line
+from xpnet.cli.options import Command, NamesAll, Version, in_options, in_our_form
 from xpnet.errors import XpnetError
 from xpnet.output import Lenient, printable
 
@@ -33,18 +32,8 @@ app.command(cls=NamesAll)(draw.draw)
 app.command(cls=Command)(devices.devices)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        print_line(f"xpnet {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
+def _options(version: Version = False) -> None:
     pass
 
 

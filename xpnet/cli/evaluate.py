@@ -22,8 +22,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a trained model on test data."""
-    from xpnet.train.run import evaluate_run
     from xpnet.train.run_config import resolve_backend
+    from xpnet.train.run_evaluation import evaluate_run
 
     with loading() as progress:
         result = evaluate_run(run, data, data_dir, resolve_backend(backend, device), progress=progress)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from xpnet import __version__
 from xpnet.errors import ConfigError, XpnetError, nearest
 from xpnet.output import printable, to_json
 
@@ -23,6 +24,7 @@ __all__ = [
     "Json",
     "ModelOrRun",
     "NamesAll",
+    "Version",
     "in_options",
     "in_our_form",
     "loading",
@@ -30,12 +32,37 @@ __all__ = [
     "print_line",
 ]
 
-DataDir = Annotated[str | None, typer.Option(help="Folder of the data files; XPNET_DATA_DIR by default.")]
-BackendName = Annotated[str | None, typer.Option("--backend", help="numpy, cupy, torch, jax or a registered one.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, alone on standard output.")]
+DataDir = Annotated[
+    str | None,
+    typer.Option(help="Folder of the data files; XPNET_DATA_DIR by default.", metavar="FOLDER", rich_help_panel="Data"),
+]
+BackendName = Annotated[
+    str | None,
+    typer.Option("--backend", help="numpy, cupy, torch, jax or a registered one.", rich_help_panel="Machine"),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", rich_help_panel="Machine")]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document, alone on standard output.", rich_help_panel="Output"),
+]
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version",
+        callback=lambda asked: _print_version(asked),
+        is_eager=True,
+        help="Print the version.",
+        rich_help_panel="Output",
+    ),
+]
 ModelOrRun = Annotated[str, typer.Argument(metavar="MODEL|RUN", help="{models}, or the folder of a run.")]
 Input = Annotated[str | None, typer.Option(metavar="HxWxC", help="Another input than its own; HxW keeps the channels.")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print_line(f"xpnet {__version__}")
+        raise typer.Exit
 
 
 class Command(typer.core.TyperCommand):
@@ -48,6 +75,18 @@ class Command(typer.core.TyperCommand):
             if value == "" or (isinstance(value, list | tuple) and "" in value):
                 raise ConfigError(str(name), "a text that is not empty", **{str(name): "''"})
         return rest
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options in their groups, in the order in which they stand."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if record := parameter.get_help_record(ctx):
+                is_option = parameter.opts[0].startswith("-")
+                group = getattr(parameter, "rich_help_panel", None) or ("Options" if is_option else "Arguments")
+                groups.setdefault(group, []).append(record)
+        for group, records in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(records)
 
 
 class NamesAll(Command):
@@ -69,7 +108,7 @@ class NamesAll(Command):
 def in_options(error: XpnetError, app: Any, command: str) -> XpnetError:
     """Return an error that names the options of a command where the program's error names its arguments.
 
-    lr becomes --lr among the values, as the place, at the start of the rule, after a verb such as "lower", and in
+    lr becomes --lr among the values, as the place, at the start of the rule, after <= or a verb such as "lower", and in
     advice such as lr=0.1; a name with an underscore, such as batch_size, becomes --batch-size everywhere.
     """
     parameters = app.commands[command].params if command in app.commands else []
@@ -81,7 +120,7 @@ def in_options(error: XpnetError, app: Any, command: str) -> XpnetError:
     def named(text: str) -> str:
         text = re.sub(r"^\w+", lambda m: option(m[0]), text)
         text = re.sub(r"\b(\w+)='?([\w.-]+)'?", lambda m: f"{option(m[1])} {m[2]}" if m[1] in options else m[0], text)
-        return re.sub(r"(?<=\blower )\w+|\b\w+_\w+", lambda m: option(m[0]), text)
+        return re.sub(r"(?<=\blower )\w+|(?<=<= )[a-z]\w*|\b\w+_\w+", lambda m: option(m[0]), text)
 
     found = type(error)(named(error.where), named(error.rule), named(error.do))
     found.path, found.is_event = error.path, error.is_event

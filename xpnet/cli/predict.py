@@ -20,8 +20,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Classify images with a trained model."""
-    from xpnet.train.run import predict_run
     from xpnet.train.run_config import resolve_backend
+    from xpnet.train.run_prediction import predict_run
 
     results = predict_run(run, images, top, resolve_backend(backend, device))
     for r in results:

@@ -2,76 +2,169 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import dataclasses
+from typing import Annotated, Any
 
 import typer
 
-from xpnet.cli.options import BackendName, DataDir, Device, Json, loading, print_json, print_line
+from xpnet.cli.options import BackendName, DataDir, Device, Json, Version, loading, print_json, print_line
 from xpnet.errors import ConfigError
 
 __all__ = ["train"]
 
 
+def _option(group: str, help: str, *names: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=group)
+
+
 def train(
+    ctx: typer.Context,
     model: Annotated[str | None, typer.Argument(help="{models}; cnn by default.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="{datasets}, a folder of images or an .npz file; digits by default.")
+        str | None,
+        _option("Data", "{datasets}, a folder of images or an .npz file; digits by default."),
     ] = None,
     data_dir: DataDir = None,
+    task: Annotated[
+        str | None,
+        _option(
+            "Data",
+            "What is learned; by default the targets say.",
+            metavar="classification|multilabel|regression|reconstruction",
+        ),
+    ] = None,
+    target: Annotated[str | None, _option("Data", "Column of a table that is learned.", metavar="COLUMN")] = None,
+    image_size: Annotated[
+        str | None, _option("Images", "Pixels of the shorter side, or height x width.", metavar="N|HxW")
+    ] = None,
+    image_fit: Annotated[
+        str | None,
+        _option("Images", "How another shape is fitted; crop by default.", "--fit", metavar="crop|pad|stretch"),
+    ] = None,
+    augment: Annotated[
+        str | None,
+        _option("Images", "Change training images at random; none by default.", metavar="none|light|strong"),
+    ] = None,
+    skip_damaged: Annotated[bool, _option("Images", "Leave out damaged images.", "--skip-damaged")] = False,
+    cache_images: Annotated[
+        str | None, _option("Images", "Memory for decoded images; 1GB by default.", metavar="SIZE")
+    ] = None,
+    workers: Annotated[
+        int | None, _option("Images", "Threads that decode images; one a core by default.", metavar="N")
+    ] = None,
+    epochs: Annotated[
+        int | None, _option("Training", "Passes over the training set; 20 for small sets, else 5.", metavar="N")
+    ] = None,
+    batch_size: Annotated[
+        int | None, _option("Training", "Examples a step; 32 for small sets, else 64.", metavar="N")
+    ] = None,
+    optimizer: Annotated[str | None, _option("Training", "{optimizers}; by default the model's own.")] = None,
+    lr: Annotated[
+        float | None, _option("Training", "Highest learning rate; by default that of model and optimizer.")
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        _option(
+            "Training",
+            "How the rate changes after its rise; inverse by default.",
+            metavar="inverse|constant|cosine|step|one-cycle",
+        ),
+    ] = None,
+    warmup: Annotated[
+        int | None, _option("Training", "Steps in which the rate rises; 300 with inverse.", metavar="STEPS")
+    ] = None,
+    momentum: Annotated[float | None, _option("Training", "Of sgd, momentum, nesterov and rmsprop.")] = None,
+    weight_decay: Annotated[float | None, _option("Training", "By default that of the model.")] = None,
+    clip: Annotated[float | None, _option("Training", "Largest norm of the gradient.", metavar="NORM")] = None,
+    label_smoothing: Annotated[float | None, _option("Training", "Part of a label given to all classes.")] = None,
+    class_weights: Annotated[
+        str | None,
+        _option("Training", "Weights of the classes in the loss.", metavar="balanced|NAME=WEIGHT,..."),
+    ] = None,
+    seed: Annotated[int | None, _option("Training", "Seed of every random draw; 0 by default.")] = None,
+    val: Annotated[
+        str | None,
+        _option(
+            "Validation",
+            "Part of the training set to validate with, or a folder of its own; 0.1 by default, 0 for none.",
+            metavar="FRACTION|FOLDER",
+        ),
+    ] = None,
+    best: Annotated[bool, _option("Validation", "Keep and evaluate the best epoch by validation.", "--best")] = False,
+    patience: Annotated[
+        int | None, _option("Validation", "Stop after N epochs without a better one.", metavar="N")
+    ] = None,
+    from_run: Annotated[
+        str | None,
+        _option(
+            "Fine-tuning",
+            "Begin with the weights of a run; the last layer is new for other classes.",
+            "--from",
+            metavar="RUN",
+        ),
+    ] = None,
+    freeze: Annotated[
+        str | None, _option("Fine-tuning", "Train the last layer alone, with --from.", metavar="body")
+    ] = None,
+    out: Annotated[
+        str | None, _option("Run", "Folder of the run; a new one in runs/ by default.", metavar="FOLDER")
+    ] = None,
+    run_name: Annotated[
+        str | None, _option("Run", "Name of the run, and of its folder in runs/.", "--name", metavar="NAME")
+    ] = None,
+    resume: Annotated[str | None, _option("Run", "Continue a run: its folder.", metavar="RUN")] = None,
+    checkpoint_every: Annotated[
+        str | None,
+        _option("Run", "Save every N epochs, or steps: 5 or 500steps; each epoch by default.", metavar="N|Nsteps"),
+    ] = None,
     backend: BackendName = None,
     device: Device = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples a step; by default 64, 32 for small sets.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="{optimizers}; by default the model's own.")] = None,
-    lr: Annotated[
-        float | None, typer.Option(help="Highest learning rate; by default that of model and optimizer.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random draw; 0 by default.")] = None,
     precision: Annotated[
-        str | None, typer.Option(metavar="fp32|tf32|fp16", help="Precision of products; fp32 by default.")
+        str | None, _option("Machine", "Precision of products; fp32 by default.", metavar="fp32|tf32|fp16")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads that share a step; by default one a core, where that is faster.")
+        int | None,
+        _option("Machine", "CPU threads that share a step; by default one a core, where that is faster.", metavar="N"),
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Folder of the run; a new one in runs/ by default.")] = None,
-    resume: Annotated[str | None, typer.Option(help="Folder of a run to continue.")] = None,
+    quiet: Annotated[bool, _option("Output", "Print the last line alone.", "--quiet")] = False,
     as_json: Json = False,
+    version: Version = False,
 ) -> int:
     """Train a model and keep the run in a folder."""
     from xpnet.train.callbacks import Progress
     from xpnet.train.run import train_run
     from xpnet.train.run_config import RunConfig, resolve_backend, resumed_config
 
-    given = {
-        "model": model,
-        "data": data,
-        "data_dir": data_dir,
-        "backend": resolve_backend(backend, device) if backend or device else None,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "optimizer": optimizer,
-        "lr": lr,
-        "seed": seed,
-        "precision": precision,
-        "threads": threads,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    if resume and out:
-        raise ConfigError("resume", "the folder of the run as the only one", "omit --out", out=out)
+    given = {field.name: ctx.params.get(field.name) for field in dataclasses.fields(RunConfig)}
+    given["backend"] = resolve_backend(backend, device) if backend or device else None
+    given["val"] = _number_or_path(val)
+    given = {name: value for name, value in given.items() if value is not None and value is not False}
+    if resume and (out or run_name):
+        option, value = ("--out", out) if out else ("--name", run_name)
+        raise ConfigError("resume", "the folder of the run as the only one", f"omit {option}", **{option: value})
     config = resumed_config(resume, given) if resume else RunConfig(**given)
 
     def say(line: str) -> None:
-        print_line(line, as_json)
+        if not quiet:
+            print_line(line, as_json)
 
     with loading() as progress:
-        result = train_run(config, out, resume=resume, callbacks=[Progress()], progress=progress, announce=say)
+        callbacks = [] if quiet else [Progress()]
+        result = train_run(config, out, resume=resume, callbacks=callbacks, progress=progress, announce=say)
     interrupted = result.pop("interrupted")
     if interrupted:
-        say(f"interrupted and saved; go on with: xpnet train --resume {result['run']}")
+        print_line(f"interrupted and saved; go on with: xpnet train --resume {result['run']}", as_json)
     else:
         accuracy = "" if result["test_accuracy"] is None else f"test accuracy {result['test_accuracy']:.2%}, "
         speed = f"{result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s"
-        say(f"{accuracy}{speed}, saved in {result['run']}")
+        print_line(f"{accuracy}{speed}, saved in {result['run']}", as_json)
     if as_json:
         print_json(result)
     return 128 + interrupted if interrupted else 0
+
+
+def _number_or_path(text: str | None) -> float | str | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text

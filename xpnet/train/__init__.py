@@ -4,8 +4,10 @@ from xpnet.train.callbacks import BestCheckpoint, Callback, EarlyStopping, JsonL
 from xpnet.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from xpnet.train.gradient_flow import GradientFlow
 from xpnet.train.metrics import LossMeter, accuracy, confusion_matrix, top_k_accuracy
-from xpnet.train.run import evaluate_run, open_run, predict_run, train_run
+from xpnet.train.run import train_run
 from xpnet.train.run_config import RunConfig
+from xpnet.train.run_evaluation import evaluate_run, open_run
+from xpnet.train.run_prediction import predict_run
 from xpnet.train.step import Step
 from xpnet.train.trainer import Trainer
 

@@ -10,17 +10,22 @@ from typing import Any
 from xpnet import arguments, models
 from xpnet.data.opening import open_file
 from xpnet.errors import CheckpointError, ConfigError
-from xpnet.train.schema import CONFIG, check, parse
+from xpnet.train.config_schema import CONFIG, ORIGIN
+from xpnet.train.schema import check, parse
 
-__all__ = ["RunConfig", "resolve_backend", "resumed_config"]
+__all__ = ["RunConfig", "read_config", "resolve_backend", "resumed_config"]
 
 _LONGEST = 1 << 20  # bytes of a configuration
 _SMALL = 10_000  # training examples; smaller sets get more epochs and smaller batches
+_WARM = 300  # steps in which the rate rises
+_ENDING = ("cosine", "step", "one-cycle")  # schedules that depend on the number of epochs
+_MAY_CHANGE = ("epochs", "backend", "data", "data_dir", "threads", "workers", "cache_images", "patience",
+               "checkpoint_every")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The configuration of a run.
+    """The configuration of a run. What is None follows from the model's recipe and the data.
 
     Args:
         model: a key of models.MODELS.
@@ -31,6 +36,21 @@ class RunConfig:
         seed: 0 <= seed < 2**64.
         precision: "fp32", "tf32" or "fp16"; see train.precision.
         threads: 1 to 1,024, that share a step on a CPU; None: Trainer's choice.
+        task: "classification", "multilabel", "regression" or "reconstruction"; None: as the targets say.
+        target: the column or columns of a table that are learned, separated by commas.
+        image_size: "128", pixels of the shorter side, or "96x128"; image_fit: "crop", "pad" or "stretch".
+        augment: "none", "light" or "strong".
+        skip_damaged: leave out images that cannot be decoded. cache_images: such as "4GB". workers: decoding threads.
+        schedule: how the rate changes: "inverse" (the default), "constant", "cosine", "step" or "one-cycle".
+        warmup: the steps in which the rate rises first.
+        weight_decay: >= 0. momentum: 0 <= momentum < 1. clip: the largest norm of the gradient, > 0.
+        label_smoothing: 0 <= label_smoothing < 1.
+        class_weights: "balanced", or a weight for each name: "cat=2,dog=0.5".
+        val: the part of the training set that is held out to validate with, 0 <= val < 1, or a folder; None: 0.1.
+        best: keep the best epoch by validation, and evaluate it. patience: stop after so many epochs without a better.
+        from_run: the folder of a run whose weights are the first ones. freeze: "body", to train its head alone.
+        run_name: the name of the run.
+        checkpoint_every: save after so many epochs, 5, or steps, "500steps"; None: after each epoch.
     """
 
     model: str = "cnn"
@@ -44,9 +64,41 @@ class RunConfig:
     seed: int = 0
     precision: str = "fp32"
     threads: int | None = None
+    task: str | None = None
+    target: str | None = None
+    image_size: str | None = None
+    image_fit: str | None = None
+    augment: str | None = None
+    skip_damaged: bool = False
+    cache_images: str | None = None
+    workers: int | None = None
+    schedule: str | None = None
+    warmup: int | None = None
+    weight_decay: float | None = None
+    momentum: float | None = None
+    label_smoothing: float | None = None
+    class_weights: str | None = None
+    clip: float | None = None
+    val: float | str | None = None
+    best: bool = False
+    patience: int | None = None
+    from_run: str | None = None
+    freeze: str | None = None
+    run_name: str | None = None
+    checkpoint_every: int | str | None = None
 
     def __post_init__(self) -> None:
         check(dataclasses.asdict(self), CONFIG, "", ConfigError)
+        if self.freeze and not self.from_run:
+            do = "weights that were never trained should not stay as they are"
+            raise ConfigError("freeze", "the run whose body it is, with from_run", do, freeze=self.freeze)
+        if self.val == 0 and (self.best or self.patience):
+            name = "best" if self.best else "patience"
+            do = "omit val=0, or hold out more" if self.val is not None else ""
+            raise ConfigError(name, "a validation set to compare epochs by", do, val=0)
+        if self.schedule == "one-cycle" and self.warmup:
+            do = "omit warmup: one-cycle rises by itself"
+            raise ConfigError("warmup", "a schedule without a rise of its own", do, schedule=self.schedule)
 
     def completed(self, examples: int) -> RunConfig:
         """Fill in what follows from the model's recipe and the number of training examples."""
@@ -54,12 +106,19 @@ class RunConfig:
         recipe = models.recipe(self.model)
         epochs, batch_size = (20, 32) if examples < _SMALL else (5, 64)
         is_recipe = self.optimizer in (None, recipe.optimizer)
-        return dataclasses.replace(
+        config = dataclasses.replace(
             self,
             epochs=epochs if self.epochs is None else self.epochs,
             batch_size=self.batch_size or batch_size,
             optimizer=self.optimizer or recipe.optimizer,
             lr=recipe.lr if self.lr is None and is_recipe else self.lr,
+            weight_decay=recipe.weight_decay if self.weight_decay is None else self.weight_decay,
+            schedule=self.schedule or "inverse",
+        )
+        steps = -(-examples // (config.batch_size or 1)) * (config.epochs or 0)
+        rises = {"inverse": _WARM, "cosine": min(_WARM, steps // 10), "step": min(_WARM, steps // 10)}
+        return dataclasses.replace(
+            config, warmup=rises.get(config.schedule or "", 0) if self.warmup is None else self.warmup
         )
 
 
@@ -70,23 +129,39 @@ def resolve_backend(backend: str | None, device: str | None) -> str:
     return backend or device or "cpu"
 
 
-def resumed_config(run: str | Path, asked: dict[str, Any]) -> RunConfig:
-    """Read a run's configuration, and replace what may change on resuming: epochs, backend, data, data_dir, threads.
+def read_config(run: str | Path) -> tuple[RunConfig, dict[str, Any]]:
+    """Read a run's configuration, and where the run comes from: its command, versions and commit.
 
     Raises:
-        CheckpointError: no such run, or its configuration is invalid. ConfigError: another setting differs.
+        CheckpointError: no such run, or its configuration is invalid.
     """
-    path = arguments.path("resumed_config", "run", run) / "config.json"
+    path = arguments.path("read_config", "run", run) / "config.json"
     what, do = "the configuration cannot be read", "give the folder of a run"
     with open_file(path, error=CheckpointError, do=do) as file:
         text = file.read(_LONGEST + 1)
     if len(text) > _LONGEST:
         raise CheckpointError(str(path), f"a configuration of at most {_LONGEST:,} bytes", do)
     values = parse(text, str(path), what, do)
-    check(values, CONFIG, str(path), CheckpointError)
-    saved = RunConfig(**values)
+    check(values, CONFIG | ORIGIN, str(path), CheckpointError)
+    origin = {name: values.pop(name) for name in ORIGIN if name in values}
+    try:
+        return RunConfig(**{"val": 0, **values}), origin  # runs of xpnet 0.7 or older held nothing out
+    except ConfigError as error:
+        raise CheckpointError(str(path), error.rule, "", **error.got) from error
+
+
+def resumed_config(run: str | Path, asked: dict[str, Any]) -> RunConfig:
+    """Read a run's configuration, and replace what may change on resuming, such as the number of epochs.
+
+    Raises:
+        CheckpointError: no such run, or its configuration is invalid. ConfigError: another setting differs.
+    """
+    saved, _ = read_config(arguments.path("resumed_config", "run", run))
     for name, value in asked.items():
         before = getattr(saved, name)
-        if name not in ("epochs", "backend", "data", "data_dir", "threads") and value != before:
+        if name not in _MAY_CHANGE and value != before:
             raise ConfigError("resume", f"{name} {before!r}, as the run began", **{name: repr(value)})
+    if saved.schedule in _ENDING and asked.get("epochs", saved.epochs) != saved.epochs:
+        do = f"its {saved.schedule} schedule ends there: train on with from_run={run}"
+        raise ConfigError("resume", f"epochs {saved.epochs!r}, as the run began", do, epochs=asked["epochs"])
     return dataclasses.replace(saved, **asked)

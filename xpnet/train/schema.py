@@ -1,4 +1,4 @@
-"""What a run's configuration and a checkpoint's JSON may hold: each key with its type and range, checked here alone."""
+"""Rules of the values in JSON, and what that of a checkpoint may hold: each key with its type and range."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ import numpy as np
 
 from xpnet.errors import CheckpointError, XpnetError, nearest
 from xpnet.models import MODELS
-from xpnet.optim import OPTIMIZERS
-from xpnet.train.precision import PRECISIONS
 
-__all__ = ["CHECKPOINT", "CONFIG", "RUN", "THREADS", "Rule", "check", "parse"]
+__all__ = ["CHECKPOINT", "EPOCHS", "RUN", "SEED", "TEXT", "Rule", "check", "list_of", "name", "or_none", "parse",
+           "real", "table", "whole"]  # fmt: skip
 
-THREADS = 1024  # the most that a step may be shared by
-_EPOCHS, _BATCH = 1_000_000, 100_000_000
+EPOCHS = 1_000_000
 
 
 class Rule(NamedTuple):
@@ -31,7 +29,8 @@ class Rule(NamedTuple):
     required: bool = False
 
 
-def _whole(low: int, high: int, required: bool = False) -> Rule:
+def whole(low: int, high: int, required: bool = False) -> Rule:
+    """Return the rule of whole numbers, low <= value <= high."""
     words = f"a whole number >= {low:,}" if high >= 1 << 53 else f"a whole number from {low:,} to {high:,}"
 
     def holds(value: Any) -> bool:
@@ -40,7 +39,9 @@ def _whole(low: int, high: int, required: bool = False) -> Rule:
     return Rule(words, holds, required=required)
 
 
-def _real(words: str, holds: Callable[[float], bool], required: bool = False) -> Rule:
+def real(words: str, holds: Callable[[float], bool], required: bool = False) -> Rule:
+    """Return the rule of finite numbers of which something holds."""
+
     def is_real(value: Any) -> bool:
         value = value.item() if isinstance(value, np.floating | np.integer) else value
         return type(value) in (int, float) and -1e300 < value < 1e300 and holds(float(value))
@@ -48,95 +49,88 @@ def _real(words: str, holds: Callable[[float], bool], required: bool = False) ->
     return Rule(words, is_real, required=required)
 
 
-def _name(what: str, known: Mapping[str, Any] | tuple[str, ...], required: bool = False) -> Rule:
+def name(what: str, known: Mapping[str, Any] | tuple[str, ...], required: bool = False) -> Rule:
+    """Return the rule of names that are known."""
+
     def advice(value: Any) -> str:
         return nearest(value if isinstance(value, str) else "", known)
 
     return Rule(f"the name of {what}", lambda value: isinstance(value, str) and value in known, advice, required)
 
 
-def _or_none(rule: Rule) -> Rule:
+def or_none(rule: Rule) -> Rule:
+    """Return the rule that lets None pass."""
     return rule._replace(holds=lambda value: value is None or rule.holds(value))
 
 
-def _list(words: str, each: Rule, low: int, required: bool = False, high: float = math.inf) -> Rule:
+def list_of(words: str, each: Rule, low: int, required: bool = False, high: float = math.inf) -> Rule:
+    """Return the rule of lists of low to high values."""
+
     def holds(value: Any) -> bool:
         return isinstance(value, list | tuple) and low <= len(value) <= high and all(map(each.holds, value))
 
     return Rule(words, holds, required=required)
 
 
-def _table(words: str, keys: Mapping[str, Rule], required: bool = False) -> Rule:
+def table(words: str, keys: Mapping[str, Rule], required: bool = False) -> Rule:
+    """Return the rule of dictionaries with a value for each key."""
+
     def holds(value: Any) -> bool:
         return isinstance(value, dict) and all(rule.holds(value.get(key)) for key, rule in keys.items())
 
     return Rule(words, holds, required=required)
 
 
-_TEXT = Rule(
+TEXT = Rule(
     "a text of 1 to 4,096 characters",
     lambda value: isinstance(value, str) and 0 < len(value) <= 4096 and "\0" not in value,
 )
-_COUNT = _whole(0, 1 << 53)
-_SEED = _whole(0, (1 << 64) - 1)._replace(words="0 <= seed < 2**64")
-_FIGURE = _or_none(_real("a number", lambda x: True))
+_COUNT = whole(0, 1 << 53)
+SEED = whole(0, (1 << 64) - 1)._replace(words="0 <= seed < 2**64")
+_FIGURE = or_none(real("a number", lambda x: True))
 
-CONFIG: dict[str, Rule] = {
-    "model": _name("a model", MODELS),
-    "data": _TEXT,
-    "data_dir": _or_none(_TEXT),
-    "backend": _TEXT,
-    "epochs": _or_none(_whole(0, _EPOCHS)),
-    "batch_size": _or_none(_whole(1, _BATCH)),
-    "optimizer": _or_none(_name("an optimizer", OPTIMIZERS)),
-    "lr": _or_none(_real("a number > 0", lambda x: x > 0)),
-    "seed": _SEED,
-    "precision": _name("a precision", PRECISIONS),
-    "threads": _or_none(_whole(1, THREADS)),
-}
-
-_PROGRESS = _table(
+_PROGRESS = table(
     "the counters epoch, step, loss_sum, examples, seconds and seed",
     {
-        "epoch": _whole(0, _EPOCHS),
+        "epoch": whole(0, EPOCHS),
         "step": _COUNT,
-        "loss_sum": _real("a number", lambda x: True),
+        "loss_sum": real("a number", lambda x: True),
         "examples": _COUNT,
-        "seconds": _real("a number >= 0", lambda x: x >= 0),
-        "seed": _SEED,
+        "seconds": real("a number >= 0", lambda x: x >= 0),
+        "seed": SEED,
     },
 )
-_RECORD = _table("a record of an epoch", {"epoch": _whole(1, _EPOCHS), "train_loss": _FIGURE, "test_loss": _FIGURE,
+_RECORD = table("a record of an epoch", {"epoch": whole(1, EPOCHS), "train_loss": _FIGURE, "test_loss": _FIGURE,
                                           "test_accuracy": _FIGURE, "seconds": _FIGURE})  # fmt: skip
-_NORMALIZE = _table(
+_NORMALIZE = table(
     "mean, std and white of the pixels",
     {
-        "mean": _list("numbers", _real("a number", lambda x: True), 1),
-        "std": _list("numbers > 0", _real("a number > 0", lambda x: x > 0), 1),
-        "white": _real("a number > 0", lambda x: x > 0),
+        "mean": list_of("numbers", real("a number", lambda x: True), 1),
+        "std": list_of("numbers > 0", real("a number > 0", lambda x: x > 0), 1),
+        "white": real("a number > 0", lambda x: x > 0),
     },
 )
 _STATE = Rule("the optimizer's state", lambda value: isinstance(value, dict))
-_ANY = _real("a number", lambda x: True)
-_SCALE = _table("white, low and high of the values", {"white": _ANY, "low": _ANY, "high": _ANY})
+_ANY = real("a number", lambda x: True)
+_SCALE = table("white, low and high of the values", {"white": _ANY, "low": _ANY, "high": _ANY})
 
 # Of every checkpoint: what a Trainer saves. Other keys are the caller's.
 CHECKPOINT: dict[str, Rule] = {
     "optimizer": _STATE,
     "progress": _PROGRESS,
-    "history": _list("a record for each epoch", _RECORD, 0),
-    "normalize": _or_none(_NORMALIZE),
-    "scale": _or_none(_SCALE),
+    "history": list_of("a record for each epoch", _RECORD, 0),
+    "normalize": or_none(_NORMALIZE),
+    "scale": or_none(_SCALE),
 }
 
 # Of a run's checkpoint: what it needs to be opened.
 RUN: dict[str, Rule] = {
-    "model_name": _name("a model", MODELS, required=True),
-    "shape": _list("the sizes of an example", _whole(1, 1_000_000), 1, True, 3),
-    "classes": _list("the names of at least 2 classes", Rule("", lambda value: isinstance(value, str)), 2, True),
-    "white": _real("a number > 0", lambda x: x > 0, required=True),
-    "data": _TEXT._replace(required=True),
-    "data_dir": _or_none(_TEXT),
+    "model_name": name("a model", MODELS, required=True),
+    "shape": list_of("the sizes of an example", whole(1, 1_000_000), 1, True, 3),
+    "classes": list_of("the names of at least 2 classes", Rule("", lambda value: isinstance(value, str)), 2, True),
+    "white": real("a number > 0", lambda x: x > 0, required=True),
+    "data": TEXT._replace(required=True),
+    "data_dir": or_none(TEXT),
 }
 
 

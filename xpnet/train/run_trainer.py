@@ -1,0 +1,76 @@
+"""The trainer of a run: model, optimizer, schedule and loss, as the configuration says."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from xpnet import models, nn
+from xpnet.backend import Backend
+from xpnet.data import Dataset
+from xpnet.errors import ConfigError
+from xpnet.optim import OPTIMIZERS, Optimizer, cosine, inverse_decay, make_optimizer, one_cycle, step_decay, warmup
+from xpnet.train.run_config import RunConfig
+from xpnet.train.trainer import Trainer
+
+__all__ = ["make_trainer"]
+
+_HALVED = 4  # epochs after which the inverse schedule is at half its highest rate
+
+
+def make_trainer(config: RunConfig, backend: Backend, train: Dataset) -> tuple[Trainer, RunConfig]:
+    """Make the trainer of a run.
+
+    Args:
+        config: completed.
+        backend: of the model.
+        train: the training set.
+    Returns:
+        The trainer; and the configuration, with the learning rate in it where that was the optimizer's default.
+    """
+    model = models.build(config.model, train.shape, len(train.classes)).to(backend).initialize(config.seed)
+    optimizer = _optimizer(config, model.parameters())
+    rate = optimizer.current_lr
+    optimizer.lr = _schedule(config, rate, -(-len(train) // (config.batch_size or 1)))
+    loss = _loss(config, models.recipe(config.model).loss)
+    options = {"seed": config.seed, "precision": config.precision, "threads": config.threads}
+    return Trainer(model, optimizer, loss, **options), dataclasses.replace(config, lr=rate)
+
+
+def _optimizer(config: RunConfig, parameters: Any) -> Optimizer:
+    name = config.optimizer or ""
+    able = [key for key, make in OPTIMIZERS.items() if "momentum" in getattr(getattr(make, "func", make), "checks", ())]
+    if config.momentum is not None and name not in able:
+        rule = "an optimizer with momentum: " + ", ".join(able)
+        raise ConfigError("momentum", rule, momentum=config.momentum, optimizer=repr(name))
+    options = {"weight_decay": config.weight_decay, "momentum": config.momentum, "clip_norm": config.clip}
+    given = {key: value for key, value in options.items() if value is not None}
+    return make_optimizer(name, parameters, config.lr, **given)
+
+
+def _schedule(config: RunConfig, rate: float, steps: int) -> Callable[[int], float]:
+    """The rate at each step.
+
+    inverse and constant depend on the step alone, not on the number of epochs, so that 5 epochs and then 5 more are the
+    same as 10. The others end with the last step.
+    """
+    rise = config.warmup or 0
+    rest = max(1, steps * (config.epochs or 0) - rise)
+    if config.schedule == "one-cycle":
+        return one_cycle(rate, max(2, rest))
+    if config.schedule == "inverse":
+        return warmup(inverse_decay(rate, _HALVED * steps), rise)
+    after = {"constant": rate, "cosine": cosine(rate, rest), "step": step_decay(rate, math.ceil(rest / 3))}
+    return warmup(after[config.schedule or ""], rise)
+
+
+def _loss(config: RunConfig, loss: Callable[..., Any]) -> Callable[..., Any]:
+    if not config.label_smoothing:
+        return loss
+    if loss is not nn.softmax_cross_entropy:
+        got = {"label_smoothing": config.label_smoothing, "model": repr(config.model)}
+        raise ConfigError("label_smoothing", "a model that is trained with softmax and cross-entropy", **got)
+    return partial(loss, label_smoothing=config.label_smoothing)
