@@ -303,7 +303,7 @@ def test_each_gradient_may_be_the_only_one_that_is_needed(name: str) -> None:
 def test_every_kernel_of_an_op_has_a_case(folder: str) -> None:
     named = {case.op.__name__ for case in CASES.values() if hasattr(case.op, "__name__")}
     served = {name for name, row in kernels.table(np.ndarray).items() if folder in [k.folder for k in row]}
-    others = {"moments", "reshape", "getitem"} | ({"update"} if folder == "numba" else set())
+    others = {"masked", "moments", "reshape", "getitem"} | ({"update"} if folder == "numba" else set())
     assert served - named <= others
 
 

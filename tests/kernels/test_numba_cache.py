@@ -50,15 +50,14 @@ def flip(data: bytes) -> bytes:
     return data[:middle] + bytes([data[middle] ^ 255]) + data[middle + 1 :]
 
 
-@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
 @pytest.mark.parametrize(
     "damage",
     [lambda d: b"", lambda d: d[: len(d) // 2], lambda d: b"x" * 100, flip, lambda d: d[:-1], lambda d: d[:1]],
     ids=["empty", "half", "text", "flipped", "cut", "one byte"],
 )
-def test_a_damaged_file_is_replaced_with_one_line_in_the_log(folder, caplog, suffix, damage):
+def test_a_damaged_file_is_replaced_with_one_line_in_the_log(folder, caplog, damage):
     make_loop()(3)
-    (file,) = folder.rglob(f"*.{suffix}")
+    (file,) = folder.rglob("*.nbc")
     file.write_bytes(damage(file.read_bytes()))
     with caplog.at_level(logging.INFO, "xpnet"):
         assert make_loop()(3) == 6
@@ -66,6 +65,32 @@ def test_a_damaged_file_is_replaced_with_one_line_in_the_log(folder, caplog, suf
     third = make_loop()
     assert third(3) == 6
     assert sum(third.stats.cache_hits.values()) == 1  # what was damaged is sound again
+
+
+def test_forms_of_another_version_are_passed_over_and_removed_without_a_word(folder, caplog, monkeypatch):
+    make_loop()(3)
+    (old,) = folder.rglob("*.nbc")
+    new = make_loop()
+    monkeypatch.setattr(numba, "__version__", "1000")
+    newer = make_loop()
+    old.with_name(old.name.partition(".x")[0] + ".nbi").write_bytes(b"an index of xpnet 0.7")
+    with caplog.at_level(logging.INFO, "xpnet"):
+        assert newer(3) == new(3) == 6  # new: as a process of the old version, which runs on
+        assert newer(3.5) == 7.0
+    assert not caplog.records
+    assert sum(newer.stats.cache_hits.values()) == 0
+
+
+def test_processes_that_write_several_forms_at_once_read_their_own(folder, caplog):
+    first, second = make_loop(), make_loop()
+    with caplog.at_level(logging.INFO, "xpnet"):
+        assert first(np.float32(1.5)) == 3.0
+        assert second(np.array([1, 2])).tolist() == [2, 4]  # second began before first wrote
+        third = make_loop()
+        assert third(np.float32(1.5)) == 3.0
+        assert third(np.array([1, 2])).tolist() == [2, 4]
+    assert sum(third.stats.cache_hits.values()) == 2
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o702, 0o777])
@@ -96,7 +121,7 @@ def test_a_full_disk_leaves_the_loop_in_memory(folder, caplog, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache._Files, "_save_index", full)
+    monkeypatch.setattr(cache._Files, "_save_data", full)
     with caplog.at_level(logging.INFO, "xpnet"):
         assert make_loop()(3) == 6
     assert ["No space left" in r.getMessage() for r in caplog.records] == [True]

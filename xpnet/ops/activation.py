@@ -52,7 +52,7 @@ def _relu(x: Array) -> tuple[Array, Any]:
     y = xp.maximum(x, 0.0)
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        return (masked(xp, dy, y > 0.0) if needs[0] else None,)
+        return (masked(dy, y > 0.0) if needs[0] else None,)
 
     return y, vjp
 

@@ -31,7 +31,7 @@ def dropout(x: Array, mask: Array, *, rate: float) -> tuple[Array, Any]:
     Cost: keeps the mask.
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014).
     """
-    xp = checks.floating("dropout", x)
+    checks.floating("dropout", x)
     if mask is None:
         raise checks.missing("dropout", "mask")
     checks.shared("dropout", x, mask)
@@ -40,8 +40,8 @@ def dropout(x: Array, mask: Array, *, rate: float) -> tuple[Array, Any]:
         raise ShapeError("dropout", "mask shaped like x", x=tuple(x.shape), mask=tuple(mask.shape))
     scale = 1.0 / (1.0 - checks.number("dropout", "rate", rate, 0, 1))
     return (
-        masked(xp, scale * x, mask),
-        lambda dy, needs: (masked(xp, scale * dy, mask) if needs[0] else None, None),
+        masked(scale * x, mask),
+        lambda dy, needs: (masked(scale * dy, mask) if needs[0] else None, None),
     )
 
 

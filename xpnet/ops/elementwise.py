@@ -107,14 +107,14 @@ def divide(a: Operand, b: Operand) -> tuple[Array, Any]:
 def maximum(a: Operand, b: Operand) -> tuple[Array, Any]:
     """Take the larger: y = max(a, b); on ties the whole gradient goes to a. As for add; keeps a and b."""
     xp = _operands("maximum", a, b)
-    return _binary(xp, xp.maximum(a, b), a, b, lambda dy: masked(xp, dy, a >= b), lambda dy: masked(xp, dy, a < b))
+    return _binary(xp, xp.maximum(a, b), a, b, lambda dy: masked(dy, a >= b), lambda dy: masked(dy, a < b))
 
 
 @kernels.op("minimum")
 def minimum(a: Operand, b: Operand) -> tuple[Array, Any]:
     """Take the smaller: y = min(a, b); on ties the whole gradient goes to a. As for add; keeps a and b."""
     xp = _operands("minimum", a, b)
-    return _binary(xp, xp.minimum(a, b), a, b, lambda dy: masked(xp, dy, a <= b), lambda dy: masked(xp, dy, a > b))
+    return _binary(xp, xp.minimum(a, b), a, b, lambda dy: masked(dy, a <= b), lambda dy: masked(dy, a > b))
 
 
 def _unary(y: Array, to_dx: Callable[[Array], Array]) -> tuple[Array, Any]:
@@ -177,7 +177,7 @@ def square(x: Array) -> tuple[Array, Any]:
 def abs(x: Array) -> tuple[Array, Any]:
     """Take the magnitude: y = |x|, dx = dy * sign(x), 0 at 0. Keeps x."""
     xp = checks.floating("abs", x)
-    return _unary(xp.abs(x), lambda dy: dy * xp.sign(x))
+    return _unary(xp.abs(x), lambda dy: masked(dy, x > 0.0) - masked(dy, x < 0.0))
 
 
 @kernels.op("clip")
@@ -201,7 +201,7 @@ def clip(x: Array, low: float | None = None, high: float | None = None) -> tuple
     y = y if high is None else xp.minimum(y, float(high))
 
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        return (masked(xp, dy, x == y) if needs[0] else None, None, None)
+        return (masked(dy, x == y) if needs[0] else None, None, None)
 
     return y, vjp
 
@@ -248,5 +248,5 @@ def where(mask: Array, a: Operand, b: Operand) -> tuple[Array, Any]:
                 "where", "mask, a and b that broadcast together", mask=tuple(mask.shape), a=tuple(side.shape)
             )
     y = xp.where(mask, a, b)
-    _, both = _binary(xp, y, a, b, lambda dy: masked(xp, dy, mask), lambda dy: masked(xp, dy, ~mask))
+    _, both = _binary(xp, y, a, b, lambda dy: masked(dy, mask), lambda dy: masked(dy, ~mask))
     return y, lambda dy, needs: (None, *both(dy, needs[1:]))

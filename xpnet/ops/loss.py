@@ -246,7 +246,7 @@ def hinge_loss(scores: Array, labels: Array, *, margin: float = 1.0, reduction: 
         if not needs[0]:
             return (None, None)
         hit = xp.astype(short > 0.0, scores.dtype)
-        own = masked(xp, xp.sum(hit, axis=1, keepdims=True), right)  # (N, K)
+        own = masked(xp.sum(hit, axis=1, keepdims=True), right)  # (N, K)
         return ((hit - own) * _column(xp, weigh(dy)), None)
 
     return y, vjp

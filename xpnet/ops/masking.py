@@ -1,17 +1,14 @@
-"""Choosing by a mask without branching."""
+"""Choosing by a mask: what is left out may be infinite or NaN."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from xpnet.backend import Array
+from xpnet import kernels
+from xpnet.backend import Array, namespace
 
 __all__ = ["masked"]
 
 
-def masked(xp: Any, x: Array, mask: Array) -> Array:
-    """Keep finite x where mask is True, 0 elsewhere.
-
-    A product, since NumPy's where is 25 times slower on masks that a processor cannot predict.
-    """
-    return x * xp.astype(mask, x.dtype)
+@kernels.service("masked")
+def masked(x: Array, mask: Array) -> Array:
+    """Keep x where mask is True, 0 elsewhere, whatever x is there; the two broadcast together."""
+    return namespace(x).where(mask, x, 0.0)

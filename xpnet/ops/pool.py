@@ -125,10 +125,10 @@ def _to_first_max(xp: Any, dy: Array, y: Array, x: Array, axis: Axis, dim: int) 
         hit = (some == y) | (some != some)
         if on_image is not None:
             hit = hit & on_image[(slice(None),) * dim + (axis.tap(tap), ...)]
-        part = masked(xp, left, hit)
+        part = masked(left, hit)
         dx = add_at(dx, place, part)
         if tap + 1 < axis.k:
-            left = left - part
+            left = masked(left, ~hit)
     return dx
 
 

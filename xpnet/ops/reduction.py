@@ -8,6 +8,7 @@ from typing import Any
 from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.ops import checks
+from xpnet.ops.masking import masked
 from xpnet.ops.sums import average, total
 
 __all__ = ["max", "mean", "min", "sum"]
@@ -76,8 +77,8 @@ def _extremum(op: str, x: Array, axis: Axis, keepdims: bool) -> tuple[Array, Any
     def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         if not needs[0]:
             return (None,)
-        hit = xp.astype(x == _with_axes(xp, y, shape, axes), x.dtype)
-        ties = total(xp, hit, axes, keepdims=True)
-        return (hit * (_with_axes(xp, dy, shape, axes) / ties),)
+        hit = x == _with_axes(xp, y, shape, axes)
+        ties = total(xp, xp.astype(hit, x.dtype), axes, keepdims=True)
+        return (masked(_with_axes(xp, dy, shape, axes) / ties, hit),)
 
     return y, vjp

@@ -26,7 +26,7 @@ __device__ __forceinline__ A activated(int kind, A x, A slope) {
 // dx for dy, where kept is y, but x of GELU, and either of LEAKY_RELU.
 __device__ __forceinline__ A passed_back(int kind, A dy, A kept, A slope) {
   switch (kind) {
-    case RELU: return dy * (A)(kept > 0);
+    case RELU: return kept > 0 ? dy : (A)0;
     case LEAKY_RELU: return kept > 0 ? dy : slope * dy;
     case SIGMOID: return dy * (kept * ((A)1 - kept));
     case TANH: return dy * ((A)1 - kept * kept);

@@ -168,9 +168,10 @@ def _relu(x, y):
 
 @compiled("T1, T1, T1")
 def _relu_gradient(dy, y, dz):
-    zero, one = dy.dtype.type(0), dy.dtype.type(1)
+    zero = dy.dtype.type(0)
     for i in range(len(dy)):
-        dz[i] = dy[i] * (one if y[i] > zero else zero)
+        v = dy[i]
+        dz[i] = v if y[i] > zero else zero
 
 
 @numba.njit(nogil=True, error_model="numpy")
@@ -185,7 +186,7 @@ def _add_rows(total, out):
 
 @compiled("T1, T1, T1, T1")
 def _relu_gradient_and_sum(dy, y, dz, db):
-    zero, one, columns = dy.dtype.type(0), dy.dtype.type(1), max(1, len(db))
+    zero, columns = dy.dtype.type(0), max(1, len(db))
     fold = max(1, min(_LANES // columns, len(dy) // columns))
     width = fold * columns
     part, total = np.empty(width, dy.dtype), np.zeros(width)
@@ -195,7 +196,8 @@ def _relu_gradient_and_sum(dy, y, dz, db):
             stop = start + width
             d, k, out = dy[start:stop], y[start:stop], dz[start:stop]
             for i in range(len(d)):
-                v = d[i] * (one if k[i] > zero else zero)
+                v = d[i]
+                v = v if k[i] > zero else zero
                 out[i] = v
                 part[i] += v
         total += part

@@ -7,6 +7,8 @@ memory.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import logging
 import os
@@ -80,26 +82,44 @@ class _Implementation(caching.CompileResultCacheImpl):
 
 
 class _Files(caching.IndexDataCacheFile):
-    """Files that end with a checksum, which pickle ignores."""
+    """A file for each compiled form of a loop, named after what it was compiled from, that ends with a checksum.
+
+    There is no index, so processes share no file that they change. Forms of another version have other names: they are
+    not read, and are removed when a form is written. ``pickle`` ignores the checksum.
+    """
+
+    def __init__(self, cache_path: str, filename_base: str, source_stamp: Any) -> None:
+        super().__init__(cache_path, filename_base, source_stamp)
+        self._base = f"{filename_base}.x"  # numba's own files, and those of xpnet 0.7, are indexed
+        self._forms = f"{self._base}{_hash((self._version, source_stamp))}"
+
+    def _name(self, key: Any) -> str:
+        return f"{self._forms}-{_hash(key)}.nbc"
+
+    def save(self, key: Any, data: Any) -> None:
+        for old in Path(self._cache_path).glob(f"{glob.escape(self._base)}*.nbc"):
+            if not old.name.startswith(self._forms):
+                with contextlib.suppress(OSError):
+                    old.unlink()
+        self._save_data(self._name(key), data)
+
+    def load(self, key: Any) -> Any:
+        path = Path(self._data_path(self._name(key)))
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        if hashlib.sha256(data[:-_DIGEST]).digest() != data[-_DIGEST:]:
+            raise ValueError(f"{path.name} is damaged")
+        return pickle.loads(data)
 
     def _dump(self, obj: Any) -> bytes:
         data = super()._dump(obj)
         return data + hashlib.sha256(data).digest()
 
-    def _load_data(self, name: str) -> Any:
-        _check(name, Path(self._data_path(name)).read_bytes())
-        return super()._load_data(name)
 
-    def _load_index(self) -> Any:
-        index, version = Path(self._index_path), pickle.dumps(self._version, protocol=-1)
-        if index.exists() and (data := index.read_bytes()).startswith(version):  # others are of another numba
-            _check(index.name, data[len(version) :])
-        return super()._load_index()
-
-
-def _check(name: str, data: bytes) -> None:
-    if hashlib.sha256(data[:-_DIGEST]).digest() != data[-_DIGEST:]:
-        raise ValueError(f"{name} is damaged")
+def _hash(value: Any) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
 
 
 class _Cache(caching.FunctionCache):
@@ -116,7 +136,6 @@ class _Cache(caching.FunctionCache):
             return super().load_overload(sig, target_context)
         except Exception as error:  # damaged files raise every kind
             _warn(f"a compiled loop in {self._cache_path} cannot be read and is compiled anew", error)
-            self._try(self.flush)
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -67,8 +67,9 @@ def act_grad(dy: Array, y: Array, activation: str | None, db: Array | None) -> A
 
 
 def _relu_gradient(dy: Array, y: Array, dz: Array) -> None:
-    np.copyto(dz, np.greater(y, 0.0))
-    np.multiply(dz, dy, dz)  # a product: np.where is slow, and so is a product with booleans
+    bits = f"i{dz.itemsize}"  # a product of bits with 0 or 1: np.where is slow, and infinity times 0 is NaN
+    np.copyto(dz.view(bits), np.greater(y, 0.0))
+    np.multiply(dz.view(bits), dy.view(bits), dz.view(bits))
 
 
 def long_rows(arrays: Sequence[Array], vectors: Sequence[Array]) -> Iterator[tuple[list[Array], list[Array]]]:
