@@ -69,7 +69,6 @@ def test_a_damaged_file_is_replaced_with_one_line_in_the_log(folder, caplog, dam
 
 def test_forms_of_another_version_are_passed_over_and_removed_without_a_word(folder, caplog, monkeypatch):
     make_loop()(3)
-    (old,) = folder.rglob("*.nbc")
     new = make_loop()
     monkeypatch.setattr(numba, "__version__", "1000")
     newer = make_loop()
