@@ -74,8 +74,9 @@ BAD = bad_values()
 _DATA = "data|samples|labels|values|x|y"
 OTHER_NAMES = {"spec": "backend", "parts": "x", "eps": "difference", "tolerance": "difference", "classes": "K",
                "batch": "shape", "train": _DATA, "test": _DATA, "data": _DATA, "indices": "values|sample",
+               "rows": "indices|index|left_out", "table": "source|columns", "source": "columns",
                "n": "classes",
-               "arrays": "missing", "scalars": "optimizer", "saved": "value", "values": "mean|white",
+               "arrays": "missing", "scalars": "optimizer", "saved": "value", "values": "mean|white|features",
                "name_or_path": "data|suffix", "path": "ends", "layers": "layer", "images": "ends"}  # fmt: skip
 
 

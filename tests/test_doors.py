@@ -203,7 +203,8 @@ DATA: dict[str, dict[str, Any]] = {
     "Transform": {},
     "augment": {"name": "light", "mirror": True},
     "read_augment": {"where": "here", "value": "light"},
-    "Dataset": {"x": X, "y": LABELS, "classes": ("a", "b", "c"), "name": "n", "white": 1.0},
+    "Columns": {"features": (), "target": None, "ignored": ()},
+    "Dataset": {"x": X, "y": LABELS, "classes": ("a", "b", "c"), "name": "n", "white": 1.0, "source": None},
     "Feed": {"dataset": SET, "batch_size": 2, "backend": backend.get_backend("cpu"), "normalize": None,
              "dtype": "float32", "shuffle": False, "seed": 0, "augment": None, "resident": None},
     "Lazy": {"shape": (2, 3), "read": lambda rows, out: None, "dtype": "uint8", "rows": None},
@@ -211,6 +212,7 @@ DATA: dict[str, dict[str, Any]] = {
                     "skip_damaged": False, "cache_images": "1GB", "cache_folder": None, "workers": 1,
                     "max_pixels": 9},
     "Normalize": {"mean": (0.0,), "std": (1.0,), "white": 1.0},
+    "Table": {"name": "t", "columns": {}, "lines": np.arange(2), "row": "row"},
     "Scale": {"white": 1.0, "low": 0.0, "high": 1.0, "whole": False, "normalized": False},
     "Splits": {"train": SET, "validation": None, "test": None, "note": ()},
     "blobs": _PLANE | {"classes": 3},
@@ -223,6 +225,7 @@ DATA: dict[str, dict[str, Any]] = {
     "load": {"name_or_path": "d.npz", "data_dir": None, "progress": None, "max_pixels": 100, "options": None},
     "splits": {"name_or_path": "d.npz", "data_dir": None, "validation": 0.1, "seed": 0, "progress": None,
                "options": None},
+    "read_table": {"source": "t.csv"},
     "load_image": {"path": "i.png", "shape": (4, 4, 1), "max_pixels": 100},
 }  # fmt: skip
 
@@ -256,6 +259,9 @@ RANDOM: dict[str, dict[str, Any]] = {
 }
 
 CPU = backend.get_backend("cpu")
+
+
+TABLE = data.read_table({"a": [1, 2, 4, 8], "b": ["x", "y", "x", "y"]})
 
 
 def sgd() -> optim.Optimizer:
@@ -335,6 +341,11 @@ METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
     "Normalize.scaled": (lambda: data.Normalize((0.0,), (1.0,)).scaled, {"factor": 2.0}),
     "Normalize.from_json": (lambda: data.Normalize.from_json, {"values": {"mean": [0.0], "std": [1.0], "white": 1.0}}),
     "Scale.from_json": (lambda: data.Scale.from_json, {"values": data.Scale.of(X, 1.0).to_json()}),
+    "Table.take": (lambda: TABLE.take, {"rows": [0, 2]}),
+    "Columns.fit": (lambda: data.Columns.fit, {"table": TABLE, "target": "b", "rows": [0, 1], "task": None}),
+    "Columns.apply": (lambda: data.Columns.fit(TABLE).apply, {"table": TABLE}),
+    "Columns.dataset": (lambda: data.Columns.fit(TABLE, "b").dataset, {"table": TABLE}),
+    "Columns.from_json": (lambda: data.Columns.from_json, {"values": {"features": [], "target": None, "ignored": []}}),
     "Optimizer.rates": (lambda: sgd().rates, {"step": 0}),
     "Optimizer.load_state_dict": (lambda: sgd().load_state_dict, {"arrays": _OF_SGD[0], "scalars": _OF_SGD[1]}),
     "Optimizer.load_state_dict of a value": (
@@ -374,6 +385,7 @@ def files(tmp_path_factory):
     """A folder with a data set, an image and a run."""
     folder = tmp_path_factory.mktemp("doors")
     (folder / "i.png").write_bytes(PNG)
+    (folder / "t.csv").write_text("a,b\n1,x\n2,y\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         np.savez("d.npz", x=np.arange(160, dtype=np.uint8).reshape(10, 4, 4, 1), y=np.arange(10) % 2)

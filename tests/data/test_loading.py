@@ -28,9 +28,9 @@ def test_an_unknown_name_is_an_error_with_the_nearest_names(name, hint, tmp_path
 
 
 def test_a_file_of_another_kind_is_an_error(tmp_path):
-    (tmp_path / "a.csv").write_text("1,2")
-    with raises(DataError, str(tmp_path / "a.csv"), "suffix .csv"):
-        load(str(tmp_path / "a.csv"))
+    (tmp_path / "a.txt").write_text("1,2")
+    with raises(DataError, str(tmp_path / "a.txt"), "suffix .txt"):
+        load(str(tmp_path / "a.txt"))
 
 
 def test_a_folder_named_like_a_data_set_is_reached_by_a_dot(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from xpnet.data.augmentation import (
     augment,
     read_augment,
 )
+from xpnet.data.columns import Columns
 from xpnet.data.dataset import Dataset, from_arrays
 from xpnet.data.feed import Feed
 from xpnet.data.image import load_image
@@ -22,6 +23,7 @@ from xpnet.data.loading import DATASETS, load, splits
 from xpnet.data.plane import blobs, circles, moons, spirals, xor
 from xpnet.data.scale import Scale
 from xpnet.data.splits import LoadOptions, Splits
+from xpnet.data.table import Table, read_table
 from xpnet.data.transforms import Augment, Normalize
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Augment",
     "Augmentation",
     "Colour",
+    "Columns",
     "Compose",
     "Crop",
     "Dataset",
@@ -42,6 +45,7 @@ __all__ = [
     "Rotate",
     "Scale",
     "Splits",
+    "Table",
     "Transform",
     "augment",
     "blobs",
@@ -52,6 +56,7 @@ __all__ = [
     "load_image",
     "moons",
     "read_augment",
+    "read_table",
     "spirals",
     "splits",
     "xor",

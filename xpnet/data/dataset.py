@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from xpnet.data.targets import check_finite, check_targets, names_of, read_numbe
 from xpnet.errors import ConfigError, DataError
 from xpnet.random import Key, permutation
 
-__all__ = ["Dataset", "from_arrays"]
+__all__ = ["Dataset", "from_arrays", "read_rows"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,6 +31,7 @@ class Dataset:
         classes: of labels the K names of the classes, K >= 2; of targets the names of the columns, or none.
         name: used in messages.
         white: the value of full brightness, > 0: 255 for 8-bit images, 16 for digits, 1 for floating data.
+        source: what the samples were made by, such as the Columns of a table; or None.
     Raises:
         DataError: the counts differ, the set is empty, a label is outside 0..K-1, a value is NaN or infinite, or a
             shape or dtype is not one of the above.
@@ -42,6 +43,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     name: str = "arrays"
     white: float = 255.0
+    source: Any = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         x, y, name = self.x, self.y, self.name
@@ -86,17 +88,7 @@ class Dataset:
             ConfigError: they are neither, or an index is outside 0..N-1.
             DataError: there are no indices.
         """
-        where, n = f"{self.name}.take", len(self)
-        rows = host(where, indices)
-        if rows.dtype == np.bool_ and rows.shape == (n,):
-            rows = np.flatnonzero(rows)
-        elif rows.ndim != 1 or (rows.size and rows.dtype.kind not in "ui"):
-            got = f"{rows.dtype} of shape {rows.shape}"
-            raise ConfigError(where, "indices (M,), integers, or a mask (N,), booleans", indices=got, N=n)
-        outside = rows[(rows < 0) | (rows >= n)]
-        if outside.size:
-            raise ConfigError(where, "indices in 0..N-1", index=int(outside[0]), N=n)
-        rows = rows.astype(np.int64)
+        rows = read_rows(f"{self.name}.take", indices, len(self))
         return replace(self, x=self.x.take(rows, axis=0), y=np.take(self.y, rows, axis=0))
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -164,6 +156,20 @@ class Dataset:
         rank = np.arange(len(self)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         is_held = rank < np.repeat(held, sizes)
         return self.take(np.sort(order[~is_held])), self.take(np.sort(order[is_held]))
+
+
+def read_rows(where: str, indices: Any, n: int) -> np.ndarray:
+    """Return indices in 0..n-1, or those of a mask of n booleans, as int64; ConfigError where they are neither."""
+    rows = host(where, indices)
+    if rows.dtype == np.bool_ and rows.shape == (n,):
+        rows = np.flatnonzero(rows)
+    elif rows.ndim != 1 or (rows.size and rows.dtype.kind not in "ui"):
+        got = f"{rows.dtype} of shape {rows.shape}"
+        raise ConfigError(where, "indices (M,), integers, or a mask (N,), booleans", indices=got, N=n)
+    outside = rows[(rows < 0) | (rows >= n)]
+    if outside.size:
+        raise ConfigError(where, "indices in 0..N-1", index=int(outside[0]), N=n)
+    return rows.astype(np.int64)
 
 
 def from_arrays(

@@ -20,6 +20,8 @@ from xpnet.data.lazy import joined
 from xpnet.data.npz import load_npz
 from xpnet.data.plane import blobs, circles, moons, spirals, xor
 from xpnet.data.splits import LoadOptions, Splits
+from xpnet.data.table import TABLES
+from xpnet.data.table_rows import fitted, table_rows
 from xpnet.errors import ConfigError, DataError, nearest
 from xpnet.random import Key
 
@@ -45,8 +47,8 @@ def load(
     moons, circles, spirals, xor and blobs are generated, always the same: 3,200 training and 800 test points.
 
     Args:
-        name_or_path: one of DATASETS, or the path of a folder of images by class or of an .npz file. To load a folder
-            that has the name of a data set, write "./mnist".
+        name_or_path: one of DATASETS, or the path of a folder of images by class, or of a .csv, .parquet or
+            .npz file. To load a folder that has the name of a data set, write "./mnist".
         data_dir: the folder with the files of mnist, fashion-mnist and cifar10; by default XPNET_DATA_DIR. Missing sets
             are downloaded into the user's cache folder.
         progress: called with (done, total): bytes of a download, images of a folder. By default a download shows a bar
@@ -59,7 +61,7 @@ def load(
         ConfigError: no data set has that name.
         DataError: the files are missing, damaged, or cannot be learned from.
     """
-    found = _found("load", name_or_path, data_dir, progress, max_pixels, options)
+    found = fitted(_found("load", name_or_path, data_dir, progress, max_pixels, options))
     if found.test is None:
         raise DataError(str(name_or_path), "a training set and a test set", "use splits", test=None)
     return found.train, found.test
@@ -96,9 +98,11 @@ def splits(
             raise DataError(
                 where, "validation, a fraction, or the path of a folder or file", validation=repr(str(other))
             )
+        if other.suffix.lower() in TABLES:
+            return fitted(found, validation=other)
         return found._replace(validation=_like(found.train, other, progress, options))
     if not fraction:
-        return found._replace(validation=None)
+        return fitted(found._replace(validation=None))
     if found.validation is None:
         count = max(1, round(fraction * len(found.train)))
         if count >= len(found.train):
@@ -106,7 +110,7 @@ def splits(
             raise ConfigError(where, rule, validation=fraction, examples=len(found.train))
         train, held = found.train.hold_out(count, Key(seed, "validation"))
         found = found._replace(train=train, validation=held)
-    return found
+    return fitted(found)
 
 
 def _like(train: Dataset, path: Path, progress: Progress | None, options: LoadOptions | None) -> Dataset:
@@ -158,13 +162,18 @@ def _found(
             return _of(load_folder(path, progress, options.max_pixels))
         if path.suffix.lower() == ".npz":
             return _of(load_npz(path))
+        if path.suffix.lower() in TABLES and os.path.lexists(path):
+            rows = table_rows(path, options.target, options.task)
+            return _of(rows.hold_out_fifth("table/test", stratified=True))
     except MemoryError as error:
         raise DataError.event(name, "the data set does not fit in memory", error=error or "MemoryError") from error
     if name and os.path.lexists(path):
-        raise DataError(name, "a folder of images by class or an .npz file", suffix=path.suffix or "none")
+        raise DataError(
+            name, "a folder of images by class, or a .csv, .parquet or .npz file", suffix=path.suffix or "none"
+        )
     if len(path.parts) > 1 or name.endswith("/"):
         raise DataError.event(name, "no such folder or file", "check the path")
-    raise ConfigError("data", "a data set, folder or .npz file", nearest(name, DATASETS), data=repr(name))
+    raise ConfigError("data", "a data set, folder, .csv or .npz file", nearest(name, DATASETS), data=repr(name))
 
 
 def _of(parts: tuple[Dataset, Dataset]) -> Splits:
