@@ -128,7 +128,8 @@ class Feed:
             epoch: its number, >= 0, which determines the order.
             start: the first step, 0..len(self).
         Returns:
-            An iterator of (x, y): x (B, H, W, C) or (B, D) of the feed's dtype, normalized; y (B,) int64. Without
+            An iterator of (x, y): x (B, H, W, C) or (B, D) of the feed's dtype, normalized; y (B,) int64, or
+            targets. Without
             shuffle and normalize, float x may be a view of the data set. Closing it early ends its thread.
         Raises:
             ConfigError: epoch or start is out of range. Errors in the thread are raised by the iterator.
@@ -241,22 +242,27 @@ class Feed:
         xp, x, y = self.backend.xp, self._x, self._y
         if self._kernel is not None:
             key = Key(self.seed, "augment", epoch, step)  # type: ignore[arg-type]
-            made = self._kernel(x, y, order, self.batch_size, size, key, self._dtype, self._factors, self.augment)
+            labels = y if self.dataset.labelled else None
+            made = self._kernel(x, labels, order, self.batch_size, size, key, self._dtype, self._factors, self.augment)
             if made is not NotImplemented:
-                return made
-        first = step * self.batch_size
-        if isinstance(first, int):
-            part = slice(first, first + size)
+                rows = None if labels is not None else self._rows(order, step, size)
+                return made if rows is None else (made[0], xp.take(y, rows, axis=0))
+        if isinstance(step, int):
+            part = slice(step * self.batch_size, step * self.batch_size + size)
             if order is None:
-                return self._finish(x[part, ...], owned=False), y[part]
+                return self._finish(x[part, ...], owned=False), y[part, ...]
             rows = order[part]
             if self._on_host:  # np.take costs more than a batch of one
-                return self._finish(x.take(rows, axis=0), owned=True), y.take(rows)
+                return self._finish(x.take(rows, axis=0), owned=True), y.take(rows, axis=0)
         else:
-            rows = first + xp.arange(size, device=self.backend.device)
-            if order is not None:
-                rows = xp.take(order, rows, axis=0)
+            rows = self._rows(order, step, size)
         return self._finish(xp.take(x, rows, axis=0), owned=True), xp.take(y, rows, axis=0)
+
+    def _rows(self, order: Array | None, step: Array | int, size: int) -> Array:
+        """Return which samples a step takes; its number may be on the device."""
+        xp = self.backend.xp
+        rows = step * self.batch_size + xp.arange(size, device=self.backend.device)
+        return rows if order is None else xp.take(order, rows, axis=0)
 
     def _finish(self, x: Array, owned: bool) -> Array:
         if self._factors is None:

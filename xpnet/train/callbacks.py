@@ -25,7 +25,8 @@ from xpnet.nn import Module
 from xpnet.optim import Optimizer
 from xpnet.output import Lenient, to_json
 from xpnet.train.checkpoint import Checkpoint, check_finite, write_checkpoint
-from xpnet.train.metrics import LossMeter
+from xpnet.train.metrics import LossMeter, is_lower_better
+from xpnet.train.tasks.base import Task
 from xpnet.writing import FileLock, append, remove_parts, write_atomically
 
 __all__ = ["BestCheckpoint", "Callback", "EarlyStopping", "JsonLines", "Progress", "SaveCheckpoint", "Training",
@@ -44,6 +45,7 @@ class Training(Protocol):
     steps: int
     meter: LossMeter
     interrupted: int  # the signal, such as SIGINT, that ended training early; 0: none
+    task: Task | None  # what is learned
 
     def stop(self) -> None:
         """End training after this epoch."""
@@ -142,7 +144,7 @@ class BestCheckpoint(_Writer):
 
     Args:
         path: the file to write.
-        monitor: the figure to compare; with "loss" in its name the lowest is best, else the highest.
+        monitor: the figure to compare; of losses and errors (rmse, mae, mse) the lowest is best, else the highest.
     """
 
     def __init__(self, path: str | Path, monitor: str = "test_accuracy") -> None:
@@ -158,14 +160,14 @@ class BestCheckpoint(_Writer):
             for r in trainer.history
             if r.get(self.monitor) is not None and r[self.monitor] == r[self.monitor]
         ]
-        self.best = (min if "loss" in self.monitor else max)(seen) if seen else None
+        self.best = (min if is_lower_better(self.monitor) else max)(seen) if seen else None
 
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Save if this epoch is better than all before."""
         value = _figure("BestCheckpoint", record, self.monitor)
         if value != value:  # NaN
             return
-        if self.best is None or (value < self.best if "loss" in self.monitor else value > self.best):
+        if self.best is None or (value < self.best if is_lower_better(self.monitor) else value > self.best):
             self.save(trainer)
             self.best = value
 
@@ -175,7 +177,7 @@ class EarlyStopping(Callback):
 
     Args:
         patience: how many epochs to wait, >= 1.
-        monitor: the figure to compare; with "loss" in its name lower is better, else higher.
+        monitor: the figure to compare; of losses and errors (rmse, mae, mse) lower is better, else higher.
         least: the change that counts as improvement, >= 0.
     """
 
@@ -188,7 +190,7 @@ class EarlyStopping(Callback):
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Stop the trainer if the last `patience` epochs of its history did not improve."""
         _figure("EarlyStopping", record, self.monitor)
-        sign = 1.0 if "loss" in self.monitor else -1.0
+        sign = 1.0 if is_lower_better(self.monitor) else -1.0
         best, waited = float("inf"), 0
         for r in trainer.history:
             value = sign * r[self.monitor]
@@ -266,8 +268,11 @@ class Progress(Callback):
         """Print the epoch's line."""
         figures = [f"epoch {record['epoch']:>{len(str(trainer.epochs))}}/{trainer.epochs}"]
         figures.append(f"train loss {record['train_loss']:.4f}")
-        if record.get("test_accuracy") is not None:
-            figures.append(f"test loss {record['test_loss']:.4f}   test accuracy {record['test_accuracy']:7.2%}")
+        if record.get("test_loss") is not None:
+            figures.append(f"test loss {record['test_loss']:.4f}")
+            headline = None if trainer.task is None else trainer.task.headline
+            if headline and record.get(f"test_{headline.key}") is not None:
+                figures.append(f"test {headline.title} {headline.text(record[f'test_{headline.key}']):>7}")
         figures.append(f"{record['seconds']:.1f} s")
         self._console.print("   ".join(figures), highlight=False, soft_wrap=True)
         if self._bar is not None:

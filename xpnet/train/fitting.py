@@ -7,8 +7,9 @@ import math
 import time
 import traceback
 from abc import abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ from xpnet.train.precision import input_dtype
 from xpnet.train.runner import Runner
 from xpnet.train.scoring import Scoring
 from xpnet.train.step import Step
+from xpnet.train.tasks import Task
+from xpnet.train.user_metrics import Metric
 
 __all__ = ["Fitting"]
 
@@ -45,6 +48,8 @@ class Fitting:
     capture: bool | None
     precision: str
     threads: int | None
+    task: Task | None
+    metrics: Mapping[str, Metric]
 
     def __init__(self) -> None:
         self.history: list[dict[str, Any]] = []
@@ -75,6 +80,8 @@ class Fitting:
         """Serve the training set; where it was to lie on the device and does not fit after all, from the host."""
 
         normalize = self._scoring().normalization("fit", train.x, declared=train.white)
+        if self.task is not None:
+            train = replace(train, y=self.task.targets(train.y)) if not train.labelled else train
 
         def feed(resident: bool | None) -> Feed:
             return Feed(
@@ -107,7 +114,7 @@ class Fitting:
             self.step, self._resumed = 0, {}
         self._batches = batches
         self.interrupted, self._stopping = 0, False
-        classes = len(feed.dataset.classes)
+        classes = len(feed.dataset.classes) if feed.dataset.labelled else 0
         step = Step(
             self.model,
             self.loss,
@@ -116,6 +123,7 @@ class Fitting:
             precision=self.precision,
             threads=self.threads,
             capture=self.capture,
+            task=self.task,
         )
         runner = Runner(step, feed, self.seed, self.capture)
         with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that diverges is an error, once
@@ -201,7 +209,9 @@ class Fitting:
             if not math.isfinite(figures["loss"]):
                 got = {"epoch": self.epoch + 1, "step": self.step, "test_loss": figures["loss"]}
                 raise DivergedError.event("loss", "the test loss is not finite", "lower lr", **got)
-            record |= {"test_loss": figures["loss"], "test_accuracy": figures["accuracy"]}
+            assert self.task is not None
+            recorded = ("loss", *self.task.recorded, *self.metrics)
+            record |= {f"test_{key}": figures[key] for key in recorded}
         record["seconds"] = round(time.perf_counter() - self._began, 3)
         self.epoch, self.step = self.epoch + 1, 0
         self.history.append(record)

@@ -22,7 +22,6 @@ __all__ = [
     "check_normalize",
     "check_parameters",
     "check_tensor",
-    "columns_of",
     "read_callbacks",
     "read_dataset",
     "read_sets",
@@ -31,8 +30,15 @@ __all__ = [
 Data = Dataset | tuple[Any, Any]
 
 
-def read_dataset(where: str, data: Any, classes: int = 0) -> Dataset:
-    """Return a Dataset of data; its classes are at least so many, and as many as there are in arrays if that is 0."""
+def read_dataset(where: str, data: Any, classes: int = 0, labelled: bool | None = True) -> Dataset:
+    """Return a Dataset of data.
+
+    Args:
+        where: for messages.
+        data: a Dataset, or arrays (x, y).
+        classes: the number of classes is at least that, and as many as there are in arrays if it is 0.
+        labelled: whether y is labels, as from_arrays takes it.
+    """
     if isinstance(data, Dataset):
         return data
     if not isinstance(data, list | tuple) or len(data) != 2:
@@ -42,24 +48,23 @@ def read_dataset(where: str, data: Any, classes: int = 0) -> Dataset:
     if y is None:
         raise ConfigError(where, "labels or targets y", y=None)
     names = None
-    if classes:
-        labels = host(where, y)
-        most = int(labels.max()) + 1 if labels.size and labels.dtype.kind in "bui" else 0
+    if classes and labelled is not False and (labels := host(where, y)).ndim == 1 and labels.dtype.kind in "bui":
+        most = int(labels.max()) + 1 if labels.size else 0
         names = [str(k) for k in range(most if classes < most < 1_000_000 else classes)]
-    return from_arrays(x, y, names)
+    return from_arrays(x, y, names, labelled=labelled)
 
 
-def read_sets(train: Any, test: Any, model: Module) -> tuple[Dataset, Dataset | None]:
+def read_sets(train: Any, test: Any, model: Module, labelled: bool | None = True) -> tuple[Dataset, Dataset | None]:
     """Return the training set and the test set, if there is one, of what Trainer.fit is given."""
     if test is not None and not isinstance(train, Dataset | tuple) and not isinstance(test, Dataset | tuple):
         train, test = (train, test), None  # fit(x, y)
-    train = read_dataset("fit", train)
+    train = read_dataset("fit", train, labelled=labelled)
     return train, None if test is None else _read_test_set(test, train, model)
 
 
 def _read_test_set(test: Any, train: Dataset, model: Module) -> Dataset:
     """Return the test set of a training: an error unless the model takes its examples, and its classes are known."""
-    test = read_dataset("fit", test, len(train.classes))
+    test = read_dataset("fit", test, len(train.classes), train.labelled)
     if test.shape != train.shape:
         got = {"test": test.shape, "train": train.shape}
         try:
@@ -68,7 +73,8 @@ def _read_test_set(test: Any, train: Dataset, model: Module) -> Dataset:
             pass
         except ShapeError as error:
             raise ShapeError("fit", "test examples of a shape that the model takes", **got) from error
-    check_classes("fit", test, train.classes)
+    if train.labelled:
+        check_classes("fit", test, train.classes)
     return test
 
 
@@ -129,11 +135,3 @@ def read_callbacks(given: Any) -> list[Callback]:
     if found is None or any(isinstance(c, type) or not all(hasattr(c, m) for m in methods) for c in found):
         raise ConfigError("Trainer", "callbacks, a list of objects of Callback", callbacks=arguments.shown(given))
     return found
-
-
-def columns_of(scores: np.ndarray) -> np.ndarray:
-    """Return scores (N, K); of one score an example, (N, 1) or (N,), those of two classes, (N, 2)."""
-    if scores.ndim == 2 and scores.shape[1] != 1:
-        return scores
-    one = scores.reshape(len(scores), 1)
-    return np.concatenate([np.where(np.isnan(one), one, 0), one], axis=1)

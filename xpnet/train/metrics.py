@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,7 +20,9 @@ __all__ = [
     "Slot",
     "accuracy",
     "batch_weight",
+    "columns_of",
     "confusion_matrix",
+    "is_lower_better",
     "is_scored",
     "is_sum",
     "top_k_accuracy",
@@ -45,6 +48,14 @@ def _classes(where: str, name: str, values: np.ndarray, K: int) -> np.ndarray:
         outside = values.min() if values.min() < 0 else values.max()
         raise ConfigError(where, f"{name} in 0..K-1", **{name: int(outside)}, K=K)
     return values.astype(np.int64)
+
+
+def columns_of(scores: np.ndarray) -> np.ndarray:
+    """Return scores (N, K); of one score an example, (N, 1) or (N,), those of two classes, (N, 2)."""
+    if scores.ndim == 2 and scores.shape[1] != 1:
+        return scores
+    one = scores.reshape(len(scores), 1)
+    return np.concatenate([np.where(np.isnan(one), one, 0), one], axis=1)
 
 
 def is_scored(scores: np.ndarray) -> np.ndarray:
@@ -106,6 +117,11 @@ def confusion_matrix(predicted: Any, labels: Any, classes: int) -> np.ndarray:
     if labels.size:
         predicted, labels = _classes(name, "predicted", predicted, K), _classes(name, "labels", labels, K)
     return np.bincount((labels * K + predicted).astype(np.int64), minlength=K * K).reshape(K, K)
+
+
+def is_lower_better(name: str) -> bool:
+    """Whether a figure of that name is a loss or an error, of which the lowest is best."""
+    return bool(re.search("loss|error|rmse|mae|mse", name))
 
 
 def is_sum(loss: Callable[..., Any]) -> bool:

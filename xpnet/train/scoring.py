@@ -6,7 +6,7 @@ Examples are brought to the scale that the model was fitted on, normalized and c
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +16,15 @@ from xpnet import arguments, nn
 from xpnet.autograd import Tensor
 from xpnet.backend import Array
 from xpnet.data import Dataset, Normalize, Scale
-from xpnet.data.lazy import examples
+from xpnet.data.lazy import Lazy, examples
 from xpnet.errors import DataError, DeviceError, DTypeError, ShapeError
 from xpnet.nn import Module
 from xpnet.nn.predict import predictor
-from xpnet.ops.activation import logistic
-from xpnet.train import metrics
 from xpnet.train.device_errors import device_errors, out_of_memory_advice
-from xpnet.train.inputs import Data, check_classes, check_tensor, columns_of, read_dataset
+from xpnet.train.inputs import check_classes, check_tensor
 from xpnet.train.precision import input_dtype
+from xpnet.train.tasks import Task
+from xpnet.train.user_metrics import Metric, measured
 
 __all__ = ["Scoring"]
 
@@ -41,6 +41,8 @@ class Scoring:
         normalize: is applied on the model's backend; None: nothing.
         scale: of the data that the model was fitted on; None: data is taken as it is.
         classes: the names in the training set; empty: not known.
+        task: what is learned.
+        metrics: further figures, by name.
     """
 
     model: Module
@@ -48,47 +50,50 @@ class Scoring:
     normalize: Any
     scale: Scale | None
     classes: tuple[str, ...]
+    task: Task
+    metrics: Mapping[str, Metric]
 
-    def evaluate(self, data: Data, batch_size: int) -> dict[str, Any]:
-        """Measure the model on data; see Trainer.evaluate."""
-        declared = data.white if isinstance(data, Dataset) else None
-        data = read_dataset("evaluate", data, max(2, len(self.classes)))
-        if self.classes and declared is not None:
+    def evaluate(self, data: Dataset, batch_size: int, declared: bool) -> dict[str, Any]:
+        """Measure the model on data; see Trainer.evaluate.
+
+        Args:
+            data: a set; declared: whether it says the names of its classes and its scale, which arrays do not.
+            batch_size: N.
+        """
+        task = self.task
+        data = task.read("evaluate", data)
+        if self.classes and declared and data.labelled:
             check_classes("evaluate", data, self.classes)
-        parts, losses, K = [], [], len(data.classes) if declared is not None else int(data.y.max()) + 1
+        names, targets, parts, losses = data.classes, data.y, [], []
+        if data.labelled and not declared:
+            names = names[: int(data.y.max()) + 1]
+        elif not data.labelled:
+            targets = task.targets(data.y)
+        white = data.white if declared else None
         with self.model.backend.active(), device_errors("evaluate"):
-            for part, out in self._scored("evaluate", data.x, batch_size, declared=declared):
-                scores = out.numpy()
-                if columns_of(scores).shape[1] < K:
-                    raise ShapeError("evaluate", "a score for each class", scores=out.shape, K=K)
-                parts.append(scores)
-                if nn.is_average(self.loss):
-                    losses.append(self._loss_of(out, data.y[part]) * len(scores))
-            every, labels = np.concatenate(parts), data.y
-            loss = sum(losses) / len(labels) if losses else self._loss_of(self.model.backend.from_numpy(every), labels)
-        columns = columns_of(every)
-        good = metrics.is_scored(columns)
-        if not good.all():
-            _log.warning("evaluate: %d of %d examples have scores that are NaN", np.sum(~good), len(good))
-        return {
-            "loss": loss,
-            "accuracy": metrics.accuracy(columns, labels),
-            "top5_accuracy": metrics.top_k_accuracy(columns, labels, 5) if columns.shape[1] > 5 else None,
-            "confusion": metrics.confusion_matrix(np.argmax(columns[good], axis=1), labels[good], columns.shape[1]),
-            "scores": every,
-        }
+            for part, x, out in self._scored("evaluate", data.x, batch_size, declared=white):
+                parts.append(out.numpy())
+                if task.of_inputs or nn.is_average(self.loss):
+                    losses.append(self._loss_of(out, x if task.of_inputs else targets[part]) * (part.stop - part.start))
+            every = np.concatenate(parts)
+            loss = sum(losses) / len(every) if losses else self._loss_of(self.model.backend.from_numpy(every), targets)
+        bad = np.isnan(every).reshape(len(every), -1).any(axis=1).sum()
+        if bad:
+            _log.warning("evaluate: %d of %d examples have scores that are NaN", bad, len(every))
+        scores = task.in_units(every)
+        own = {name: measured(name, metric, scores, data.y) for name, metric in self.metrics.items()}
+        return {"loss": loss, **task.figures(scores, data.y, names), **own, "scores": scores}
 
     def predict(self, x: Any, batch_size: int, white: float | None) -> np.ndarray:
-        """Return the probability of each class; see Trainer.predict."""
+        """Return what the task says of examples; see Trainer.predict."""
         with self.model.backend.active(), device_errors("predict"):
-            each = np.concatenate([out.numpy() for _, out in self._scored("predict", x, batch_size, white=white)])
-        if each.ndim == 1 or each.shape[1] == 1:
-            return logistic(np, each)
-        each = np.exp(each - each.max(axis=1, keepdims=True))
-        return each / each.sum(axis=1, keepdims=True)
+            each = np.concatenate([out.numpy() for _, _, out in self._scored("predict", x, batch_size, white=white)])
+        return self.task.answer(each)
 
-    def _scored(self, where: str, x: Any, batch_size: int, **white: float | None) -> Iterator[tuple[slice, Tensor]]:
-        """Go over examples of the host in batches, and give the model's scores of each, as nn.Module.predict does.
+    def _scored(
+        self, where: str, x: Any, batch_size: int, **white: float | None
+    ) -> Iterator[tuple[slice, Array, Tensor]]:
+        """Go over examples of the host in batches; give each as the model takes it, and its scores, as predict does.
 
         A batch that there is no memory for is halved, and so are those after it.
         """
@@ -105,26 +110,30 @@ class Scoring:
             part = slice(start, min(start + batch_size, len(x)))
             try:
                 with out_of_memory_advice(where, batch_size):
-                    scores = score(self._scaled(x[part], normalize, dtype))
+                    batch = self._scaled(x[part], normalize, dtype)
+                    scores = score(batch)
             except DeviceError:
                 if batch_size == 1:
                     raise
                 batch_size //= 2
                 continue
-            if scores.ndim not in (1, 2) or scores.shape[0] != part.stop - start:
-                rule = "a model that gives scores (N, K), or (N,), of x (N, ...)"
+            if (scores.ndim > 2 and self.task.labelled) or not scores.ndim or scores.shape[0] != part.stop - start:
+                kind = "(N, K), or (N,)" if self.task.labelled else "(N, ...)"
+                rule = f"a model that gives scores {kind}, of x (N, ...)"
                 raise ShapeError(where, rule, scores=tuple(scores.shape), x=x[part].shape)
-            yield part, Tensor(scores)
+            yield part, batch, Tensor(scores)
             start = part.stop
 
-    def _loss_of(self, scores: Any, labels: np.ndarray) -> float:
+    def _loss_of(self, scores: Any, y: np.ndarray | Array) -> float:
         backend = self.model.backend
         scores = scores.data if isinstance(scores, Tensor) else scores
         if scores.dtype == getattr(backend.xp, "float16", None):  # whose sums would be poor
             scores = backend.xp.astype(scores, backend.xp.float32)
-        return check_tensor("evaluate", "a loss", self.loss(Tensor(scores), backend.from_numpy(labels))).item()
+        y = backend.from_numpy(y) if isinstance(y, np.ndarray) else y
+        loss = self.loss(*self.task.compare("evaluate", Tensor(scores), y))
+        return check_tensor("evaluate", "a loss", loss).item()
 
-    def normalization(self, where: str, x: np.ndarray, **white: float | None) -> Any:
+    def normalization(self, where: str, x: np.ndarray | Lazy, **white: float | None) -> Any:
         """Return what brings data, (N, ...), to the scale of the training set and normalizes it; or None."""
         factor = 1.0 if self.scale is None else self.scale.factor(where, x, **white)
         if factor == 1.0:

@@ -23,6 +23,7 @@ from xpnet.optim import Optimizer
 from xpnet.train.inputs import check_tensor
 from xpnet.train.precision import Precision
 from xpnet.train.sharding import UNSHARDED, Division, check_threads, differentiate, divide, unsharded_reason
+from xpnet.train.tasks import Task
 
 __all__ = ["Step"]
 
@@ -46,6 +47,7 @@ class Step:
         capture: record steps and replay them; see xpnet.capture. None: where that can be done, and on the host only
             small steps without custom modules and losses. True: or raise an error. False: never. Python code of the
             model and the loss does not run in a replay.
+        task: compares scores with targets that are no labels of classes; None: the loss gets both as they are.
     Raises:
         ConfigError: the model's backend does not compute in the precision; threads is below 1, or more than 1 and steps
             cannot be sharded.
@@ -61,11 +63,16 @@ class Step:
         precision: str = "fp32",
         threads: int | None = None,
         capture: bool | None = None,
+        task: Task | None = None,
     ) -> None:
         self.model = arguments.instance("Step", "model", model, kind=Module, rule="a Module")
         self._loss = arguments.function("Step", "loss", loss)
         self.optimizer = arguments.instance("Step", "optimizer", optimizer, kind=Optimizer, rule="an Optimizer")
         self.classes = arguments.count("Step", "classes", classes, 0)
+        kind = (Task, type(None))
+        self._task = arguments.instance("Step", "task", task, kind=kind, rule="a Task or None")
+        self._compares = task is not None and task.labelled is not True
+        self._of_inputs = task is not None and task.of_inputs
         self.precision = Precision(precision, model, optimizer)
         self.threads = self._usable(check_threads(threads))
         self.gradient_hook: Callable[[dict[Tensor, Array]], None] | None = None  # called before each update
@@ -102,7 +109,7 @@ class Step:
 
         Args:
             x: examples, (N, ...), on the model's backend.
-            y: labels, (N,).
+            y: labels, (N,), or targets, (N, ...).
         Returns: the batch's loss before the update, (), still on the device. Batch norm and dropout do as model.train()
             or model.eval() said.
         Raises:
@@ -142,7 +149,7 @@ class Step:
         Returns: the batch's loss, ().
         """
         with self.precision.computing():
-            loss, gradients = self.differentiate(self.precision.inputs(x), y)
+            loss, gradients = self.differentiate(self.precision.inputs(x), x if self._of_inputs else y)
         if self.gradient_hook is not None:
             self.gradient_hook(self.precision.plain(gradients))
         self.optimizer.update(gradients, lr, t)
@@ -162,7 +169,10 @@ class Step:
         shape = (scores if isinstance(scores, Tensor) else check_tensor("fit", "a model", scores)).data.shape
         if len(shape) == 2 and shape[1] < self.classes and self.classes > 2:
             raise ShapeError("fit", "a score for each class", scores=shape, K=self.classes)
-        value = self._loss(self.precision.scores(scores), y)
+        scores = self.precision.scores(scores)
+        if self._compares:
+            scores, y = self._task.compare("fit", scores, y)
+        value = self._loss(scores, y)
         return value if isinstance(value, Tensor) else check_tensor("fit", "a loss", value)
 
     def division(self, shape: tuple[int, ...]) -> Division:

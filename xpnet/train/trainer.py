@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import arguments, kernels, nn
+from xpnet import arguments, kernels
 from xpnet.autograd import Tensor
 from xpnet.backend import keep_freed_memory
-from xpnet.data import Augmentation, Normalize, Scale, read_augment
+from xpnet.data import Augmentation, Dataset, Normalize, Scale, read_augment
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.nn import Module
 from xpnet.optim import SGD, Optimizer
@@ -32,6 +32,9 @@ from xpnet.train.fitting import Fitting
 from xpnet.train.precision import check_precision
 from xpnet.train.scoring import Scoring
 from xpnet.train.sharding import check_threads
+from xpnet.train.tasks import Task, infer_task, make_task, saved_task
+from xpnet.train.tasks.classification import Classification
+from xpnet.train.user_metrics import Metric, check_metrics
 
 __all__ = ["Trainer"]
 
@@ -44,9 +47,16 @@ class Trainer(Fitting):
     """Trains one model; a later fit continues where the last one ended.
 
     Args:
-        model: takes (N, ...), gives scores (N, K), or (N, 1) or (N,) for two classes; it may be moved between calls.
+        model: takes (N, ...), gives scores (N, K), or (N, 1) or (N,) for two classes, or as many numbers an example as
+            the task needs; it may be moved between calls.
         optimizer: of the model's parameters; momentum SGD with rate 0.05 by default.
-        loss: takes scores and labels, gives one number.
+        loss: takes scores and targets, gives one number; the task's by default.
+        task: what is learned: "classification", "multilabel", "regression", "reconstruction", "custom", or a Task. By
+            default it is inferred from the first data, and the log says which: integer labels are classification, a
+            0/1 matrix is multilabel, other numbers are regression; with a loss, what is no label is "custom": the loss
+            gets targets as they are. See xpnet.train.tasks.
+        metrics: further figures by name: functions of scores and targets, both NumPy arrays, that give a number. Scores
+            are the model's own; of regression and reconstruction in the units of the targets.
         seed: of shuffles, augmentation and dropout, 0 <= seed < 2**64.
         callbacks: what else happens; see xpnet.train.callbacks.
         normalize: how data is normalized; by default measured on the first training set, if that is of pixels. Data on
@@ -64,8 +74,10 @@ class Trainer(Fitting):
         self,
         model: Module,
         optimizer: Optimizer | None = None,
-        loss: Callable[..., Tensor] = nn.softmax_cross_entropy,
+        loss: Callable[..., Tensor] | None = None,
         *,
+        task: str | Task | None = None,
+        metrics: Mapping[str, Metric] | None = None,
         seed: int = 0,
         callbacks: Iterable[Callback] = (),
         normalize: Normalize | None = None,
@@ -81,7 +93,10 @@ class Trainer(Fitting):
             raise ConfigError("Trainer", "an optimizer of the model's parameters", optimizer="of other parameters")
         inputs.check_normalize(normalize)
         check_precision(precision)
-        self.loss = arguments.function("Trainer", "loss", loss)
+        self._loss = arguments.optional(arguments.function)("Trainer", "loss", loss)
+        self.task = make_task(task, self._loss)
+        self.loss: Callable[..., Tensor] = self._loss or (self.task or Classification()).loss
+        self.metrics = check_metrics(metrics, self.task)
         self.seed = arguments.count("Trainer", "seed", seed, 0, (1 << 64) - 1)
         self.callbacks = inputs.read_callbacks(callbacks)
         self.normalize = normalize
@@ -125,7 +140,9 @@ class Trainer(Fitting):
         augment = read_augment("fit", augment)
         check_precision(self.precision, self.model.backend)
         inputs.check_parameters(self.model, (*self.optimizer.parameters, *self._others))
-        train, test = inputs.read_sets(train, test, self.model)
+        train, test = inputs.read_sets(train, test, self.model, self._reads)
+        task = self._choose(train)
+        train, test = task.read("fit", train), test and task.read("fit", test)
         backend = self.model.backend
         if 0 < epochs <= self.epoch:
             text = "fit: nothing is trained: %d epochs are done already, and epochs=%d is the total; ask for more"
@@ -139,6 +156,7 @@ class Trainer(Fitting):
             self.scale, self.classes = Scale.of(train.x, train.white), train.classes
             if self.normalize is None and self.scale.normalized:
                 self.normalize = Normalize.of(train)
+        task.fit(train)
         with backend.active(), device_errors("fit"):
             feed = self._feed(train, batch_size, augment)
             self._used = backend.memory().used
@@ -158,7 +176,12 @@ class Trainer(Fitting):
             DataError: the scale of the data cannot be told, or its classes are not those of the training set.
             ShapeError: there is no score for a class. ConfigError: batch_size is below 1.
         """
-        return self._scoring().evaluate(data, batch_size)
+        data, declared = (
+            inputs.read_dataset("evaluate", data, max(2, len(self.classes)), self._reads),
+            isinstance(data, Dataset),
+        )
+        self._choose(data)
+        return self._scoring().evaluate(data, batch_size, declared)
 
     def predict(self, x: Any, *, batch_size: int = 256, white: float | None = None) -> np.ndarray:
         """Say the probability of each class.
@@ -178,7 +201,25 @@ class Trainer(Fitting):
         return self._scoring().predict(x, batch_size, white)
 
     def _scoring(self) -> Scoring:
-        return Scoring(self.model, self.loss, self.normalize, self.scale, self.classes)
+        task = self.task or Classification()
+        return Scoring(self.model, self.loss, self.normalize, self.scale, self.classes, task, self.metrics)
+
+    @property
+    def _reads(self) -> bool | None:
+        """Whether arrays of targets are labels; None: that is not decided."""
+        return None if self.task is None else self.task.labelled
+
+    def _choose(self, data: Dataset) -> Task:
+        """Return the task; chosen by the data if it is the first."""
+        if self.task is None:
+            self.task = infer_task(data, self._loss)
+            self.loss = self._loss or self.task.loss
+            _log.info("task %s, of targets %s in %s", self.task.describe(), data.y.shape, data.y.dtype)
+        return self.task
+
+    def describe(self) -> str:
+        """Say in a line what is learned; "" before it is decided."""
+        return self.task.describe() if self.task else ""
 
     def checkpoint(self, **meta: Any) -> Checkpoint:
         """Copy all that a resume needs: parameters, buffers, optimizer state, counters, history, normalization."""
@@ -190,6 +231,7 @@ class Trainer(Fitting):
             history=list(self.history),
             normalize=scale,
             scale=self.scale.to_json() if self.scale else None,
+            task=self.task.to_json() if self.task else None,
             **{"classes": list(self.classes), **meta},
         )
 
@@ -197,7 +239,7 @@ class Trainer(Fitting):
         """Continue from a checkpoint: the next fit goes on from there, bit for bit on the same backend.
 
         Raises:
-            CheckpointError: it is of another model or optimizer, or holds no progress of a training.
+            CheckpointError: it is of another model, optimizer or task, or holds no progress of a training.
         """
         arguments.instance(
             "resume", "checkpoint", checkpoint, kind=Checkpoint, rule="a Checkpoint", do="read_checkpoint reads a file"
@@ -207,6 +249,7 @@ class Trainer(Fitting):
             epoch, step, seed = (progress[k] for k in ("epoch", "step", "seed"))
         except KeyError as error:
             raise CheckpointError("resume", "a checkpoint made by a Trainer", missing=error) from error
+        self._saved(checkpoint.meta)  # before anything is changed
         checkpoint.restore(self.model, self.optimizer)
         self.epoch, self.step, self.seed = epoch, step, seed
         self._resumed = progress if step else {}
@@ -214,12 +257,24 @@ class Trainer(Fitting):
         self.history = list(history)
         self.take_scale(checkpoint.meta)
 
+    def _saved(self, meta: Mapping[str, Any]) -> Task:
+        """Return the task of a checkpoint; CheckpointError where this trainer has another."""
+        task = saved_task(meta.get("task"), self._loss)
+        if self.task is not None and self.task.name != task.name:
+            raise CheckpointError("resume", f"a checkpoint of the task {self.task.name}", task=task.name)
+        return task
+
     def take_scale(self, meta: Mapping[str, Any]) -> None:
-        """Read from the JSON of a checkpoint the classes, on which scale data is, and how it is normalized.
+        """Read from the JSON of a checkpoint the task, the classes, on which scale data is, and how it is normalized.
 
         A checkpoint of xpnet 0.6 or older says no scale: then data is taken as it is.
+
+        Raises:
+            CheckpointError: it is of another task.
         """
         arguments.mapping("take_scale", "meta", meta)
+        self.task = self._saved(meta)
+        self.loss = self._loss or self.task.loss
         normalize, scale = meta.get("normalize"), meta.get("scale")
         self.normalize = Normalize.from_json(normalize) if normalize else None
         self.scale = Scale.from_json(scale) if scale else None

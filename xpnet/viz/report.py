@@ -69,10 +69,12 @@ def report(
     if trainer.history:
         parts.append(_part("Training", lambda: _curves(trainer.history)))
     if test is not None:
-        parts.append(_part("Confusion matrix", lambda: _confusion(figures["confusion"], test.classes)))
-        if len(test.shape) == 3:
+        if "confusion" in figures:
+            parts.append(_part("Confusion matrix", lambda: _confusion(figures["confusion"], test.classes)))
+        parts += [_part(heading, make) for heading, make in trainer.task.sections(trainer, figures, test)]
+        if len(test.shape) == 3 and test.labelled:
             parts.append(_part("Most confident mistakes", lambda: _mistakes(figures["scores"], test)))
-        if test.shape == (2,):
+        if test.shape == (2,) and test.labelled:
             parts.append(_part("Decision boundary", lambda: _boundary(trainer, test)))
         parts.append(_part("Architecture", lambda: _drawing(model, test.shape, name)))
     sides = [
@@ -105,8 +107,9 @@ def _part(heading: str, make: Callable[[], list[str]], long: bool = False) -> st
 def _outcome(trainer: Any, figures: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     if figures:
-        found["test accuracy"] = f"{figures['accuracy']:.2%}"
-        if figures["top5_accuracy"] is not None and figures["scores"].shape[1] > 10:
+        if headline := trainer.task.headline:
+            found[f"test {headline.title}"] = headline.text(figures[headline.key])
+        if figures.get("top5_accuracy") is not None and figures["scores"].shape[1] > 10:
             found["top-5 accuracy"] = f"{figures['top5_accuracy']:.2%}"
         found["test loss"] = f"{figures['loss']:.4f}"
     if trainer.history:

@@ -1,0 +1,88 @@
+"""Tasks: what is learned decides the loss, how targets are read, the metrics, and what predict returns.
+
+Trainer(model)                              # labels: classification; a 0/1 matrix: multilabel; numbers: regression
+Trainer(model, task="reconstruction")       # or by name
+Trainer(model, loss=my_loss)                # labels: classification; else custom: targets as they are
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+from xpnet import arguments
+from xpnet.autograd import Tensor
+from xpnet.data import Dataset, host
+from xpnet.errors import CheckpointError, ConfigError, nearest
+from xpnet.train.tasks.base import Headline, Task
+from xpnet.train.tasks.classification import Classification
+from xpnet.train.tasks.custom import Custom
+from xpnet.train.tasks.regression import Regression
+
+__all__ = ["TASKS", "Headline", "Task", "infer_task", "make_task", "saved_task"]
+
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Regression, Custom)}
+
+
+def make_task(task: str | Task | None, loss: Callable[..., Tensor] | None = None) -> Task | None:
+    """Make a task of its name.
+
+    Args:
+        task: a key of TASKS; or a task, which is copied; or None, to be inferred of the first data.
+        loss: that is given, to replace the task's own; or None.
+    Raises:
+        ConfigError: no such task (the message gives the nearest name), or "custom" without a loss.
+    """
+    if task is None or isinstance(task, Task):
+        return deepcopy(task)
+    if not isinstance(task, str) or task not in TASKS:
+        do = nearest(task, TASKS) if isinstance(task, str) else nearest("", TASKS)
+        raise ConfigError("task", "the name of a task", do, task=arguments.shown(task))
+    if task == Custom.name:
+        if loss is None:
+            raise ConfigError("task", "a loss, for task 'custom'", "give loss=", loss=None)
+        return Custom(arguments.function("task", "loss", loss))
+    return TASKS[task]()
+
+
+def infer_task(y: Any, loss: Callable[..., Tensor] | None = None) -> Task:
+    """Choose the task that targets are usually for.
+
+    Args:
+        y: a Dataset, or targets in an array: integers (N,) are labels, for classification; a matrix (N, L) of 0 and 1,
+            L >= 2, is multilabel; other numbers are for regression.
+        loss: that is given: of what are no labels the task is then "custom".
+    """
+    y = y.y if isinstance(y, Dataset) else host("infer_task", y)
+    if y.ndim == 1 and y.dtype.kind in "bui":
+        return Classification()
+    if loss is not None:
+        return Custom(arguments.function("infer_task", "loss", loss))
+    is_matrix = y.ndim == 2 and y.shape[1] > 1 and bool(np.all((y == 0) | (y == 1)))
+    return TASKS["multilabel" if is_matrix and "multilabel" in TASKS else "regression"]()
+
+
+def saved_task(values: Mapping[str, Any] | None, loss: Callable[..., Tensor] | None = None) -> Task:
+    """Make the task that a checkpoint holds; in one of xpnet 0.7 or older there is none, which is classification.
+
+    Args:
+        values: of the JSON under "task", or None.
+        loss: of the trainer, if one was given.
+    Raises:
+        CheckpointError: it is of no known task, or of one with a custom loss and none is given.
+    """
+    if values is None:
+        return Classification()
+    name = values.get("name") if isinstance(values, Mapping) else None
+    if name not in TASKS:
+        raise CheckpointError("task", "a known task", "install a newer xpnet", task=arguments.shown(name))
+    if name == Custom.name and loss is None:
+        do = "make the Trainer with loss="
+        raise CheckpointError("resume", "the loss that the training began with", do, task=repr(name))
+    task = make_task(name, loss)
+    assert task is not None
+    task.take(values)
+    return task

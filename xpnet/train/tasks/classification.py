@@ -1,0 +1,77 @@
+"""One class of several for each example."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from xpnet import nn
+from xpnet.autograd import Tensor
+from xpnet.backend import Array
+from xpnet.data import Dataset
+from xpnet.errors import DataError, ShapeError
+from xpnet.ops.activation import logistic
+from xpnet.train import metrics
+from xpnet.train.tasks.base import Headline, Task
+
+__all__ = ["Classification"]
+
+_log = logging.getLogger("xpnet")
+
+
+class Classification(Task):
+    """The class of each example, by softmax and cross-entropy.
+
+    Scores are (N, K), or (N, 1) or (N,) for two classes; targets are labels, (N,), in 0..K-1. predict returns the
+    probability of each class.
+    """
+
+    name = "classification"
+    loss = staticmethod(nn.softmax_cross_entropy)
+    labelled = True
+    headline = Headline("accuracy", "accuracy", ".2%", True)
+    recorded = ("accuracy",)
+
+    def read(self, where: str, data: Dataset) -> Dataset:
+        """Check that there are labels."""
+        if data.labelled:
+            return data
+        do = "cast classes to integers, y.astype(int)" if data.y.ndim == 1 else "of one-hot rows take y.argmax(axis=1)"
+        raise DataError(where, "labels (N,), integers, for classification", do, shape=data.y.shape, dtype=data.y.dtype)
+
+    def outputs(self, data: Dataset) -> int:
+        """Return the number of classes."""
+        return len(data.classes)
+
+    def compare(self, where: str, scores: Tensor, y: Array) -> tuple[Tensor, Array]:
+        """Return both as they are: the losses of classes check them."""
+        return scores, y
+
+    def figures(self, scores: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
+        """Measure accuracy, and which classes are predicted as which; see Trainer.evaluate.
+
+        Raises:
+            ShapeError: there is no score for a class.
+        """
+        columns, K = metrics.columns_of(scores), len(names)
+        if columns.shape[1] < K:
+            raise ShapeError("evaluate", "a score for each class", scores=scores.shape, K=K)
+        good = metrics.is_scored(columns)
+        return {
+            "accuracy": metrics.accuracy(columns, y),
+            "top5_accuracy": metrics.top_k_accuracy(columns, y, 5) if columns.shape[1] > 5 else None,
+            "confusion": metrics.confusion_matrix(np.argmax(columns[good], axis=1), y[good], columns.shape[1]),
+        }
+
+    def answer(self, scores: np.ndarray) -> np.ndarray:
+        """Return the probability of each class: softmax, or the sigmoid of one score."""
+        if scores.ndim == 1 or scores.shape[1] == 1:
+            return logistic(np, scores)
+        each = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return each / each.sum(axis=1, keepdims=True)
+
+    def describe(self) -> str:
+        """Say it in a line."""
+        return "classification: one class an example, by accuracy"

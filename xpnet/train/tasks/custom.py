@@ -1,0 +1,47 @@
+"""Targets of any shape, for a loss of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from xpnet.autograd import Tensor
+from xpnet.backend import Array
+from xpnet.data import Dataset
+from xpnet.train.tasks.base import Task, aligned
+
+__all__ = ["Custom"]
+
+
+class Custom(Task):
+    """What a given loss compares: scores and targets reach it as they are, and predict returns the scores.
+
+    Only numbers (N,) and rows of one number (N, 1) are brought together: scores get the shape of the targets.
+
+    Args:
+        loss: takes scores and targets, gives one number.
+    """
+
+    name = "custom"
+    labelled = None
+
+    def __init__(self, loss: Callable[..., Tensor]) -> None:
+        self.loss = loss
+
+    def outputs(self, data: Dataset) -> int:
+        """Return how many numbers the targets of an example have; what the loss needs is not known."""
+        return len(data.classes) if data.labelled else int(np.prod(data.y.shape[1:], dtype=int))
+
+    def compare(self, where: str, scores: Tensor, y: Array) -> tuple[Tensor, Array]:
+        """Bring (N,) and (N, 1) together, and numbers to one dtype."""
+        return aligned(where, scores, y, required=False)
+
+    def figures(self, scores: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
+        """Measure nothing: the loss is the figure."""
+        return {}
+
+    def describe(self) -> str:
+        """Say it in a line."""
+        return f"custom: the loss {getattr(self.loss, '__name__', type(self.loss).__name__)} of targets as they are"
