@@ -104,7 +104,7 @@ class ModelGuard:
         states = list(model.states().values())
         modules = [module for _, module in model.modules()]
         arrays = [state.data for state in states]
-        updated = [] if optimizer is None else [optimizer.flat.value, *optimizer.state.values()]
+        updated = [] if optimizer is None else optimizer.arrays()
         objects = [self._loss, optimizer, *self._others, *modules[1:], *states, *arrays, *updated]
         before, settings = self._settings, self.settings()
         same = len(objects) == len(self._objects) and all(map(is_, objects, self._objects))

@@ -50,7 +50,7 @@ class FlatBuffer:
             start = -(-self.size // GRID) * GRID
             self.size = start + math.prod(shape)
             self.bounds.append((start, self.size))
-        self._bound: list[Array] = [None] * len(self.parameters)  # the data of each parameter after the last sync
+        self.bound: list[Array] = [None] * len(self.parameters)  # the data of each parameter after the last sync
         self.sync()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -66,7 +66,7 @@ class FlatBuffer:
         Raises:
             ConfigError, DTypeError: as on construction. ShapeError: a parameter's shape changed.
         """
-        for p, seen in zip(self.parameters, self._bound, strict=True):
+        for p, seen in zip(self.parameters, self.bound, strict=True):
             if p.data is not seen:
                 return self._pack()
         return False
@@ -80,7 +80,7 @@ class FlatBuffer:
         if len(data) == 1:
             data = [backend.xp.asarray(data[0], copy=True)]
         flat = concatenate(data, [start for start, _ in self.bounds])  # a copy: parameters may have swapped values
-        moved = self._bound[0] is None or backend != self.backend or dtype != self.dtype
+        moved = self.bound[0] is None or backend != self.backend or dtype != self.dtype
         if moved:
             self.backend, self.xp, self.dtype = backend, backend.xp, dtype
         self.value = flat if moved else set_at(self.value, ..., flat)
@@ -101,11 +101,12 @@ class FlatBuffer:
         return first, data[0].dtype
 
     def _bind(self) -> None:
-        self._bound = self._views(self.value)
-        for p, view in zip(self.parameters, self._bound, strict=True):
+        self.bound = self.views(self.value)
+        for p, view in zip(self.parameters, self.bound, strict=True):
             p.data = view
 
-    def _views(self, flat: Array) -> list[Array]:
+    def views(self, flat: Array) -> list[Array]:
+        """Return the parts of a flat array, (size,), one a parameter and in its shape."""
         reshape = self.xp.reshape
         return [reshape(flat[a:b], s) for (a, b), s in zip(self.bounds, self.shapes, strict=True)]
 
@@ -117,13 +118,13 @@ class FlatBuffer:
             dtype: the name of a floating dtype of the backend.
         Cost: one pass over the flat array, which makes the copies anew each time: they are never out of date.
         """
-        copies = self._views(self.xp.astype(self.value, getattr(self.xp, dtype)))
+        copies = self.views(self.xp.astype(self.value, getattr(self.xp, dtype)))
         for p, view in zip(self.parameters, copies, strict=True):
             p.data = view
         try:
             yield
         finally:
-            for p, original in zip(self.parameters, self._bound, strict=True):
+            for p, original in zip(self.parameters, self.bound, strict=True):
                 p.data = original
 
     def assign(self, value: Array) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from xpnet.arguments import Check, as_index, not_negative, number, optional, shown
 from xpnet.backend import Array, backend_of, set_at
 from xpnet.errors import CheckpointError, ConfigError
+from xpnet.optim.average import Average
 from xpnet.optim.flat import FlatBuffer
 from xpnet.optim.groups import read_groups
 from xpnet.optim.loss_scale import LossScale
@@ -76,6 +77,7 @@ class Optimizer:
         self._group_of = [group_of[id(p)] for p in self.flat.parameters]
         self.parameters = self.flat.parameters
         self.state: State = {name: self.flat.zeros() for name in self.state_names}
+        self.average: Average | None = None  # of the parameters, which update moves on
         self.scaling: LossScale | None = None  # of a scaled loss: gradients are divided by it, and may be float16
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -190,6 +192,8 @@ class Optimizer:
         if (new := update(flat.value, work)) is not None:
             value, self.state = new
             flat.assign(value)
+        if self.average is not None:
+            self.average.advance(t)
 
     def _each_rate(self, lr: Any) -> Sequence[Any]:
         """The rate of each group: numbers, or arrays () that show what lr holds when they are read."""
@@ -217,8 +221,15 @@ class Optimizer:
         """Copy in arrays that parameters were given since, and move the state to where they are; update does."""
         if self.flat.sync():
             self.state = {k: self.flat.from_host(backend_of(v).to_numpy(v)) for k, v in self.state.items()}
+        if self.average is not None:
+            self.average.sync()
         if self.scaling:
             self.scaling.to(self.flat.backend)
+
+    def arrays(self) -> list[Array]:
+        """Return the flat arrays that an update writes."""
+        average = [] if self.average is None else [self.average.value]
+        return [self.flat.value, *self.state.values(), *average]
 
     def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Copy the state to the host: what a checkpoint needs besides the arguments.
@@ -230,7 +241,8 @@ class Optimizer:
         """
         self.sync()
         arrays = {}
-        for name, flat in self.state.items():
+        average = {} if self.average is None else {"average": self.average.value}
+        for name, flat in (self.state | average).items():
             host = backend_of(flat).to_numpy(flat)
             arrays.update({f"{name}/{path}": array for path, array in self.flat.split(host).items()})
         scalars = {"optimizer": type(self).__name__, "steps": self.steps}
@@ -254,13 +266,14 @@ class Optimizer:
         if steps is None or steps < 0:
             raise CheckpointError(where, "steps to be a whole number >= 0", steps=shown(scalars.get("steps")))
         paths = flat.named()
-        wanted = {f"{name}/{path}" for name in self.state_names for path in paths}
+        names = [*self.state_names, *([] if self.average is None else ["average"])]
+        wanted = {f"{name}/{path}" for name in names for path in paths}
         if missing := sorted(wanted - set(arrays)):
             raise CheckpointError(where, "an array for every parameter", missing=_few(missing))
         if unknown := sorted(set(arrays) - wanted):
             raise CheckpointError(where, "a state of this model and optimizer", unknown=_few(unknown))
         loaded = {}
-        for name in self.state_names:
+        for name in names:
             loaded[name] = flat.from_host(flat.join({path: arrays[f"{name}/{path}"] for path in paths}))
         if saved_scale := scalars.get("loss_scale"):
             scaling = self.scaling or LossScale(flat.backend)
@@ -269,6 +282,8 @@ class Optimizer:
         if scalars.get("ages"):
             counts = "which counted the updates of each parameter; now all have made"
             _log.info("%s: the state is from xpnet 0.5 or older, %s %d", where, counts, steps)
+        if self.average is not None:
+            self.average.assign(loaded.pop("average"))
         for name, new in loaded.items():
             self.state[name] = set_at(self.state[name], ..., new)
         self.steps = steps

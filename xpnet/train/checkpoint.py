@@ -55,6 +55,26 @@ class Checkpoint:
         arrays, scalars = optimizer.state_dict() if optimizer else ({}, {})
         return cls(model.state_dict(), arrays, {"format_version": FORMAT_VERSION, "optimizer": scalars, **meta})
 
+    def averaged(self, path: str = "") -> Checkpoint:
+        """Return the checkpoint with the averaged weights as the model's, as files have it; see optim.average.
+
+        Args:
+            path: of the model, which its arrays' names leave out.
+        """
+        return self._exchanged("average/", "trained/", path)
+
+    def trained(self, path: str = "") -> Checkpoint:
+        """Return the checkpoint with the weights that are trained as the model's; the inverse of averaged."""
+        return self._exchanged("trained/", "average/", path)
+
+    def _exchanged(self, source: str, target: str, path: str) -> Checkpoint:
+        model, optimizer = dict(self.model), dict(self.optimizer)
+        for name in [name for name in optimizer if name.startswith(source)]:
+            parameter = name.removeprefix(source)
+            own = parameter.removeprefix(path + ".") if path else parameter
+            optimizer[target + parameter], model[own] = self.model[own], optimizer.pop(name)
+        return Checkpoint(model, optimizer, self.meta)
+
     def restore(self, model: Module, optimizer: Optimizer | None = None) -> None:
         """Restore the state, on the backend that the model is on.
 

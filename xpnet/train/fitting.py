@@ -8,7 +8,7 @@ import time
 import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +50,7 @@ class Fitting:
     threads: int | None
     task: Task | None
     metrics: Mapping[str, Metric]
+    accumulate: int
 
     def __init__(self) -> None:
         self.history: list[dict[str, Any]] = []
@@ -69,6 +70,11 @@ class Fitting:
     def checkpoint(self, **meta: Any) -> Checkpoint:
         """Copy all that a resume needs."""
 
+    def averaged(self, averaged: bool = True) -> AbstractContextManager[None]:
+        """Give the model its averaged weights within a with-block, or those that are trained; without ema, nothing."""
+        average = self.optimizer.average
+        return nullcontext() if average is None else average.shown(averaged)
+
     @abstractmethod
     def _scoring(self) -> Scoring: ...
 
@@ -86,7 +92,7 @@ class Fitting:
         def feed(resident: bool | None) -> Feed:
             return Feed(
                 train,
-                batch_size,
+                batch_size * self.accumulate,
                 self.model.backend,
                 normalize=normalize,
                 dtype=input_dtype(self.model, self.precision),
@@ -106,6 +112,8 @@ class Fitting:
         return feed(False)
 
     def _fit(self, feed: Feed, test: Dataset | None, epochs: int) -> None:
+        if self.optimizer.average is not None:
+            self.optimizer.average.hide()
         self.epochs, self.steps = epochs, len(feed)
         batches = [feed.batch_size, len(feed.dataset)]
         if self.step and (self.step > len(feed) or self._batches not in (None, batches)):
@@ -124,6 +132,7 @@ class Fitting:
             threads=self.threads,
             capture=self.capture,
             task=self.task,
+            accumulate=self.accumulate,
         )
         runner = Runner(step, feed, self.seed, self.capture)
         with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that diverges is an error, once
@@ -140,6 +149,8 @@ class Fitting:
             finally:
                 self.model.eval()
                 shut_down_workers()
+                if self.optimizer.average is not None:
+                    self.optimizer.average.show()
                 for callback in self.callbacks:
                     callback.on_end(self)
 
@@ -149,7 +160,7 @@ class Fitting:
         try:
             if not self._train_epoch(runner, interrupt):
                 return False
-            self._close_epoch(test, runner.feed.batch_size)
+            self._close_epoch(test, runner.feed.batch_size // self.accumulate)
         except BaseException:
             if self.epoch == epoch:
                 try:
@@ -183,9 +194,9 @@ class Fitting:
     def _steps(self, runner: Runner) -> Generator[tuple[float, Array | metrics.Slot], None, None]:
         """Run the rest of an epoch; the error of a step without memory says which batch size to try."""
         model, feed, backend = self.model, runner.feed, self.model.backend
-        shape = feed.dataset.shape
+        shape, size = feed.dataset.shape, feed.batch_size // self.accumulate
         with (
-            out_of_memory_advice("fit", feed.batch_size, lambda: largest_batch(model, shape, backend, self._used)),
+            out_of_memory_advice("fit", size, lambda: largest_batch(model, shape, backend, self._used)),
             closing(runner.epoch(self.epoch, self.step)) as steps,
         ):
             yield from steps

@@ -148,6 +148,7 @@ def differentiate(
     y: Array,
     division: Division,
     context: random.StepContext,
+    weight: float = 1.0,
 ) -> tuple[Array, Gradients]:
     """Return a batch's loss, (), and its gradients, summed over the shards.
 
@@ -158,6 +159,7 @@ def differentiate(
         x, y: the batch.
         division: how it is sharded.
         context: the step that draws belong to.
+        weight: what loss and gradients are multiplied by.
     """
     n, (shards, body) = x.shape[0], division
     rows = [(i * n // shards, (i + 1) * n // shards) for i in range(shards)]
@@ -173,7 +175,7 @@ def differentiate(
 
     def forward_and_backward(block: random.use, start: int, stop: int) -> tuple[Array, Gradients]:
         """What a shard adds to loss and gradients."""
-        share = (stop - start) / n
+        share = weight * (stop - start) / n
         value = measure(forward(block, start, stop), y[start:stop, ...])
         return record_call(operator.mul, value.data, share), walk(value, share)
 
@@ -186,12 +188,12 @@ def differentiate(
     joined = Tensor(record_call(namespace(x).concat, arrays), any(f.requires_grad for f in features))
     with random.use(context, after=blocks[0]):
         value = measure(_call(_calls(model)[body:], joined), y)
-    gradients = walk(value)
+    gradients, loss = walk(value, weight), value.data if weight == 1 else record_call(operator.mul, value.data, weight)
     dy = gradients.pop(joined, None)
     if dy is None:  # the body has nothing to learn
-        return value.data, gradients
+        return loss, gradients
     tasks = [partial(backward, f, dy[a:b, ...]) for f, (a, b) in zip(features, rows, strict=True)]
-    return value.data, _sum([*run_parallel(tasks), gradients])
+    return loss, _sum([*run_parallel(tasks), gradients])
 
 
 def _calls(model: Module) -> list[tuple[Module, dict[str, Any]]]:

@@ -8,19 +8,22 @@ for x, y in batches:
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from xpnet import arguments, random
 from xpnet.autograd import Tensor
-from xpnet.backend import Array, namespace
+from xpnet.backend import Array, namespace, record_call
 from xpnet.capture import Captured
 from xpnet.errors import ConfigError, ShapeError, XpnetError
 from xpnet.nn import Module
 from xpnet.nn.context import modes, watching
 from xpnet.nn.guard import ModelGuard
 from xpnet.optim import Optimizer
+from xpnet.train import accumulation
 from xpnet.train.inputs import check_tensor
+from xpnet.train.metrics import is_sum
 from xpnet.train.precision import Precision
 from xpnet.train.sharding import UNSHARDED, Division, check_threads, differentiate, divide, unsharded_reason
 from xpnet.train.tasks import Task
@@ -48,6 +51,8 @@ class Step:
             small steps without custom modules and losses. True: or raise an error. False: never. Python code of the
             model and the loss does not run in a replay.
         task: compares scores with targets that are no labels of classes; None: the loss gets both as they are.
+        accumulate: in how many parts of N / accumulate examples, one after the other, a batch is computed: the memory
+            is that of a part, and the update that of the batch. Batch norm sees the parts.
     Raises:
         ConfigError: the model's backend does not compute in the precision; threads is below 1, or more than 1 and steps
             cannot be sharded.
@@ -64,6 +69,7 @@ class Step:
         threads: int | None = None,
         capture: bool | None = None,
         task: Task | None = None,
+        accumulate: int = 1,
     ) -> None:
         self.model = arguments.instance("Step", "model", model, kind=Module, rule="a Module")
         self._loss = arguments.function("Step", "loss", loss)
@@ -75,6 +81,8 @@ class Step:
         self._of_inputs = task is not None and task.of_inputs
         self.precision = Precision(precision, model, optimizer)
         self.threads = self._usable(check_threads(threads))
+        self.accumulate = arguments.count("Step", "accumulate", accumulate)
+        self._sums = is_sum(loss)
         self.gradient_hook: Callable[[dict[Tensor, Array]], None] | None = None  # called before each update
         recorder = model.backend.recorder()
         self._on_device = recorder is not None and recorder.is_device
@@ -116,7 +124,7 @@ class Step:
             ShapeError: there are fewer scores than classes (for two classes one score may do).
         """
         optimizer, now = self.optimizer, random.current()
-        if now is None and self.threads != 1 and self._shards(x) > 1:
+        if now is None and (self.accumulate > 1 or (self.threads != 1 and self._shards(x) > 1)):
             # the updates made name the draws: layers that count their calls would count shards
             with random.use(random.StepContext(0, 0, optimizer.steps)):
                 return self(x, y)
@@ -155,14 +163,25 @@ class Step:
         self.optimizer.update(gradients, lr, t)
         return loss
 
-    def differentiate(self, x: Array, y: Array) -> tuple[Array, dict[Tensor, Array]]:
-        """Return a batch's loss, (), and its gradients; both as the precision has them."""
+    def differentiate(self, x: Array, y: Array, share: float | None = None) -> tuple[Array, dict[Tensor, Array]]:
+        """Return a batch's loss, (), and its gradients; both as the precision has them.
+
+        Args:
+            x, y: as on call.
+            share: what both are multiplied by, of a part of a batch.
+        """
         context = random.current()
+        if share is None and self.accumulate > 1:
+            assert context is not None
+            return accumulation.accumulate(self.differentiate, x, y, self.accumulate, context, sums=self._sums)
         if context is None or self._shards(x) < 2:
             value = self.measure(self.model(Tensor(x)), y)
-            return value.data, self.precision.backward(value)
+            if share is None:
+                return value.data, self.precision.backward(value)
+            return record_call(operator.mul, value.data, share), self.precision.backward(value, share)
         division = self.division(tuple(x.shape))
-        return differentiate(self.model, self.measure, self.precision.backward, x, y, division, context)
+        weight = 1.0 if share is None else share
+        return differentiate(self.model, self.measure, self.precision.backward, x, y, division, context, weight)
 
     def measure(self, scores: Tensor, y: Array) -> Tensor:
         """Compare scores with labels: the loss, of the batch or of a shard."""

@@ -24,6 +24,7 @@ from xpnet.data import Augmentation, Dataset, Normalize, Scale, read_augment
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.nn import Module
 from xpnet.optim import SGD, Optimizer
+from xpnet.optim.average import Average
 from xpnet.train import inputs
 from xpnet.train.callbacks import Callback
 from xpnet.train.checkpoint import Checkpoint
@@ -66,6 +67,11 @@ class Trainer(Fitting):
         precision: "fp32", "tf32" or "fp16", of the training steps; see xpnet.train.precision.
         threads: on a CPU, how many threads share a batch, with the same result to rounding, as Step takes it. None: as
             many as are of use. 1: no sharding. More: so many, or an error where the model or the loss do not allow it.
+        ema: keep an average of the weights with this decay, such as 0.999; see optim.average. Evaluation, prediction
+            and the model after fit have the averaged weights, checkpoints both; training goes on with its own.
+        accumulate: of how many batches the gradients are averaged before an update, >= 1: a step is then so many
+            batches, with the memory of one and the result of one batch of as many examples, to rounding, where no layer
+            couples examples. At the end of an epoch a step may be of fewer.
     Raises:
         ConfigError: an argument is of another kind or out of range, or the optimizer has no parameter of the model.
     """
@@ -84,6 +90,8 @@ class Trainer(Fitting):
         capture: bool | None = None,
         precision: str = "fp32",
         threads: int | None = None,
+        ema: float | None = None,
+        accumulate: int = 1,
     ) -> None:
         self.model = inputs.check_kind("model", model, Module)
         self.optimizer = SGD(model.parameters(), lr=0.05, momentum=0.9) if optimizer is None else optimizer
@@ -105,6 +113,10 @@ class Trainer(Fitting):
         self.capture = arguments.optional(arguments.boolean)("Trainer", "capture", capture)
         self.precision = precision
         self.threads = check_threads(threads)
+        self.accumulate = arguments.count("Trainer", "accumulate", accumulate, 1, 1 << 16)
+        self.ema = arguments.optional(arguments.probability)("Trainer", "ema", ema)
+        if self.ema is not None:
+            self.optimizer.average = Average(self.optimizer.flat, self.ema)
         super().__init__()
 
     def fit(
@@ -181,7 +193,8 @@ class Trainer(Fitting):
             isinstance(data, Dataset),
         )
         self._choose(data)
-        return self._scoring().evaluate(data, batch_size, declared)
+        with self.averaged():
+            return self._scoring().evaluate(data, batch_size, declared)
 
     def predict(self, x: Any, *, batch_size: int = 256, white: float | None = None) -> np.ndarray:
         """Say the probability of each class.
@@ -198,7 +211,8 @@ class Trainer(Fitting):
             ShapeError, DTypeError: x is no array of numbers (N, ...), N >= 1.
         """
         white = None if white is None else arguments.number("predict", "white", white, 0, above=True)
-        return self._scoring().predict(x, batch_size, white)
+        with self.averaged():
+            return self._scoring().predict(x, batch_size, white)
 
     def _scoring(self) -> Scoring:
         task = self.task or Classification()
@@ -222,18 +236,23 @@ class Trainer(Fitting):
         return self.task.describe() if self.task else ""
 
     def checkpoint(self, **meta: Any) -> Checkpoint:
-        """Copy all that a resume needs: parameters, buffers, optimizer state, counters, history, normalization."""
+        """Copy all that a resume needs: parameters, buffers, optimizer state, counters, history, normalization.
+
+        With ema the model's arrays are the averaged weights, and those that are trained are among the optimizer's.
+        """
         scale = self.normalize.to_json() if self.normalize else None
-        return Checkpoint.of(
-            self.model,
-            self.optimizer,
-            progress=self._resumed or self._progress(),
-            history=list(self.history),
-            normalize=scale,
-            scale=self.scale.to_json() if self.scale else None,
-            task=self.task.to_json() if self.task else None,
-            **{"classes": list(self.classes), **meta},
-        )
+        with self.averaged(False):
+            found = Checkpoint.of(
+                self.model,
+                self.optimizer,
+                progress=self._resumed or self._progress(),
+                history=list(self.history),
+                normalize=scale,
+                scale=self.scale.to_json() if self.scale else None,
+                task=self.task.to_json() if self.task else None,
+                **{"classes": list(self.classes), **meta},
+            )
+        return found if self.ema is None else found.averaged(self.model.path)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint: the next fit goes on from there, bit for bit on the same backend.
@@ -249,8 +268,16 @@ class Trainer(Fitting):
             epoch, step, seed = (progress[k] for k in ("epoch", "step", "seed"))
         except KeyError as error:
             raise CheckpointError("resume", "a checkpoint made by a Trainer", missing=error) from error
+        averaged = any(name.startswith("trained/") for name in checkpoint.optimizer)
+        if averaged != (self.ema is not None):
+            rule = f"a checkpoint {'without' if averaged else 'with'} averaged weights"
+            do = "make the Trainer with an ema" if averaged else "make the Trainer without ema"
+            raise CheckpointError("resume", rule, do, ema=self.ema)
         self._saved(checkpoint.meta)  # before anything is changed
-        checkpoint.restore(self.model, self.optimizer)
+        with self.averaged(False):
+            checkpoint.trained(self.model.path).restore(self.model, self.optimizer)
+        if self.optimizer.average is not None:
+            self.optimizer.average.show()
         self.epoch, self.step, self.seed = epoch, step, seed
         self._resumed = progress if step else {}
         self._batches = progress.get("batches")

@@ -1,0 +1,57 @@
+"""One array of examples, or several of the same examples: a tuple or a dictionary of arrays, which a model takes as
+arguments.
+
+    model(*x) of a tuple, model(**x) of a dictionary, model(x) of one array
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from xpnet.backend import Array
+
+__all__ = ["call", "count", "each", "form", "is_several", "like", "rows"]
+
+
+def is_several(x: Any) -> bool:
+    """Tell whether x is a tuple or a dictionary."""
+    return isinstance(x, tuple | dict)
+
+
+def each(x: Any) -> list[Any]:
+    """Return the arrays of x in their order; of one array a list of it."""
+    return list(x.values()) if isinstance(x, dict) else list(x) if isinstance(x, tuple) else [x]
+
+
+def like(x: Any, arrays: Sequence[Any]) -> Any:
+    """Return arrays, or what was found of each, in the form of x."""
+    if isinstance(x, dict):
+        return dict(zip(x, arrays, strict=True))
+    return tuple(arrays) if isinstance(x, tuple) else arrays[0]
+
+
+def form(x: Any) -> Hashable:
+    """Return what distinguishes the form of x from others: the names, or how many there are, or None of one array."""
+    return tuple(x) if isinstance(x, dict) else len(x) if isinstance(x, tuple) else None
+
+
+def count(x: Any) -> int:
+    """Return N, the number of examples."""
+    return (each(x)[0] if isinstance(x, tuple | dict) else x).shape[0]
+
+
+def rows(x: Any, start: int, stop: int) -> Any:
+    """Return examples start .. stop - 1, views."""
+    if isinstance(x, tuple | dict):
+        return like(x, [array[start:stop, ...] for array in each(x)])
+    return x[start:stop, ...]
+
+
+def call(function: Callable[..., Any], x: Any, wrap: Callable[[Array], Any]) -> Any:
+    """Call a function, such as a model, with each array wrapped, as one argument or as several."""
+    if isinstance(x, tuple):
+        return function(*[wrap(array) for array in x])
+    if isinstance(x, dict):
+        return function(**{name: wrap(array) for name, array in x.items()})
+    return function(wrap(x))
