@@ -73,6 +73,7 @@ class Scoring:
         with self.model.backend.active(), device_errors("evaluate"):
             for part, x, out in self._scored("evaluate", data.x, batch_size, declared=white):
                 parts.append(out.numpy())
+                task.check_scores("evaluate", parts[-1], names)
                 if task.of_inputs or nn.is_average(self.loss):
                     losses.append(self._loss_of(out, x if task.of_inputs else targets[part]) * (part.stop - part.start))
             every = np.concatenate(parts)

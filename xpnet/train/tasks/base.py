@@ -85,6 +85,9 @@ class Task:
         """
         return aligned(where, scores, y)
 
+    def check_scores(self, where: str, scores: np.ndarray, names: tuple[str, ...]) -> None:
+        """Raise ShapeError where raw scores of the host do not do for these classes; compare checks all else."""
+
     def figures(self, scores: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
         """Measure scores against targets, both of the host and in the units of the data.
 

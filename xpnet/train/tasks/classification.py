@@ -49,15 +49,14 @@ class Classification(Task):
         """Return both as they are: the losses of classes check them."""
         return scores, y
 
-    def figures(self, scores: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
-        """Measure accuracy, and which classes are predicted as which; see Trainer.evaluate.
+    def check_scores(self, where: str, scores: np.ndarray, names: tuple[str, ...]) -> None:
+        """Check that there is a score for each class."""
+        if metrics.columns_of(scores).shape[1] < len(names):
+            raise ShapeError(where, "a score for each class", scores=scores.shape, K=len(names))
 
-        Raises:
-            ShapeError: there is no score for a class.
-        """
-        columns, K = metrics.columns_of(scores), len(names)
-        if columns.shape[1] < K:
-            raise ShapeError("evaluate", "a score for each class", scores=scores.shape, K=K)
+    def figures(self, scores: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
+        """Measure accuracy, and which classes are predicted as which; see Trainer.evaluate."""
+        columns = metrics.columns_of(scores)
         good = metrics.is_scored(columns)
         return {
             "accuracy": metrics.accuracy(columns, y),
