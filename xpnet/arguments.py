@@ -207,9 +207,12 @@ def pair(where: str, name: str, value: Any, least: int) -> tuple[int, int]:
 def shape(where: str, name: str, value: Any, least: int = 0) -> tuple[int, ...]:
     """Read sizes, a tuple or list of integers not under least."""
     sizes = [as_index(n) for n in value] if isinstance(value, tuple | list) else [None]
-    if any(n is None or not least <= n <= MOST for n in sizes):
+    if any(n is None or n < least for n in sizes):
         raise ConfigError(where, f"{name} that is a tuple of integers >= {least}", **{name: shown(value)})
-    return tuple(cast("list[int]", sizes))
+    read = cast("list[int]", sizes)
+    if any(n > MOST for n in read):
+        raise ConfigError(where, f"{name} with sizes of at most {MOST:,}", **{name: shown(value)})
+    return tuple(read)
 
 
 def optional(check: Check) -> Check:

@@ -693,6 +693,20 @@ def test_a_watch_within_a_watch_takes_over_for_its_block():
     assert len(inner) == 8
 
 
+def test_loading_copies_no_array_back_to_the_host(backend, monkeypatch):
+    model = nn.Linear(2, 2).to(backend)
+    values = model.state_dict()
+    monkeypatch.setattr(type(backend), "to_numpy", lambda *_: pytest.fail("an array is copied to the host"))
+    model.load_state_dict(values)
+
+
+def test_first_values_that_memory_cannot_hold_are_named():
+    with raises(DeviceError, "weight", "1,000,000,000,000", "out of memory"):
+        _ = nn.Linear(10**6, 10**6).weight.data
+    with raises(ConfigError, "Parameter", "sizes of at most 2,147,483,647"):
+        nn.Linear(10**12, 2)
+
+
 def test_loading_nan_is_said_once_with_the_first_array(caplog):
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model.load_state_dict({path: np.full_like(value, np.nan) for path, value in model.state_dict().items()})

@@ -85,6 +85,7 @@ MODEL = nn.Linear(2, 3)
     ("given", "got"),
     [
         (P, "of type Parameter; put it into a list"),
+        ([nn.Buffer((3,))], "not what a layer itself keeps"),
         (MODEL.weight, "of type Parameter; put it into a list"),
         (MODEL, "of type Linear; pass model.parameters()"),
         ({"params": [P]}, "of type dict; put it into a list"),

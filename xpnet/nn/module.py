@@ -299,7 +299,7 @@ class Module(Description):
             raise CheckpointError(where, rule, **error.got) from None
         for state, array in zip(states.values(), made, strict=True):
             state.data = array
-        if path := next((path for path, state in states.items() if np.isnan(state.numpy()).any()), None):
+        if path := next((path for path, s in states.items() if s.holds_nan()), None):
             _log.warning("%s: %s holds NaN: the model's outputs will be NaN", where, path)
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from xpnet.arguments import choice, function
 from xpnet.arguments import shape as read_shape
 from xpnet.autograd import Tensor
-from xpnet.backend import Array, Backend, backend_of, current_backend
-from xpnet.errors import DTypeError, ShapeError
+from xpnet.backend import Array, Backend, backend_of, current_backend, is_out_of_memory, namespace
+from xpnet.errors import DeviceError, DTypeError, ShapeError
 from xpnet.nn.initializers import Initializer, zeros
 from xpnet.ops.checks import is_floating, shared
 from xpnet.random import Key
@@ -47,8 +48,15 @@ class State(Tensor):
     def __getattr__(self, name: str) -> Any:  # reached only while data is not made
         if name != "data":
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        first = self.initializer(Key(self.seed, "init/" + self._place), self.shape_)
-        self.data = self.backend_.from_numpy(np.asarray(first).astype(self.dtype_, copy=False))
+        try:
+            first = self.initializer(Key(self.seed, "init/" + self._place), self.shape_)
+            self.data = self.backend_.from_numpy(np.asarray(first).astype(self.dtype_, copy=False))
+        except Exception as error:
+            if isinstance(error, DeviceError) or not is_out_of_memory(error):
+                raise
+            got = {"shape": self.shape_, "numbers": f"{math.prod(self.shape_):,}"}
+            what, do = "out of memory for its first values", "use smaller layers or inputs"
+            raise DeviceError.event(self.path or type(self).__name__, what, do, **got) from error
         return self.data
 
     @property
@@ -98,6 +106,11 @@ class State(Tensor):
             raise DTypeError(where, "values of a real floating dtype", dtype=values.dtype)
         on_host = values if isinstance(values, np.ndarray) else backend_of(values).to_numpy(values)
         return self.backend.from_numpy(on_host.astype(self.dtype_))
+
+    def holds_nan(self) -> bool:
+        """Tell whether a value is NaN; the array stays where it is."""
+        xp = namespace(self.data)
+        return bool(xp.any(xp.isnan(self.data)))
 
     def moved(self, backend: Backend | None, dtype: str | None) -> Array | None:
         """Copy the array to another backend, or cast it; None if it is not made yet. The state itself stays."""
@@ -158,3 +171,4 @@ class Buffer(State):
     """An array that a model keeps and saves but no gradient changes, such as a running mean. Arguments as for State."""
 
     __slots__ = ()
+    is_buffer = True  # optimizers refuse it

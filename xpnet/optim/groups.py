@@ -97,6 +97,8 @@ def read_parameters(where: str, given: Any) -> tuple[Trainable, ...]:
     for p in parameters:
         if not _is_parameter(p):
             raise ConfigError(where, "parameters, such as those of model.parameters()", parameter=shown(p))
+        if getattr(p, "is_buffer", False):
+            raise ConfigError(where, "parameters, not what a layer itself keeps", parameter=shown(p))
     return tuple(parameters)
 
 

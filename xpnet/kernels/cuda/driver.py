@@ -132,7 +132,8 @@ def use_driver(driver: Driver) -> Iterator[Driver]:
 def source(family: str) -> str:
     """Return the whole text of a family: what all families share, then its own."""
     files = ["common.cuh", *(["philox.cuh"] if family in _RANDOM else []), f"{family}.cu"]
-    return "\n".join(f'#line 1 "{file}"\n{(Path(__file__).parent / file).read_text()}' for file in files)
+    texts = [(Path(__file__).parent / file).read_text(encoding="utf-8") for file in files]
+    return "\n".join(f'#line 1 "{file}"\n{text}' for file, text in zip(files, texts, strict=True))
 
 
 @functools.cache
