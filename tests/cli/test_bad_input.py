@@ -29,7 +29,8 @@ TRAIN = [
     (["--data", "mnist", "--data-dir", "nowhere"], ["--data-dir", "nowhere"]),
     (["--backend", "nunpy"], ["'nunpy'", "'numpy'"]),
     (["--backend", "numpy", "--device", "cuda"], ["numpy", "cuda"]),
-    (["--device", "gpu"], ["'gpu'", "'cuda'"]),
+    (["--device", "gpu"], ["--device 'gpu'", "did you mean 'cuda'"]),
+    (["--device", "cdua:1"], ["--device 'cdua:1'", "cpu, cuda or cuda:N"]),
     (["--device", "cpu:1"], ["cpu", "1"]),
     (["--optimizer", "adm"], ["'adm'", "'adam'"]),
     (["--epochs", "-1"], ["--epochs -1"]),
@@ -277,6 +278,17 @@ def test_a_checkpoint_of_a_newer_format_is_refused(refused, run):
         refused(command, "format <= 2", "99", "newer xpnet")
 
 
+def test_state_of_an_optimizer_that_is_nan_is_said_and_not_trained_on(refused, run, xpnet):
+    held = read_checkpoint(run / "checkpoint.safetensors")
+    name = next(iter(held.optimizer))
+    held.optimizer[name].flat[0] = float("inf")
+    write_checkpoint(run / "checkpoint.safetensors", held)
+    refused(["train", "--resume", "run", "--epochs", "2"], "the optimizer's state is NaN or infinite", name)
+    result = xpnet("evaluate", "run")
+    assert result.code == 0
+    assert "the optimizer's state is NaN or infinite" in result.err
+
+
 def test_a_checkpoint_of_another_model_is_refused(refused, run, xpnet, here):
     xpnet("train", "mlp", epochs=1, out="other")
     (here / "other" / "checkpoint.safetensors").replace(run / "checkpoint.safetensors")
@@ -352,7 +364,10 @@ def test_a_disk_that_fails_elsewhere_is_one_line_too(xpnet, monkeypatch):
     assert (result.code, result.err) == (2, "xpnet: curves.png: No space left on device\n")
 
 
-@pytest.mark.parametrize(("key", "value"), [("seed", 5), ("model", "mlp")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seed", 5), ("model", "mlp"), ("lr", 0.5), ("batch_size", 7), ("optimizer", "sgd"), ("weight_decay", 0.1)],
+)
 def test_a_configuration_that_is_not_that_of_its_checkpoint_is_refused(refused, run, here, key, value):
     path = here / "run" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))

@@ -12,9 +12,10 @@ import pytest
 
 from tests.harness import raises
 from tests.train.fitting import assert_same_state, noisy_net, some_digits, trainer
-from xpnet import models
-from xpnet.errors import CheckpointError
-from xpnet.train import Checkpoint, Trainer, read_checkpoint, write_checkpoint
+from xpnet import models, nn
+from xpnet.errors import CheckpointError, DivergedError
+from xpnet.optim import SGD
+from xpnet.train import Checkpoint, SaveCheckpoint, Trainer, read_checkpoint, write_checkpoint
 from xpnet.train.checkpoint import FORMAT_VERSION
 
 
@@ -267,6 +268,19 @@ def test_arrays_of_other_dtypes_are_refused(saved, tmp_path, dtype):
     file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(2 * size))
     with raises(CheckpointError, str(file), "arrays of F16, F32, F64", name):
         read_checkpoint(file)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_state_of_the_optimizer_that_is_not_finite_replaces_no_checkpoint(tmp_path, bad):
+    model = nn.Linear(2, 2)
+    trainer = Trainer(model, SGD(model.parameters(), lr=0.1, momentum=0.9))
+    saver = SaveCheckpoint(tmp_path)
+    saver.save(trainer)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    trainer.optimizer.state[trainer.optimizer.state_names[0]][1] = bad
+    with raises(DivergedError, "optimizer", "not finite", "weight"):
+        saver.save(trainer)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -105,8 +105,11 @@ class _Writer(Callback):
             DivergedError: they are not.
         """
         checkpoint = trainer.checkpoint(**meta)
-        what, do = "the weights are not finite: the checkpoint before is kept", "lower lr"
-        check_finite(checkpoint.model, DivergedError.event("weights", what, do, epoch=trainer.epoch))
+        parts = {"weights": ("the weights are", checkpoint.model),
+                 "optimizer": ("the optimizer's state is", checkpoint.optimizer)}  # fmt: skip
+        for where, (what, arrays) in parts.items():
+            what = f"{what} not finite: the checkpoint before is kept"
+            check_finite(arrays, DivergedError.event(where, what, "lower lr", epoch=trainer.epoch))
         write_checkpoint(self.path, checkpoint)
 
 
@@ -119,7 +122,7 @@ class SaveCheckpoint(_Writer):
         lock: of the checkpoint, held by the caller; by default it is held while a trainer trains.
     Raises:
         CheckpointError: another process or trainer saves there, when training begins.
-        DivergedError: the weights are not finite; the checkpoint before is kept.
+        DivergedError: weights or the optimizer's state are not finite; the checkpoint before is kept.
     """
 
     def __init__(self, folder: str | Path, meta: dict[str, Any] | None = None, lock: FileLock | None = None) -> None:

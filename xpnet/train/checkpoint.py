@@ -11,6 +11,7 @@ A new file is written beside the old one, flushed and renamed: a complete file e
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from xpnet.writing import write_atomically
 __all__ = ["FORMAT_VERSION", "Checkpoint", "check_finite", "read_checkpoint", "write_checkpoint"]
 
 FORMAT_VERSION = 2  # 1: without a checksum, up to version 0.6
+_log = logging.getLogger("xpnet")
 _DTYPES = ("F16", "F32", "F64")
 
 
@@ -79,9 +81,19 @@ class Checkpoint:
         """Restore the state, on the backend that the model is on.
 
         Raises:
-            CheckpointError: the arrays are not this model's or this optimizer's; then nothing is changed.
+            CheckpointError: arrays are of another model or optimizer, or those of the optimizer are not finite;
+                then nothing is changed. Without an optimizer, the log names such an array.
         """
         _check_both("Checkpoint.restore", model, optimizer)
+        what, do = "the optimizer's state is NaN or infinite", "train again with a lower lr"
+        error = CheckpointError.event("checkpoint", what, do)
+        try:
+            check_finite(self.optimizer, error)
+        except CheckpointError:
+            if optimizer:
+                raise
+            error.do = "the model can be used, and not trained on"
+            _log.warning("%s", error)
         shapes = {path: state.shape for path, state in model.states().items()}
         fits = shapes == {path: tuple(array.shape) for path, array in self.model.items()}
         before = model.state_dict() if optimizer and fits else {}  # else nothing is allocated, and loading raises
@@ -99,9 +111,9 @@ def _check_both(where: str, model: Any, optimizer: Any) -> None:
     arguments.instance(where, "optimizer", optimizer, kind=(Optimizer, type(None)), rule="an Optimizer or None")
 
 
-def check_finite(model: Mapping[str, np.ndarray], error: XpnetError) -> None:
+def check_finite(arrays: Mapping[str, np.ndarray], error: XpnetError) -> None:
     """Raise the error, with the name of the first array in which a value is NaN or infinite."""
-    for path, array in model.items():
+    for path, array in arrays.items():
         if not np.isfinite(array).all():
             error.got["parameter"] = path
             raise error

@@ -87,15 +87,14 @@ def train_run(
     train, test = load_data(config.data, config.data_dir, resume, progress)
     if resumed:
         check(resumed.meta, RUN, str(kept), CheckpointError, others=True)
-        began = {"model": resumed.meta["model_name"], "seed": resumed.meta.get("progress", {}).get("seed", config.seed)}
-        for name, value in began.items():
-            if value != (given := getattr(config, name)):
-                raise ConfigError("resume", f"{name} {value!r}, as the checkpoint has it", **{name: repr(given)})
+        seed = resumed.meta.get("progress", {}).get("seed", config.seed)
+        config.require({"model": resumed.meta["model_name"], "seed": seed})
         train = as_trained(train, resumed.meta, "resume", every=True)
         test = as_trained(test, resumed.meta, "resume")
     config = config.completed(len(train))
     trainer, config = make_trainer(config, backend, train)
     if resumed:
+        config.require(resumed.meta.get("settings") or {})
         trainer.resume(resumed)
         config = dataclasses.replace(config, epochs=max(trainer.epoch, config.epochs or 0))
     with locked(Path(resume) if resume else None, out, config) as (folder, lock):
@@ -122,6 +121,7 @@ def _train_in(
         "white": train.white,
         "data": config.data,
         "data_dir": config.data_dir,
+        "settings": config.settings(),
     }
     remove_parts(folder, FILES)
     kept = dataclasses.asdict(config) | origin_of(config, backend)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xpnet import arguments, models
 from xpnet.data.opening import open_file
-from xpnet.errors import CheckpointError, ConfigError
+from xpnet.errors import CheckpointError, ConfigError, nearest
 from xpnet.train.config_schema import CONFIG, ORIGIN
 from xpnet.train.schema import check, parse
 
@@ -121,11 +123,25 @@ class RunConfig:
             config, warmup=rises.get(config.schedule or "", 0) if self.warmup is None else self.warmup
         )
 
+    def settings(self) -> dict[str, Any]:
+        """Return what may not change when the run is resumed."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in _MAY_CHANGE}
+
+    def require(self, settings: Mapping[str, Any]) -> None:
+        """Raise ConfigError unless the settings of a checkpoint are this configuration's."""
+        own = self.settings()
+        for name, value in settings.items():
+            if name in own and value != own[name]:
+                raise ConfigError("resume", f"{name} {value!r}, as the checkpoint has it", **{name: repr(own[name])})
+
 
 def resolve_backend(backend: str | None, device: str | None) -> str:
     """Join the options ``--backend`` and ``--device`` into a string that get_backend takes."""
     if backend and device:
         return f"{backend}:{device}"
+    if device and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        do = "did you mean 'cuda'?" if device == "gpu" else nearest(device, ("cpu", "cuda"))
+        raise ConfigError("device", "cpu, cuda or cuda:N", do, device=repr(device))
     return backend or device or "cpu"
 
 

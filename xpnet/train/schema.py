@@ -131,6 +131,7 @@ RUN: dict[str, Rule] = {
     "white": real("a number > 0", lambda x: x > 0, required=True),
     "data": TEXT._replace(required=True),
     "data_dir": or_none(TEXT),
+    "settings": or_none(Rule("settings of a run", lambda value: isinstance(value, dict))),
 }
 
 
