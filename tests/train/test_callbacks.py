@@ -233,6 +233,14 @@ def test_progress_prints_one_line_an_epoch_on_standard_error(capsys, monkeypatch
             assert value in line
 
 
+def test_progress_prints_the_figures_of_validation(capsys):
+    fit = trainer("softmax", callbacks=[Progress()])
+    fit.fit(some_digits(32), validation=some_digits(40), epochs=1)
+    record = fit.history[0]
+    text = f"validation loss {record['validation_loss']:.4f}   validation accuracy {record['validation_accuracy']:7.2%}"
+    assert text in capsys.readouterr().err
+
+
 def test_progress_without_a_test_set_prints_no_accuracy(capsys):
     trainer("softmax", callbacks=[Progress()]).fit(some_digits(32), epochs=1)
     line = capsys.readouterr().err

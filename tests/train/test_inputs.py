@@ -136,10 +136,11 @@ NAMED = data.from_arrays(X, Y, ["cat", "dog"])
         (SET, 3, ConfigError),
     ],
 )
-def test_a_test_set_unlike_the_training_set_is_refused_before_training(train, test, error):
+@pytest.mark.parametrize("name", ["test", "validation"])
+def test_a_set_unlike_the_training_set_is_refused_before_training(train, test, error, name):
     trainer = Trainer(net())
     with pytest.raises(error, match=r"^fit: expected"):
-        trainer.fit(train, test, epochs=1)
+        trainer.fit(train, **{name: test}, epochs=1)
     assert trainer.optimizer.steps == 0
 
 

@@ -301,3 +301,15 @@ def test_showing_progress_reads_the_loss_at_most_ten_times_a_second(monkeypatch,
     found = transfers(monkeypatch, seconds_a_step, [Progress()])
     assert found <= most + 1  # and once at the end of the epoch
     assert found >= min(1000 * seconds_a_step, 100) / 2  # it does show something
+
+
+def test_validation_and_test_sets_are_measured_after_each_epoch():
+    train, held, test = some_digits(64), some_digits(40), some_digits(24)
+    fit = trainer("softmax")
+    history = fit.fit(train, test, validation=(held.x, held.y), epochs=2)
+    keys = ["epoch", "train_loss", "test_loss", "test_accuracy", "validation_loss", "validation_accuracy", "seconds"]
+    assert [list(record) for record in history] == [keys, keys]
+    for name, part in (("validation", held), ("test", test)):
+        figures = fit.evaluate(part)
+        assert history[-1][f"{name}_loss"] == pytest.approx(figures["loss"])
+        assert history[-1][f"{name}_accuracy"] == figures["accuracy"]

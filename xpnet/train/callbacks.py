@@ -68,7 +68,7 @@ class Callback:
         """Called after each step."""
 
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
-        """Called after each epoch with its figures: epoch, train_loss, test_loss, test_accuracy, seconds."""
+        """Called after each epoch with its figures; see Trainer.fit."""
 
     def on_end(self, trainer: Training) -> None:
         """Called at the end, also after an error."""
@@ -271,11 +271,12 @@ class Progress(Callback):
         """Print the epoch's line."""
         figures = [f"epoch {record['epoch']:>{len(str(trainer.epochs))}}/{trainer.epochs}"]
         figures.append(f"train loss {record['train_loss']:.4f}")
-        if record.get("test_loss") is not None:
-            figures.append(f"test loss {record['test_loss']:.4f}")
-            headline = None if trainer.task is None else trainer.task.headline
-            if headline and record.get(f"test_{headline.key}") is not None:
-                figures.append(f"test {headline.title} {headline.text(record[f'test_{headline.key}']):>7}")
+        headline = None if trainer.task is None else trainer.task.headline
+        for name in ("validation", "test"):
+            if record.get(f"{name}_loss") is not None:
+                figures.append(f"{name} loss {record[f'{name}_loss']:.4f}")
+                if headline and record.get(f"{name}_{headline.key}") is not None:
+                    figures.append(f"{name} {headline.title} {headline.text(record[f'{name}_{headline.key}']):>7}")
         figures.append(f"{record['seconds']:.1f} s")
         self._console.print("   ".join(figures), highlight=False, soft_wrap=True)
         if self._bar is not None:

@@ -111,7 +111,7 @@ class Fitting:
         _log.warning("the training set has no room on %s: batches come from the host", self.model.backend.spec)
         return feed(False)
 
-    def _fit(self, feed: Feed, test: Dataset | None, epochs: int) -> None:
+    def _fit(self, feed: Feed, held: Mapping[str, Dataset], epochs: int) -> None:
         if self.optimizer.average is not None:
             self.optimizer.average.hide()
         self.epochs, self.steps = epochs, len(feed)
@@ -141,7 +141,7 @@ class Fitting:
                     callback.on_start(self)
                 while self.epoch < epochs and not self._stopping:
                     step.gradient_hook = self._show if gradient_readers(self.callbacks) else None
-                    if not self._run_epoch(runner, interrupt, test):
+                    if not self._run_epoch(runner, interrupt, held):
                         break
                     if interrupt.asked and self.epoch < epochs:
                         self.interrupted = interrupt.asked
@@ -154,13 +154,13 @@ class Fitting:
                 for callback in self.callbacks:
                     callback.on_end(self)
 
-    def _run_epoch(self, runner: Runner, interrupt: Interrupt, test: Dataset | None) -> bool:
+    def _run_epoch(self, runner: Runner, interrupt: Interrupt, held: Mapping[str, Dataset]) -> bool:
         """Train and close an epoch; False if it was interrupted. After an error, the next fit goes on where it was."""
         epoch = self.epoch
         try:
             if not self._train_epoch(runner, interrupt):
                 return False
-            self._close_epoch(test, runner.feed.batch_size // self.accumulate)
+            self._close_epoch(held, runner.feed.batch_size // self.accumulate)
         except BaseException:
             if self.epoch == epoch:
                 try:
@@ -213,16 +213,15 @@ class Fitting:
             error.got = {"epoch": self.epoch + 1, **error.got}
             raise
 
-    def _close_epoch(self, test: Dataset | None, batch_size: int) -> None:
+    def _close_epoch(self, held: Mapping[str, Dataset], batch_size: int) -> None:
         record: dict[str, Any] = {"epoch": self.epoch + 1, "train_loss": self.meter.read()}
-        if test is not None:
-            figures = self.evaluate(test, batch_size=max(batch_size, 256))
+        for name, data in held.items():
+            figures = self.evaluate(data, batch_size=max(batch_size, 256))
             if not math.isfinite(figures["loss"]):
-                got = {"epoch": self.epoch + 1, "step": self.step, "test_loss": figures["loss"]}
-                raise DivergedError.event("loss", "the test loss is not finite", "lower lr", **got)
+                got = {"epoch": self.epoch + 1, "step": self.step, f"{name}_loss": figures["loss"]}
+                raise DivergedError.event("loss", f"the {name} loss is not finite", "lower lr", **got)
             assert self.task is not None
-            recorded = ("loss", *self.task.recorded, *self.metrics)
-            record |= {f"test_{key}": figures[key] for key in recorded}
+            record |= {f"{name}_{key}": figures[key] for key in ("loss", *self.task.recorded, *self.metrics)}
         record["seconds"] = round(time.perf_counter() - self._began, 3)
         self.epoch, self.step = self.epoch + 1, 0
         self.history.append(record)

@@ -54,28 +54,30 @@ def read_dataset(where: str, data: Any, classes: int = 0, labelled: bool | None 
     return from_arrays(x, y, names, labelled=labelled)
 
 
-def read_sets(train: Any, test: Any, model: Module, labelled: bool | None = True) -> tuple[Dataset, Dataset | None]:
-    """Return the training set and the test set, if there is one, of what Trainer.fit is given."""
+def read_sets(
+    train: Any, test: Any, validation: Any, model: Module, labelled: bool | None = True
+) -> tuple[Dataset, dict[str, Dataset]]:
+    """Return the training set, and the sets that are measured after each epoch, by name, of what fit is given."""
     if test is not None and not isinstance(train, Dataset | tuple) and not isinstance(test, Dataset | tuple):
         train, test = (train, test), None  # fit(x, y)
-    train = read_dataset("fit", train, labelled=labelled)
-    return train, None if test is None else _read_test_set(test, train, model)
+    train, held = read_dataset("fit", train, labelled=labelled), {"test": test, "validation": validation}
+    return train, {name: _read_held(name, data, train, model) for name, data in held.items() if data is not None}
 
 
-def _read_test_set(test: Any, train: Dataset, model: Module) -> Dataset:
-    """Return the test set of a training: an error unless the model takes its examples, and its classes are known."""
-    test = read_dataset("fit", test, len(train.classes), train.labelled)
-    if test.shape != train.shape:
-        got = {"test": test.shape, "train": train.shape}
+def _read_held(name: str, data: Any, train: Dataset, model: Module) -> Dataset:
+    """Return a test or validation set: an error unless the model takes its examples, and its classes are known."""
+    data = read_dataset("fit", data, len(train.classes), train.labelled)
+    if data.shape != train.shape:
+        got = {name: data.shape, "train": train.shape}
         try:
-            model.cost(test.shape)
+            model.cost(data.shape)
         except NotImplementedError:  # a custom module, which raises its own error
             pass
         except ShapeError as error:
-            raise ShapeError("fit", "test examples of a shape that the model takes", **got) from error
+            raise ShapeError("fit", f"{name} examples of a shape that the model takes", **got) from error
     if train.labelled:
-        check_classes("fit", test, train.classes)
-    return test
+        check_classes("fit", data, train.classes)
+    return data
 
 
 def check_classes(where: str, data: Dataset, classes: tuple[str, ...]) -> None:

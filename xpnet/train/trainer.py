@@ -124,6 +124,7 @@ class Trainer(Fitting):
         train: inputs.Data,
         test: Any = None,
         *,
+        validation: Any = None,
         epochs: int = 10,
         batch_size: int = 64,
         augment: Augmentation | str | None = None,
@@ -134,13 +135,15 @@ class Trainer(Fitting):
         Args:
             train: the training set, or a tuple of arrays (x, y): x (N, ...), y (N,) integers, of any library, or lists.
             test: a set to evaluate after each epoch, likewise, or None. fit(x, y) is fit((x, y)).
+            validation: another set to evaluate after each epoch, likewise, or None.
             epochs: >= 0; epochs trained before count: if all are done, nothing is trained, and the log says so.
             batch_size: N, >= 1.
             augment: changes training images at random: a data.Transform, or none, light or strong, see data.augment.
             keep_memory: whether the C library keeps freed memory for the next step, in the whole process and until it
                 ends (see backend.keep_freed_memory); on a CPU, steps take up to a third less time.
         Returns:
-            The history: for each epoch since the first {epoch, train_loss, test_loss, test_accuracy, seconds}.
+            The history: for each epoch since the first {epoch, train_loss, test_loss, test_accuracy,
+            validation_loss, validation_accuracy, seconds}, without those of a set that is not given.
         Raises:
             ConfigError: a number out of range; or parameters were added to the model after the Trainer was made.
             DataError: the data cannot be learned from. ShapeError: the model does not take its shape.
@@ -152,9 +155,9 @@ class Trainer(Fitting):
         augment = read_augment("fit", augment)
         check_precision(self.precision, self.model.backend)
         inputs.check_parameters(self.model, (*self.optimizer.parameters, *self._others))
-        train, test = inputs.read_sets(train, test, self.model, self._reads)
+        train, held = inputs.read_sets(train, test, validation, self.model, self._reads)
         task = self._choose(train)
-        train, test = task.read("fit", train), test and task.read("fit", test)
+        train, held = task.read("fit", train), {name: task.read("fit", data) for name, data in held.items()}
         backend = self.model.backend
         if 0 < epochs <= self.epoch:
             text = "fit: nothing is trained: %d epochs are done already, and epochs=%d is the total; ask for more"
@@ -172,7 +175,7 @@ class Trainer(Fitting):
         with backend.active(), device_errors("fit"):
             feed = self._feed(train, batch_size, augment)
             self._used = backend.memory().used
-            self._fit(feed, test, epochs)
+            self._fit(feed, held, epochs)
         return self.history
 
     def evaluate(self, data: inputs.Data, *, batch_size: int = 256) -> dict[str, Any]:
