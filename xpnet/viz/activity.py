@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from xpnet.nn import Module, State
 from xpnet.viz.canvas import PALETTE, panels
 from xpnet.viz.predicting import Scale, Subject, host, layer_name, one_of, outputs, prepared, unpack
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["activations"]
 
 _SAMPLE = 50_000  # numbers of a layer that its histogram is made of
@@ -23,7 +26,7 @@ _BINS = 80
 
 def activations(
     model: Subject, x: Any, ax: Any = None, *, layers: Sequence[str] | None = None, normalize: Scale = None
-) -> Any:
+) -> Figure:
     """Draw a histogram of each layer's output, from the first layer at the top to the last, on one axis.
 
     A network that learns keeps its values spread: rows that narrow towards the end are signals that vanish, rows at

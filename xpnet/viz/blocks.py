@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xpnet import arguments
 from xpnet.nn import Module
@@ -14,6 +14,9 @@ from xpnet.viz.sheet import GREY, Sheet, legend_height, text_width
 from xpnet.viz.summary import Summary, summarize
 from xpnet.viz.table import size
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["blocks"]
 
 _TALL = 10.5  # inches; in a taller picture blocks that repeat are drawn once
@@ -22,7 +25,7 @@ _TEXT, _SMALL = 7.5, 6.8  # points
 _MARGIN, _PAD, _LANE = 0.12, 0.08, 0.3
 
 
-def blocks(model: Module, shape: tuple[int, ...], ax: Any = None, title: str | None = None) -> Any:
+def blocks(model: Module, shape: tuple[int, ...], ax: Any = None, title: str | None = None) -> Figure:
     """Draw a model as a column of blocks, each a layer with its window, stride and activation, and arrows between.
 
     Parameters are at the left, FLOPs of the forward pass and the output's shape at the right. Branches of a residual

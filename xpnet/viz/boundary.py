@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from xpnet.data import Dataset, from_arrays
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn import Module
 from xpnet.viz.canvas import PALETTE, panels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["decision_boundary"]
 
@@ -29,7 +32,7 @@ def decision_boundary(
     title: str | None = None,
     resolution: int = 200,
     legend: bool = True,
-) -> Any:
+) -> Figure:
     """Draw the class that a classifier predicts at each place of the plane, and the examples, each class with a marker.
 
     If predict returns scores, the colour fades to white as the probability of the best class (softmax of the scores,

@@ -46,10 +46,12 @@ def panels(
         ConfigError: matplotlib is not installed, or an axes that several panels should replace is in no grid.
     """
     need_matplotlib()
-    from matplotlib.figure import Figure, FigureBase
+    from matplotlib.figure import FigureBase
+
+    from xpnet.viz.figure import Picture
 
     if ax is None:
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Picture(figsize=size, layout="constrained")
         return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=ratios)
     figure = getattr(ax, "figure", None)
     if not isinstance(figure, FigureBase):  # a part of a figure too

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,12 +15,15 @@ from xpnet.viz.canvas import PALETTE, panels
 from xpnet.viz.predicting import host
 from xpnet.viz.tiles import mosaic, pixels
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["confusion", "mistakes"]
 
 _NUMBERED = 20  # classes up to which the counts are written
 
 
-def confusion(counts: Any, classes: Sequence[str] | None = None, ax: Any = None) -> Any:
+def confusion(counts: Any, classes: Sequence[str] | None = None, ax: Any = None) -> Figure:
     """Draw how often each class (a row) is predicted as each other (a column).
 
     Correct predictions are blue, wrong ones vermilion, the stronger the larger their share of the row, by its square
@@ -63,7 +66,7 @@ def confusion(counts: Any, classes: Sequence[str] | None = None, ax: Any = None)
     return figure
 
 
-def mistakes(scores: Any, data: Dataset, ax: Any = None, *, count: int = 12) -> Any:
+def mistakes(scores: Any, data: Dataset, ax: Any = None, *, count: int = 12) -> Figure:
     """Draw the most confident mistakes of a classifier, each with its true and its predicted class.
 
     Args:

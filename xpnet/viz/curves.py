@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xpnet import arguments
 from xpnet.errors import ConfigError
 from xpnet.viz.canvas import PALETTE, panels, save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["curves", "save_curves"]
 
 _TRAIN, _TEST = PALETTE[:2]
 
 
-def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Any:
+def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Figure:
     """Draw the loss at the left and the test accuracy at the right.
 
     Args:

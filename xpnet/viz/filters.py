@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from xpnet.nn import Module, Parameter
 from xpnet.viz.canvas import panels
 from xpnet.viz.predicting import Subject, layer_name, one_of, unpack
 from xpnet.viz.tiles import bar, colours, columns_for, mosaic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["filters"]
 
@@ -27,7 +30,7 @@ def filters(
     *,
     shape: tuple[int, int, int] | None = None,
     labels: Sequence[str] | None = None,
-) -> Any:
+) -> Figure:
     """Draw the filters of a convolution, or the weights of a first linear layer, as images.
 
         filters(model)                          # of the first convolution

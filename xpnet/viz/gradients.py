@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,12 +12,15 @@ from xpnet.errors import ConfigError
 from xpnet.viz.canvas import PALETTE, panels
 from xpnet.viz.predicting import one_of
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["gradient_flow"]
 
 _TIMES = {"first tenth of the steps": 0.3, "middle tenth": 0.6, "last tenth": 1.0}  # and how strong their lines are
 
 
-def gradient_flow(flow: Any, ax: Any = None, *, layers: Sequence[str] | None = None) -> Any:
+def gradient_flow(flow: Any, ax: Any = None, *, layers: Sequence[str] | None = None) -> Figure:
     """Draw the norm of each layer's gradient over depth, at the beginning, in the middle and at the end of training.
 
         gradient_flow(flow)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from xpnet.viz.predicting import (
 )
 from xpnet.viz.tiles import bar, colours, columns_for, mosaic, show
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["feature_maps", "saliency"]
 
 _MAPS = 64
@@ -30,7 +33,7 @@ _MAPS = 64
 
 def feature_maps(
     model: Subject, image: Any, layer: str | None = None, ax: Any = None, *, normalize: Scale = None
-) -> Any:
+) -> Figure:
     """Draw an image and, beside it, the maps that a layer computes of it, one a filter.
 
     Args:
@@ -77,7 +80,7 @@ def saliency(
     label: int | None = None,
     classes: Sequence[str] | None = None,
     normalize: Scale = None,
-) -> Any:
+) -> Figure:
     """Draw an image and, beside it, how much the score of one class changes with each pixel.
 
         m[i,j] = max over c of |d score / d x[i,j,c]|,  x the image as the input of the network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xpnet import arguments
 from xpnet.nn import Module
@@ -16,6 +16,9 @@ from xpnet.viz.sheet import GREY, Sheet, legend_height, text_width, tint
 from xpnet.viz.summary import Summary, summarize
 from xpnet.viz.table import size
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["volumes"]
 
 _PAGE, _TALL, _MARGIN = 7.0, 9.5, 0.12  # inches; in a taller picture what repeats is drawn once
@@ -24,7 +27,7 @@ _GAP, _PLUS, _RADIUS = 0.27, 0.5, 0.075  # between boxes, between boxes with a s
 _MORE = 0.24  # for the arrow to the next row
 
 
-def volumes(model: Module, shape: tuple[int, ...], ax: Any = None, title: str | None = None) -> Any:
+def volumes(model: Module, shape: tuple[int, ...], ax: Any = None, title: str | None = None) -> Figure:
     """Draw a model as the volumes of its data, with the windows that slide over them.
 
     A box is as high and wide as the image and as deep as it has channels; a row of features is a thin one. Sides
