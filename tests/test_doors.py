@@ -367,7 +367,7 @@ OTHERS = {
     "data": {"AUGMENTATIONS", "Augmentation", "DATASETS"},
     "random": {"Key", "StepContext", "bounded", "current", "drop_threshold", "keep_mask", "random_bits", "use"},
     "autograd": {"Node", "apply", "has_tape", "no_grad"},
-    "train": {"Callback"},
+    "train": {"Callback", "History"},
     "backend": {"PRECISIONS", "Array", "Backend", "BackendInfo", "Memory", "Program", "Recorder", "StagingBuffers",
                 "Unsupported", "add_at", "available_cores", "can_limit_blas", "cores", "current_backend",
                 "current_precision", "current_program", "describe_backends", "empty", "empty_aligned",

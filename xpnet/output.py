@@ -6,9 +6,11 @@ import json
 import math
 import os
 import re
+from collections.abc import Container, Iterable, Sequence
+from html import escape as escape_html
 from typing import Any, TextIO
 
-__all__ = ["Lenient", "printable", "to_json"]
+__all__ = ["Lenient", "escape", "html_table", "printable", "to_json"]
 
 # Control characters, marks that reverse the direction of text, line separators, halves of surrogate pairs.
 _CONTROL = re.compile(
@@ -19,6 +21,26 @@ _CONTROL = re.compile(
 def printable(text: object) -> str:
     """Return a text on one line, its control characters written as escapes such as \\x1b."""
     return _CONTROL.sub(lambda m: m[0].encode("unicode_escape").decode(), str(text))
+
+
+def escape(text: object) -> str:
+    """Write a text for HTML, so that it is neither markup nor control characters."""
+    return escape_html(printable(text))
+
+
+def html_table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], total: Sequence[str] = (), numbers: Container[int] = ()
+) -> str:
+    """Write a table of texts in HTML, with a line of totals; the columns in numbers are aligned at the right."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        kinds = [' class="number" style="text-align: right"' if i in numbers else "" for i in range(len(cells))]
+        each = "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
+        return f"<tr>{each}</tr>\n"
+
+    body = "".join(line(row, "td") for row in rows)
+    foot = f"<tfoot>{line(total, 'td')}</tfoot>\n" if total else ""
+    return f"<table>\n<thead>{line(head, 'th')}</thead>\n<tbody>{body}</tbody>\n{foot}</table>"
 
 
 def to_json(value: Any, **options: Any) -> str:

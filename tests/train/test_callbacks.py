@@ -16,7 +16,6 @@ from xpnet.train import (
     Callback,
     EarlyStopping,
     JsonLines,
-    Progress,
     SaveCheckpoint,
     Trainer,
     read_checkpoint,
@@ -218,56 +217,6 @@ def test_a_resumed_run_rewrites_the_lines_it_takes_up(tmp_path):
 def test_an_interrupted_epoch_has_no_line(tmp_path):
     go(trainer("softmax", callbacks=[InterruptAt(1, 0), JsonLines(tmp_path / "m")]), 3)
     assert [r["epoch"] for r in lines(tmp_path / "m")] == [1]
-
-
-def test_progress_prints_one_line_an_epoch_on_standard_error(capsys, monkeypatch):
-    monkeypatch.delenv("FORCE_COLOR", raising=False)
-    monkeypatch.setenv("COLUMNS", "40")
-    fit = go(trainer("softmax", callbacks=[Script(seconds=[1.26, 12.0, 0.0]), Progress()]), 3)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 3
-    for i, (line, record) in enumerate(zip(err.splitlines(), fit.history, strict=True), 1):
-        assert line.startswith(f"epoch {i}/3 ")
-        for value in (f"{record['train_loss']:.4f}", f"{record['test_loss']:.4f}", f"{record['test_accuracy']:.2%}"):
-            assert value in line
-
-
-def test_progress_prints_the_figures_of_validation(capsys):
-    fit = trainer("softmax", callbacks=[Progress()])
-    fit.fit(some_digits(32), validation=some_digits(40), epochs=1)
-    record = fit.history[0]
-    text = f"validation loss {record['validation_loss']:.4f}   validation accuracy {record['validation_accuracy']:7.2%}"
-    assert text in capsys.readouterr().err
-
-
-def test_progress_without_a_test_set_prints_no_accuracy(capsys):
-    trainer("softmax", callbacks=[Progress()]).fit(some_digits(32), epochs=1)
-    line = capsys.readouterr().err
-    assert "train loss" in line
-    assert "test" not in line
-
-
-def test_progress_shows_a_bar_on_a_terminal(capsys, monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "120")
-    go(trainer("softmax", callbacks=[Progress()]), 2)
-    err = capsys.readouterr().err
-    assert "epoch 1/2" in err
-    assert "━" in err
-    assert "/2" in err
-
-
-def test_progress_can_be_used_again(capsys):
-    progress = Progress()
-    fit = go(trainer("softmax", callbacks=[progress]), 1)
-    go(fit, 2)
-    assert capsys.readouterr().err.count("\n") == 2
-
-
-def test_progress_does_not_look_more_often_than_ten_times_a_second():
-    with raises(ConfigError, "Progress", "every 0.05"):
-        Progress(every=0.05)
 
 
 def test_a_figure_that_is_nan_is_never_the_best(tmp_path):

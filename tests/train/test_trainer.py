@@ -284,7 +284,7 @@ def transfers(monkeypatch, seconds_a_step: float, callbacks=()) -> int:
         next(count)
         return real(self, array)
 
-    monkeypatch.setattr("xpnet.train.callbacks.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("xpnet.train.progress.time", SimpleNamespace(monotonic=lambda: next(clock)))
     fit = trainer("softmax", callbacks=callbacks)
     fit.model.state_dict()
     monkeypatch.setattr(type(numpy), "to_numpy", counted)

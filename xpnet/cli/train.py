@@ -131,7 +131,7 @@ def train(
     version: Version = False,
 ) -> int:
     """Train a model and keep the run in a folder."""
-    from xpnet.train.callbacks import Progress
+    from xpnet.train import Progress
     from xpnet.train.run import train_run
     from xpnet.train.run_config import RunConfig, resolve_backend, resumed_config
 

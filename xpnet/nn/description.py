@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from xpnet.nn.affine import Form
 from xpnet.nn.cost import Cost, UnknownCostError
 from xpnet.nn.receptive import Field
+from xpnet.nn.state import State
 
 if TYPE_CHECKING:
     from xpnet.nn.module import Module
@@ -64,6 +66,7 @@ class Description:
     computes: bool | None = None
     fuses: bool = False
     fused: str | None = None
+    _may_be_none: tuple[str, ...] = ()  # parameters that may be replaced by None
 
     @property
     def across_batch_in_inference(self) -> bool | None:
@@ -73,6 +76,19 @@ class Description:
     def details(self) -> tuple[str, ...]:
         """Return what sets the layer apart from others of its kind, such as ("3x3", "stride 2")."""
         return ()
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments of the constructor that build such a layer, initializers apart.
+
+        Each is the attribute of its name; instead of an array, whether there is one.
+        """
+        found = {}
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) and hasattr(self, name):
+                value = getattr(self, name)
+                is_array = isinstance(value, State) or (value is None and name in self._may_be_none)
+                found[name] = value is not None if is_array else value
+        return found
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Work out output shape, multiply-adds and saved numbers for one example from its shape alone.

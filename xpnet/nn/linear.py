@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -72,6 +72,10 @@ class Linear(Module):
                 raise ShapeError("Linear", f"x of shape (..., D), D = {self.in_features}", x=tuple(x.shape))
             x = apply(ops.concat, x, _ones(x.data if isinstance(x, Tensor) else x), axis=-1)  # (..., D+1)
         return apply(ops.linear, x, self.weight, self.bias, activation=activation)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().settings(), **({"bias": "augmented"} if self.augmented else {})}
 
     def cost(self, shape: tuple[int, ...]) -> Cost:
         """Cost of one example (..., D)."""

@@ -29,6 +29,7 @@ from xpnet.backend import Array, Backend, current_backend, get_backend
 from xpnet.errors import CheckpointError, ConfigError, ShapeError, XpnetError, nearest
 from xpnet.nn.context import count_change, in_inference, watched
 from xpnet.nn.description import Description
+from xpnet.nn.showing import as_html, written
 from xpnet.nn.state import DTYPES, Parameter, State
 from xpnet.random import Key, random_bits
 
@@ -53,7 +54,6 @@ class Module(Description):
     is_custom: bool = False  # whether a class from outside xpnet defines how it is called, or properties
     _training: bool = True
     _checks: ClassVar[dict[str, Check]] = {}  # of attributes, whenever they are set
-    _may_be_none: tuple[str, ...] = ()  # parameters that may be replaced by None
     _place: str = ""  # the path that draws are keyed by
     _owner: Any = None  # the module that gave it, weakly: the outermost that holds this one; or True, it is settled
     _cached: tuple[str, ...] = ()  # names of attributes that are made from others: not searched, not copied
@@ -303,10 +303,11 @@ class Module(Description):
             _log.warning("%s: %s holds NaN: the model's outputs will be NaN", where, path)
 
     def __repr__(self) -> str:
-        shown = {k: v for k, v in list(vars(self).items()) if k != "path" and not k.startswith("_")}
-        plain = ((k, v) for k, v in shown.items() if isinstance(v, int | float | str | tuple))
         inner = [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
-        return "\n".join([f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in plain)})", *inner])
+        return "\n".join([written(self), *inner])
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
 
 def _own(part: Module | State, owner: Any, inner: Container[int]) -> None:

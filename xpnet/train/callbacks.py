@@ -11,8 +11,6 @@ A callback may call trainer.stop().
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,13 +21,14 @@ from xpnet.backend import Array
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.nn import Module
 from xpnet.optim import Optimizer
-from xpnet.output import Lenient, to_json
+from xpnet.output import to_json
 from xpnet.train.checkpoint import Checkpoint, check_finite, write_checkpoint
+from xpnet.train.history import History
 from xpnet.train.metrics import LossMeter, is_lower_better
 from xpnet.train.tasks.base import Task
 from xpnet.writing import FileLock, append, remove_parts, write_atomically
 
-__all__ = ["BestCheckpoint", "Callback", "EarlyStopping", "JsonLines", "Progress", "SaveCheckpoint", "Training",
+__all__ = ["BestCheckpoint", "Callback", "EarlyStopping", "JsonLines", "SaveCheckpoint", "Training",
            "gradient_readers"]  # fmt: skip
 
 
@@ -38,7 +37,7 @@ class Training(Protocol):
 
     model: Module
     optimizer: Optimizer
-    history: list[dict[str, Any]]  # a record for each epoch that is done
+    history: History  # a record for each epoch that is done
     epoch: int  # epochs and steps of this epoch that are done
     step: int
     epochs: int  # how many there are
@@ -220,73 +219,6 @@ class JsonLines(_Writer):
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Add a line."""
         append(self.path, (to_json(record) + "\n").encode())
-
-
-class Progress(Callback):
-    """Show a bar for the current epoch and a line for each finished one, on standard error.
-
-    The loss is read from the device at most ten times a second.
-
-    Args:
-        every: seconds between two readings of the loss, >= 0.1.
-    """
-
-    def __init__(self, every: float = 0.1) -> None:
-        self.every = arguments.number("Progress", "every", every, 0.1)
-        self._last = 0.0
-        self._bar: Any = None
-
-    def on_start(self, trainer: Training) -> None:
-        """Open the bar, where standard error is a terminal."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._console = Console(file=Lenient(sys.stderr))  # pyright: ignore[reportArgumentType]
-        if not self._console.is_terminal:
-            return
-        self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}"),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-        )
-        fields = {"epoch": trainer.epoch + 1, "epochs": trainer.epochs, "loss": ""}
-        self._task = self._bar.add_task("", total=trainer.steps, **fields)
-        self._bar.start()
-
-    def on_step(self, trainer: Training) -> None:
-        """Move the bar, at most ten times a second."""
-        now = time.monotonic()
-        if now - self._last < self.every:
-            return
-        self._last = now
-        loss = trainer.meter.read()
-        if self._bar is not None:
-            self._bar.update(self._task, completed=trainer.step, epoch=trainer.epoch + 1, loss=f"{loss:.4f}")
-
-    def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
-        """Print the epoch's line."""
-        figures = [f"epoch {record['epoch']:>{len(str(trainer.epochs))}}/{trainer.epochs}"]
-        figures.append(f"train loss {record['train_loss']:.4f}")
-        headline = None if trainer.task is None else trainer.task.headline
-        for name in ("validation", "test"):
-            if record.get(f"{name}_loss") is not None:
-                figures.append(f"{name} loss {record[f'{name}_loss']:.4f}")
-                if headline and record.get(f"{name}_{headline.key}") is not None:
-                    figures.append(f"{name} {headline.title} {headline.text(record[f'{name}_{headline.key}']):>7}")
-        figures.append(f"{record['seconds']:.1f} s")
-        self._console.print("   ".join(figures), highlight=False, soft_wrap=True)
-        if self._bar is not None:
-            self._bar.update(self._task, completed=0)
-
-    def on_end(self, trainer: Training) -> None:
-        """Close the bar."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
 
 
 def _figure(callback: str, record: dict[str, Any], monitor: str) -> float:

@@ -24,6 +24,7 @@ from xpnet.train import metrics
 from xpnet.train.callbacks import Callback, gradient_readers
 from xpnet.train.checkpoint import Checkpoint
 from xpnet.train.device_errors import largest_batch, out_of_memory_advice
+from xpnet.train.history import History
 from xpnet.train.interrupt import Interrupt
 from xpnet.train.precision import input_dtype
 from xpnet.train.runner import Runner
@@ -53,7 +54,7 @@ class Fitting:
     accumulate: int
 
     def __init__(self) -> None:
-        self.history: list[dict[str, Any]] = []
+        self.history = History()
         self.epoch = self.step = self.epochs = self.steps = 0
         self.interrupted = 0
         self._resumed: dict[str, Any] = {}

@@ -30,7 +30,9 @@ from xpnet.train.callbacks import Callback
 from xpnet.train.checkpoint import Checkpoint
 from xpnet.train.device_errors import device_errors
 from xpnet.train.fitting import Fitting
+from xpnet.train.history import History, figure_text, title
 from xpnet.train.precision import check_precision
+from xpnet.train.progress import showing
 from xpnet.train.scoring import Scoring
 from xpnet.train.sharding import check_threads
 from xpnet.train.tasks import Task, infer_task, make_task, saved_task
@@ -129,7 +131,8 @@ class Trainer(Fitting):
         batch_size: int = 64,
         augment: Augmentation | str | None = None,
         keep_memory: bool = True,
-    ) -> list[dict[str, Any]]:
+        progress: bool | None = None,
+    ) -> History:
         """Train until a number of epochs, counted from the trainer's first, are done.
 
         Args:
@@ -141,9 +144,11 @@ class Trainer(Fitting):
             augment: changes training images at random: a data.Transform, or none, light or strong, see data.augment.
             keep_memory: whether the C library keeps freed memory for the next step, in the whole process and until it
                 ends (see backend.keep_freed_memory); on a CPU, steps take up to a third less time.
+            progress: whether to show a bar and a line for each epoch; None: in a terminal and in a notebook.
         Returns:
-            The history: for each epoch since the first {epoch, train_loss, test_loss, test_accuracy,
-            validation_loss, validation_accuracy, seconds}, without those of a set that is not given.
+            The history, a list that shows itself as a table: for each epoch since the first {epoch, train_loss,
+            test_loss, test_accuracy, validation_loss, validation_accuracy, seconds}, without those of a set that is not
+            given.
         Raises:
             ConfigError: a number out of range; or parameters were added to the model after the Trainer was made.
             DataError: the data cannot be learned from. ShapeError: the model does not take its shape.
@@ -151,6 +156,7 @@ class Trainer(Fitting):
             DeviceError: the device's memory does not hold a batch; or DeviceLostError, the device stopped working.
         """
         epochs = arguments.count("fit", "epochs", epochs, 0)
+        progress = arguments.optional(arguments.boolean)("fit", "progress", progress)
         batch_size = arguments.count("fit", "batch_size", batch_size, 1, _MOST)
         augment = read_augment("fit", augment)
         check_precision(self.precision, self.model.backend)
@@ -175,8 +181,16 @@ class Trainer(Fitting):
         with backend.active(), device_errors("fit"):
             feed = self._feed(train, batch_size, augment)
             self._used = backend.memory().used
-            self._fit(feed, held, epochs)
+            with showing(self.callbacks, progress):
+                self._fit(feed, held, epochs)
         return self.history
+
+    def __repr__(self) -> str:
+        model = f"{type(self.model).__name__} of {self.model.parameter_count:,} parameters on {self.model.backend.spec}"
+        figures = {k: v for k, v in (self.history or [{}])[-1].items() if k not in ("epoch", "seconds")}
+        last = "".join(f", {title(name)} {figure_text(name, value)}" for name, value in figures.items())
+        done = f"{self.epoch} epoch{'s' * (self.epoch != 1)} done{last}"
+        return f"Trainer({model}, {self.optimizer!r}; {done})"
 
     def evaluate(self, data: inputs.Data, *, batch_size: int = 256) -> dict[str, Any]:
         """Measure the model on data, as it predicts: no dropout, running averages.
@@ -284,7 +298,7 @@ class Trainer(Fitting):
         self.epoch, self.step, self.seed = epoch, step, seed
         self._resumed = progress if step else {}
         self._batches = progress.get("batches")
-        self.history = list(history)
+        self.history = History(history)
         self.take_scale(checkpoint.meta)
 
     def _saved(self, meta: Mapping[str, Any]) -> Task:

@@ -6,10 +6,9 @@ import base64
 import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape as escape_html
 from typing import Any
 
-from xpnet.output import printable
+from xpnet.output import escape, html_table
 
 __all__ = ["figure", "page", "pairs", "section", "table", "text", "tiles"]
 
@@ -60,11 +59,6 @@ tfoot td { font-weight: 600; border-bottom: 0; }
 """
 
 
-def escape(text: object) -> str:
-    """Write a text so that it is neither markup nor control characters."""
-    return escape_html(printable(text))
-
-
 _TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 _SAFE = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # nothing but what is in the file
 
@@ -111,16 +105,7 @@ def table(
 ) -> str:
     """A table of texts, with a line of totals; the columns named in numbers are aligned at the right."""
 
-    def line(cells: Sequence[str], tag: str) -> str:
-        kinds = [' class="number"' if i in numbers else "" for i in range(len(cells))]
-        each = "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
-        return f"<tr>{each}</tr>\n"
-
-    body = "".join(line(row, "td") for row in rows)
-    foot = f"<tfoot>{line(total, 'td')}</tfoot>\n" if total else ""
-    return (
-        f'<div class="scroll"><table>\n<thead>{line(head, "th")}</thead>\n<tbody>{body}</tbody>\n{foot}</table></div>'
-    )
+    return f'<div class="scroll">{html_table(head, rows, total, numbers)}</div>'
 
 
 def figure(drawing: Any, alt: str, kind: str = "svg", larger: float = 1.0) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from xpnet import arguments
 from xpnet.nn import Field, Module, Parameter, Stage
 from xpnet.viz.flow import Fork, every, flow
-from xpnet.viz.table import table
+from xpnet.viz.table import html, table
 
 __all__ = ["Layer", "Summary", "summarize"]
 
@@ -59,9 +59,9 @@ class Layer:
     receptive_field: tuple[int, int] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
-    """The result of summarize; print it for a table.
+    """The result of summarize, which shows itself as a table.
 
     Args:
         input: the shape of one example.
@@ -126,8 +126,11 @@ class Summary:
         width = max(72, shutil.get_terminal_size((120, 24)).columns if width is None else width)
         return table(self, width)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        return html(self)
 
 
 def summarize(model: Module, shape: tuple[int, ...], batch: int = 1) -> Summary:

@@ -7,10 +7,10 @@ import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from xpnet.output import escape, html_table
 from xpnet.viz.kinds import kind_text, short
 
-__all__ = ["size", "table"]
-
+__all__ = ["html", "size", "table"]
 
 _CUT = 14  # characters of a name that are shown before columns are left out
 
@@ -40,6 +40,16 @@ def table(summary: Any, width: int) -> list[str]:
     rule = "-" * (sum(widths) + 2 * len(widths) - 2)
     head, body, total = rows[:2], rows[2:-1], rows[-1]
     return [*map(line, head), rule, *map(line, body), rule, line(total), "", *_notes(summary, columns, width)]
+
+
+def html(summary: Any) -> str:
+    """Write a summary as a table in HTML, with all columns, and the notes."""
+    columns = _columns(summary, *_CHOICES[0])
+    _, _, *body, total = _rows(summary, columns)
+    head = [" ".join(c.heading).strip().replace("- ", "-") for c in columns]
+    numbers = [i for i, c in enumerate(columns) if c.number]
+    notes = escape(" ".join(_notes(summary, columns, 1 << 20)))
+    return html_table(head, body, total, numbers) + f"\n<p>{notes}</p>"
 
 
 def size(shape: tuple[int, ...]) -> str:

@@ -1,0 +1,56 @@
+"""The records of a training, an epoch each: a list that shows itself as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpnet.output import html_table
+
+__all__ = ["History", "figure_text", "title"]
+
+_HEAD, _TAIL = 5, 20  # rows of a long table
+_SHARES = ("accuracy", "match", "f1")  # of 1: written in percent
+
+
+def title(name: str) -> str:
+    """Write the name of a figure in words: "test accuracy"."""
+    return name.replace("_", " ")
+
+
+def figure_text(name: str, value: Any) -> str:
+    """Write a figure: shares in percent, other fractions with four digits after the point."""
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    if name == "seconds":
+        return f"{value:.1f}"
+    return (
+        f"{value:.2%}"
+        if any(word in name for word in _SHARES)
+        else f"{value:.4f}"
+        if abs(value) < 1e4
+        else f"{value:.5g}"
+    )
+
+
+class History(list[dict[str, Any]]):
+    """What Trainer.fit returns: a list of {epoch, train_loss, ..., seconds}, with a table as its repr."""
+
+    def _table(self) -> list[list[str]]:
+        """Write a heading and a row a record; of many, the first and the last."""
+        names = list(dict.fromkeys(name for record in self for name in record))
+        rows = [[figure_text(name, record.get(name)) for name in names] for record in self]
+        if len(rows) > _HEAD + _TAIL:
+            rows = [*rows[:_HEAD], ["..."] * len(names), *rows[-_TAIL:]]
+        return [[title(name) for name in names], *rows]
+
+    def __repr__(self) -> str:
+        rows = self._table()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+        return "\n".join(lines) if self else "History: no epoch is done"
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._table()
+        return html_table(head, rows, numbers=range(len(head)))
