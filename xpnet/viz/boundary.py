@@ -64,7 +64,7 @@ def decision_boundary(
     arguments.optional(arguments.text)("decision_boundary", "title", title)
     legend = arguments.boolean("decision_boundary", "legend", legend)
     weights = None if lines is None else _weights(lines)
-    low, high = _view(data.x)
+    low, high = _view(data.x[:])
     width, height = high - low
     columns, rows = (max(2, round(resolution * float(side / max(width, height)))) for side in (width, height))
     across, up = np.meshgrid(np.linspace(low[0], high[0], columns), np.linspace(low[1], high[1], rows))
