@@ -29,6 +29,7 @@ __all__ = [
     "function",
     "instance",
     "integer",
+    "is_number",
     "items",
     "mapping",
     "natural",
@@ -55,10 +56,10 @@ def shown(value: object) -> str:
         return text if len(text := repr(value)) < 80 else text[:76] + " ..."
     if isinstance(value, tuple | list) and len(value) <= 8 and all(isinstance(v, int | float | str) for v in value):
         return repr(value)
-    return str(value) if _is_number(value) else f"of type {type(value).__name__}"
+    return str(value) if is_number(value) else f"of type {type(value).__name__}"
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     """Whether a value is one number, of Python or of an array library: neither a truth value nor a list."""
     kind = str(getattr(value, "dtype", type(value).__name__))
     return "bool" not in kind and not isinstance(value, str | bytes) and getattr(value, "shape", ()) == () and (
@@ -70,7 +71,7 @@ def as_index(value: Any) -> int | None:
     """Return a whole number as an int; None for anything else, True and False too."""
     if type(value) is int:
         return value
-    if not _is_number(value):
+    if not is_number(value):
         return None
     try:
         return operator.index(value)
@@ -110,7 +111,7 @@ def number(
 ) -> float:
     """Return a finite number, low <= value < high; ``above`` leaves out low, ``closed`` lets high in."""
     try:
-        x = float(value) if type(value) is float or _is_number(value) else math.nan
+        x = float(value) if type(value) is float or is_number(value) else math.nan
     except (TypeError, ValueError, OverflowError, RuntimeError):
         x = math.nan
     if math.isfinite(x) and (x > low if above else x >= low) and (x <= high if closed else x < high):

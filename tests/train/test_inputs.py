@@ -9,7 +9,7 @@ import pytest
 
 from tests.harness import raises
 from xpnet import data, nn, optim
-from xpnet.data import Normalize
+from xpnet.data import Dataset, Normalize
 from xpnet.errors import ConfigError, DataError, DTypeError, ShapeError, XpnetError
 from xpnet.train import Callback, Progress, Trainer
 
@@ -227,3 +227,32 @@ def test_a_fit_that_has_nothing_to_do_says_so(caplog):
         assert not caplog.text
         trainer.fit(SET, epochs=2)
     assert "nothing is trained: 2 epochs are done" in caplog.text
+
+
+def test_a_fraction_is_held_out_of_each_class_and_is_the_same_in_the_next_fit():
+    y = np.repeat([0, 1], [60, 20])
+    x = np.arange(80 * 3).reshape(80, 3).astype(np.float32) / 240
+    fit = Trainer(net(), seed=3)
+    seen: list[Dataset] = []
+    evaluate = fit.evaluate
+    fit.evaluate = lambda data, **options: seen.append(data) or evaluate(data, **options)
+    history = fit.fit((x, y), validation=0.25, epochs=1)
+    fit.fit((x, y), validation=0.25, epochs=2)
+    assert set(history[0]) == {"epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds"}
+    assert np.bincount(seen[0].y).tolist() == [15, 5]
+    assert np.array_equal(seen[0].x, seen[1].x)
+    held = {tuple(row) for row in seen[0].x.tolist()}
+    trained = data.from_arrays(x, y).take([i for i, row in enumerate(x.tolist()) if tuple(row) not in held])
+    assert len(trained) == 60
+    other = Trainer(net(), seed=3)
+    other.fit(trained, seen[0], epochs=2)
+    assert other.history[1]["train_loss"] == fit.history[1]["train_loss"]
+    assert other.history[1]["test_loss"] == fit.history[1]["validation_loss"]
+
+
+@pytest.mark.parametrize("value", [0, 1, 1.5, -0.1, True, float("nan"), 0.99, "0.1", (X[:, :2], Y), 3, object()])
+def test_what_is_no_validation_set_and_no_fraction_is_refused(value):
+    trainer = Trainer(net())
+    with pytest.raises(XpnetError, match=r"^fit: expected .*(validation|data)"):
+        trainer.fit(SET, validation=value, epochs=1)
+    assert trainer.optimizer.steps == 0

@@ -12,6 +12,7 @@ from xpnet.autograd import Tensor
 from xpnet.data import Dataset, from_arrays, host
 from xpnet.errors import ConfigError, DataError, ShapeError
 from xpnet.nn import Module
+from xpnet.random import Key
 from xpnet.train.callbacks import Callback
 
 __all__ = [
@@ -55,13 +56,25 @@ def read_dataset(where: str, data: Any, classes: int = 0, labelled: bool | None 
 
 
 def read_sets(
-    train: Any, test: Any, validation: Any, model: Module, labelled: bool | None = True
+    train: Any, test: Any, validation: Any, model: Module, labelled: bool | None = True, seed: int = 0
 ) -> tuple[Dataset, dict[str, Dataset]]:
     """Return the training set, and the sets that are measured after each epoch, by name, of what fit is given."""
     if test is not None and not isinstance(train, Dataset | tuple) and not isinstance(test, Dataset | tuple):
         train, test = (train, test), None  # fit(x, y)
-    train, held = read_dataset("fit", train, labelled=labelled), {"test": test, "validation": validation}
+    train = read_dataset("fit", train, labelled=labelled)
+    if arguments.is_number(validation):
+        train, validation = _divided(train, validation, seed)
+    held = {"test": test, "validation": validation}
     return train, {name: _read_held(name, data, train, model) for name, data in held.items() if data is not None}
+
+
+def _divided(train: Dataset, fraction: Any, seed: int) -> tuple[Dataset, Dataset]:
+    """Divide a training set: what is left of it, and a fraction to validate with."""
+    fraction = arguments.number("fit", "validation", fraction, 0, 1, above=True)
+    count = max(1, round(fraction * len(train)))
+    if count >= len(train):
+        raise ConfigError("fit", "validation, a fraction that leaves examples", validation=fraction, N=len(train))
+    return train.hold_out(count, Key(seed, "validation"))
 
 
 def _read_held(name: str, data: Any, train: Dataset, model: Module) -> Dataset:

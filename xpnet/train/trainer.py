@@ -138,7 +138,8 @@ class Trainer(Fitting):
         Args:
             train: the training set, or a tuple of arrays (x, y): x (N, ...), y (N,) integers, of any library, or lists.
             test: a set to evaluate after each epoch, likewise, or None. fit(x, y) is fit((x, y)).
-            validation: another set to evaluate after each epoch, likewise, or None.
+            validation: another set to evaluate after each epoch; or a fraction of the training set, above 0, below 1,
+                that is not trained on: of each class alike, and the same whenever the trainer has this seed; or None.
             epochs: >= 0; epochs trained before count: if all are done, nothing is trained, and the log says so.
             batch_size: N, >= 1.
             augment: changes training images at random: a data.Transform, or none, light or strong, see data.augment.
@@ -161,7 +162,7 @@ class Trainer(Fitting):
         augment = read_augment("fit", augment)
         check_precision(self.precision, self.model.backend)
         inputs.check_parameters(self.model, (*self.optimizer.parameters, *self._others))
-        train, held = inputs.read_sets(train, test, validation, self.model, self._reads)
+        train, held = inputs.read_sets(train, test, validation, self.model, self._reads, self.seed)
         task = self._choose(train)
         train, held = task.read("fit", train), {name: task.read("fit", data) for name, data in held.items()}
         backend = self.model.backend
