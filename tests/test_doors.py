@@ -202,7 +202,6 @@ DATA: dict[str, dict[str, Any]] = {
     "Rotate": {"degrees": 10.0, "fill": None},
     "Transform": {},
     "augment": {"name": "light", "mirror": True},
-    "read_augment": {"where": "here", "value": "light"},
     "Columns": {"features": (), "target": None, "ignored": ()},
     "Dataset": {"x": X, "y": LABELS, "classes": ("a", "b", "c"), "name": "n", "white": 1.0, "source": None},
     "Feed": {"dataset": SET, "batch_size": 2, "backend": backend.get_backend("cpu"), "normalize": None,

@@ -12,7 +12,6 @@ from xpnet.data.augmentation import (
     Rotate,
     Transform,
     augment,
-    read_augment,
 )
 from xpnet.data.columns import Columns
 from xpnet.data.dataset import Dataset, from_arrays
@@ -55,7 +54,6 @@ __all__ = [
     "load",
     "load_image",
     "moons",
-    "read_augment",
     "read_table",
     "spirals",
     "splits",

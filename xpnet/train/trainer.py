@@ -20,7 +20,8 @@ import numpy as np
 from xpnet import arguments, kernels
 from xpnet.autograd import Tensor
 from xpnet.backend import keep_freed_memory
-from xpnet.data import Augmentation, Dataset, Normalize, Scale, read_augment
+from xpnet.data import Augmentation, Dataset, Normalize, Scale
+from xpnet.data.augmentation import read_augment
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.nn import Module
 from xpnet.optim import SGD, Optimizer

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.harness import raises
-from xpnet.data import AUGMENTATIONS, Mirror, augment, read_augment
+from xpnet.data import AUGMENTATIONS, Mirror, augment
+from xpnet.data.augmentation import read_augment
 from xpnet.errors import ConfigError
 from xpnet.random import Key
 
