@@ -232,6 +232,10 @@ _PICTURE = {"model": images_net(), "image": IMAGES[0], "normalize": np.asarray}
 VIZ: dict[str, dict[str, Any]] = {
     "activations": {"model": net(), "x": X, "ax": None, "layers": None, "normalize": np.asarray},
     "blocks": {"model": net(), "shape": (6,), "ax": None, "title": None},
+    "compare": {"histories": {"a run": [{"epoch": 1, "train_loss": 1.0}]}, "ax": None},
+    "multilabel": {"probabilities": X, "targets": X > 0, "names": (), "ax": None, "curve": "roc"},
+    "reconstruction": {"inputs": X, "outputs": X, "ax": None, "white": None, "count": 2},
+    "regression": {"predicted": X, "targets": X, "names": (), "ax": None},
     "confusion": {"counts": np.eye(2), "classes": None, "ax": None},
     "curves": {"history": [{"epoch": 1, "train_loss": 1.0}], "ax": None},
     "decision_boundary": {"predict": line(), "data": data.xor(8), "ax": None, "lines": None, "title": None,

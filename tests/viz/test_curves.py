@@ -10,7 +10,9 @@ pytest.importorskip("matplotlib")
 
 from matplotlib.figure import Figure
 
-from xpnet.viz.curves import curves, save_curves
+from tests.harness import raises
+from xpnet.errors import ConfigError
+from xpnet.viz.curves import compare, curves, save_curves
 
 HISTORY = [
     {"epoch": 1, "train_loss": 2.0, "test_loss": 1.5, "test_accuracy": 0.5, "seconds": 1.0},
@@ -107,3 +109,61 @@ def test_no_window_is_opened_and_no_global_figure_kept(monkeypatch):
     before = pyplot.get_fignums()
     curves(HISTORY)
     assert pyplot.get_fignums() == before
+
+
+# Validation, other figures, several runs
+
+REGRESSION = [
+    {"epoch": k, "train_loss": 1.0 / k, "validation_loss": 1.2 / k, "validation_rmse": 5.0 / k, "test_rmse": 6.0 / k,
+     "validation_r2": 1 - 1.0 / k, "seconds": 1.0}
+    for k in range(1, 5)
+]  # fmt: skip
+
+
+def test_validation_has_its_own_curve_and_each_figure_its_own_axes():
+    loss, rmse, r2 = curves(REGRESSION).axes
+    assert [line.get_label() for line in loss.get_lines()] == ["training", "validation"]
+    assert rmse.get_title() == "validation RMSE: 1.25 after epoch 4"
+    assert [line.get_label() for line in rmse.get_lines()] == ["validation", "test"]
+    assert points(r2.get_lines()[0]) == ([1, 2, 3, 4], [0.0, 0.5, 1 - 1 / 3, 0.75])
+
+
+def test_a_loss_alone_has_one_panel():
+    (only,) = curves([{"epoch": 1, "train_loss": 1.0, "test_loss": 2.0}]).axes
+    assert len(only.get_lines()) == 2
+
+
+def test_shares_are_in_percent_and_other_figures_are_not():
+    history = [{"epoch": 1, "train_loss": 1.0, "test_loss": 1.0, "test_macro_f1": 0.5, "test_mae": 0.5}]
+    _, f1, mae = curves(history).axes
+    assert "50.00%" in f1.get_title()
+    assert f1.yaxis.get_major_formatter()(0.5).startswith("50")
+    assert mae.get_title() == "test MAE: 0.5 after epoch 1"
+
+
+def test_runs_are_compared_in_one_picture_with_a_colour_each():
+    figure = compare({"runs/a": HISTORY, "runs/b": HISTORY[:2]})
+    train, loss, accuracy = figure.axes
+    assert [points(line) for line in train.get_lines()] == [([1, 2, 3], [2.0, 0.7, 0.2]), ([1, 2], [2.0, 0.7])]
+    assert [ax.get_title() for ax in figure.axes] == ["training loss", "test loss", "test accuracy"]
+    colours = [{line.get_color() for line in ax.get_lines()} for ax in (train, loss, accuracy)]
+    assert len(colours[0]) == 2
+    assert colours[0] == colours[1] == colours[2]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["runs/a", "runs/b"]
+
+
+def test_a_run_without_validation_is_compared_by_its_test():
+    titles = [ax.get_title() for ax in compare({"old": HISTORY, "new": REGRESSION}).axes if ax.get_title()]
+    assert titles == ["training loss", "validation or test loss", "test accuracy", "validation RMSE", "validation R2"]
+
+
+def test_many_runs_with_long_names_are_drawn():
+    figure = compare({f"runs/{k} with a long name {'x' * 60}": HISTORY for k in range(20)})
+    assert len({(line.get_color(), line.get_linestyle()) for line in figure.axes[0].get_lines()}) == 20
+    figure.draw_without_rendering()
+
+
+@pytest.mark.parametrize("histories", [{}, {"a": 3}, [], {"a": [{"epoch": 1}]}])
+def test_what_is_no_history_of_runs_is_an_error(histories):
+    with raises(ConfigError, "compare", "histories"):
+        compare(histories)

@@ -15,10 +15,13 @@ from xpnet.viz.blocks import blocks
 from xpnet.viz.boundary import decision_boundary
 from xpnet.viz.canvas import save
 from xpnet.viz.confusion import confusion, mistakes
-from xpnet.viz.curves import curves
+from xpnet.viz.curves import compare, curves
 from xpnet.viz.filters import filters
 from xpnet.viz.gradients import gradient_flow
 from xpnet.viz.maps import feature_maps, saliency
+from xpnet.viz.multilabel import multilabel
+from xpnet.viz.reconstruction import reconstruction
+from xpnet.viz.regression import regression
 from xpnet.viz.report import report, write_report
 from xpnet.viz.summary import summarize
 from xpnet.viz.volumes import volumes
@@ -26,6 +29,7 @@ from xpnet.viz.volumes import volumes
 __all__ = [
     "activations",
     "blocks",
+    "compare",
     "confusion",
     "curves",
     "decision_boundary",
@@ -33,6 +37,9 @@ __all__ = [
     "filters",
     "gradient_flow",
     "mistakes",
+    "multilabel",
+    "reconstruction",
+    "regression",
     "report",
     "saliency",
     "save",

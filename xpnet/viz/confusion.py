@@ -40,7 +40,7 @@ def confusion(counts: Any, classes: Sequence[str] | None = None, ax: Any = None)
     """
     counts = host(counts)
     k = len(counts) if counts.ndim else 0
-    names = [*map(_short, range(k) if classes is None else arguments.items("confusion", "classes", classes))]
+    names = [*map(short, range(k) if classes is None else arguments.items("confusion", "classes", classes))]
     if counts.shape != (k, k) or len(names) != k or not k:
         raise ShapeError("confusion", "counts (K, K) and K classes", counts=counts.shape, classes=len(names))
     inner = min(7.5, max(2.2, 0.42 * k)) if k <= _NUMBERED else 5.5  # inches, without names and titles
@@ -95,7 +95,7 @@ def mistakes(scores: Any, data: Dataset, ax: Any = None, *, count: int = 12) -> 
         axes[0, 0].text(0.5, 0.5, f"no mistakes among {len(data):,} examples", ha="center", va="center")
         axes[0, 0].set_axis_off()
         return figure
-    names = [_short(c, 12) for c in data.classes]
+    names = [short(c, 12) for c in data.classes]
     labels = [f"true: {names[data.y[i]]}\npred: {names[predicted[i]]}, {sure[i]:.0%}" for i in worst]
     images = np.stack([pixels(data.x[i], data.white) for i in worst])
     if images.ndim == 3:
@@ -124,7 +124,7 @@ def _rgb(colour: str) -> np.ndarray:
     return np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
 
 
-def _short(name: object, longest: int = 18) -> str:
+def short(name: object, longest: int = 18) -> str:
     """A class's name on one line, shortened in the middle where it is long; "$" does not begin a formula."""
     name = printable(" ".join(str(name).split())).replace("$", r"\$")
     half = longest // 2

@@ -1,66 +1,208 @@
-"""Training curves: loss and accuracy, epoch by epoch."""
+"""Training curves: loss and figures of validation or test, epoch by epoch; of one run, or of several in one picture."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xpnet import arguments
 from xpnet.errors import ConfigError
+from xpnet.output import printable
 from xpnet.viz.canvas import PALETTE, panels, save
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+__all__ = ["compare", "curves", "save_curves"]
 
-__all__ = ["curves", "save_curves"]
+_PARTS = ("validation", "test")
+_COLOURS = {"train": PALETTE[0], "test": PALETTE[1], "validation": PALETTE[2]}
+_TITLES = {
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "mse": "MSE",
+    "r2": "R2",
+    "micro_f1": "micro F1",
+    "macro_f1": "macro F1",
+    "f1": "F1",
+}
+_MOST = 5  # figures that are drawn
+_DASHES = ("-", "--", ":", "-.")
 
-_TRAIN, _TEST = PALETTE[:2]
 
-
-def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Figure:
-    """Draw the loss at the left and the test accuracy at the right.
+def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Any:
+    """Draw the losses at the left, and beside them each figure of the validation and the test set on its own axes.
 
     Args:
-        history: what Trainer.fit returns.
-        ax: a matplotlib axes, of a grid, whose place the two take; a new figure by default.
+        history: what Trainer.fit returns: records with epoch and train_loss, and validation_... and test_....
+        ax: a matplotlib axes, of a grid, whose place they take; a new figure by default.
     Returns: the matplotlib Figure.
     Raises:
-        ConfigError: matplotlib is not installed.
+        ConfigError: matplotlib is not installed, or history is of another form.
     """
-    history = arguments.items("curves", "history", history)
-    if not all(isinstance(r, Mapping) and {"epoch", "train_loss"} <= r.keys() for r in history):
-        raise ConfigError("curves", "history, the records of Trainer.fit", history=arguments.shown(history))
-    figure, axes = panels(ax, 1, 2, (9.0, 3.6))
-    from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
-
-    left, right = axes[0]
-    epochs = [r["epoch"] for r in history]
-    tested = [r for r in history if r.get("test_accuracy") is not None]
-    left.plot(epochs, [r["train_loss"] for r in history], color=_TRAIN, marker=".", label="training")
-    if tested:
-        left.plot([r["epoch"] for r in tested], [r["test_loss"] for r in tested], color=_TEST, marker=".", label="test")
-        right.plot([r["epoch"] for r in tested], [r["test_accuracy"] for r in tested], color=_TEST, marker=".")
-        last = tested[-1]
-        right.set_title(f"test accuracy: {last['test_accuracy']:.2%} after epoch {last['epoch']}", fontsize=10)
-    else:
-        right.text(0.5, 0.5, "no test set", ha="center", va="center", transform=right.transAxes, color="0.4")
+    history = _records("curves", "history", history)
+    names = _figures(history)
+    tested = [part for part in _PARTS if any(_value(r, f"{part}_loss") is not None for r in history)]
+    figure, axes = _panels(ax, 1 + (len(names) or (not tested)))
+    left, *others = axes
+    for part in ("train", *tested):
+        label = "training" if part == "train" else part
+        _line(left, history, f"{part}_loss", color=_COLOURS[part], marker=".", label=label)
     left.set_title("loss", fontsize=10)
-    if all(r[name] > 0 for name in ("train_loss", "test_loss") for r in history if r.get(name) is not None):
-        left.set_yscale("log")  # the perceptron's loss may be 0
-        left.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        left.yaxis.set_major_formatter("{x:g}")
-        left.yaxis.set_minor_formatter(NullFormatter())
+    _log_if_positive(left)
     left.legend(frameon=False)
-    right.yaxis.set_major_formatter(PercentFormatter(1.0))
-    for ax in (left, right):
-        ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True) if len(epochs) > 1 else FixedLocator(epochs))
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.25)
+    for name, ax in zip(names, others, strict=False):
+        for part in _PARTS:
+            if _line(ax, history, f"{part}_{name}", color=_COLOURS[part], marker=".", label=part):
+                last = [r for r in history if _value(r, f"{part}_{name}") is not None][-1]
+                said = _text(name, last[f"{part}_{name}"])
+                title = ax.get_title() or f"{part} {title_of(name)}: {said} after epoch {last['epoch']}"
+                ax.set_title(title, fontsize=10)
+        if len(ax.get_lines()) > 1:
+            ax.legend(frameon=False)
+        _percent_if_share(ax, name)
+    if not tested and not names:
+        others[0].text(0.5, 0.5, "no test set", ha="center", va="center", transform=others[0].transAxes, color="0.4")
+    _finish(axes, [r["epoch"] for r in history])
+    return figure
+
+
+def compare(histories: Mapping[str, Sequence[dict[str, Any]]], ax: Any = None) -> Any:
+    """Draw the curves of several runs in one picture: a colour a run, an axes a figure.
+
+    Args:
+        histories: what Trainer.fit returns, by the name of the run, at least one.
+        ax: a matplotlib axes, of a grid, whose place they take; a new figure by default.
+    Returns: the matplotlib Figure: training loss, then loss and figures of validation, or of the test where a run has
+        no validation.
+    Raises:
+        ConfigError: matplotlib is not installed, or histories are of another form.
+    """
+    given = arguments.mapping("compare", "histories", histories)
+    runs = {str(name): _records("compare", "histories", history) for name, history in given.items()}
+    if not runs:
+        raise ConfigError("compare", "histories of at least one run", histories="none")
+    every = [r for history in runs.values() for r in history]
+    has_loss = any(_value(r, f"{part}_loss") is not None for r in every for part in _PARTS)
+    names = [*["loss"] * has_loss, *_figures(every)]
+    figure, axes = _panels(ax, 1 + len(names))
+    for i, (run, history) in enumerate(runs.items()):
+        style = {"color": PALETTE[i % 8], "linestyle": _DASHES[i // 8 % 4], "marker": "." if len(history) < 40 else ""}
+        _line(axes[0], history, "train_loss", **style, label=_short(run))
+        for name, ax in zip(names, axes[1:], strict=True):
+            part = _part(history, name)
+            _line(ax, history, f"{part}_{name}", **style)
+    axes[0].set_title("training loss", fontsize=10)
+    _log_if_positive(axes[0])
+    for name, ax in zip(names, axes[1:], strict=True):
+        parts = [p for p in _PARTS if p in {_part(history, name) for history in runs.values()}]
+        ax.set_title(f"{' or '.join(parts)} {title_of(name)}", fontsize=10)
+        _log_if_positive(ax) if name == "loss" else _percent_if_share(ax, name)
+    _finish(axes, [r["epoch"] for r in every])
+    lines, labels = axes[0].get_legend_handles_labels()
+    if figure.axes == axes:  # of its own
+        wide, high = figure.get_size_inches()
+        columns = max(1, min(len(labels), int(12 * wide) // (6 + max(map(len, labels)))))
+        figure.set_size_inches(wide, high + 0.2 * -(-len(labels) // columns))
+        figure.legend(lines, labels, frameon=False, fontsize=9, loc="outside lower center", ncols=columns)
+    else:
+        axes[0].legend(frameon=False, fontsize=8)
     return figure
 
 
 def save_curves(history: Sequence[dict[str, Any]], path: str | Path) -> None:
     """Draw the curves into a PNG file, 120 dots an inch."""
     save(curves(history), path, dpi=120)
+
+
+def title_of(name: str) -> str:
+    """Say a figure's name in words."""
+    return _TITLES.get(name, printable(name.replace("_", " ")))
+
+
+def is_share(name: str) -> bool:
+    """Whether a figure is a share of 1, which is written in percent."""
+    return name.endswith(("accuracy", "f1", "match", "precision", "recall"))
+
+
+def _text(name: str, value: float) -> str:
+    return f"{value:.2%}" if is_share(name) else f"{value:.4g}"
+
+
+def _short(name: str) -> str:
+    name = printable(name).replace("$", r"\$")
+    return name if len(name) <= 40 else f"{name[:18]}…{name[-21:]}"
+
+
+def _records(where: str, name: str, history: Any) -> list[dict[str, Any]]:
+    """Check a history."""
+    records = arguments.items(where, name, history)
+    if not all(isinstance(r, Mapping) and {"epoch", "train_loss"} <= r.keys() for r in records):
+        raise ConfigError(where, f"{name}, the records of Trainer.fit", **{name: arguments.shown(history)})
+    return records
+
+
+def _value(record: Mapping[str, Any], key: str) -> float | None:
+    value = record.get(key)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _figures(history: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of figures of validation or test, but for the loss, in the order in which they occur."""
+    found: dict[str, None] = {}
+    for record in history:
+        for key in record:
+            part, _, name = key.partition("_")
+            if part in _PARTS and name not in ("", "loss") and _value(record, key) is not None:
+                found.setdefault(name)
+    return list(found)[:_MOST]
+
+
+def _part(history: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Return the part of the data that a figure is drawn of, or "" where there is none."""
+    return next((part for part in _PARTS if any(_value(r, f"{part}_{name}") is not None for r in history)), "")
+
+
+def _panels(ax: Any, count: int) -> tuple[Any, list[Any]]:
+    columns = count if count <= 3 else 3 if count in (5, 6) else 2
+    rows = -(-count // columns)
+    figure, axes = panels(ax, rows, columns, (4.5 * columns if columns < 3 else 4.0 * columns, 3.6 * rows))
+    for unused in axes.flat[count:]:
+        unused.set_axis_off()
+    return figure, list(axes.flat[:count])
+
+
+def _line(ax: Any, history: Sequence[Mapping[str, Any]], key: str, **style: Any) -> bool:
+    """Draw a figure over the epochs that have it; whether there are any."""
+    points = [(r["epoch"], value) for r in history if (value := _value(r, key)) is not None]
+    if points:
+        ax.plot(*zip(*points, strict=True), **style)
+    return bool(points)
+
+
+def _log_if_positive(ax: Any) -> None:
+    """Make the axis of a loss logarithmic, unless one is not above 0, as the perceptron's may be."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    values = [v for line in ax.get_lines() for v in line.get_ydata()]
+    if values and all(v > 0 for v in values):
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _percent_if_share(ax: Any, name: str) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    if is_share(name):
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def _finish(axes: Sequence[Any], epochs: Sequence[int]) -> None:
+    from matplotlib.ticker import FixedLocator, MaxNLocator
+
+    different = sorted(set(epochs))
+    for ax in axes:
+        ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True) if len(different) > 1 else FixedLocator(different))
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.25)

@@ -15,9 +15,7 @@ from xpnet.data import Dataset
 from xpnet.errors import ConfigError, XpnetError
 from xpnet.nn import Module
 from xpnet.viz import page
-from xpnet.viz.boundary import decision_boundary
 from xpnet.viz.canvas import need_matplotlib
-from xpnet.viz.confusion import confusion, mistakes
 from xpnet.viz.curves import curves
 from xpnet.viz.kinds import kind_text
 from xpnet.viz.predicting import Subject
@@ -26,8 +24,6 @@ from xpnet.viz.volumes import volumes
 from xpnet.writing import write_atomically
 
 __all__ = ["report", "write_report"]
-
-_WORST = 12
 
 
 def report(
@@ -69,13 +65,7 @@ def report(
     if trainer.history:
         parts.append(_part("Training", lambda: _curves(trainer.history)))
     if test is not None:
-        if "confusion" in figures:
-            parts.append(_part("Confusion matrix", lambda: _confusion(figures["confusion"], test.classes)))
         parts += [_part(heading, make) for heading, make in trainer.task.sections(trainer, figures, test)]
-        if len(test.shape) == 3 and test.labelled:
-            parts.append(_part("Most confident mistakes", lambda: _mistakes(figures["scores"], test)))
-        if test.shape == (2,) and test.labelled:
-            parts.append(_part("Decision boundary", lambda: _boundary(trainer, test)))
         parts.append(_part("Architecture", lambda: _drawing(model, test.shape, name)))
     sides = [
         page.section("Configuration", page.pairs(asked)),
@@ -130,37 +120,9 @@ def _time(seconds: float) -> str:
 def _curves(history: list[dict[str, Any]]) -> list[str]:
     last = history[-1]
     alt = f"Training loss from {history[0]['train_loss']:.4f} to {last['train_loss']:.4f}, epochs: {len(history)}"
-    if last.get("test_accuracy") is not None:
-        alt += f"; test accuracy {last['test_accuracy']:.2%} at the end"
+    figures = [(k, v) for k, v in last.items() if k.startswith(("validation_", "test_")) and isinstance(v, float)]
+    alt += "".join(f"; {key.replace('_', ' ')} {value:.4g} at the end" for key, value in figures)
     return [page.figure(curves(history), alt)]
-
-
-def _confusion(counts: np.ndarray, classes: tuple[str, ...]) -> list[str]:
-    k = len(classes)
-    counts = counts[:k, :k]
-    wrong = counts * (1 - np.eye(k, dtype=counts.dtype))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:5]
-    often = [(int(wrong.flat[i]), *divmod(int(i), k)) for i in order if wrong.flat[i]]
-    words = ", ".join(f"{classes[i]} predicted as {classes[j]} ({n:,})" for n, i, j in often) or "nothing"
-    alt = f"Confusion matrix: {int(np.trace(counts)):,} of {int(counts.sum()):,} correct"
-    kind = "svg" if k <= 20 else "png"  # many cells are pixels
-    return [page.figure(confusion(counts, classes), alt, kind), page.text(f"Most often confused: {words}.")]
-
-
-def _mistakes(scores: np.ndarray, test: Dataset) -> list[str]:
-    wrong = int(np.sum(np.argmax(scores, axis=1) != test.y))
-    if not wrong:
-        return [page.text(f"None: all {len(test):,} predictions for the test set are correct.")]
-    shown = min(wrong, _WORST)
-    which = "the most confident first" if shown == wrong else f"here the {shown} most confident"
-    words = f"{wrong:,} of {len(test):,} predictions are wrong, {which}."
-    alt = f"The {shown} test images with the most confident mistakes, each with its true and its predicted class"
-    return [page.text(words), page.figure(mistakes(scores, test, count=_WORST), alt, "png")]
-
-
-def _boundary(trainer: Any, test: Dataset) -> list[str]:
-    alt = "The plane in the colours of the predicted classes, and the test examples over it"
-    return [page.figure(decision_boundary(trainer, test), alt, "png")]
 
 
 def _layers(model: Module, shape: tuple[int, ...]) -> list[str]:

@@ -1,0 +1,110 @@
+"""Predicted against true numbers, and what is left between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xpnet import arguments
+from xpnet.errors import ShapeError
+from xpnet.viz.canvas import PALETTE, panels
+from xpnet.viz.confusion import short
+from xpnet.viz.predicting import host
+
+__all__ = ["columns_of", "names_of", "regression"]
+
+_MOST_POINTS, _MOST_TARGETS = 2000, 12
+
+
+def regression(predicted: Any, targets: Any, names: Sequence[str] = (), ax: Any = None) -> Any:
+    """Draw predicted against true numbers, and below them the residuals, predicted less true; a panel a target.
+
+    Args:
+        predicted: (N,) or (N, ...), in the units of the targets.
+        targets: of the same shape.
+        names: of the targets; by default their numbers.
+        ax: a matplotlib axes, of a grid, whose place they take; a new figure by default.
+    Returns: the matplotlib Figure: at most 12 targets, and of each at most 2,000 points, evenly taken; the errors in
+        the titles are those of all points. Points that are NaN are left out.
+    Raises:
+        ShapeError: predicted and targets differ in shape, or names are not as many as targets. ConfigError: matplotlib
+            is not installed.
+    """
+    predicted, targets = columns_of("regression", predicted, targets)
+    shown = min(targets.shape[1], _MOST_TARGETS)
+    labels = names_of("regression", names, targets.shape[1])
+    columns = shown if shown <= 3 else 4
+    rows = -(-shown // columns)
+    one = (5.2, 5.0) if shown == 1 else (4.0, 4.2) if shown == 2 else (3.0, 3.4)
+    ratios = {"height_ratios": [3, 1] * rows}
+    figure, axes = panels(ax, 2 * rows, columns, (one[0] * columns, one[1] * rows), **ratios)
+    for k in range(rows * columns):
+        above, below = axes[2 * (k // columns), k % columns], axes[2 * (k // columns) + 1, k % columns]
+        if k < shown:
+            name = labels[k] if targets.shape[1] > 1 or names else ""
+            _panel(above, below, predicted[:, k], targets[:, k], name, columns < 3)
+        else:
+            above.set_axis_off()
+            below.set_axis_off()
+    return figure
+
+
+def columns_of(where: str, predicted: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return predictions and targets as columns of float64, (N, T)."""
+    p, t = host(predicted), host(targets)
+    flat = p.reshape(len(p), -1) if p.size else p, t.reshape(len(t), -1) if t.size else t
+    if not p.size or flat[0].shape != flat[1].shape or "c" in p.dtype.kind + t.dtype.kind:
+        raise ShapeError(where, "numbers of one shape (N, ...), N >= 1", predicted=p.shape, targets=t.shape)
+    return flat[0].astype(np.float64), flat[1].astype(np.float64)
+
+
+def names_of(where: str, names: Any, count: int) -> list[str]:
+    """Return the names of columns for a picture; their numbers where none are given."""
+    found = arguments.items(where, "names", names)
+    if found and len(found) != count:
+        raise ShapeError(where, "a name for each target", names=len(found), targets=count)
+    return [short(name, 28) for name in found or range(count)]
+
+
+def _panel(above: Any, below: Any, predicted: np.ndarray, true: np.ndarray, name: str, wide: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    good = np.isfinite(predicted) & np.isfinite(true)
+    predicted, true = predicted[good], true[good]
+    left = predicted - true
+    errors = _errors(left, true, wide)
+    above.set_title(f"{name}\n{errors}" if name else errors, fontsize=9)
+    some = np.unique(np.linspace(0, len(true) - 1, min(len(true), _MOST_POINTS)).astype(int)) if len(true) else []
+    style = {"s": 12 if len(some) < 500 else 5, "alpha": 0.7 if len(some) < 500 else 0.35, "linewidths": 0}
+    if len(true):
+        low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
+        room = (high - low) * 0.04 or 1.0
+        limits = (low - room, high + room)
+        above.plot(limits, limits, color="0.6", linewidth=0.8, zorder=0)
+        above.scatter(true[some], predicted[some], color=PALETTE[0], **style)
+        below.scatter(true[some], left[some], color=PALETTE[1], **style)
+        most = float(np.abs(left).max()) * 1.08 or 1.0
+        above.set(xlim=limits, ylim=limits)
+        below.set(xlim=limits, ylim=(-most, most))
+    below.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+    above.set_ylabel("predicted", fontsize=9)
+    below.set_ylabel("residual", fontsize=9)
+    below.set_xlabel("true", fontsize=9)
+    for ax in (above, below):
+        ax.xaxis.set_major_locator(MaxNLocator(5 if wide else 4))
+        ax.ticklabel_format(scilimits=(-3, 4))
+        ax.yaxis.set_major_locator(MaxNLocator(5 if ax is above else 3))
+        ax.tick_params(labelsize=8, labelbottom=ax is below)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.25)
+
+
+def _errors(left: np.ndarray, true: np.ndarray, wide: bool) -> str:
+    if not len(true):
+        return "no numbers"
+    spread = float(np.square(true - true.mean()).sum())
+    r2 = f", R2 {1 - float(np.square(left).sum()) / spread:.3f}" if spread else ""
+    mae = f", MAE {np.abs(left).mean():.4g}" if wide else ""
+    return f"RMSE {np.sqrt(np.square(left).mean()):.{4 if wide else 3}g}{mae}{r2}"
