@@ -89,7 +89,7 @@ def test_the_page_is_whole_and_has_its_parts_in_order():
     page = Page(digits_page())
     assert digits_page().startswith("<!DOCTYPE html>\n")
     assert page.headings == [
-        "a run", "Training", "Confusion matrix", "Most confident mistakes", "Architecture",
+        "a run", "Training", "Confusion matrix", "Classes", "Most confident mistakes", "Architecture",
         "Configuration", "Environment", "Layers",
     ]  # fmt: skip
     assert "A note." in page.text
@@ -308,7 +308,7 @@ def test_a_picture_that_fails_is_said_and_the_run_is_kept(module, name, error, l
 
 
 def test_a_folder_that_cannot_be_written_to_any_more_is_said_too(tmp_path, monkeypatch):
-    from xpnet.train import run as runs
+    from xpnet.train import run_pictures as runs
 
     real = runs.write_atomically
 

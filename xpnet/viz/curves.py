@@ -11,7 +11,7 @@ from xpnet.errors import ConfigError
 from xpnet.output import printable
 from xpnet.viz.canvas import PALETTE, panels, save
 
-__all__ = ["compare", "curves", "save_curves"]
+__all__ = ["compare", "curves", "is_share", "save_curves", "text_of", "title_of"]
 
 _PARTS = ("validation", "test")
 _COLOURS = {"train": PALETTE[0], "test": PALETTE[1], "validation": PALETTE[2]}
@@ -53,7 +53,7 @@ def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Any:
         for part in _PARTS:
             if _line(ax, history, f"{part}_{name}", color=_COLOURS[part], marker=".", label=part):
                 last = [r for r in history if _value(r, f"{part}_{name}") is not None][-1]
-                said = _text(name, last[f"{part}_{name}"])
+                said = text_of(name, last[f"{part}_{name}"])
                 title = ax.get_title() or f"{part} {title_of(name)}: {said} after epoch {last['epoch']}"
                 ax.set_title(title, fontsize=10)
         if len(ax.get_lines()) > 1:
@@ -123,7 +123,8 @@ def is_share(name: str) -> bool:
     return name.endswith(("accuracy", "f1", "match", "precision", "recall"))
 
 
-def _text(name: str, value: float) -> str:
+def text_of(name: str, value: float) -> str:
+    """Say a figure's value."""
     return f"{value:.2%}" if is_share(name) else f"{value:.4g}"
 
 

@@ -16,7 +16,7 @@ from xpnet.errors import ConfigError, XpnetError
 from xpnet.nn import Module
 from xpnet.viz import page
 from xpnet.viz.canvas import need_matplotlib
-from xpnet.viz.curves import curves
+from xpnet.viz.curves import curves, text_of, title_of
 from xpnet.viz.kinds import kind_text
 from xpnet.viz.predicting import Subject
 from xpnet.viz.summary import summarize
@@ -121,7 +121,9 @@ def _curves(history: list[dict[str, Any]]) -> list[str]:
     last = history[-1]
     alt = f"Training loss from {history[0]['train_loss']:.4f} to {last['train_loss']:.4f}, epochs: {len(history)}"
     figures = [(k, v) for k, v in last.items() if k.startswith(("validation_", "test_")) and isinstance(v, float)]
-    alt += "".join(f"; {key.replace('_', ' ')} {value:.4g} at the end" for key, value in figures)
+    for key, value in figures:
+        part, _, name = key.partition("_")
+        alt += f"; {part} {title_of(name)} {text_of(name, value)} at the end" * (name != "loss")
     return [page.figure(curves(history), alt)]
 
 

@@ -84,13 +84,10 @@ def _confusion(counts: np.ndarray, classes: tuple[str, ...]) -> list[str]:
     wrong = counts * (1 - np.eye(k, dtype=counts.dtype))
     order = np.argsort(-wrong, axis=None, kind="stable")[:5]
     often = [(int(wrong.flat[i]), *divmod(int(i), k)) for i in order if wrong.flat[i]]
-    words = "; ".join(f"{n:,} of {classes[i]} predicted as {classes[j]}" for n, i, j in often)
-    alt = f"{int(np.trace(counts)):,} of {int(counts.sum()):,} test examples on the diagonal"
-    alt += f"; most frequent confusions: {words}" if words else ""
-    parts = [page.figure(confusion(counts, classes), alt, larger=1.15)]
-    if words:
-        parts.append(page.text(f"Most frequent: {words}."))
-    return parts
+    words = ", ".join(f"{classes[i]} predicted as {classes[j]} ({n:,})" for n, i, j in often) or "nothing"
+    alt = f"Confusion matrix: {int(np.trace(counts)):,} of {int(counts.sum()):,} correct"
+    kind = "svg" if k <= 20 else "png"  # many cells are pixels
+    return [page.figure(confusion(counts, classes), alt, kind), page.text(f"Most often confused: {words}.")]
 
 
 def _classes(counts: np.ndarray, classes: tuple[str, ...]) -> list[str]:
