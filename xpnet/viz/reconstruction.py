@@ -34,7 +34,7 @@ def reconstruction(inputs: Any, outputs: Any, ax: Any = None, *, white: float | 
     white = None if white is None else arguments.number("reconstruction", "white", white, 0, above=True)
     x = inputs if hasattr(inputs, "sample") else host(inputs)
     y = host(outputs)
-    if x.ndim < 2 or not y.size or len(x) != len(y) or np.prod(x.shape[1:]) != np.prod(y.shape[1:]):
+    if x.ndim < 2 or not y.size or x.shape[:1] != y.shape[:1] or np.prod(x.shape[1:]) != np.prod(y.shape[1:]):
         rule = "inputs and outputs (N, ...) of as many numbers an example"
         raise ShapeError("reconstruction", rule, inputs=tuple(x.shape), outputs=y.shape)
     y = y.reshape(x.shape)

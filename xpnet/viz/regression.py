@@ -54,10 +54,9 @@ def regression(predicted: Any, targets: Any, names: Sequence[str] = (), ax: Any 
 def columns_of(where: str, predicted: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return predictions and targets as columns of float64, (N, T)."""
     p, t = host(predicted), host(targets)
-    flat = p.reshape(len(p), -1) if p.size else p, t.reshape(len(t), -1) if t.size else t
-    if not p.size or flat[0].shape != flat[1].shape or "c" in p.dtype.kind + t.dtype.kind:
-        raise ShapeError(where, "numbers of one shape (N, ...), N >= 1", predicted=p.shape, targets=t.shape)
-    return flat[0].astype(np.float64), flat[1].astype(np.float64)
+    if not p.ndim or p.shape[:1] != t.shape[:1] or p.size != t.size or not p.size or not _real(p, t):
+        raise ShapeError(where, "real numbers of one shape (N, ...), N >= 1", predicted=p.shape, targets=t.shape)
+    return p.reshape(len(p), -1).astype(np.float64), t.reshape(len(t), -1).astype(np.float64)
 
 
 def names_of(where: str, names: Any, count: int) -> list[str]:
@@ -66,6 +65,10 @@ def names_of(where: str, names: Any, count: int) -> list[str]:
     if found and len(found) != count:
         raise ShapeError(where, "a name for each target", names=len(found), targets=count)
     return [short(name, 28) for name in found or range(count)]
+
+
+def _real(*arrays: np.ndarray) -> bool:
+    return all(array.dtype.kind in "buif" for array in arrays)
 
 
 def _panel(above: Any, below: Any, predicted: np.ndarray, true: np.ndarray, name: str, wide: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from xpnet.data import Dataset
 from xpnet.errors import DataError, ShapeError
 from xpnet.ops.activation import logistic
 from xpnet.train import metrics
-from xpnet.train.tasks.base import Headline, Task
+from xpnet.train.tasks.base import Headline, Section, Task
 
 __all__ = ["Classification"]
 
@@ -74,3 +75,9 @@ class Classification(Task):
     def describe(self) -> str:
         """Say it in a line."""
         return "classification: one class an example, by accuracy"
+
+    def sections(self, trainer: Any, figures: Mapping[str, Any], test: Dataset) -> list[Section]:
+        """Show confusions, the figures of each class, and mistakes."""
+        from xpnet.viz.sections import classification_sections
+
+        return classification_sections(trainer, figures["confusion"], metrics.columns_of(figures["scores"]), test)

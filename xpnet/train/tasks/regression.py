@@ -14,7 +14,7 @@ from xpnet import nn
 from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, DataError
 from xpnet.train.regression_metrics import mean_absolute_error, r2_score, root_mean_squared_error
-from xpnet.train.tasks.base import Headline, Task
+from xpnet.train.tasks.base import Headline, Section, Task
 
 __all__ = ["Regression"]
 
@@ -98,6 +98,12 @@ class Regression(Task):
         count = 0 if self.mean is None else self.mean.size
         what = "" if not count else " of a number" if count == 1 else f" of {count} numbers"
         return f"regression{what}: squared error of standardized targets, figures in their own units"
+
+    def sections(self, trainer: Any, figures: Mapping[str, Any], test: Dataset) -> list[Section]:
+        """Show predicted against true numbers, and residuals."""
+        from xpnet.viz.sections import regression_sections
+
+        return regression_sections(figures["scores"], test.y, test.classes)
 
     def to_json(self) -> dict[str, Any]:
         """Return name, mean and deviation."""
