@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xpnet import arguments
 from xpnet.errors import ConfigError
 from xpnet.output import printable
 from xpnet.viz.canvas import PALETTE, panels, save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["compare", "curves", "is_share", "save_curves", "text_of", "title_of"]
 
@@ -28,7 +31,7 @@ _MOST = 5  # figures that are drawn
 _DASHES = ("-", "--", ":", "-.")
 
 
-def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Any:
+def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Figure:
     """Draw the losses at the left, and beside them each figure of the validation and the test set on its own axes.
 
     Args:
@@ -65,7 +68,7 @@ def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Any:
     return figure
 
 
-def compare(histories: Mapping[str, Sequence[dict[str, Any]]], ax: Any = None) -> Any:
+def compare(histories: Mapping[str, Sequence[dict[str, Any]]], ax: Any = None) -> Figure:
     """Draw the curves of several runs in one picture: a colour a run, an axes a figure.
 
     Args:

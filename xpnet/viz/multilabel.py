@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from xpnet import arguments
 from xpnet.errors import ShapeError
 from xpnet.viz.canvas import PALETTE, panels
 from xpnet.viz.regression import columns_of, names_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["LabelFigures", "label_figures", "multilabel"]
 
@@ -42,7 +45,7 @@ class LabelFigures(NamedTuple):
 
 def multilabel(
     probabilities: Any, targets: Any, names: Sequence[str] = (), ax: Any = None, *, curve: str = "precision-recall"
-) -> Any:
+) -> Figure:
     """Draw a curve of each label over all thresholds, its area in the legend.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,12 +12,15 @@ from xpnet.viz.canvas import PALETTE, panels
 from xpnet.viz.predicting import host
 from xpnet.viz.tiles import mosaic, pixels
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["reconstruction"]
 
 _CHUNK = 256  # examples compared at a time
 
 
-def reconstruction(inputs: Any, outputs: Any, ax: Any = None, *, white: float | None = None, count: int = 6) -> Any:
+def reconstruction(inputs: Any, outputs: Any, ax: Any = None, *, white: float | None = None, count: int = 6) -> Figure:
     """Draw inputs and outputs side by side: those with the smallest squared error, and those with the largest.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,12 +13,15 @@ from xpnet.viz.canvas import PALETTE, panels
 from xpnet.viz.confusion import short
 from xpnet.viz.predicting import host
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["columns_of", "names_of", "regression"]
 
 _MOST_POINTS, _MOST_TARGETS = 2000, 12
 
 
-def regression(predicted: Any, targets: Any, names: Sequence[str] = (), ax: Any = None) -> Any:
+def regression(predicted: Any, targets: Any, names: Sequence[str] = (), ax: Any = None) -> Figure:
     """Draw predicted against true numbers, and below them the residuals, predicted less true; a panel a target.
 
     Args:
