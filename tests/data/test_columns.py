@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.harness import raises
-from xpnet.data import Columns, read_table
+from xpnet.data import Columns, Scale, read_table
 from xpnet.data.table_target import Target
 from xpnet.errors import ConfigError, DataError
 
@@ -169,3 +169,21 @@ def test_a_data_set_keeps_its_columns():
     assert found.take([3, 4]).source is columns
     with raises(ConfigError, "Columns.dataset", "columns with a target"):
         Columns.fit(table).dataset(table)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_scale_of_pixels_is_seen_in_a_table(seed):
+    rng = np.random.default_rng(seed)
+    numbers = {f"n{i}": np.rint(rng.normal(size=60) * 10 ** rng.uniform(-2, 4)) for i in range(9)}
+    words = {f"w{i}": rng.choice(["a", "b", "c"], 60).tolist() for i in range(seed * 3)}
+    numbers["n0"][:20] = np.nan
+    table = read_table(numbers | words)
+    columns = Columns.fit(table)
+    train = columns.apply(table)
+    scale = Scale.of(train, 1.0)
+    assert not scale.normalized
+    for i in range(60):
+        assert scale.factor("predict", train[i : i + 1]) == 1.0
+    far = columns.apply(read_table(numbers | words | {"n1": np.full(60, 1e30), "n2": np.full(60, -1e6)}))
+    for rows in (far, far[:1], far[:7]):
+        assert scale.factor("predict", rows) == 1.0

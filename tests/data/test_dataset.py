@@ -304,3 +304,27 @@ def test_targets_are_held_out_at_random():
     assert sorted([*rest.x[:, 0], *held.x[:, 0]]) == list(range(20))
     assert np.array_equal(held.y * 2, held.x[:, 0])
     assert len(held) == 4
+
+
+NOISE = np.random.default_rng(0).normal(size=(12, 5, 4))
+
+
+@pytest.mark.parametrize(
+    ("x", "shape"),
+    [
+        (NOISE, (5, 4)),
+        (abs(NOISE) * 100, (5, 4)),
+        (np.abs(NOISE) / 8, (5, 4, 1)),
+        (np.rint(abs(NOISE) * 50), (5, 4, 1)),
+        (np.rint(NOISE * 50).astype(int), (5, 4)),
+        (NOISE > 0, (5, 4, 1)),
+        ((abs(NOISE) * 50).astype(np.uint8), (5, 4, 1)),
+        (abs(NOISE).round() * 1000, (5, 4)),
+    ],
+    ids=["noise", "fractions", "0..1", "0..255", "negative", "booleans", "bytes", "large"],
+)
+def test_three_axes_are_images_or_sequences_by_their_values(x, shape):
+    assert from_arrays(x, np.arange(12) % 2).shape == shape
+    assert from_arrays(x, np.arange(12) % 2, images=True).shape == (5, 4, 1)
+    assert from_arrays(x, np.arange(12) % 2, images=False).shape == (5, 4)
+    assert from_arrays(x, np.arange(12) % 2, images=False).x.dtype == np.float32

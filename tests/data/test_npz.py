@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.harness import raises
-from xpnet.data import load
+from xpnet.data import LoadOptions, load
 from xpnet.errors import DataError
 
 X = np.arange(10 * 5 * 4, dtype=np.uint8).reshape(10, 5, 4)
@@ -42,6 +42,31 @@ def test_a_fifth_of_a_file_without_test_arrays_is_held_out(tmp_path, x, y):
 def test_the_file_may_name_its_classes(tmp_path):
     train, test = load(save(tmp_path, x=X, y=Y, classes=np.array(["ant", "bee", "cow", "dog"])))
     assert train.classes == test.classes == ("ant", "bee", "cow", "dog")
+
+
+def test_targets_of_any_task_are_read(tmp_path):
+    words = np.array(["ant", "bee", "ö"])[Y]
+    train, test = load(save(tmp_path, x=X, y=words))
+    assert train.classes == ("ant", "bee", "ö")
+    train, test = load(save(tmp_path, x=X, y=np.char.encode(words, "utf-8")))
+    assert train.classes == ("ant", "bee", "ö")
+    train, test = load(save(tmp_path, x_train=X[:2], y_train=words[1:3], x_test=X[:2], y_test=words[:2]))
+    assert (train.classes, train.y.tolist(), test.y.tolist()) == (("ant", "bee", "ö"), [1, 2], [0, 1])
+    train, test = load(save(tmp_path, x=X, y=Y / 2))
+    assert (train.y.dtype, len(train), len(test)) == (np.float32, 8, 2)
+    regression = LoadOptions(task="regression")
+    train, test = load(save(tmp_path, x_train=X, y_train=Y, x_test=X[:3], y_test=Y[:3]), options=regression)
+    assert (train.y.dtype, train.y.tolist()) == (np.float32, Y.tolist())
+    train, test = load(save(tmp_path, x=X), options=LoadOptions(task="reconstruction"))
+    assert np.array_equal(test.y, test.x)
+
+
+def test_sequences_stay_sequences(tmp_path):
+    sequences = np.random.default_rng(0).normal(size=(10, 6, 3))
+    train, test = load(save(tmp_path, x_train=sequences, y_train=Y, x_test=sequences[:4], y_test=Y[:4]))
+    assert (train.shape, test.shape) == ((6, 3), (6, 3))
+    train, test = load(save(tmp_path, x_train=sequences, y_train=Y, x_test=abs(sequences[:4]) / 9, y_test=Y[:4]))
+    assert test.shape == (6, 3)  # as the training set, whatever its values
 
 
 def test_a_class_that_only_the_test_set_has_is_in_both_sets(tmp_path):
@@ -237,7 +262,7 @@ WRONG_KINDS = {
     "999,999": (X, np.where(Y == 2, 999_999, Y), "label 999999"),
     "beyond int64": (X, Y.astype(np.uint64) + 2**63, "at least half have a sample"),
     "negative": (X, -Y, "label -2"),
-    "fractions": (X, Y + 0.5, "dtype float64"),
+    "missing labels": (X, np.where(Y == 2, np.nan, Y), "finite targets"),
     "infinite": (np.where(X == 3, np.inf, X), Y, "value inf"),
 }
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.harness import raises
-from xpnet import data, nn, optim
+from xpnet import data, models, nn, optim
 from xpnet.data import Dataset, Normalize
 from xpnet.errors import ConfigError, DataError, DTypeError, ShapeError, XpnetError
 from xpnet.train import Callback, Progress, Trainer
@@ -256,3 +256,38 @@ def test_what_is_no_validation_set_and_no_fraction_is_refused(value):
     with pytest.raises(XpnetError, match=r"^fit: expected .*(validation|data)"):
         trainer.fit(SET, validation=value, epochs=1)
     assert trainer.optimizer.steps == 0
+
+
+def wave(n, seed=0):
+    """Sequences (n, 8, 3) on different scales, and which way they turn."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    angle = rng.uniform(0, 6, (n, 1)) + np.arange(8) * (2 * y[:, np.newaxis] - 1)
+    x = np.stack([np.cos(angle), 1000 + 300 * np.sin(angle), rng.normal(size=(n, 8))], axis=2)
+    return x, y
+
+
+def test_sequences_are_learned_and_predicted_as_they_are():
+    x, y = wave(200)
+    trainer = Trainer(models.build("mlp", (8, 3), 2), seed=0)
+    trainer.fit(x, y, epochs=6, batch_size=16)
+    assert trainer.scale.sequence
+    assert len(trainer.normalize.mean) == 3  # a mean for each feature
+    new, labels = wave(50, 1)
+    assert (trainer.predict(new).argmax(axis=1) == labels).mean() > 0.9
+    assert trainer.evaluate((new, labels))["accuracy"] > 0.9
+    assert np.allclose(trainer.predict(new[:1]), trainer.predict(new)[:1], atol=1e-5)
+    again = Trainer(models.build("mlp", (8, 3), 2))
+    again.resume(trainer.checkpoint())
+    assert np.array_equal(again.predict(new), trainer.predict(new))
+
+
+def test_a_model_of_images_takes_arrays_of_three_axes_as_gray_images():
+    x = np.random.default_rng(0).normal(size=(24, 8, 8))  # standardized pictures
+    y = np.arange(24) % 3
+    trainer = Trainer(models.build("cnn", (8, 8, 1), 3), seed=0)
+    trainer.fit((x, y), (x, y), epochs=1)
+    assert trainer.predict(x).shape == (24, 3)
+    assert trainer.evaluate((x, y))["scores"].shape == (24, 3)
+    with pytest.raises(ShapeError, match=r"cnn: expected an image \(H, W, C\), each >= 1, got shape \(8, 3\)"):
+        models.build("cnn", (8, 3), 2)

@@ -13,7 +13,7 @@ import numpy as np
 from xpnet import arguments
 from xpnet.data.arrays import host
 from xpnet.data.lazy import Lazy
-from xpnet.data.scale import white_of
+from xpnet.data.scale import are_images, white_of
 from xpnet.data.targets import check_finite, check_targets, names_of, read_numbers, read_targets
 from xpnet.errors import ConfigError, DataError
 from xpnet.random import Key, permutation
@@ -26,7 +26,8 @@ class Dataset:
     """Samples with a label or targets each, checked on construction.
 
     Args:
-        x: images, (N, H, W, C), uint8 or float32, or feature vectors, (N, D), float32; finite; or a Lazy of them.
+        x: images, (N, H, W, C), uint8 or float32, or sequences, (N, T, D), or vectors, (N, D), float32; finite; or a
+            Lazy of them.
         y: labels, (N,), int64, in 0..K-1; or targets, (N, ...), float32, finite.
         classes: of labels the K names of the classes, K >= 2; of targets the names of the columns, or none.
         name: used in messages.
@@ -51,8 +52,8 @@ class Dataset:
             got = {"x": arguments.shown(x), "y": arguments.shown(y)}
             raise DataError(name, "samples and labels in NumPy arrays", "from_arrays converts others", **got)
         object.__setattr__(self, "classes", names_of(name, self.classes))
-        if (x.ndim, x.dtype) not in ((4, np.uint8), (4, np.float32), (2, np.float32)):
-            rule = "samples of shape (N, H, W, C) in uint8 or float32, or (N, D) in float32"
+        if (x.ndim, x.dtype) not in ((4, np.uint8), (4, np.float32), (3, np.float32), (2, np.float32)):
+            rule = "samples of shape (N, H, W, C) in uint8 or float32, or (N, T, D) or (N, D) in float32"
             raise DataError(name, rule, "from_arrays converts other arrays", shape=x.shape, dtype=x.dtype)
         if x.size == 0:
             raise DataError(name, "at least one sample", shape=x.shape)
@@ -76,7 +77,7 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one sample: (H, W, C) or (D,)."""
+        """The shape of one sample: (H, W, C), (T, D) or (D,)."""
         return self.x.shape[1:]
 
     def take(self, indices: Any) -> Dataset:
@@ -180,12 +181,13 @@ def from_arrays(
     *,
     white: float | None = None,
     labelled: bool | None = None,
+    images: bool | None = None,
 ) -> Dataset:
     """Make a data set from arrays in memory, of any library, or lists.
 
     Args:
-        x: (N, H, W, C); (N, H, W), which gets one channel; or (N, D). uint8 images keep their type, all other real
-            numbers become float32.
+        x: images (N, H, W, C), or (N, H, W), which get one channel; sequences (N, T, D); or vectors (N, D). uint8
+            images keep their type, all other real numbers become float32.
         y: integer labels, (N,), in 0..K-1, or words; a 0/1 matrix (N, L), L >= 2; or floating targets, (N, ...). None:
             x itself, for models that reconstruct it.
         classes: the K names of the classes: by default the words in order of the alphabet, or "0", "1", ... up to the
@@ -193,6 +195,8 @@ def from_arrays(
         name: used in messages.
         white: the value of full brightness; by default 255, 16 or 1, decided by the values: see xpnet.data.scale.
         labelled: whether y is labels (True) or numbers (False); by default y's kind says it.
+        images: whether x of 3 axes is gray images (True) or sequences (False); by default it is images if its values
+            are bytes, numbers of 0..1, or whole numbers of 0..255, and else sequences.
     Raises:
         DataError: as for Dataset, or x holds no real numbers, or y is none of the above, or most classes have no label.
     """
@@ -203,11 +207,12 @@ def from_arrays(
     names: tuple[str, ...] = ()
     if y is not None:
         y, names = read_targets(name, y, classes, labelled)
-    if x.ndim == 3:
+    images = arguments.optional(arguments.boolean)(name, "images", images)
+    if x.ndim == 3 and (are_images(x) if images is None else images):
         x = x[..., np.newaxis]  # (N, H, W, 1)
     if white is None:
         white = white_of(x)
-    if x.dtype != np.uint8 or x.ndim == 2:
+    if x.dtype != np.uint8 or x.ndim < 4:
         with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, which Dataset rejects
             x = x.astype(np.float32, copy=False)
     if y is None:

@@ -161,7 +161,7 @@ def _found(
         if name and os.path.isdir(path):
             return _of(load_folder(path, progress, options.max_pixels))
         if path.suffix.lower() == ".npz":
-            return _of(load_npz(path))
+            return _of(load_npz(path, options.task))
         if path.suffix.lower() in TABLES and os.path.lexists(path):
             rows = table_rows(path, options.target, options.task)
             return _of(rows.hold_out_fifth("table/test", stratified=True))

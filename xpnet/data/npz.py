@@ -23,19 +23,21 @@ __all__ = ["load_npz"]
 
 _SPLIT_KEYS = ("x_train", "y_train", "x_test", "y_test")
 _WHOLE_KEYS = (("x", "y"), ("images", "labels"))
+_TEXTS = ("classes", "y", "labels", "y_train", "y_test")  # arrays that may hold words
 _MOST_HEADER = 10_000  # bytes; NumPy writes 118
 _CHUNK = 1 << 20
 
 
-def load_npz(path: Path) -> tuple[Dataset, Dataset]:
+def load_npz(path: Path, task: str | None = None) -> tuple[Dataset, Dataset]:
     """Load a data set from an .npz file.
 
-    It holds x_train, y_train, x_test and y_test; or x and y (or images and labels), of which a random fifth of each
-    class, always the same, becomes the test set; and optionally classes, the names. Samples and labels are as in
-    from_arrays.
+    It holds x_train, y_train, x_test and y_test; or x and y (or images and labels), of which a random fifth, of each
+    class alike and always the same, becomes the test set; and optionally classes, the names of the classes or of the
+    targets. Samples, labels and targets are as in from_arrays. For reconstruction, there may be no y.
 
     Args:
         path: the file; it is read without pickle. Other arrays in it are not read.
+        task: what is learned; integers (N,) are labels, unless it is regression.
     Returns:
         train, test.
     Raises:
@@ -43,22 +45,29 @@ def load_npz(path: Path) -> tuple[Dataset, Dataset]:
             holds objects, an array is far larger than its compressed bytes support, or as for from_arrays.
     """
     where = str(path)
+    no_labels = task == "reconstruction"
     with open_file(path) as file:
         members = _members(file, where)
-        keys = next((keys for keys in (_SPLIT_KEYS, *_WHOLE_KEYS) if all(key in members for key in keys)), None)
+        every = (_SPLIT_KEYS, *_WHOLE_KEYS)
+        keys = next((keys for keys in every if all(key in members for key in keys[:: 1 + no_labels])), None)
         if keys is None:
             rule = "the arrays x_train, y_train, x_test and y_test, or x and y, or images and labels"
             raise DataError(where, rule, arrays=", ".join(list(members)[:20]) or "none")
         with zipfile.ZipFile(file) as archive:
-            arrays = [_read(archive, members[key], key, where) for key in keys]
+            x = [_read(archive, members[key], key, where) for key in keys[::2]]
+            y = [None if no_labels else _targets(_read(archive, members[key], key, where)) for key in keys[1::2]]
             names = _names(_read(archive, members["classes"], "classes", where)) if "classes" in members else None
-    if len(arrays) == 2:
-        return from_arrays(arrays[0], arrays[1], names, where).hold_out_fifth("npz/test", stratified=True)
-    x_train, y_train, x_test, y_test = arrays
-    if names is None and all(y.dtype.kind in "bui" and y.ndim == 1 and y.size for y in (y_train, y_test)):
-        names = from_arrays(np.zeros((len(y_train) + len(y_test), 1)), np.concatenate([y_train, y_test])).classes
-    train = from_arrays(x_train, y_train, names, where)
-    test = from_arrays(x_test, y_test, names, f"{where} (x_test)", white=train.white)
+    labelled = None if task != "regression" else False
+    if len(x) == 1:
+        return from_arrays(x[0], y[0], names, where, labelled=labelled).hold_out_fifth("npz/test", stratified=True)
+    if names is None and labelled is None and all(a is not None and a.dtype.kind in "bui" and a.ndim == 1 for a in y):
+        known = np.concatenate(y)  # type: ignore[arg-type]
+        names = from_arrays(np.zeros((len(known), 1)), known).classes if len(known) else None
+    if names is None and all(a is not None and a.dtype.kind == "U" for a in y):
+        names = np.unique(np.concatenate(y)).tolist()  # type: ignore[arg-type]
+    train = from_arrays(x[0], y[0], names, where, labelled=labelled)
+    options = {"white": train.white, "labelled": labelled, "images": train.x.ndim == 4}
+    test = from_arrays(x[1], y[1], names, f"{where} (x_test)", **options)
     kinds = [f"{part.shape} {part.x.dtype}" for part in (train, test)]
     if kinds[0] != kinds[1]:
         raise DataError(where, "x_train and x_test of the same kind", x_train=kinds[0], x_test=kinds[1])
@@ -139,7 +148,7 @@ def _header(source: IO[bytes], name: str, where: str) -> tuple[tuple[int, ...], 
             raise ValueError("the header is not that of an array")
     except (ValueError, TypeError, SyntaxError, KeyError, MemoryError, RecursionError) as error:
         raise _damaged(where, error, name) from error
-    if dtype.kind not in "buif" and not (name == "classes" and dtype.kind in "US"):
+    if dtype.kind not in "buif" and not (name in _TEXTS and dtype.kind in "US"):
         rule = "arrays of numbers, not of Python objects" if dtype.hasobject else "arrays of real numbers"
         raise DataError(where, rule, "convert it before numpy.savez", array=name, dtype=descr)
     return shape, dtype, fortran, 8 + width + length
@@ -149,3 +158,8 @@ def _names(classes: np.ndarray) -> list[str]:
     if classes.dtype.kind == "S":
         return [bytes(name).decode("utf-8", "surrogateescape") for name in classes.ravel()]
     return [str(name) for name in classes.ravel()]
+
+
+def _targets(y: np.ndarray) -> np.ndarray:
+    """Return labels that are words as text, and all else as it is."""
+    return np.asarray(_names(y)).reshape(y.shape) if y.dtype.kind in "US" else y

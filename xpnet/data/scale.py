@@ -2,6 +2,7 @@
 
 Bytes, integers and floating numbers from 0 to 255, or to 16, or to 1, may be the same pictures. *White*, the value of
 full brightness, is the scale: 255, 16 or 1. Pictures are arrays (N, H, W, C), or rows (N, D) of at least 16 numbers.
+Sequences (N, T, D) are no pictures: they are always normalized, by the mean and deviation of each of their D features.
 
 1. White is what the Dataset says; from_arrays takes 255 or 16 for whole numbers from 0 that need it (and for images
    with fractions beyond 16), else 1. Values below 0 or beyond white are no pixels: their white is 0, not known.
@@ -30,7 +31,7 @@ from xpnet import arguments
 from xpnet.data.lazy import Lazy, measured
 from xpnet.errors import ConfigError, DataError
 
-__all__ = ["Scale", "chunks", "white_of"]
+__all__ = ["Scale", "are_images", "chunks", "white_of"]
 
 _CHUNK = 1 << 20  # elements looked at at a time
 _FEW = 8  # examples that may all be dark
@@ -67,7 +68,15 @@ def _values(x: np.ndarray | Lazy) -> _Values:
 
 
 def _may_be_pictures(x: np.ndarray | Lazy) -> bool:
-    return x.ndim >= 3 or (x.ndim == 2 and x.shape[1] >= _PIXELS)
+    return x.ndim > 3 or (x.ndim == 2 and x.shape[1] >= _PIXELS)
+
+
+def are_images(x: np.ndarray) -> bool:
+    """Whether an array with 3 axes is of gray images: bytes, or values of 0..1, or whole ones of 0..255."""
+    if x.dtype in (np.uint8, np.bool_) or not x.size:
+        return True
+    v = _values(x)
+    return v.low >= 0 and (v.high <= 1 or (v.whole and v.high <= 255))
 
 
 def white_of(x: np.ndarray) -> float:
@@ -92,6 +101,7 @@ class Scale:
         low, high: the smallest and the largest value.
         whole: whether all are whole numbers.
         normalized: whether the data needs to be normalized.
+        sequence: whether the data is sequences, (N, T, D); then arrays of 3 axes are no gray images.
     """
 
     white: float
@@ -99,15 +109,17 @@ class Scale:
     high: float
     whole: bool
     normalized: bool
+    sequence: bool = False
 
     @classmethod
     def of(cls, x: np.ndarray | Lazy, white: float) -> Scale:
-        """Measure a training set, (N, H, W, C) or (N, D), whose Dataset says a white."""
+        """Measure a training set, (N, H, W, C), (N, T, D) or (N, D), whose Dataset says a white."""
         v, pictures = _values(x), _may_be_pictures(x)
         in_rows = v.whole and v.low >= 0 and 16 <= v.high <= 255
         is_white = pictures and v.low >= 0 and v.high <= white and (x.ndim > 2 or in_rows or white == 1)
         normalized = x.dtype == np.uint8 or (pictures and (v.top >= 16 if x.ndim > 2 else in_rows))
-        return cls(float(white) if is_white else 0.0, v.low, v.high, v.whole, bool(normalized))
+        sequence = x.ndim == 3
+        return cls(float(white) if is_white else 0.0, v.low, v.high, v.whole, bool(normalized or sequence), sequence)
 
     def factor(
         self, where: str, x: np.ndarray | Lazy, *, white: float | None = None, declared: float | None = None
@@ -188,4 +200,4 @@ class Scale:
         if not isinstance(values, Mapping):
             raise ConfigError("Scale", "an object", values=arguments.shown(values))
         white, low, high = (arguments.number("Scale", n, values.get(n), -np.inf) for n in ("white", "low", "high"))
-        return cls(white, low, high, bool(values.get("whole")), bool(values.get("normalized")))
+        return cls(white, low, high, *(bool(values.get(n)) for n in ("whole", "normalized", "sequence")))

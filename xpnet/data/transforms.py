@@ -53,7 +53,8 @@ class Normalize:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Normalize:
-        """Measure a training set: one mean and standard deviation per channel for images, one of each for vectors.
+        """Measure a training set: one mean and standard deviation per channel of images and feature of sequences, one
+        of each for vectors.
 
         A standard deviation below a thousandth of the channel's largest deviation is raised to that, so no normalized
         value of the set exceeds 1000; a channel that does not vary gets 1.
@@ -131,7 +132,7 @@ def apply_affine(xp: Any, x: Array, dtype: Any, scale: Any, shift: Any, *, owned
 
 
 def _channels(x: np.ndarray | Lazy) -> int:
-    return x.shape[3] if x.ndim == 4 else 1
+    return x.shape[-1] if x.ndim > 2 else 1
 
 
 def _count_bytes(x: np.ndarray | Lazy) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

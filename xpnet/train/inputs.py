@@ -23,6 +23,7 @@ __all__ = [
     "check_normalize",
     "check_parameters",
     "check_tensor",
+    "images_only",
     "read_callbacks",
     "read_dataset",
     "read_sets",
@@ -31,14 +32,16 @@ __all__ = [
 Data = Dataset | tuple[Any, Any]
 
 
-def read_dataset(where: str, data: Any, classes: int = 0, labelled: bool | None = True) -> Dataset:
+def read_dataset(
+    where: str, data: Any, classes: int = 0, labelled: bool | None = True, images: bool | None = None
+) -> Dataset:
     """Return a Dataset of data.
 
     Args:
         where: for messages.
         data: a Dataset, or arrays (x, y).
         classes: the number of classes is at least that, and as many as there are in arrays if it is 0.
-        labelled: whether y is labels, as from_arrays takes it.
+        labelled, images: whether y is labels, and x of 3 axes images, as from_arrays takes them.
     """
     if isinstance(data, Dataset):
         return data
@@ -52,7 +55,7 @@ def read_dataset(where: str, data: Any, classes: int = 0, labelled: bool | None 
     if classes and labelled is not False and (labels := host(where, y)).ndim == 1 and labels.dtype.kind in "bui":
         most = int(labels.max()) + 1 if labels.size else 0
         names = [str(k) for k in range(most if classes < most < 1_000_000 else classes)]
-    return from_arrays(x, y, names, labelled=labelled)
+    return from_arrays(x, y, names, labelled=labelled, images=images)
 
 
 def read_sets(
@@ -61,7 +64,8 @@ def read_sets(
     """Return the training set, and the sets that are measured after each epoch, by name, of what fit is given."""
     if test is not None and not isinstance(train, Dataset | tuple) and not isinstance(test, Dataset | tuple):
         train, test = (train, test), None  # fit(x, y)
-    train = read_dataset("fit", train, labelled=labelled)
+    images = images_only("fit", train, model)
+    train = read_dataset("fit", train, labelled=labelled, images=images)
     if arguments.is_number(validation):
         train, validation = _divided(train, validation, seed)
     held = {"test": test, "validation": validation}
@@ -77,9 +81,26 @@ def _divided(train: Dataset, fraction: Any, seed: int) -> tuple[Dataset, Dataset
     return train.hold_out(count, Key(seed, "validation"))
 
 
+def images_only(where: str, data: Any, model: Module) -> bool | None:
+    """Return True where x of (x, y) has 3 axes, and the model takes it as gray images alone; None: values decide."""
+    x = host(where, data[0]) if isinstance(data, list | tuple) and len(data) == 2 else np.zeros(0)
+    if x.ndim != 3 or not len(x):
+        return None
+    try:
+        model.cost(x.shape[1:])
+    except NotImplementedError:  # a custom module
+        try:
+            model.predict(x[:1].astype(np.float32))
+        except Exception:  # its own
+            return True
+    except ShapeError:
+        return True
+    return None
+
+
 def _read_held(name: str, data: Any, train: Dataset, model: Module) -> Dataset:
     """Return a test or validation set: an error unless the model takes its examples, and its classes are known."""
-    data = read_dataset("fit", data, len(train.classes), train.labelled)
+    data = read_dataset("fit", data, len(train.classes), train.labelled, train.x.ndim == 4)
     if data.shape != train.shape:
         got = {name: data.shape, "train": train.shape}
         try:

@@ -101,7 +101,7 @@ class Scoring:
         batch_size, x = arguments.count(where, "batch_size", batch_size), examples(where, x)
         if x.ndim < 2 or not len(x):
             raise ShapeError(where, "x of shape (N, ...), N >= 1", x=x.shape)
-        if x.ndim == 3 and self.scale is not None:
+        if x.ndim == 3 and self.scale is not None and not self.scale.sequence:
             x = x[..., np.newaxis]  # (N, H, W, 1), as in training
         if x.dtype.kind not in "buif":
             raise DTypeError(where, "x of real numbers", x=x.dtype)

@@ -207,10 +207,9 @@ class Trainer(Fitting):
             DataError: the scale of the data cannot be told, or its classes are not those of the training set.
             ShapeError: there is no score for a class. ConfigError: batch_size is below 1.
         """
-        data, declared = (
-            inputs.read_dataset("evaluate", data, max(2, len(self.classes)), self._reads),
-            isinstance(data, Dataset),
-        )
+        declared = isinstance(data, Dataset)
+        images = not self.scale.sequence if self.scale else inputs.images_only("evaluate", data, self.model)
+        data = inputs.read_dataset("evaluate", data, max(2, len(self.classes)), self._reads, images)
         self._choose(data)
         with self.averaged():
             return self._scoring().evaluate(data, batch_size, declared)
