@@ -12,7 +12,7 @@ from PIL import Image
 from tests.data.test_image import picture
 from tests.harness import raises
 from xpnet.backend import use_cores
-from xpnet.data import load, load_image
+from xpnet.data import load, load_image, splits
 from xpnet.errors import DataError
 
 
@@ -69,15 +69,6 @@ def test_one_image_in_colour_makes_all_rgb(cats_and_dogs):
     assert [104, 104, 104] in pixels
 
 
-def test_images_are_resized_to_the_most_frequent_size_with_a_warning(cats_and_dogs):
-    picture(cats_and_dogs / "cat" / "large.png", 77, size=(12, 12))
-    picture(cats_and_dogs / "dog" / "small.png", 78, size=(3, 2))
-    with pytest.warns(UserWarning, match="2 of 12 images are resized to 4 x 6, the most frequent size") as caught:
-        train, test = load(str(cats_and_dogs))
-    assert len(caught) == 1
-    assert {77, 78} <= set(np.concatenate([train.x, test.x])[:, 0, 0, 0].tolist())
-
-
 def test_images_of_one_size_give_no_warning(cats_and_dogs):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -96,7 +87,7 @@ def test_other_files_are_ignored(cats_and_dogs):
 def test_progress_counts_images(cats_and_dogs):
     seen: list[tuple[int, int]] = []
     load(str(cats_and_dogs), progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(i, 10) for i in range(1, 11)]
+    assert seen == [(5, 0), (10, 0), *((i, 10) for i in range(1, 11))]
 
 
 def test_hundreds_of_images_keep_their_labels(tmp_path):
@@ -172,14 +163,14 @@ def test_as_many_threads_decode_as_there_are_cores(cats_and_dogs, monkeypatch):
     found: set[int] = set()
     meeting = threading.Barrier(3)
 
-    def decode(file: Path, shape: tuple[int, int, int], max_pixels: int | None) -> np.ndarray:
+    def decode(file: Path, shape: tuple[int, int, int], *more: object) -> np.ndarray:
         if threading.get_ident() not in found:
             found.add(threading.get_ident())
             if len(found) <= 3:
                 meeting.wait(timeout=30)
         return np.zeros(shape, np.uint8)
 
-    monkeypatch.setattr("xpnet.data.folder.decode", decode)
+    monkeypatch.setattr("xpnet.data.photos.decode", decode)
     with use_cores(3):
         load(str(cats_and_dogs))
     assert len(found) == 3
@@ -217,12 +208,11 @@ def warned(root: Path) -> tuple[int, str]:
 
 
 LEFT_OUT = {
-    "another suffix": (["cat/a.heic", "dog/b.jfif"], "2 with another suffix, such as /cat/a.heic"),
+    "another suffix": (["cat/a.heic", "dog/b.jfif"], "2 with another suffix, such as cat/a.heic"),
     "no suffix": (["cat/a"], "1 with another suffix"),
-    "sub-folder": (["cat/more/a.png", "cat/more/still/b.JPG", "dog/x/c.tif"], "3 in sub-folders of a class"),
-    "hidden": (["cat/.a.png"], "1 hidden, such as /cat/.a.png"),
-    "beside": (["a.png", "b.png"], "2 beside the classes, such as /a.png"),
-    "several": (["cat/a.heic", "a.png", "cat/more/b.png"], "files left out: 3 (1 beside"),
+    "hidden": (["cat/.a.png"], "1 hidden, such as cat/.a.png"),
+    "beside": (["a.png", "b.png"], "2 beside the classes, such as a.png"),
+    "several": (["cat/a.heic", "a.png", "cat/more/b.heic"], "files left out: 3 (1 beside"),
     "none": (["cat/.DS_Store", "cat/Thumbs.db", "cat/._0.png", "readme.txt", ".git/config"], ""),
 }
 
@@ -246,9 +236,7 @@ def test_upper_case_suffixes_and_links_are_read(cats_and_dogs):
 
 def test_a_loop_of_links_ends(cats_and_dogs):
     (cats_and_dogs / "cat" / "loop").symlink_to(cats_and_dogs)
-    count, said = warned(cats_and_dogs)
-    assert count == 10
-    assert "10 in sub-folders of a class" in said
+    assert warned(cats_and_dogs) == (10, ": files left out: 1 (1 linked in a circle, such as cat/loop)")
 
 
 @pytest.mark.parametrize("test", ["test", "val", "valid", "validation", "Testing", None])
@@ -266,13 +254,15 @@ def test_the_parts_may_have_other_usual_names(tmp_path, train, test):
     assert parts[0].classes == ("cat", "dog")
 
 
-def test_with_test_and_val_the_validation_part_is_left_out_with_a_warning(tmp_path):
-    for part in ("train", "test", "val"):
+def test_with_test_and_val_there_are_three_parts(tmp_path):
+    for part, count in (("train", 2), ("test", 3), ("val", 4)):
         for name in ("cat", "dog"):
-            picture(tmp_path / part / name / "0.png")
-    count, said = warned(tmp_path)
-    assert count == 4
-    assert "2 beside the classes, such as /val/cat/0.png" in said
+            for i in range(count):
+                picture(tmp_path / part / name / f"{i}.png")
+    assert warned(tmp_path) == (10, "")
+    parts = splits(tmp_path)
+    assert [len(part) for part in parts[:3]] == [4, 8, 6]
+    assert parts.note[0] == f"{tmp_path.name}: 4 training, 8 validation and 6 test images of 2 classes: cat 9, dog 9"
 
 
 def test_a_fifth_of_each_class_is_held_out(tmp_path):
@@ -309,9 +299,11 @@ def test_a_folder_that_must_not_be_listed_is_a_data_error(cats_and_dogs, monkeyp
 
 
 def test_small_files_of_large_images_are_refused_before_memory_is_allocated(cats_and_dogs, monkeypatch):
-    monkeypatch.setattr("xpnet.data.opening._FREE", 200)
+    monkeypatch.setattr("xpnet.data.opening._FREE", 20)
     monkeypatch.setattr("xpnet.data.opening._RATIO", 0)
-    with raises(DataError, str(cats_and_dogs), "at most 200 bytes of content", "bytes 240", "max_pixels"):
+    with raises(
+        DataError, str(cats_and_dogs / "cat" / "0.png"), "at most 20 bytes of content", "bytes 24", "max_pixels"
+    ):
         load(str(cats_and_dogs))
     assert sum(map(len, load(str(cats_and_dogs), max_pixels=24))) == 10
     with raises(DataError, str(cats_and_dogs / "cat" / "0.png"), "at most 23 pixels"):

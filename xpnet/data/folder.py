@@ -1,218 +1,276 @@
-"""A folder of images with one sub-folder per class, decoded by Pillow on one thread per core."""
+"""A folder of images: its classes and parts, or its file of labels; what was found, in three lines."""
 
 from __future__ import annotations
 
-import math
+import logging
 import os
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from xpnet.backend import cores
 from xpnet.data.classes import check_class_names
 from xpnet.data.dataset import Dataset
 from xpnet.data.download import Progress
-from xpnet.data.image import SUFFIXES, Header, decode, inspect
-from xpnet.data.opening import check_expansion
+from xpnet.data.image import SUFFIXES
+from xpnet.data.labels import find_file, part_of, read_labels
+from xpnet.data.lazy import Lazy
+from xpnet.data.photos import Photos
+from xpnet.data.scan import OF_SYSTEM, LeftOut, count_beside, find_parts, is_image, listed, walk
+from xpnet.data.sizes import choose_shape, sample_headers
+from xpnet.data.splits import LoadOptions, Splits
 from xpnet.errors import DataError
 
 __all__ = ["load_folder"]
 
 _LAYOUT = "one sub-folder of images per class"
-_TRAIN = ("train", "training")
-_TEST = ("test", "testing", "val", "valid", "validation")
-_SYSTEM_FILES = ("thumbs.db", "desktop.ini")
-_MOST_VISITED = 20_000  # entries of folders that are not read
+_RESIDENT = 256 << 20  # bytes: a set of images so small is decoded at once
+_PARTS = ("train", "validation", "test")
+_SHOWN = 10  # classes in a line
+
+_log = logging.getLogger("xpnet")
 
 
-def load_folder(path: Path, progress: Progress | None = None, max_pixels: int | None = None) -> tuple[Dataset, Dataset]:
-    """Load a folder of images by class: path/CLASS/IMAGE, or path/train/CLASS/IMAGE and path/test/CLASS/IMAGE.
+@dataclass
+class _Found:
+    """The images of a folder, before any is opened: paths, what is learned of each, and its part ("": not said)."""
 
-    Classes are the names of the sub-folders, sorted. training, testing, val, valid and validation are other names of
-    train and test. Without a test folder, a random fifth of each class, always the same, is the test set. Images are
-    resized to the most frequent size; a warning says how many. If all are grayscale the result has 1 channel, else 3.
-    Transparent images are placed on white, 16-bit ones keep their upper 8 bits, and the EXIF orientation is applied. A
-    warning counts the files that are left out: hidden ones, those in sub-folders of a class or beside the classes, and
-    those without the suffix of an image.
+    classes: tuple[str, ...] = ()
+    files: list[str] = field(default_factory=list)
+    y: list[np.ndarray] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+
+    def add(self, files: list[str], y: np.ndarray, parts: Iterable[str]) -> None:
+        self.files += files
+        self.y.append(y)
+        self.parts += parts
+
+
+def load_folder(path: Path, progress: Progress | None = None, options: LoadOptions | None = None) -> Splits:
+    """Load a folder of images by class, see data.scan, or with a file of labels, see data.labels.
+
+    A class is a folder directly below FOLDER, or below FOLDER/train; the images in it at any depth belong to it. The
+    file of labels is used where there are no folders of classes, or where target names its column. Without a test part,
+    a random fifth of each class, always the same, is the test set; where there is a validation part, it is both.
+
+    Only names are read at first. The size is decided by the headers of a sample, see data.sizes; an image of another
+    aspect ratio is cropped, padded or stretched, as options say, when it is decoded. A set of up to 256 MB is decoded
+    at once into an array; of a larger one, x is a Lazy. Transparent images are placed on white, 16-bit ones keep their
+    upper 8 bits, and the EXIF orientation is applied.
 
     Args:
         path: the folder.
-        progress: called with (images decoded, images in total).
-        max_pixels: as for load_image, for each image.
+        progress: called with (images found, 0) and then (images decoded, images in total).
+        options: see LoadOptions.
     Returns:
-        train, test: (N, H, W, C) uint8, C 1 or 3.
+        The parts; x (N, H, W, C) uint8, C 1 if all that were looked at are gray, else 3.
     Raises:
-        DataError: the folder, or that of a class, is missing or empty; there is only one class, or a class of the test
-            folder is not in train; or an image is refused, see load_image.
-    Cost: each image is opened three times, for its header, its checksums and its pixels. Memory: the result, one image
-        a thread, and a second copy of the result during the split.
+        DataError: the folder, or that of a class, is missing or empty; there is only one class, or a class of another
+            part is not in train; the file of labels is refused; or an image is, see load_image.
     """
-    roots, beside = _layout(path)
-    left_out = _LeftOut()
-    for place in beside:
-        left_out.add_all("beside the classes", place)
-    files: list[Path] = []
-    labels: list[int] = []
-    starts: list[int] = []
-    classes: dict[str, int] = {}
-    for root in roots:
-        starts.append(len(files))
-        folders, others = _listed(root)
-        if not folders:
-            raise DataError(str(root), _LAYOUT, files=len(others), sub_folders=0)
-        if not classes:
-            classes = {folder.name: k for k, folder in enumerate(folders)}
-            check_class_names(str(root), list(classes))
-            if len(classes) < 2:
-                raise DataError(str(root), "at least 2 classes, one sub-folder each", classes=list(classes))
-        if root is not path:
-            for place in others:
-                left_out.add_all("beside the classes", place)
-        for folder in folders:
-            if folder.name not in classes:
-                do = "rename or remove it"
-                raise DataError(str(folder), "a class of the train folder", do, test=folder.name, train=_few(classes))
-            inside, found = _listed(folder)
-            images = [file for file in found if _is_image(file)]
-            if not images:
-                do = f"add files that end in {', '.join(sorted(SUFFIXES))}, or remove the folder"
-                found_there = {"files": len(found), "sub_folders": len(inside)}
-                raise DataError.event(str(folder), "the folder of a class holds no images", do, **found_there)
-            left_out.add_class(folder, inside, found)
-            files += images
-            labels += [classes[folder.name]] * len(images)
-    left_out.warn(path)
-    x, y = _decode_all(path, files, progress, max_pixels), np.asarray(labels, dtype=np.int64)
-    name, names = path.name or str(path), tuple(classes)
-    if len(roots) == 1:
-        return Dataset(x, y, names, name).hold_out_fifth("folder/test", stratified=True)
-    n = starts[1]
-    return Dataset(x[:n], y[:n], names, f"{name}/train"), Dataset(x[n:], y[n:], names, f"{name}/test")
+    options, progress = options or LoadOptions(), progress or (lambda done, total: None)
+    root, left_out = str(path), LeftOut()
+    found = _find(root, options, left_out, progress)
+    if not found.files:
+        do = f"add files that end in {', '.join(sorted(SUFFIXES))}"
+        raise DataError.event(root, "no images", do, files=sum(left_out.counts.values()))
+    headers = sample_headers(found.files, options)
+    shape, sizes = choose_shape([header for _, header in headers], options, len(found.files))
+    photos = Photos(found.files, shape, options)
+    good = np.ones(len(found.files), bool)
+    if options.skip_damaged:
+        for row, error in sorted(photos.damaged(progress).items()):
+            good[row] = False
+            left_out.add("damaged", found.files[row])
+            _log.info("left out: %s", error)
+        if not good.any():
+            raise DataError.event(root, "all images are damaged", images=len(good))
+    if frames := [file for file, header in headers if header.frames]:
+        text = f"{len(frames):,} of {len(headers):,} images have several frames, such as {frames[0]}: the first is used"
+        found.warned.append(text)
+    splits = _split(found, np.flatnonzero(good), photos, path.name or root, progress, options)
+    return splits._replace(**_notes(root, splits, found, sizes, left_out))
 
 
-def _few(classes: Iterable[str]) -> str:
-    names = list(classes)
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+def _find(root: str, options: LoadOptions, left_out: LeftOut, progress: Progress) -> _Found:
+    found = _Found()
+    count = 0
+
+    def each(images: int) -> None:
+        nonlocal count
+        count += images
+        progress(count, 0)
+
+    folders, files = listed(root, left_out)
+    parts = find_parts(root)
+    by_class = parts.train != root
+    own = {name: f for name in folders if part_of(name) and (f := find_file(os.path.join(root, name), beside=False))}
+    file = find_file(root)
+    is_flat = any(map(is_image, files)) or len(folders) < 2 or any(part_of(name) == "train" for name in folders)
+    if options.target is not None or (not by_class and is_flat):
+        if "train" in map(part_of, own) and file is None:
+            for name, each_file in own.items():
+                _add_labels(found, os.path.join(root, name), each_file, part_of(name), options, left_out, each)
+            return found
+        if file is not None:
+            _add_labels(found, root, file, None, options, left_out, each)
+            return found
+        if options.target is not None:
+            do = "put it there, or omit target"
+            rule = "a file of labels (.csv or .jsonl) in the folder or beside it"
+            raise DataError(root, rule, do, target=repr(options.target))
+    for place in parts.beside:
+        count_beside(place, left_out)
+    if file is not None and os.path.dirname(file) == root:
+        found.notes.append(f"{os.path.basename(file)} is not used: to learn its column, say target=COLUMN")
+    places = zip(_PARTS, (parts.train, parts.validation, parts.test), strict=True)
+    for part, place in places:
+        if place is not None:
+            one = parts.validation is None and parts.test is None and parts.train == root
+            _add_classes(found, place, "" if one else part, left_out, each)
+    return found
 
 
-def _layout(path: Path) -> tuple[list[Path], list[Path]]:
-    """Find the folder or folders whose sub-folders are the classes, train first, and what else lies beside those."""
-    folders, files = _listed(path)
-    named = {folder.name.lower(): folder for folder in folders}
-    train = next((named[name] for name in _TRAIN if name in named), None)
-    if train is not None:
-        inside, pictures = _listed(train)
-        if inside and not any(map(_is_image, pictures)):
-            test = next((named[name] for name in _TEST if name in named), None)
-            roots = [train] if test is None else [train, test]
-            return roots, [p for p in folders if p not in roots] + files
-    return [path], files
+def _add_classes(found: _Found, place: str, part: str, left_out: LeftOut, each: Callable[[int], None]) -> None:
+    """Add the images of the folders of classes in a place."""
+    folders, files = listed(place)
+    if not folders:
+        raise DataError(place, _LAYOUT, files=len(files), sub_folders=0)
+    if not found.classes:
+        found.classes = tuple(folders)
+        check_class_names(place, found.classes)
+        if len(folders) < 2:
+            raise DataError(place, "at least 2 classes, one sub-folder each", classes=folders)
+    if part:
+        for name in files:
+            count_beside(os.path.join(place, name), left_out)
+    index = {name: k for k, name in enumerate(found.classes)}
+    for name in folders:
+        folder = os.path.join(place, name)
+        if name not in index:
+            do, known = "rename or remove it", ", ".join(found.classes[:_SHOWN])
+            more = f" and {len(index) - _SHOWN} more" if len(index) > _SHOWN else ""
+            raise DataError(folder, "a class of the train folder", do, **{part: name, "train": known + more})
+        images, nested = walk(folder, left_out, each=each)
+        if not images:
+            do = f"add files that end in {', '.join(sorted(SUFFIXES))}, or remove the folder"
+            inside, others = listed(folder)
+            got = {"files": len(others), "sub_folders": len(inside)}
+            raise DataError.event(folder, "the folder of a class holds no images", do, **got)
+        if nested:
+            _log.info("%s: %d images of sub-folders belong to it", folder, nested)
+        found.add(images, np.full(len(images), index[name]), [part] * len(images))
 
 
-def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the sub-folders and the other entries of a folder, sorted; of hidden entries only files."""
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted((entry.name, entry.is_dir()) for entry in entries)
-    except OSError as error:
-        raise DataError.event(str(folder), "cannot read the folder", error=error.strerror or error) from error
-    folders = [folder / name for name, is_folder in found if is_folder and not name.startswith(".")]
-    return folders, [folder / name for name, is_folder in found if not is_folder]
+def _add_labels(
+    found: _Found,
+    root: str,
+    file: str,
+    part: str | None,
+    options: LoadOptions,
+    left_out: LeftOut,
+    each: Callable[[int], None],
+) -> None:
+    """Add the images that a file of labels names."""
+    images, _ = walk(root, LeftOut(), each=each)
+    labels = read_labels(file, images, root, options.target, options.task, left_out)
+    if found.classes and labels.classes != found.classes:
+        unknown = [name for name in labels.classes if name not in found.classes]
+        if unknown or labels.y.dtype.kind == "f":
+            raise DataError(file, "the classes of the train folder", classes=", ".join(unknown or labels.classes))
+        labels = labels._replace(y=np.asarray([found.classes.index(c) for c in labels.classes])[labels.y])
+    found.classes = found.classes or labels.classes
+    if part is None and labels.split is None:
+        parts = [part_of(os.path.relpath(f, root).split(os.sep)[0]) for f in labels.files]
+        parts = parts if "train" in parts else [""] * len(parts)
+    else:
+        parts = [part] * len(labels.files) if labels.split is None else labels.split.tolist()
+    found.notes.append(f"labels from {os.path.basename(file)}")
+    found.add(labels.files, labels.y, [p or "" for p in parts])
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+def _split(
+    found: _Found, good: np.ndarray, photos: Photos, name: str, progress: Progress, options: LoadOptions
+) -> Splits:
+    """Make the data sets, of the images that are good."""
+    y, parts, x = np.concatenate(found.y), np.asarray(found.parts), photos.lazy()
+    if options.cache_folder is not None:
+        stored = photos.store(good, Path(options.cache_folder), progress)
+        x = Lazy(x.shape, lambda rows, out: stored.read(np.searchsorted(good, rows), out))
+
+    def part(label: str) -> Dataset | None:
+        rows = good[parts[good] == label]
+        return Dataset(x.take(rows), y[rows], found.classes, f"{name}/{label}") if len(rows) else None
+
+    train = part("train")
+    if train is None:
+        train = Dataset(x.take(good), y[good], found.classes, name)
+        validation = test = None
+    else:
+        validation, test = part("validation"), part("test")
+    if test is None and validation is not None:
+        found.notes.append("there is no test folder: the validation set is the test set, too")
+        test = validation
+    elif test is None:
+        train, test = train.hold_out_fifth("folder/test", stratified=True)
+    size = len(good) * int(np.prod(photos.shape))
+    if options.cache_folder is not None or size > min(_RESIDENT, _allowed(options)):
+        return Splits(train, validation, test)
+    done = 0
+
+    def one() -> None:
+        nonlocal done
+        done += 1
+        progress(done, len(good))
+
+    whole: dict[int, Dataset] = {}
+    for data in (train, validation, test):
+        if data is not None and id(data) not in whole:
+            assert isinstance(data.x, Lazy)
+            whole[id(data)] = replace(data, x=photos.all(data.x.rows.tolist(), one))
+    photos.forget()
+    return Splits(
+        whole[id(train)],
+        None if validation is None else whole[id(validation)],
+        None if test is None else whole[id(test)],
+    )
 
 
-class _LeftOut:
-    """Counts what a folder holds and is not read, for one warning."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, list[Path]] = {}
-        self.visited = 0
-
-    def add(self, reason: str, path: Path) -> None:
-        self.found.setdefault(reason, []).append(path)
-
-    def add_class(self, folder: Path, folders: list[Path], files: list[Path]) -> None:
-        """Count the files of a class that are not read, and those in its sub-folders."""
-        for path in files:
-            if path.name.startswith("."):
-                if path.suffix.lower() in SUFFIXES and not path.name.startswith("._"):  # ._NAME: macOS's own
-                    self.add("hidden", path)
-            elif not _is_image(path) and path.name.lower() not in _SYSTEM_FILES:
-                self.add("with another suffix", path)
-        for sub in folders:
-            self.add_all("in sub-folders of a class", sub)
-
-    def add_all(self, reason: str, path: Path) -> None:
-        """Count the images at a path that is not read: those of a folder at any depth."""
-        if not path.is_dir():
-            if path.suffix.lower() in SUFFIXES:
-                self.add(reason, path)
-            return
-        for place, folders, names in os.walk(path):
-            folders.sort()
-            self.visited += len(names) + 1
-            if self.visited > _MOST_VISITED:
-                return
-            for name in sorted(names):
-                if Path(name).suffix.lower() in SUFFIXES:
-                    self.add(reason, Path(place, name))
-
-    def warn(self, path: Path) -> None:
-        """Warn of all that was counted."""
-        if self.found:
-            each = "; ".join(f"{len(paths)} {reason}, such as {paths[0]}" for reason, paths in self.found.items())
-            more = " or more" if self.visited > _MOST_VISITED else ""
-            total = sum(map(len, self.found.values()))
-            warnings.warn(f"{path}: files left out: {total}{more} ({each})", stacklevel=4)
+def _allowed(options: LoadOptions) -> int:
+    return _RESIDENT if options.cache_images is None else options.cache_images
 
 
-def _decode_all(path: Path, files: list[Path], progress: Progress | None, max_pixels: int | None) -> np.ndarray:
-    headers: list[Header] = list(_in_threads(lambda file: inspect(file, max_pixels), files))
-    sizes = Counter((header.height, header.width) for header in headers)
-    height, width = max(sizes, key=lambda size: (sizes[size], size))  # of several equally frequent sizes, the largest
-    other = len(files) - sizes[height, width]
-    if other:
-        warnings.warn(
-            f"{path}: {other} of {len(files)} images are resized to {height} x {width}, the most frequent size",
-            stacklevel=4,
-        )
-    frames = [file for file, header in zip(files, headers, strict=True) if header.frames]
-    if frames:
-        what = f"{len(frames)} of {len(files)} images have several frames, such as {frames[0]}: the first is used"
-        warnings.warn(f"{path}: {what}", stacklevel=4)
-    shape = (height, width, 1 if all(header.gray for header in headers) else 3)
-    if max_pixels is None and "XPNET_MAX_PIXELS" not in os.environ:
-        do = "make the images smaller, or set max_pixels or XPNET_MAX_PIXELS"
-        check_expansion(str(path), len(files) * math.prod(shape), sum(header.stored for header in headers), do)
-    x = np.empty((len(files), *shape), dtype=np.uint8)
-    for i, image in enumerate(_in_threads(lambda file: decode(file, shape, max_pixels), files)):
-        x[i] = image
-        if progress is not None:
-            progress(i + 1, len(files))
-    return x
+def _notes(root: str, splits: Splits, found: _Found, sizes: str, left_out: LeftOut) -> dict[str, tuple[str, ...]]:
+    """Say what was found in lines, and which of them are warnings."""
+    parts = {"training": splits.train, "test": splits.test}
+    if splits.validation is not splits.test:
+        parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
+    lines = {name: data for name, data in parts.items() if data is not None}
+    counts = " and ".join(f"{len(data):,} {name}" for name, data in lines.items())
+    text = f"{os.path.basename(root) or root}: {counts.replace(' and ', ', ', len(lines) - 2)} images"
+    warned = found.warned
+    if splits.train.labelled:
+        each = Counter[str]()
+        for data in lines.values():
+            each.update({found.classes[k]: int(n) for k, n in enumerate(np.bincount(data.y)) if n})
+        text += f" of {len(found.classes)} classes: {_counted(each, found.classes)}"
+        if single := [name for name in found.classes if each[name] == 1]:
+            few = ", ".join(single[:_SHOWN])
+            warned.append(f"{len(single)} classes have one image only, which is not tested: {few}")
+    else:
+        text += f", to learn: {', '.join(found.classes[:_SHOWN])}"
+    note = (text, sizes, f"left out: {left_out.text(root) or 'nothing'}", *found.notes, *warned)
+    if wanted := left_out.text(root, [reason for reason in left_out.counts if reason != OF_SYSTEM]):
+        warned = [*warned, f"files left out: {wanted}"]
+    return {"note": note, "warnings": tuple(f"{root}: {line}" for line in warned)}
 
 
-def _in_threads(work: Callable[[Path], Any], files: list[Path]) -> Iterator[Any]:
-    """Yield the results in order, computed a few files ahead; an error cancels the rest."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    threads = cores()
-    with ThreadPoolExecutor(threads) as pool:
-        pending = [pool.submit(work, file) for file in files[: 4 * threads]]
-        for i in range(len(files)):
-            try:
-                result = pending[i].result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-            pending[i] = None  # type: ignore[call-overload]
-            if len(pending) < len(files):
-                pending.append(pool.submit(work, files[len(pending)]))
-            yield result
+def _counted(each: Counter[str], names: tuple[str, ...]) -> str:
+    if len(names) <= _SHOWN:
+        return ", ".join(f"{name} {each[name]:,}" for name in names)
+    most, least = each.most_common(1)[0], min(each.items(), key=lambda item: item[1])
+    return f"{least[1]:,} ({least[0]}) to {most[1]:,} ({most[0]}) each"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from io import BufferedReader
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-__all__ = ["SUFFIXES", "Header", "decode", "inspect", "load_image"]
+__all__ = ["FITS", "SUFFIXES", "Header", "decode", "load_image", "read_header"]
+
+FITS = ("crop", "pad", "stretch")
 
 # The readers of Pillow that are used, by the suffix of the file; no other is tried, whatever the content.
 _READERS = {
@@ -59,15 +61,17 @@ class Header(NamedTuple):
     width: int
     gray: bool
     frames: bool
-    stored: int
 
 
-def load_image(path: str | os.PathLike[str], shape: Sequence[int], *, max_pixels: int | None = None) -> np.ndarray:
+def load_image(
+    path: str | os.PathLike[str], shape: Sequence[int], *, fit: str = "crop", max_pixels: int | None = None
+) -> np.ndarray:
     """Decode one image to the size and channels a model was trained with.
 
     Args:
         path: a BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file with the suffix of its format.
         shape: (H, W, C), C 1 or 3; an image of another size is resized.
+        fit: how one of another aspect ratio is: "crop" its centre, "pad" it with black, or "stretch" it.
         max_pixels: the largest image to decode; by default the environment variable XPNET_MAX_PIXELS, else 100 million,
             and less where the file is far too small for its image.
     Returns:
@@ -81,42 +85,60 @@ def load_image(path: str | os.PathLike[str], shape: Sequence[int], *, max_pixels
     """
     path = arguments.path("load_image", "path", path).expanduser()
     shape = arguments.shape("load_image", "shape", shape, 1)
+    arguments.choice("load_image", "fit", fit, FITS)
     arguments.optional(arguments.count)("load_image", "max_pixels", max_pixels)
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise DataError(str(path), "shape (H, W, C) with C 1 or 3", shape=tuple(shape))
-    if inspect(path, max_pixels).frames:
+    if read_header(path, max_pixels).frames:
         warnings.warn(f"{path}: the first of several frames is used", stacklevel=2)
-    return decode(path, (shape[0], shape[1], shape[2]), max_pixels)
+    return decode(path, (shape[0], shape[1], shape[2]), max_pixels, fit)
 
 
-def inspect(path: Path, max_pixels: int | None = None) -> Header:
-    """Read an image's header, and check the checksums of a PNG."""
-    with _opened(path, max_pixels) as (image, file):
-        stored = disk_size(file)
-        if image.info.get("progressive"):
-            _check_scans(image, str(path), file)
-        image.verify()
+def read_header(path: Path, max_pixels: int | None = None) -> Header:
+    """Read what is known of an image before its pixels."""
     with _opened(path, max_pixels) as (image, _):
         width, height = image.size
         gray, frames = image.mode in _GRAY, bool(getattr(image, "is_animated", False))
-        if _is_sideways(image):
+        known = image.format != "PNG" or "exif" in image.info  # Pillow decodes a PNG to look for it behind the pixels
+        if known and _is_sideways(image):
             width, height = height, width
-    if min(height, width) < 2:
-        raise DataError(str(path), "an image at least 2 pixels high and wide", height=height, width=width)
-    return Header(height, width, gray, frames, stored)
+    _check_sides(str(path), height, width)
+    return Header(height, width, gray, frames)
 
 
-def decode(path: Path, shape: tuple[int, int, int], max_pixels: int | None = None) -> np.ndarray:
-    """Decode the pixels to (H, W, C) uint8."""
+def decode(
+    path: Path,
+    shape: tuple[int, int, int],
+    max_pixels: int | None = None,
+    fit: str = "crop",
+    on_colour: Callable[[Path], None] | None = None,
+) -> np.ndarray:
+    """Decode the pixels to (H, W, C) uint8, as load_image.
+
+    Args:
+        path, shape, max_pixels, fit: as of load_image.
+        on_colour: called with the path of a colour image that becomes gray.
+    """
     import PIL.Image
     import PIL.ImageOps
 
     height, width, channels = shape
-    with _opened(path, max_pixels) as (opened, _):
+    if path.suffix.lower() == ".png":
+        with _opened(path, max_pixels) as (image, _):
+            image.verify()  # compares checksums, and leaves an image that cannot be read
+    with _opened(path, max_pixels) as (opened, file):
         image: Image = opened
+        if image.info.get("progressive"):
+            _check_scans(image, str(path), file)
+        if on_colour is not None and channels == 1 and image.mode not in _GRAY:
+            on_colour(path)
         unpacked, tags = str(opened.tile), getattr(image, "tag_v2", {})
-        stored_width, stored_height = (height, width) if _is_sideways(image) else (width, height)
-        image.draft(None, (2 * stored_width, 2 * stored_height))  # decode a much larger JPEG at a lower scale
+        sideways = _is_sideways(image)
+        across, down = image.size[::-1] if sideways else image.size
+        _check_sides(str(path), down, across)
+        full = _scaled(across, down, width, height, fit)
+        double = [2 * side for side in (full[::-1] if sideways else full)]
+        image.draft(None, (double[0], double[1]))  # decode a much larger JPEG at a lower scale
         PIL.ImageOps.exif_transpose(image, in_place=True)
         _check_depth(image, str(path), unpacked, tags)
         if image.mode in _DEEP_GRAY:
@@ -129,9 +151,45 @@ def decode(path: Path, shape: tuple[int, int, int], max_pixels: int | None = Non
         mode = "L" if channels == 1 else "RGB"
         if image.mode != mode:
             image = image.convert(mode)
-        if image.size != (width, height):
-            image = image.resize((width, height), PIL.Image.Resampling.BILINEAR)
-        return np.asarray(image).reshape(shape)
+        return np.asarray(_fitted(image, width, height, fit)).reshape(shape)
+
+
+def _scaled(across: int, down: int, width: int, height: int, fit: str) -> tuple[int, int]:
+    """Return the size that the whole of an image, across x down, gets in one of width x height."""
+    if fit == "stretch":
+        return width, height
+    scale = (max if fit == "crop" else min)(width / across, height / down)
+    return max(1, round(across * scale)), max(1, round(down * scale))
+
+
+def _fitted(image: Image, width: int, height: int, fit: str) -> Image:
+    """Resize an image to width x height; crop its centre, or pad it with black, unless it is to be stretched."""
+    import PIL.Image
+
+    if image.size == (width, height):
+        return image
+    method = PIL.Image.Resampling.BILINEAR
+    if fit == "pad":
+        inner = image.resize(_scaled(*image.size, width, height, fit), method)
+        outer = PIL.Image.new(image.mode, (width, height))
+        outer.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
+        return outer
+    if fit == "stretch":
+        return image.resize((width, height), method)
+    scale = max(width / image.width, height / image.height)
+    left, upper = (image.width - width / scale) / 2, (image.height - height / scale) / 2
+    box = (
+        max(0.0, left),
+        max(0.0, upper),
+        min(image.width, image.width - left),
+        min(image.height, image.height - upper),
+    )
+    return image.resize((width, height), method, box=box)
+
+
+def _check_sides(where: str, height: int, width: int) -> None:
+    if min(height, width) < 2:
+        raise DataError(where, "an image at least 2 pixels high and wide", height=height, width=width)
 
 
 @contextmanager

@@ -57,6 +57,11 @@ class Lazy:
             raise ConfigError("Lazy", "rows (N,)", rows=self._rows.shape, N=len(self))
         self._sample: np.ndarray | None = None
 
+    @property
+    def rows(self) -> np.ndarray:
+        """The examples of read that these are."""
+        return self._rows
+
     ndim = property(lambda self: len(self.shape))
     size = property(lambda self: math.prod(self.shape))
 

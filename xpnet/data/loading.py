@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ def load(
     found = fitted(_found("load", name_or_path, data_dir, progress, max_pixels, options))
     if found.test is None:
         raise DataError(str(name_or_path), "a training set and a test set", "use splits", test=None)
+    for text in found.warnings:
+        warnings.warn(text, stacklevel=2)
     return found.train, found.test
 
 
@@ -109,7 +112,8 @@ def splits(
             rule = "validation with at least one example in each part"
             raise ConfigError(where, rule, validation=fraction, examples=len(found.train))
         train, held = found.train.hold_out(count, Key(seed, "validation"))
-        found = found._replace(train=train, validation=held)
+        line = f"validation: {len(held):,} of the {len(found.train):,} training examples are held out"
+        found = found._replace(train=train, validation=held, note=(*found.note, line))
     return fitted(found)
 
 
@@ -159,7 +163,7 @@ def _found(
     path = Path(os.path.expanduser(name))
     try:
         if name and os.path.isdir(path):
-            return _of(load_folder(path, progress, options.max_pixels))
+            return load_folder(path, progress, options)
         if path.suffix.lower() == ".npz":
             return _of(load_npz(path, options.task))
         if path.suffix.lower() in TABLES and os.path.lexists(path):

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from xpnet import arguments
 from xpnet.data.dataset import Dataset
+from xpnet.data.image import FITS
 from xpnet.errors import ConfigError
 
-__all__ = ["FITS", "LoadOptions", "Splits"]
+__all__ = ["LoadOptions", "Splits"]
 
-FITS = ("crop", "pad", "stretch")
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -24,12 +24,14 @@ class Splits(NamedTuple):
         validation: to choose an epoch, a rate or a model by; None: there is none.
         test: looked at once, at the end; None: there is none.
         note: lines to print.
+        warnings: what of it load warns of.
     """
 
     train: Dataset
     validation: Dataset | None = None
     test: Dataset | None = None
     note: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from xpnet.errors import ConfigError, ShapeError, nearest
 from xpnet.models.alexnet import alexnet
 from xpnet.models.convolutional import cnn, lenet5
 from xpnet.models.dense import mlp, perceptron, softmax
+from xpnet.models.images import SIDES
 from xpnet.models.resnet import resnet18, resnet20
 from xpnet.models.vgg import vgg16
 
@@ -26,6 +27,7 @@ __all__ = [
     "alexnet",
     "build",
     "cnn",
+    "image_side",
     "lenet5",
     "mlp",
     "perceptron",
@@ -119,6 +121,15 @@ def smallest_input(name: str, channels: int | None = None) -> int:
         return True
 
     return bisect.bisect_left(range(found.shape[0] + 1), True, lo=1, key=fits)
+
+
+def image_side(name: str) -> int:
+    """Return the shorter side, in pixels, to which photos of several sizes are resized for a model.
+
+    Raises:
+        ConfigError: no such model.
+    """
+    return SIDES.get(name, recipe(name).shape[0])
 
 
 def recipe(name: str) -> Recipe:

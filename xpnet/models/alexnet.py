@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from xpnet import nn
-from xpnet.models.images import classifier, image
+from xpnet.models.images import classifier, image, prefers
 
 __all__ = ["alexnet"]
 
 
+@prefers(227)
 def alexnet(shape: tuple[int, ...] = (227, 227, 3), classes: int = 1000, hidden: int = 4096) -> nn.Sequential:
     """AlexNet: five convolutions, two of them normalized across channels, overlapping pools, three linear layers.
 

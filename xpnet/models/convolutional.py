@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from xpnet import nn
-from xpnet.models.images import image, row_length
+from xpnet.models.images import image, prefers, row_length
 
 __all__ = ["cnn", "lenet5"]
 
 
+@prefers(28)
 def lenet5(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10) -> nn.Sequential:
     """LeNet-5, with ReLU and max pooling: two convolutions 5x5 of 6 and 16 filters, then 120, 84 and K neurons.
 
@@ -43,6 +44,7 @@ def lenet5(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10) -> nn.Sequen
     )
 
 
+@prefers(128)
 def cnn(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10) -> nn.Sequential:
     """A small convolutional network: two 3x3 convolutions of 32 and 64 filters, pooled by 2, then 128 and K neurons.
 

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from xpnet import arguments, nn
 from xpnet.errors import ShapeError
 
-__all__ = ["classifier", "image", "row_length"]
+__all__ = ["SIDES", "classifier", "image", "prefers", "row_length"]
+
+SIDES: dict[str, int] = {}  # the shorter side, in pixels, that a model prefers of photos; see prefers
+
+Build = TypeVar("Build", bound=Callable[..., nn.Module])
+
+
+def prefers(side: int) -> Callable[[Build], Build]:
+    """Say of a model, by its name, the shorter side in pixels to which photos of several sizes are resized for it."""
+
+    def record(build: Build) -> Build:
+        SIDES[build.__name__] = side
+        return build
+
+    return record
 
 
 def image(model: str, shape: tuple[int, ...], classes: int) -> tuple[int, int, int]:

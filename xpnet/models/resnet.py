@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xpnet import nn
-from xpnet.models.images import image
+from xpnet.models.images import image, prefers
 
 __all__ = ["resnet18", "resnet20"]
 
 Shortcut = Callable[[int, int, int], nn.Module]
 
 
+@prefers(224)
 def resnet18(shape: tuple[int, ...] = (224, 224, 3), classes: int = 1000) -> nn.Sequential:
     """ResNet-18: a 7x7 convolution and a pool, four stages of two residual blocks, the average of each channel.
 
@@ -43,6 +44,7 @@ def resnet18(shape: tuple[int, ...] = (224, 224, 3), classes: int = 1000) -> nn.
     )
 
 
+@prefers(32)
 def resnet20(shape: tuple[int, ...] = (32, 32, 3), classes: int = 10) -> nn.Sequential:
     """ResNet-20, for small images: a 3x3 convolution, three stages of three residual blocks, each channel's average.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from xpnet import nn
-from xpnet.models.images import classifier, image
+from xpnet.models.images import classifier, image, prefers
 
 __all__ = ["vgg16"]
 
 _STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions and their filters; a pool ends each
 
 
+@prefers(224)
 def vgg16(shape: tuple[int, ...] = (224, 224, 3), classes: int = 1000, hidden: int = 4096) -> nn.Sequential:
     """VGG-16: thirteen 3x3 convolutions in five stages, each pooled by 2, then three linear layers.
 
