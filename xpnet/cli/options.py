@@ -202,9 +202,9 @@ def loading() -> Iterator[Callable[[int, int], None]]:
         if bar is None:
             bar = Progress(console=console, transient=True)
             bar.start()
-            task = bar.add_task("loading", total=total)
-        bar.update(task, completed=done, total=total)
-        if done >= total:
+            task = bar.add_task("loading", total=total or None)
+        bar.update(task, completed=done, total=total or None)  # 0: not known yet
+        if 0 < total <= done:
             bar.stop()
 
     try:

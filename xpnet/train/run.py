@@ -28,7 +28,7 @@ from xpnet.train.inputs import read_callbacks
 from xpnet.train.origin import origin_of
 from xpnet.train.precision import check_precision
 from xpnet.train.run_config import RunConfig
-from xpnet.train.run_data import as_trained, load_data, place
+from xpnet.train.run_data import as_trained, load_data, load_options, place
 from xpnet.train.run_evaluation import names_of
 from xpnet.train.run_folder import FILES, is_same_file, locked
 from xpnet.train.run_pictures import draw_run
@@ -41,7 +41,7 @@ __all__ = ["train_run"]
 
 Report = Callable[[int, int], None]
 
-_LATER = ("task", "target", "image_size", "image_fit", "skip_damaged", "cache_images", "workers",
+_LATER = ("task", "target",
           "class_weights", "val", "best", "patience", "from_run", "freeze", "run_name", "checkpoint_every")  # fmt: skip
 
 
@@ -84,7 +84,8 @@ def train_run(
     kept = Path(resume) / "checkpoint.safetensors" if resume else None
     resumed, before = (read_checkpoint(kept), kept.stat()) if kept else (None, None)
     config = dataclasses.replace(config, data=place(config.data), data_dir=config.data_dir and place(config.data_dir))
-    train, test = load_data(config.data, config.data_dir, resume, progress)
+    options = load_options(config, resumed.meta if resumed else None)
+    train, test = load_data(config.data, config.data_dir, resume, progress, options)
     if resumed:
         check(resumed.meta, RUN, str(kept), CheckpointError, others=True)
         seed = resumed.meta.get("progress", {}).get("seed", config.seed)
@@ -100,7 +101,7 @@ def train_run(
     with locked(Path(resume) if resume else None, out, config) as (folder, lock):
         if kept and before and not is_same_file(before, kept.stat()):
             raise CheckpointError.event(str(kept), "another process has written it meanwhile", "resume once more")
-        return _train_in(folder, lock, trainer, (train, test), config, callbacks, announce)
+        return _train_in(folder, lock, trainer, (train, test), config, options.fit, callbacks, announce)
 
 
 def _train_in(
@@ -109,6 +110,7 @@ def _train_in(
     trainer: Trainer,
     sets: tuple[Dataset, Dataset],
     config: RunConfig,
+    fit: str,
     callbacks: Iterable[Callback],
     announce: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -119,6 +121,7 @@ def _train_in(
         "shape": list(train.shape),
         "classes": list(train.classes),
         "white": train.white,
+        "fit": fit,
         "data": config.data,
         "data_dir": config.data_dir,
         "settings": config.settings(),

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from xpnet import data as datasets
-from xpnet.data import Dataset
+from xpnet import models
+from xpnet.data import Dataset, LoadOptions
 from xpnet.data.lazy import joined
 from xpnet.errors import ConfigError, DataError
+from xpnet.train.config_schema import TASKS
+from xpnet.train.run_config import RunConfig
 
-__all__ = ["as_trained", "load_data", "place", "whole"]
+__all__ = ["as_trained", "load_data", "load_options", "place", "whole"]
 
 
 def place(data: str) -> str:
@@ -25,13 +28,42 @@ def place(data: str) -> str:
 
 
 def load_data(
-    data: str, data_dir: str | None, run: str | Path | None, progress: Callable[[int, int], None] | None
+    data: str,
+    data_dir: str | None,
+    run: str | Path | None,
+    progress: Callable[[int, int], None] | None,
+    options: LoadOptions | None = None,
 ) -> tuple[Dataset, Dataset]:
     """Load a data set; where that of a run is gone, say how to name its new place."""
     if run is not None and data not in datasets.DATASETS and not os.path.exists(os.path.expanduser(data)):
         do = "say where it is now with data=PATH"
         raise DataError.event(data, f"the data of {run} is not there any more", do)
-    return datasets.load(data, data_dir, progress=progress)
+    return datasets.load(data, data_dir, progress=progress, options=options)
+
+
+def load_options(config: RunConfig | None = None, meta: Mapping[str, Any] | None = None) -> LoadOptions:
+    """Return how the data of a run is loaded: as it was trained, where the JSON of its checkpoint says that.
+
+    A run of version 0.7 or older says no fit: its images were stretched.
+    """
+    if config is None:
+        learned = meta or {}
+        task = (learned.get("task") or {}).get("name")
+        config = RunConfig(target=learned.get("target"), task=task if task in TASKS else None)
+    options = LoadOptions(
+        image_size=config.image_size,
+        side=models.image_side(config.model),
+        fit=config.image_fit or "crop",
+        target=config.target,
+        task=config.task,
+        skip_damaged=config.skip_damaged,
+        cache_images=config.cache_images,
+        workers=config.workers,
+    )
+    shape = tuple(meta["shape"]) if meta else ()
+    if meta and len(shape) == 3 and shape[2] in (1, 3):
+        options = dataclasses.replace(options, image_size=shape[:2], channels=shape[2], fit=meta.get("fit", "stretch"))
+    return options
 
 
 def as_trained(data: Dataset, meta: Mapping[str, Any], where: str, every: bool = False) -> Dataset:

@@ -11,7 +11,7 @@ from xpnet import data as datasets
 from xpnet.backend import Backend, get_backend
 from xpnet.errors import CheckpointError
 from xpnet.train.checkpoint import read_checkpoint
-from xpnet.train.run_data import as_trained, load_data, place, whole
+from xpnet.train.run_data import as_trained, load_data, load_options, place, whole
 from xpnet.train.schema import RUN, check
 from xpnet.train.trainer import Trainer
 
@@ -66,7 +66,8 @@ def evaluate_run(
         data = str(arguments.path("evaluate_run", "data", data))
     else:
         data_dir = data_dir or meta.get("data_dir")
-    train, test = load_data(data or meta["data"], data_dir, None if data else run, progress)
+    options = load_options(None, meta)
+    train, test = load_data(data or meta["data"], data_dir, None if data else run, progress, options)
     if data not in (None, *datasets.DATASETS) and place(data) != meta["data"] and train.name == test.name:
         test = whole(train, test)  # another set than the run's, without a test part: none of it was trained on
     test = as_trained(test, meta, "evaluate")

@@ -45,7 +45,7 @@ def predict_run(
     if folders := [path for path in images if Path(path).is_dir()]:
         do = f"name its files: {folders[0].rstrip('/')}/*.png"
         raise DataError.event(folders[0], "this is a folder, and predict takes image files", do)
-    pixels = np.stack([load_image(path, shape) for path in images]).astype(np.float32)
+    pixels = np.stack([load_image(path, shape, fit=meta.get("fit", "stretch")) for path in images]).astype(np.float32)
     if trainer.scale:
         chances = trainer.predict(pixels, white=255.0)
     else:  # a run of xpnet 0.6 or older
