@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from xpnet.arguments import shown
 from xpnet.errors import DTypeError
 
 if TYPE_CHECKING:
@@ -138,8 +139,10 @@ class Backend:
         """Copy a NumPy array to this device; dtype and shape stay, but int64 becomes int32 on a device without it.
 
         Raises:
-            DTypeError: the device has no int64, and a number needs it.
+            DTypeError: the device has no int64, and a number needs it; or it is no array.
         """
+        if not hasattr(array, "dtype"):
+            raise self._no_array("from_numpy", array)
         if array.dtype == np.int64 and self.xp.arange(0, device=self.device).dtype != self.xp.int64:
             wide, array = array, array.astype(np.int32)
             if not np.array_equal(wide, array):
@@ -150,7 +153,13 @@ class Backend:
 
     def to_numpy(self, array: Array) -> np.ndarray:
         """Copy an array of this backend to the host."""
-        return np.asarray(array)
+        try:
+            return np.asarray(array)
+        except (TypeError, ValueError):
+            raise self._no_array("to_numpy", array) from None
+
+    def _no_array(self, where: str, value: Any) -> DTypeError:
+        return DTypeError(where, f"an array of {self.name if where == 'to_numpy' else 'NumPy'}", array=shown(value))
 
     def add_at(self, x: Array, index: Any, value: Array) -> Array:
         """Add to a slice of an array, and return the result: x, or a new array where arrays cannot be written."""

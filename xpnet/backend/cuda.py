@@ -72,7 +72,10 @@ class CuPy(Backend):
             return self.xp.asarray(array)
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        return array.get()
+        try:
+            return array.get()
+        except AttributeError:
+            raise self._no_array("to_numpy", array) from None
 
     def synchronize(self) -> None:
         self.device.synchronize()

@@ -22,7 +22,10 @@ class _NumPy(Backend):
         return HostRecorder()
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        return np.array(array)
+        try:
+            return np.array(array)
+        except ValueError:
+            raise self._no_array("to_numpy", array) from None
 
 
 class _Torch(Backend):
@@ -41,7 +44,10 @@ class _Torch(Backend):
         return self.xp.asarray(np.array(array), device=self.device)
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        return np.array(array.detach().cpu().numpy())
+        try:
+            return np.array(array.detach().cpu().numpy())
+        except AttributeError:
+            raise self._no_array("to_numpy", array) from None
 
     def synchronize(self) -> None:
         if self.device.type == "cuda":

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xpnet.arguments import Check, as_index, not_negative, number, optional, shown
+from xpnet.arguments import Check, as_index, choice, count, not_negative, number, optional, shown
 from xpnet.backend import Array, backend_of, set_at
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.optim.average import Average
@@ -168,7 +168,11 @@ class Optimizer:
         """
         flat = self.flat
         self.sync()
-        found = [p.grad for p in flat.parameters] if gradients is None else [*map(gradients.get, flat.parameters)]
+        try:
+            found = [p.grad for p in flat.parameters] if gradients is None else [*map(gradients.get, flat.parameters)]
+        except AttributeError:
+            rule = "gradients that map each parameter to an array, or None"
+            raise ConfigError(f"{type(self).__name__}.step", rule, gradients=shown(gradients)) from None
         flat.check(found, *(["float16"] if self.scaling else []))
         places = zip(flat.bounds, found, self._group_of, strict=True)
         segments = [Segment(start, stop, g, group) for (start, stop), g, group in places if g is not None]
@@ -182,7 +186,7 @@ class Optimizer:
             segments,
             self.state,
             self._each_rate(lr),
-            t,
+            t if type(t) is int or hasattr(t, "ndim") else count(f"{type(self).__name__}.update", "t", t),
             self.decays,
             self.decoupled_decay,
             self.clip_norm,
@@ -197,11 +201,15 @@ class Optimizer:
 
     def _each_rate(self, lr: Any) -> Sequence[Any]:
         """The rate of each group: numbers, or arrays () that show what lr holds when they are read."""
-        if isinstance(lr, list | tuple):
+        if isinstance(lr, list | tuple) and len(lr) == len(self.groups):
             return lr
-        if isinstance(lr, float | int) or lr.ndim == 0:
+        if isinstance(lr, float | int) or getattr(lr, "ndim", None) == 0:
             return [lr] * len(self.groups)
-        return [lr[i, ...] for i in range(len(self.groups))]
+        array: Any = lr
+        if getattr(array, "shape", None) == (len(self.groups),):
+            return [array[i, ...] for i in range(len(self.groups))]
+        rule = f"lr that is a number, or one for each of {len(self.groups)} groups"
+        raise ConfigError(f"{type(self).__name__}.update", rule, lr=shown(lr))
 
     def cast(self, dtype: str) -> contextlib.AbstractContextManager[None]:
         """Replace the parameters' ``data`` by copies in another dtype within a with-block.
@@ -209,6 +217,7 @@ class Optimizer:
         Args:
             dtype: the name of a floating dtype of the backend.
         """
+        choice(f"{type(self).__name__}.cast", "dtype", dtype, ("float16", "bfloat16", "float32", "float64"))
         self.sync()
         return self.flat.cast(dtype)
 
