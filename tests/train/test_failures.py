@@ -78,7 +78,8 @@ def test_one_score_may_do_for_two_classes():
 @pytest.mark.parametrize(("labels", "value"), [([0, 1, -1], "label -1"), ([0.0, 1.0, 1.0], "dtype float64")])
 def test_labels_that_are_no_classes_are_refused(labels, value):
     with raises(DataError, "arrays", value):
-        Trainer(models.softmax((2,), 2)).fit((np.zeros((3, 2), np.float32), np.asarray(labels)), epochs=1)
+        trainer = Trainer(models.softmax((2,), 2), task="classification")
+        trainer.fit((np.zeros((3, 2), np.float32), np.asarray(labels)), epochs=1)
 
 
 def test_labels_beyond_the_named_classes_are_refused():

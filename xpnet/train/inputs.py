@@ -14,6 +14,7 @@ from xpnet.errors import ConfigError, DataError, ShapeError
 from xpnet.nn import Module
 from xpnet.random import Key
 from xpnet.train.callbacks import Callback
+from xpnet.train.tasks import Task, infer_task
 
 __all__ = [
     "Data",
@@ -33,7 +34,7 @@ Data = Dataset | tuple[Any, Any]
 
 
 def read_dataset(
-    where: str, data: Any, classes: int = 0, labelled: bool | None = True, images: bool | None = None
+    where: str, data: Any, classes: int = 0, task: Task | None = None, images: bool | None = None
 ) -> Dataset:
     """Return a Dataset of data.
 
@@ -41,35 +42,52 @@ def read_dataset(
         where: for messages.
         data: a Dataset, or arrays (x, y).
         classes: the number of classes is at least that, and as many as there are in arrays if it is 0.
-        labelled, images: whether y is labels, and x of 3 axes images, as from_arrays takes them.
+        task: says whether y is labels, or not needed; None: y says it.
+        images: whether x of 3 axes is images, as from_arrays takes it.
     """
     if isinstance(data, Dataset):
         return data
+    labelled = None if task is None else task.labelled
+    if task is not None and task.of_inputs and not isinstance(data, tuple):
+        data = (data, None)
     if not isinstance(data, list | tuple) or len(data) != 2:
         got = f"{len(data)} values" if isinstance(data, list | tuple) else arguments.shown(data)
         raise ConfigError(where, "a Dataset, or a tuple of arrays (x, y)", data=got)
     x, y = data
-    if y is None:
+    if y is None and (task is None or not task.of_inputs):
         raise ConfigError(where, "labels or targets y", y=None)
     names = None
-    if classes and labelled is not False and (labels := host(where, y)).ndim == 1 and labels.dtype.kind in "bui":
+    if (
+        classes
+        and y is not None
+        and labelled is not False
+        and (labels := host(where, y)).ndim == 1
+        and labels.dtype.kind in "bui"
+    ):
         most = int(labels.max()) + 1 if labels.size else 0
         names = [str(k) for k in range(most if classes < most < 1_000_000 else classes)]
     return from_arrays(x, y, names, labelled=labelled, images=images)
 
 
 def read_sets(
-    train: Any, test: Any, validation: Any, model: Module, labelled: bool | None = True, seed: int = 0
+    train: Any, test: Any, validation: Any, model: Module, task: Task | None = None, seed: int = 0
 ) -> tuple[Dataset, dict[str, Dataset]]:
     """Return the training set, and the sets that are measured after each epoch, by name, of what fit is given."""
-    if test is not None and not isinstance(train, Dataset | tuple) and not isinstance(test, Dataset | tuple):
+    alone = task is not None and task.of_inputs  # then a second array is no targets
+    if (
+        not alone
+        and test is not None
+        and not isinstance(train, Dataset | tuple)
+        and not isinstance(test, Dataset | tuple)
+    ):
         train, test = (train, test), None  # fit(x, y)
     images = images_only("fit", train, model)
-    train = read_dataset("fit", train, labelled=labelled, images=images)
+    train = read_dataset("fit", train, task=task, images=images)
     if arguments.is_number(validation):
         train, validation = _divided(train, validation, seed)
+    task = task or infer_task(train)
     held = {"test": test, "validation": validation}
-    return train, {name: _read_held(name, data, train, model) for name, data in held.items() if data is not None}
+    return train, {name: _read_held(name, data, train, model, task) for name, data in held.items() if data is not None}
 
 
 def _divided(train: Dataset, fraction: Any, seed: int) -> tuple[Dataset, Dataset]:
@@ -83,7 +101,8 @@ def _divided(train: Dataset, fraction: Any, seed: int) -> tuple[Dataset, Dataset
 
 def images_only(where: str, data: Any, model: Module) -> bool | None:
     """Return True where x of (x, y) has 3 axes, and the model takes it as gray images alone; None: values decide."""
-    x = host(where, data[0]) if isinstance(data, list | tuple) and len(data) == 2 else np.zeros(0)
+    x = host(where, data[0]) if isinstance(data, list | tuple) and len(data) == 2 else getattr(data, "x", data)
+    x = x if isinstance(x, np.ndarray) else np.zeros(0)
     if x.ndim != 3 or not len(x):
         return None
     try:
@@ -98,9 +117,9 @@ def images_only(where: str, data: Any, model: Module) -> bool | None:
     return None
 
 
-def _read_held(name: str, data: Any, train: Dataset, model: Module) -> Dataset:
+def _read_held(name: str, data: Any, train: Dataset, model: Module, task: Task) -> Dataset:
     """Return a test or validation set: an error unless the model takes its examples, and its classes are known."""
-    data = read_dataset("fit", data, len(train.classes), train.labelled, train.x.ndim == 4)
+    data = read_dataset("fit", data, len(train.classes), task, train.x.ndim == 4)
     if data.shape != train.shape:
         got = {name: data.shape, "train": train.shape}
         try:
@@ -109,7 +128,7 @@ def _read_held(name: str, data: Any, train: Dataset, model: Module) -> Dataset:
             pass
         except ShapeError as error:
             raise ShapeError("fit", f"{name} examples of a shape that the model takes", **got) from error
-    if train.labelled:
+    if train.labelled and data.labelled:
         check_classes("fit", data, train.classes)
     return data
 

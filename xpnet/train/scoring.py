@@ -81,15 +81,23 @@ class Scoring:
         bad = np.isnan(every).reshape(len(every), -1).any(axis=1).sum()
         if bad:
             _log.warning("evaluate: %d of %d examples have scores that are NaN", bad, len(every))
-        scores = task.in_units(every)
-        own = {name: measured(name, metric, scores, data.y) for name, metric in self.metrics.items()}
-        return {"loss": loss, **task.figures(scores, data.y, names), **own, "scores": scores}
+        scores = task.in_units(every, *self._inputs("evaluate", data.x, declared=white))
+        y: Any = data.x if task.of_inputs else data.y
+        own = {name: measured(name, metric, scores, y[:]) for name, metric in self.metrics.items()}
+        return {"loss": loss, **task.figures(scores, y, names), **own, "scores": scores}
 
     def predict(self, x: Any, batch_size: int, white: float | None) -> np.ndarray:
         """Return what the task says of examples; see Trainer.predict."""
         with self.model.backend.active(), device_errors("predict"):
             each = np.concatenate([out.numpy() for _, _, out in self._scored("predict", x, batch_size, white=white)])
-        return self.task.answer(each)
+        return self.task.answer(each, *self._inputs("predict", x, white=white))
+
+    def _inputs(self, where: str, x: Any, **white: float | None) -> tuple[Any, tuple[int, ...]]:
+        """Return how inputs were normalized, and the shape of one, for a task that gives them back."""
+        if not self.task.of_inputs:
+            return None, ()
+        x = examples(where, x)
+        return self.normalization(where, x, **white), x.shape[1:]
 
     def _scored(
         self, where: str, x: Any, batch_size: int, **white: float | None

@@ -163,7 +163,7 @@ class Trainer(Fitting):
         augment = read_augment("fit", augment)
         check_precision(self.precision, self.model.backend)
         inputs.check_parameters(self.model, (*self.optimizer.parameters, *self._others))
-        train, held = inputs.read_sets(train, test, validation, self.model, self._reads, self.seed)
+        train, held = inputs.read_sets(train, test, validation, self.model, self.task, self.seed)
         task = self._choose(train)
         train, held = task.read("fit", train), {name: task.read("fit", data) for name, data in held.items()}
         backend = self.model.backend
@@ -209,7 +209,7 @@ class Trainer(Fitting):
         """
         declared = isinstance(data, Dataset)
         images = not self.scale.sequence if self.scale else inputs.images_only("evaluate", data, self.model)
-        data = inputs.read_dataset("evaluate", data, max(2, len(self.classes)), self._reads, images)
+        data = inputs.read_dataset("evaluate", data, max(2, len(self.classes)), self.task, images)
         self._choose(data)
         with self.averaged():
             return self._scoring().evaluate(data, batch_size, declared)
@@ -235,11 +235,6 @@ class Trainer(Fitting):
     def _scoring(self) -> Scoring:
         task = self.task or Classification()
         return Scoring(self.model, self.loss, self.normalize, self.scale, self.classes, task, self.metrics)
-
-    @property
-    def _reads(self) -> bool | None:
-        """Whether arrays of targets are labels; None: that is not decided."""
-        return None if self.task is None else self.task.labelled
 
     def _choose(self, data: Dataset) -> Task:
         """Return the task; chosen by the data if it is the first."""

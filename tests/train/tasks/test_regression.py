@@ -48,7 +48,7 @@ def test_figures_are_those_of_scikit_learn_for_each_target():
     assert figures["r2"] == pytest.approx(metrics.r2_score(PRICES, predicted))
     assert figures["rmse"] == pytest.approx(metrics.root_mean_squared_error(PRICES, predicted))
     for k, name in enumerate("ab"):
-        own = figures["targets"][name]
+        own = figures["per_target"][name]
         assert own["rmse"] == pytest.approx(metrics.root_mean_squared_error(PRICES[:, k], predicted[:, k]))
         assert own["r2"] == pytest.approx(metrics.r2_score(PRICES[:, k], predicted[:, k]))
 
@@ -109,8 +109,8 @@ def test_a_constant_target_is_named_and_the_others_are_learned(caplog):
         trainer = fitted(y, 2)
     assert "column 0" in caplog.text
     figures = trainer.evaluate((X, y))
-    assert figures["targets"]["0"]["r2"] in (0.0, 1.0)
-    assert figures["targets"]["1"]["r2"] > 0.99
+    assert figures["per_target"]["0"]["r2"] in (0.0, 1.0)
+    assert figures["per_target"]["1"]["r2"] > 0.99
     assert np.isfinite(trainer.predict(X)).all()
 
 

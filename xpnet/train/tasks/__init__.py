@@ -20,11 +20,15 @@ from xpnet.errors import CheckpointError, ConfigError, nearest
 from xpnet.train.tasks.base import Headline, Task
 from xpnet.train.tasks.classification import Classification
 from xpnet.train.tasks.custom import Custom
+from xpnet.train.tasks.multilabel import Multilabel
+from xpnet.train.tasks.reconstruction import Reconstruction
 from xpnet.train.tasks.regression import Regression
 
 __all__ = ["TASKS", "Headline", "Task", "infer_task", "make_task", "saved_task"]
 
-TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Regression, Custom)}
+TASKS: dict[str, type[Task]] = {
+    kind.name: kind for kind in (Classification, Multilabel, Regression, Reconstruction, Custom)
+}
 
 
 def make_task(task: str | Task | None, loss: Callable[..., Tensor] | None = None) -> Task | None:
@@ -62,7 +66,7 @@ def infer_task(y: Any, loss: Callable[..., Tensor] | None = None) -> Task:
     if loss is not None:
         return Custom(arguments.function("infer_task", "loss", loss))
     is_matrix = y.ndim == 2 and y.shape[1] > 1 and bool(np.all((y == 0) | (y == 1)))
-    return TASKS["multilabel" if is_matrix and "multilabel" in TASKS else "regression"]()
+    return Multilabel() if is_matrix else Regression()
 
 
 def saved_task(values: Mapping[str, Any] | None, loss: Callable[..., Tensor] | None = None) -> Task:

@@ -98,13 +98,18 @@ class Task:
         """
         raise NotImplementedError
 
-    def in_units(self, scores: np.ndarray) -> np.ndarray:
-        """Return raw scores of the host in the units and the shape of the targets."""
+    def in_units(self, scores: np.ndarray, normalize: Any = None, shape: tuple[int, ...] = ()) -> np.ndarray:
+        """Return raw scores of the host in the units and the shape of the targets.
+
+        Args:
+            scores: (N, ...).
+            normalize: how the inputs were normalized, or None; shape: of one of them.
+        """
         return scores
 
-    def answer(self, scores: np.ndarray) -> np.ndarray:
-        """Return what predict says, of raw scores of the host."""
-        return self.in_units(scores)
+    def answer(self, scores: np.ndarray, normalize: Any = None, shape: tuple[int, ...] = ()) -> np.ndarray:
+        """Return what predict says, of raw scores of the host; arguments as in_units takes them."""
+        return self.in_units(scores, normalize, shape)
 
     def describe(self) -> str:
         """Say in a line what is learned, and by which loss."""
@@ -153,9 +158,9 @@ def aligned(where: str, scores: Tensor, y: Array, required: bool = True) -> tupl
         ):
             scores = scores.reshape(*t)
         elif required:
-            raise ShapeError(
-                where, f"a model that gives {_flat(t)} numbers an example, as targets have", scores=s, targets=t
-            )
+            do = "for classes, cast targets to integers: y.astype(int)" if len(t) == 1 else ""
+            rule = f"a model that gives {_numbers(_flat(t))} an example, as targets have"
+            raise ShapeError(where, rule, do, scores=s, targets=t)
     if y.dtype != scores.dtype and "float" in str(y.dtype):
         y = record_call(namespace(y).astype, y, scores.dtype)
     return scores, y
@@ -167,3 +172,7 @@ def _column(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _flat(shape: tuple[int, ...]) -> int:
     return math.prod(shape[1:])
+
+
+def _numbers(count: int) -> str:
+    return f"{count} number" + "s" * (count != 1)

@@ -15,6 +15,7 @@ from xpnet.data import Dataset
 from xpnet.errors import DataError, ShapeError
 from xpnet.ops.activation import logistic
 from xpnet.train import metrics
+from xpnet.train.label_metrics import balanced_accuracy, precision_recall_f1
 from xpnet.train.tasks.base import Headline, Section, Task
 
 __all__ = ["Classification"]
@@ -34,6 +35,12 @@ class Classification(Task):
     labelled = True
     headline = Headline("accuracy", "accuracy", ".2%", True)
     recorded = ("accuracy",)
+
+    def fit(self, data: Dataset) -> None:
+        """Warn where there is one class only."""
+        if data.y.min() == data.y.max():
+            name = data.classes[int(data.y[0])]
+            _log.warning("fit: all labels are %r: there is nothing to tell apart", name)
 
     def read(self, where: str, data: Dataset) -> Dataset:
         """Check that there are labels."""
@@ -58,14 +65,24 @@ class Classification(Task):
     def figures(self, scores: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
         """Measure accuracy, and which classes are predicted as which; see Trainer.evaluate."""
         columns = metrics.columns_of(scores)
-        good = metrics.is_scored(columns)
+        good, K = metrics.is_scored(columns), columns.shape[1]
+        predicted = np.where(good, np.argmax(columns, axis=1), K)  # K: none, which counts as wrong
+        each = precision_recall_f1(predicted, y, K + 1)[:, :K]
+        counts = np.bincount(y, minlength=K)
+        names = (*names, *(str(k) for k in range(len(names), K)))
         return {
             "accuracy": metrics.accuracy(columns, y),
+            "balanced_accuracy": balanced_accuracy(predicted, y, K + 1),
+            "macro_f1": float(each[2].mean()),
+            "per_class": {
+                name: {"precision": float(p), "recall": float(r), "f1": float(f), "examples": int(n)}
+                for name, p, r, f, n in zip(names, *each, counts, strict=True)
+            },
             "top5_accuracy": metrics.top_k_accuracy(columns, y, 5) if columns.shape[1] > 5 else None,
-            "confusion": metrics.confusion_matrix(np.argmax(columns[good], axis=1), y[good], columns.shape[1]),
+            "confusion": metrics.confusion_matrix(predicted[good], y[good], K),
         }
 
-    def answer(self, scores: np.ndarray) -> np.ndarray:
+    def answer(self, scores: np.ndarray, normalize: Any = None, shape: tuple[int, ...] = ()) -> np.ndarray:
         """Return the probability of each class: softmax, or the sigmoid of one score."""
         if scores.ndim == 1 or scores.shape[1] == 1:
             return logistic(np, scores)

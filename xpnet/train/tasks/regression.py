@@ -73,7 +73,7 @@ class Regression(Task):
         """Return how many numbers an example has."""
         return math.prod(data.y.shape[1:])
 
-    def in_units(self, scores: np.ndarray) -> np.ndarray:
+    def in_units(self, scores: np.ndarray, normalize: Any = None, shape: tuple[int, ...] = ()) -> np.ndarray:
         """Undo the standardization; of a model that was not fitted to targets scores are what they are."""
         if self.mean is None or self.deviation is None:
             return scores
@@ -90,7 +90,7 @@ class Regression(Task):
         found: dict[str, Any] = {key: float(values.mean()) for key, values in each.items()}
         if y.shape[1] > 1:
             columns = names or tuple(str(k) for k in range(y.shape[1]))
-            found["targets"] = {c: {key: float(v[k]) for key, v in each.items()} for k, c in enumerate(columns)}
+            found["per_target"] = {c: {key: float(v[k]) for key, v in each.items()} for k, c in enumerate(columns)}
         return found
 
     def describe(self) -> str:

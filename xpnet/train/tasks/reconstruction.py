@@ -1,0 +1,60 @@
+"""The inputs themselves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from xpnet import nn
+from xpnet.data import Dataset, Normalize
+from xpnet.train.tasks.base import Headline, Task
+
+__all__ = ["Reconstruction"]
+
+
+class Reconstruction(Task):
+    """The inputs, by squared error: what an autoencoder learns.
+
+    The targets of a batch are its own inputs, augmented and normalized as the model gets them; labels or targets that a
+    set has are not looked at. Scores have as many numbers an example as the inputs. What predict returns, and the
+    figures, are in the units of the inputs (with a custom normalize: normalized); the loss is that of normalized ones.
+    """
+
+    name = "reconstruction"
+    loss = staticmethod(nn.mean_squared_error)
+    labelled = None
+    of_inputs = True
+    headline = Headline("mse", "squared error", ".4g", False)
+    recorded = ("mse",)
+
+    def read(self, where: str, data: Dataset) -> Dataset:
+        """Replace targets that are the inputs by small ones, which nobody reads."""
+        return data if data.labelled else replace(data, y=np.zeros(len(data), np.float32), classes=())
+
+    def outputs(self, data: Dataset) -> tuple[int, ...]:
+        """Return the shape of an example."""
+        return data.shape
+
+    def in_units(self, scores: np.ndarray, normalize: Any = None, shape: tuple[int, ...] = ()) -> np.ndarray:
+        """Undo the normalization of inputs of a shape."""
+        scores = scores.reshape(len(scores), *shape) if math.prod(shape) == scores[:1].size else scores
+        if not isinstance(normalize, Normalize):
+            return scores
+        mean, std = (np.asarray(values, scores.dtype) * normalize.white for values in (normalize.mean, normalize.std))
+        return scores * std + mean
+
+    def figures(self, scores: np.ndarray, y: Any, names: tuple[str, ...]) -> dict[str, Any]:
+        """Measure the squared error of each example, and their average."""
+        each = np.empty(len(scores))
+        for start in range(0, len(scores), 256):
+            part = slice(start, start + 256)
+            wrong = scores[part].astype(np.float64).reshape(len(scores[part]), -1)
+            each[part] = np.mean((wrong - np.asarray(y[part]).reshape(wrong.shape)) ** 2, axis=1)
+        return {"mse": float(each.mean()), "each": each}
+
+    def describe(self) -> str:
+        """Say it in a line."""
+        return "reconstruction: squared error of the normalized inputs, figures in their own units"
