@@ -165,7 +165,9 @@ class Trainer(Fitting):
         inputs.check_parameters(self.model, (*self.optimizer.parameters, *self._others))
         train, held = inputs.read_sets(train, test, validation, self.model, self.task, self.seed)
         task = self._choose(train)
-        train, held = task.read("fit", train), {name: task.read("fit", data) for name, data in held.items()}
+        train = task.read("fit", train)
+        task.fit(train)
+        held = {name: task.read("fit", data) for name, data in held.items()}
         backend = self.model.backend
         if 0 < epochs <= self.epoch:
             text = "fit: nothing is trained: %d epochs are done already, and epochs=%d is the total; ask for more"
@@ -179,7 +181,6 @@ class Trainer(Fitting):
             self.scale, self.classes = Scale.of(train.x, train.white), train.classes
             if self.normalize is None and self.scale.normalized:
                 self.normalize = Normalize.of(train)
-        task.fit(train)
         with backend.active(), device_errors("fit"):
             feed = self._feed(train, batch_size, augment)
             self._used = backend.memory().used
@@ -201,8 +202,14 @@ class Trainer(Fitting):
             data: a set, or a tuple of arrays (x, y) as fit takes it; brought to the scale of the training set.
             batch_size: N, >= 1; the figures do not depend on it, but for rounding.
         Returns:
-            {loss, accuracy, top5_accuracy (None under 6 classes), confusion: (K, K), scores: (N, K)}. The loss is that
-            of all examples at once. An example with a score that is NaN counts as wrong; confusion leaves it out.
+            The loss, which is that of all examples at once, the model's scores, the metrics of the Trainer, and
+            of classification: accuracy, balanced_accuracy, macro_f1, top5_accuracy (None under 6 classes), per_class
+                {name: {precision, recall, f1, examples}}, confusion (K, K). An example with a score that is NaN counts
+                as wrong; confusion leaves it out.
+            of multilabel: exact_match, micro_f1, macro_f1, per_label as per_class.
+            of regression: rmse, mae, r2, averages over the targets, and of several per_target {name: {rmse, mae, r2}};
+                scores in the units of the targets.
+            of reconstruction: mse, and each, (N,), that of each example; scores in the units of x.
         Raises:
             DataError: the scale of the data cannot be told, or its classes are not those of the training set.
             ShapeError: there is no score for a class. ConfigError: batch_size is below 1.
@@ -215,15 +222,18 @@ class Trainer(Fitting):
             return self._scoring().evaluate(data, batch_size, declared)
 
     def predict(self, x: Any, *, batch_size: int = 256, white: float | None = None) -> np.ndarray:
-        """Say the probability of each class.
+        """Say what the task predicts: of classes and labels probabilities, else numbers in their own units.
 
         Args:
             x: examples, (N, ...), arrays of any library or lists; brought to the scale of the training set.
             batch_size: N, >= 1.
             white: the value of full brightness of x; None: it is decided by the values, see xpnet.data.scale.
         Returns:
-            (N, K), rows that sum to 1: the softmax of the model's scores. For one score an example, its sigmoid: the
-            probability of class 1, (N, 1) or (N,) as the scores.
+            of classification: (N, K), rows that sum to 1: the softmax of the model's scores. For one score an example,
+                its sigmoid: the probability of class 1, (N, 1) or (N,) as the scores.
+            of multilabel: (N, L), the probability of each label.
+            of regression: in the shape and the units of the targets. Of reconstruction: in those of x.
+            of a custom loss: the scores.
         Raises:
             ConfigError: batch_size is below 1, or white not above 0. DataError: the scale of x cannot be told.
             ShapeError, DTypeError: x is no array of numbers (N, ...), N >= 1.
