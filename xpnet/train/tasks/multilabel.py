@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +11,10 @@ import numpy as np
 
 from xpnet import nn
 from xpnet.data import Dataset
-from xpnet.errors import DataError
+from xpnet.errors import CheckpointError, DataError
 from xpnet.ops.activation import logistic
 from xpnet.train.label_metrics import exact_match, f1_score, precision_recall_f1
-from xpnet.train.tasks.base import Headline, Task
+from xpnet.train.tasks.base import Headline, Section, Task
 
 __all__ = ["Multilabel"]
 
@@ -90,6 +91,23 @@ class Multilabel(Task):
     def answer(self, scores: np.ndarray, normalize: Any = None, shape: tuple[int, ...] = ()) -> np.ndarray:
         """Return the probability of each label."""
         return logistic(np, self.in_units(scores))
+
+    def sections(self, trainer: Any, figures: Mapping[str, Any], test: Dataset) -> list[Section]:
+        """Return the curves and figures of each label."""
+        from xpnet.viz.sections import multilabel_sections
+
+        return multilabel_sections(self.answer(figures["scores"]), test.y, test.classes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return name and number of labels."""
+        return {"name": self.name, "labels": self.labels}
+
+    def take(self, values: Mapping[str, Any]) -> None:
+        """Take the number of labels."""
+        labels = values.get("labels")
+        if type(labels) is not int or labels < 0:
+            raise CheckpointError("task", "labels of multilabel, a whole number >= 0", labels=labels)
+        self.labels = labels
 
     def describe(self) -> str:
         """Say it in a line."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 
 from xpnet import nn
 from xpnet.data import Dataset, Normalize
-from xpnet.train.tasks.base import Headline, Task
+from xpnet.train.tasks.base import Headline, Section, Task
 
 __all__ = ["Reconstruction"]
+
+_SHOWN = 1000  # examples that a report chooses from
 
 
 class Reconstruction(Task):
@@ -54,6 +57,12 @@ class Reconstruction(Task):
             wrong = scores[part].astype(np.float64).reshape(len(scores[part]), -1)
             each[part] = np.mean((wrong - np.asarray(y[part]).reshape(wrong.shape)) ** 2, axis=1)
         return {"mse": float(each.mean()), "each": each}
+
+    def sections(self, trainer: Any, figures: Mapping[str, Any], test: Dataset) -> list[Section]:
+        """Return inputs beside outputs."""
+        from xpnet.viz.sections import reconstruction_sections
+
+        return reconstruction_sections(test.x[:_SHOWN], figures["scores"][:_SHOWN], test.white)
 
     def describe(self) -> str:
         """Say it in a line."""
