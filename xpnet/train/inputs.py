@@ -100,7 +100,7 @@ def _divided(train: Dataset, fraction: Any, seed: int) -> tuple[Dataset, Dataset
 
 
 def images_only(where: str, data: Any, model: Module) -> bool | None:
-    """Return True where x of (x, y), or alone, has 3 axes, and the model takes it as gray images alone; None: values decide."""
+    """Return True where x, of (x, y) or alone, has 3 axes and the model takes it as gray images only; else None."""
     x = host(where, data[0]) if isinstance(data, list | tuple) and len(data) == 2 else data
     x = x if isinstance(x, np.ndarray) else np.zeros(0)
     if x.ndim != 3 or not len(x):
