@@ -142,6 +142,7 @@ OPTIM: dict[str, Any] = {
 _MODEL = {"shape": (8, 8, 1), "classes": 3}
 MODELS: dict[str, Any] = {
     "build": {"name": "mlp"} | _MODEL,
+    "image_side": {"name": "cnn"},
     "smallest_input": {"name": "mlp", "channels": 1},
     **_each(_MODEL, ["cnn", "lenet5", "perceptron", "softmax", "resnet18", "resnet20"]),
     "mlp": _MODEL | {"hidden": (4,)},
@@ -215,7 +216,7 @@ DATA: dict[str, dict[str, Any]] = {
     "Normalize": {"mean": (0.0,), "std": (1.0,), "white": 1.0},
     "Table": {"name": "t", "columns": {}, "lines": np.arange(2), "row": "row"},
     "Scale": {"white": 1.0, "low": 0.0, "high": 1.0, "whole": False, "normalized": False},
-    "Splits": {"train": SET, "validation": None, "test": None, "note": ()},
+    "Splits": {"train": SET, "validation": None, "test": None, "note": (), "warnings": ()},
     "blobs": _PLANE | {"classes": 3},
     "circles": _PLANE | {"inner": 0.5},
     "moons": _PLANE,
@@ -227,7 +228,7 @@ DATA: dict[str, dict[str, Any]] = {
     "splits": {"name_or_path": "d.npz", "data_dir": None, "validation": 0.1, "seed": 0, "progress": None,
                "options": None},
     "read_table": {"source": "t.csv"},
-    "load_image": {"path": "i.png", "shape": (4, 4, 1), "max_pixels": 100},
+    "load_image": {"path": "i.png", "shape": (4, 4, 1), "fit": "pad", "max_pixels": 100},
 }  # fmt: skip
 
 _PICTURE = {"model": images_net(), "image": IMAGES[0], "normalize": np.asarray}

@@ -307,3 +307,48 @@ def test_an_unknown_orientation_changes_nothing(tmp_path):
     exif[0x0112] = 9
     (tmp_path / "a.png").write_bytes(saved(RAMP[:4], "PNG", exif=exif))
     assert np.array_equal(load_image(tmp_path / "a.png", (4, 16, 1))[..., 0], RAMP[:4])
+
+
+# Other aspect ratios.
+
+
+def bars(tmp_path, width=60, height=20):
+    """A wide picture: a left third of 0, a middle of 100, a right third of 200."""
+    pixels = np.repeat(np.repeat(np.uint8([[0, 100, 200]]), width // 3, axis=1), height, axis=0)
+    Image.fromarray(pixels).save(tmp_path / "bars.png")
+    return tmp_path / "bars.png"
+
+
+def test_by_default_the_centre_is_cropped(tmp_path):
+    found = load_image(bars(tmp_path), (10, 10, 1))
+    assert np.all(found[:, 1:-1] == 100)
+
+
+def test_padding_shows_all_between_black_bars(tmp_path):
+    found = load_image(bars(tmp_path), (30, 30, 1), fit="pad")[..., 0]
+    assert found.shape == (30, 30)
+    assert not found[:10].any()
+    assert not found[20:].any()
+    assert found[15, [2, 15, 27]].tolist() == [0, 100, 200]
+
+
+def test_stretching_shows_all_at_another_ratio(tmp_path):
+    found = load_image(bars(tmp_path), (30, 30, 1), fit="stretch")[..., 0]
+    assert np.array_equal(found[0], found[-1])
+    assert found[0, [2, 15, 27]].tolist() == [0, 100, 200]
+
+
+@pytest.mark.parametrize("turned", [1, 6], ids=["upright", "rotated"])
+def test_a_crop_of_a_large_photograph_is_the_centre_of_a_full_decode(tmp_path, turned):
+    whole = Image.fromarray(photograph(tmp_path / "photo.jpg", (1200, 800), turned))
+    wide, high = (150, 100) if turned == 1 else (100, 150)
+    left, top = (wide - 100) // 2, (high - 100) // 2
+    want = whole.resize((wide, high), Image.Resampling.BILINEAR).crop((left, top, left + 100, top + 100))
+    off = np.abs(load_image(tmp_path / "photo.jpg", (100, 100, 3)) - np.asarray(want).astype(int))
+    assert off.mean() < 0.4
+    assert off.max() <= 2
+
+
+def test_an_unknown_fit_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'crop'"):
+        load_image(bars(tmp_path), (10, 10, 1), fit="corp")

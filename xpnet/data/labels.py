@@ -111,9 +111,10 @@ def _rows(path: str) -> list[dict[str, Any]]:
         content = file.read(_MOST + 1)
     if len(content) > _MOST:
         raise DataError(path, f"at most {_MOST:,} bytes of labels", bytes=f"{len(content):,} or more")
+    is_json = path.lower().endswith(("jsonl", "ndjson"))
     try:
         text = content.decode("utf-8-sig")
-        if path.lower().endswith(("jsonl", "ndjson")):
+        if is_json:
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
             if not all(isinstance(row, dict) for row in rows):
                 raise ValueError("a line is no object")
@@ -127,7 +128,8 @@ def _rows(path: str) -> list[dict[str, Any]]:
     if not rows or len(rows[0]) < 2:
         raise DataError(path, "lines with the name of an image and its label", lines=len(rows))
     for number, row in enumerate(rows, 1):
-        if None in row or (not row.keys() >= rows[0].keys()):
+        is_short = not is_json and None in row.values()  # as csv says it
+        if None in row or is_short or not row.keys() >= rows[0].keys():
             raise DataError(path, f"the {len(rows[0])} values of the first line in each", line=number, values=len(row))
     return rows
 

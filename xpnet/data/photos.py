@@ -24,7 +24,7 @@ from xpnet.data.lazy import Lazy, gather
 from xpnet.data.splits import LoadOptions
 from xpnet.errors import DataError
 
-__all__ = ["Photos", "in_threads"]
+__all__ = ["Photos", "advised", "in_threads"]
 
 _HELD = 768 << 20  # bytes of decoded images that are kept by default; with the batches under way less than 1 GB
 _CHUNK = 64  # images
@@ -151,7 +151,10 @@ class Photos:
 
     def _image(self, row: int) -> np.ndarray:
         o = self._options
-        return decode(Path(self.files[row]), self.shape, o.max_pixels, o.fit, self._warn_of_colour)
+        try:
+            return decode(Path(self.files[row]), self.shape, o.max_pixels, o.fit, self._warn_of_colour)
+        except DataError as error:
+            raise advised(error) from error.__cause__
 
     def _warn_of_colour(self, path: Path) -> None:
         if not self._warned and self._options.channels != 1:
@@ -168,6 +171,12 @@ class Photos:
                 f"{self.files[row]}\0{entry.st_size}\0{entry.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
             )
         return found.hexdigest()[:32]
+
+
+def advised(error: DataError) -> DataError:
+    """Add to the error of an image of a folder that it can be left out."""
+    error.do = f"{error.do}{', or' if error.do else 'to'} leave such images out set skip_damaged=True"
+    return error
 
 
 def in_threads(work: Callable[[Any], Any], items: Any, threads: int) -> Iterator[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.backend import cores
 from xpnet.data.image import Header, read_header
-from xpnet.data.photos import in_threads
+from xpnet.data.photos import advised, in_threads
 from xpnet.data.splits import LoadOptions
 from xpnet.errors import DataError
 from xpnet.random import Key, permutation
@@ -36,7 +36,7 @@ def sample_headers(files: Sequence[str], options: LoadOptions) -> list[tuple[str
             return read_header(Path(files[i]), options.max_pixels)
         except DataError as error:
             if not options.skip_damaged:
-                raise
+                raise advised(error) from error.__cause__
             first.append(error)
             return None
 
@@ -65,8 +65,8 @@ def choose_shape(headers: Sequence[Header], options: LoadOptions, total: int) ->
     else:
         low, high = min(sizes, key=lambda s: s[0] * s[1]), max(sizes, key=lambda s: s[0] * s[1])
         text = f"{low[0]} x {low[1]} to {high[0]} x {high[1]}"
-    if len(headers) < total:
-        text += f" (of {len(headers):,} of {total:,} looked at)"
+    if total > _SAMPLED:
+        text += f" (of {len(headers):,} of {total:,} that were looked at)"
     if sizes.keys() != {(height, width)}:
         how = {"crop": "the centre cropped", "pad": "padded with black", "stretch": "stretched"}[options.fit]
         like = all(abs(w / h * height / width - 1) <= _ASPECT + 1 / min(height, width) for h, w in sizes)
