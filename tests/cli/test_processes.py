@@ -90,6 +90,30 @@ def test_ctrl_c_saves_says_how_to_go_on_and_nothing_is_lost(here, xpnet):
     assert all(np.array_equal(a.optimizer[k], b.optimizer[k]) for k in b.optimizer)
 
 
+INTERRUPTS = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+module, sys.argv = sys.argv[1], ["xpnet", "train", "mlp"]
+sys.meta_path.insert(0, Finder())
+from xpnet.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+@pytest.mark.parametrize("module", ["typer", "numpy.linalg", "xpnet.train.run"])
+def test_ctrl_c_while_modules_are_imported_is_one_line(here, module):
+    done = subprocess.run([sys.executable, "-c", INTERRUPTS, module], capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "xpnet: interrupted\n")
+    assert list(here.iterdir()) == []
+
+
 def test_a_killed_run_goes_on_from_its_last_epoch(here, xpnet):
     process = start("train", "softmax", "--epochs", 100_000, "--out", "run")
     wait_for_lines(here / "run" / "metrics.jsonl", 3, process)

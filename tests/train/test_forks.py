@@ -77,14 +77,21 @@ elif moment == "while BLAS is held":
     holder = threading.Thread(target=lambda: backend.run_parallel([hold, lambda: None]), daemon=True)
     holder.start()
     inside.wait()
-for _ in range(5):
+elif moment == "by multiprocessing":
+    import multiprocessing
+    work(1)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        pool.map_async(work, [1, 1, 1]).get(120)
+for _ in range(0 if moment == "by multiprocessing" else 5):
     fork(2 if moment == "after a sharded fit" else 1)
 if moment == "while BLAS is held":
     leave.set()
 """
 
 
-@pytest.mark.parametrize("moment", ["while compiling", "at rest", "after a sharded fit", "while BLAS is held"])
+@pytest.mark.parametrize(
+    "moment", ["while compiling", "at rest", "by multiprocessing", "after a sharded fit", "while BLAS is held"]
+)
 def test_a_forked_child_trains_and_predicts(moment):
     done = subprocess.run([sys.executable, "-c", PROGRAM, moment], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import weakref
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 
 from xpnet import nn, optim
 from xpnet.autograd import Tensor
-from xpnet.backend import use_cores
+from xpnet.backend import get_backend, use_cores
 from xpnet.train import Callback, Trainer
 from xpnet.train.step import Step
 
+LONG = "XPNET_FUZZ" in os.environ  # ci/test-long
 X = np.random.default_rng(0).random((24, 8, 8, 1), np.float32)
 Y = np.arange(24) % 3
 
@@ -107,12 +109,28 @@ def test_a_model_that_was_trained_in_shards_is_freed():
         gc.enable()
 
 
-def test_recordings_of_many_batch_sizes_are_limited_in_number():
-    model = make_plain()
-    step = Step(model, nn.softmax_cross_entropy, optim.SGD(model.parameters()))
-    for n in range(1, 60):
-        for _ in range(4):
-            step(X[:1].repeat(n, 0), Y[:1].repeat(n))
-            model.predict(X[:1].repeat(n, 0))
+def test_models_that_are_trained_and_dropped_take_no_memory():
+    sizes = []
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(200 if LONG else 8):
+            fit(make())
+            sizes.append(get_backend("cpu").memory().used)
+        assert sizes[-1] - sizes[len(sizes) // 4] < 4 << 20
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_recordings_of_many_batch_sizes_are_limited_in_number_and_in_bytes(threads):
+    model, most = make_plain(), 300 if LONG else 60
+    with use_cores(threads):
+        step = Step(model, nn.softmax_cross_entropy, optim.SGD(model.parameters()), threads=threads)
+        for n in range(1, most):
+            for _ in range(4):
+                step(X[:1].repeat(n, 0), Y[:1].repeat(n))
+                model.predict(X[:1].repeat(n, 0))
+    assert sum(r.nbytes for r in step.captured.recordings.values()) < 32 << 20
     assert len(step.captured.recordings) <= 16
     assert len(vars(model)["_predictor"]._captured.recordings) <= 16

@@ -76,6 +76,13 @@ class Command(typer.core.TyperCommand):
                 raise ConfigError(str(name), "a text that is not empty", **{str(name): "''"})
         return rest
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; Ctrl-C, which Typer makes a mere exit code, is an Abort."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Abort from None
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options in their groups, in the order in which they stand."""
         groups: dict[str, list[tuple[str, str]]] = {}
