@@ -313,7 +313,9 @@ METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
     "Module.initialize": (lambda: net().initialize, {"seed": 0}),
     "Module.to": (lambda: net().to, {"backend": "cpu", "dtype": "float32"}),
     "Module.train": (lambda: net().train, {"mode": True}),
-    "Module.load_state_dict": (lambda: net().load_state_dict, {"arrays": _STATE}),
+    "Module.load_state_dict": (lambda: net().load_state_dict, {"arrays": _STATE, "strict": True}),
+    "Module.save": (lambda: net().save, {"path": "saved.safetensors"}),
+    "xpnet.load": (lambda: xpnet.load, {"path": "run", "model": None}),
     "Module.load_state_dict of a value": (lambda: lambda value: net().load_state_dict(_STATE | {"0.bias": value}),
                                           {"value": B[:1] + np.zeros(4, np.float32)}),
     "Module.weight =": (lambda: lambda weight: setattr(nn.Linear(6, 3), "weight", weight), {"weight": W}),
@@ -449,6 +451,8 @@ def test_no_argument_of_a_method_ends_in_an_error_of_python(name, place):
 
 PATHS: dict[str, Callable[[Any], Any]] = {
     "load_image": lambda path: data.load_image(path, (8, 8, 1)),
+    "load": xpnet.load,
+    "save": lambda path: net().save(path),
     "read_checkpoint": train.read_checkpoint,
     "write_checkpoint": lambda path: train.write_checkpoint(path, train.Trainer(net()).checkpoint()),
     "open_run": train.open_run,

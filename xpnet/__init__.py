@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xpnet import backend, data, errors, models, nn, ops, optim, random, train, viz
     from xpnet.autograd import Tensor, apply, backward, gradcheck, no_grad
     from xpnet.backend import Backend, get_backend, namespace, register_backend, use_backend
+    from xpnet.nn.saving import load
 
 __version__ = "0.7.0"
 
@@ -38,6 +39,7 @@ __all__ = [
     "errors",
     "get_backend",
     "gradcheck",
+    "load",
     "models",
     "namespace",
     "nn",
@@ -52,6 +54,7 @@ __all__ = [
 ]
 
 _FROM: dict[str, str] = dict.fromkeys(("Tensor", "apply", "backward", "gradcheck", "no_grad"), "autograd")
+_FROM["load"] = "nn.saving"
 _FROM |= dict.fromkeys(("Backend", "get_backend", "namespace", "register_backend", "use_backend"), "backend")
 
 

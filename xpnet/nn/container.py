@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 from xpnet.arguments import Check, instance, integer, optional, shown
 from xpnet.autograd import Tensor
-from xpnet.errors import ConfigError, ShapeError
+from xpnet.errors import ConfigError, ShapeError, nearest
 from xpnet.nn.context import watching
 from xpnet.nn.cost import Cost
 from xpnet.nn.description import Stage
@@ -97,6 +97,10 @@ class Sequential(_Composite):
             x = layer(x, **options)
         return x
 
+    def settings(self) -> dict[str, Any]:
+        """Return the layers by name."""
+        return dict(self.children())
+
     def in_sequence(self) -> list[tuple[str, Module]] | None:
         """Return the layers, with their names."""
         return list(self.children())
@@ -114,8 +118,17 @@ class Sequential(_Composite):
     def __len__(self) -> int:
         return len(list(self.children()))
 
-    def __getitem__(self, index: int | slice) -> Module:
+    @overload
+    def __getitem__(self, index: int | str) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | str | slice) -> Module:
         named = list(self.children())
+        if isinstance(index, str):
+            if index not in dict(named):
+                do = nearest(index, dict(named)) if named else ""
+                raise ConfigError("Sequential", "the name of a layer", do, index=shown(index))
+            return dict(named)[index]
         if not isinstance(index, slice):
             index = integer("Sequential", "index", index)
             if not -len(named) <= index < len(named):

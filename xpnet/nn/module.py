@@ -14,28 +14,29 @@ where a part of it is used first, alone or within another module; ``initialize``
 
 from __future__ import annotations
 
-import logging
 import math
 import weakref
 from collections import deque
 from collections.abc import Container, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from xpnet.arguments import Check, boolean, choice, optional, shown
 from xpnet.backend import Array, Backend, current_backend, get_backend
-from xpnet.errors import CheckpointError, ConfigError, ShapeError, XpnetError, nearest
+from xpnet.errors import ConfigError, XpnetError
 from xpnet.nn.context import count_change, in_inference, watched
 from xpnet.nn.description import Description
 from xpnet.nn.showing import as_html, written
 from xpnet.nn.state import DTYPES, Parameter, State
 from xpnet.random import Key, random_bits
 
-__all__ = ["Module"]
+if TYPE_CHECKING:
+    from xpnet.nn.saving import Difference
 
-_log = logging.getLogger("xpnet")
+__all__ = ["Module"]
 
 Self = TypeVar("Self", bound="Module")
 
@@ -264,43 +265,42 @@ class Module(Description):
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copy parameters and buffers to the host, by path from this module on: a layer's fit a layer that is alone."""
-        return {self._below(path): state.numpy() for path, state in self.states().items()}
+        return {self.below(path): state.numpy() for path, state in self.states().items()}
 
-    def _below(self, path: str) -> str:
+    def below(self, path: str) -> str:
+        """Return a path within this module, from this module on."""
         return path.removeprefix(self.path + ".") if self.path else path
 
-    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+    def load_state_dict(self, arrays: Mapping[str, Array], *, strict: bool = True) -> Difference:
         """Set parameters and buffers from arrays by path, of any backend; dtype and backend of the model stay.
 
         Args:
             arrays: named as state_dict names them.
+            strict: whether each name must be in both; else what is in one alone is passed over.
+        Returns:
+            What was passed over: (missing, unexpected), names.
         Raises:
-            CheckpointError: a name is missing or unknown, or a shape differs. DTypeError: values are no real floating
-                numbers. Nothing has changed then. Values that are NaN are loaded; the log names the first array.
+            CheckpointError: a name is missing or unknown, or not one is known; or a shape differs. DTypeError: values
+                are no real floating numbers. Nothing has changed then. Values that are NaN are loaded; the log names
+                the first array.
         """
-        where = "load_state_dict"
-        if not isinstance(arrays, Mapping):
-            do = "write load_state_dict(other.state_dict())"
-            raise CheckpointError(where, "arrays that are a dictionary from name to array", do, arrays=shown(arrays))
-        states = {self._below(path): state for path, state in self.states().items()}
-        missing, unknown = states.keys() - arrays.keys(), arrays.keys() - states.keys()
-        if missing or unknown:
-            raise CheckpointError(
-                where,
-                "the names of the model's parameters and buffers",
-                nearest(str(min(unknown, key=str)), states) if unknown and states else "",
-                missing=sorted(missing)[:3] or "none",
-                unknown=sorted(map(str, unknown))[:3] or "none",
-            )
-        try:
-            made = [state.received(arrays[path], path) for path, state in states.items()]
-        except ShapeError as error:
-            rule = f"{error.where} of the model's shape, that is {error.rule}"
-            raise CheckpointError(where, rule, **error.got) from None
-        for state, array in zip(states.values(), made, strict=True):
-            state.data = array
-        if path := next((path for path, s in states.items() if s.holds_nan()), None):
-            _log.warning("%s: %s holds NaN: the model's outputs will be NaN", where, path)
+        from xpnet.nn.saving import load_arrays
+
+        return load_arrays(self, arrays, strict)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to a safetensors file: the values, and for layers of xpnet how they are built.
+
+        xpnet.load reads it. Where layers are of other classes, it needs such a model to load into: no code is stored.
+
+        Args:
+            path: the file, in a folder that exists; replaced whole where there is one.
+        Raises:
+            CheckpointError: the folder cannot be written to.
+        """
+        from xpnet.nn.saving import save
+
+        save(self, path)
 
     def __repr__(self) -> str:
         inner = [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]

@@ -26,8 +26,8 @@ def written(module: Module) -> str:
 
 
 def _is_default(module: Module, name: str, value: Any) -> bool:
-    default = inspect.signature(type(module)).parameters[name].default
-    return value in (default, (default, default))
+    found = inspect.signature(type(module)).parameters.get(name)
+    return found is not None and value in (found.default, (found.default, found.default))
 
 
 def as_html(module: Module) -> str:

@@ -2,7 +2,7 @@
 
     model.<path>                parameters and buffers
     optimizer.<slot>/<path>     the optimizer's state
-    metadata "xpnet"            JSON: format_version, model, optimizer, progress, history, and what the caller adds
+    metadata "xpnet"            JSON: format_version, architecture, optimizer, progress, history, what the caller adds
     metadata "sha256"           the checksum of that JSON and of every array with its name, dtype and shape
 
 A new file is written beside the old one, flushed and renamed: a complete file exists at any time.
@@ -10,9 +10,7 @@ A new file is written beside the old one, flushed and renamed: a complete file e
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,19 +19,16 @@ from typing import Any
 import numpy as np
 
 from xpnet import arguments
-from xpnet.data.opening import check_expansion, disk_size, open_file
 from xpnet.errors import CheckpointError, XpnetError
 from xpnet.nn import Module
+from xpnet.nn.architecture import describe
+from xpnet.nn.storage import FORMAT_VERSION, read_file, write_file
 from xpnet.optim import Optimizer
-from xpnet.output import to_json
-from xpnet.train.schema import CHECKPOINT, check, parse
-from xpnet.writing import write_atomically
+from xpnet.train.schema import CHECKPOINT, check
 
 __all__ = ["FORMAT_VERSION", "Checkpoint", "check_finite", "read_checkpoint", "write_checkpoint"]
 
-FORMAT_VERSION = 2  # 1: without a checksum, up to version 0.6
 _log = logging.getLogger("xpnet")
-_DTYPES = ("F16", "F32", "F64")
 
 
 @dataclass
@@ -55,7 +50,8 @@ class Checkpoint:
         """Copy a model's and an optimizer's state to the host."""
         _check_both("Checkpoint.of", model, optimizer)
         arrays, scalars = optimizer.state_dict() if optimizer else ({}, {})
-        return cls(model.state_dict(), arrays, {"format_version": FORMAT_VERSION, "optimizer": scalars, **meta})
+        meta = {"format_version": FORMAT_VERSION, "architecture": describe(model), "optimizer": scalars, **meta}
+        return cls(model.state_dict(), arrays, meta)
 
     def averaged(self, path: str = "") -> Checkpoint:
         """Return the checkpoint with the averaged weights as the model's, as files have it; see optim.average.
@@ -125,25 +121,10 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: the folder cannot be written to.
     """
-    from safetensors.numpy import save
-
     arguments.instance("write_checkpoint", "checkpoint", checkpoint, kind=Checkpoint, rule="a Checkpoint")
-    tensors = {f"model.{k}": np.asarray(v, order="C") for k, v in checkpoint.model.items()}
-    tensors |= {f"optimizer.{k}": np.asarray(v, order="C") for k, v in checkpoint.optimizer.items()}
-    text = to_json(checkpoint.meta)
-    write_atomically(
-        arguments.path("write_checkpoint", "path", path),
-        save(tensors, {"xpnet": text, "sha256": _checksum(text, tensors)}),
-    )
-
-
-def _checksum(text: str, tensors: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        array = tensors[name]
-        digest.update(f"\n{name} {array.dtype.name} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+    arrays = {f"model.{k}": v for k, v in checkpoint.model.items()}
+    arrays |= {f"optimizer.{k}": v for k, v in checkpoint.optimizer.items()}
+    write_file(arguments.path("write_checkpoint", "path", path), arrays, checkpoint.meta)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -152,36 +133,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: no such file, truncated, changed, not xpnet's, of a newer format, or with weights of NaN.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = arguments.path("read_checkpoint", "path", path)
-    with open_file(path, error=CheckpointError, do="give the folder of a run") as opened:
-        size = os.fstat(opened.fileno()).st_size  # of a sparse file more than is stored
-        check_expansion(str(path), size, disk_size(opened), "use another checkpoint", CheckpointError)
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            notes = file.metadata() or {}
-            names = list(file.keys())
-            kinds = {name: file.get_slice(name).get_dtype() for name in names}
-            if others := [name for name in names if kinds[name] not in _DTYPES]:
-                rule = "arrays of " + ", ".join(_DTYPES)
-                raise CheckpointError(str(path), rule, array=others[0], dtype=kinds[others[0]])
-            arrays = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError, MemoryError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        do = "it may be truncated: use another checkpoint"
-        raise CheckpointError.event(str(path), "not a complete safetensors file", do, error=error) from error
-    theirs = "the file was not written by xpnet"
-    meta = parse(notes.get("xpnet", "null"), str(path), theirs)
-    version = meta.get("format_version")
-    if type(version) is not int or version < 1:
-        raise CheckpointError.event(str(path), theirs)
-    if version > FORMAT_VERSION:
-        raise CheckpointError(str(path), f"a format <= {FORMAT_VERSION}", "install a newer xpnet", format=version)
-    if (version > 1 or "sha256" in notes) and notes.get("sha256") != _checksum(notes["xpnet"], arrays):
-        what = "the file was changed after it was written: its checksum is another"
-        raise CheckpointError.event(str(path), what, "use another checkpoint")
+    arrays, meta = read_file(path, "give the folder of a run")
     check(meta, CHECKPOINT, str(path), CheckpointError, others=True)
     if "history" in meta and "progress" in meta and len(meta["history"]) != (done := meta["progress"]["epoch"]):
         rule = f"a record in history for each of {done} epochs"

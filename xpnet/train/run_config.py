@@ -12,8 +12,9 @@ from typing import Any
 from xpnet import arguments, models
 from xpnet.data.opening import open_file
 from xpnet.errors import CheckpointError, ConfigError, nearest
+from xpnet.nn.storage import parse
 from xpnet.train.config_schema import CONFIG, ORIGIN
-from xpnet.train.schema import check, parse
+from xpnet.train.schema import check
 
 __all__ = ["RunConfig", "read_config", "resolve_backend", "resumed_config"]
 

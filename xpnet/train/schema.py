@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import numbers
 import reprlib
@@ -11,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.errors import CheckpointError, XpnetError, nearest
+from xpnet.errors import XpnetError, nearest
 from xpnet.models import MODELS
 
-__all__ = ["CHECKPOINT", "EPOCHS", "RUN", "SEED", "TEXT", "Rule", "check", "list_of", "name", "or_none", "parse",
+__all__ = ["CHECKPOINT", "EPOCHS", "RUN", "SEED", "TEXT", "Rule", "check", "list_of", "name", "or_none",
            "real", "table", "whole"]  # fmt: skip
 
 EPOCHS = 1_000_000
@@ -159,22 +158,3 @@ def check(
     for key, rule in rules.items():
         if rule.required and key not in values:
             raise error(where, f"{key}, {rule.words}", missing=repr(key))
-
-
-def parse(text: str | bytes, where: str, what: str, do: str = "") -> dict[str, Any]:
-    """Read a JSON object, without NaN, of any nesting.
-
-    Raises:
-        CheckpointError: where: what; the text is none.
-    """
-
-    def constant(name: str) -> None:
-        raise ValueError(f"{name} is no JSON")
-
-    try:
-        values = json.loads(text, parse_constant=constant)
-        if not isinstance(values, dict):
-            raise ValueError(f"a JSON object is expected, not {type(values).__name__}")
-    except (ValueError, RecursionError) as error:  # ValueError: also of bytes that are no text, of endless numbers
-        raise CheckpointError.event(where, what, do, error=error) from error
-    return values
