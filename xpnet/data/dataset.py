@@ -28,7 +28,7 @@ class Dataset:
     Args:
         x: images, (N, H, W, C), uint8 or float32, or sequences, (N, T, D), or vectors, (N, D), float32; finite; or a
             Lazy of them.
-        y: labels, (N,), int64, in 0..K-1; or targets, (N, ...), float32, finite.
+        y: labels, (N,), int64, in 0..K-1; or targets, (N, ...), float32, finite, or int64 of two axes and more.
         classes: of labels the K names of the classes, K >= 2; of targets the names of the columns, or none.
         name: used in messages.
         white: the value of full brightness, > 0: 255 for 8-bit images, 16 for digits, 1 for floating data.
@@ -73,7 +73,7 @@ class Dataset:
     @property
     def labelled(self) -> bool:
         """Whether y is labels of classes; else it is targets, numbers."""
-        return self.y.dtype.kind == "i"
+        return self.y.ndim == 1 and self.y.dtype.kind == "i"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -188,7 +188,7 @@ def from_arrays(
     Args:
         x: images (N, H, W, C), or (N, H, W), which get one channel; sequences (N, T, D); or vectors (N, D). uint8
             images keep their type, all other real numbers become float32.
-        y: integer labels, (N,), in 0..K-1, or words; a 0/1 matrix (N, L), L >= 2; or floating targets, (N, ...). None:
+        y: integer labels, (N,), in 0..K-1, or words; a 0/1 matrix (N, L), L >= 2; or other numbers, (N, ...). None:
             x itself, for models that reconstruct it.
         classes: the K names of the classes: by default the words in order of the alphabet, or "0", "1", ... up to the
             largest label; or the names of the columns of targets.

@@ -1,6 +1,7 @@
 """What is learned of each sample: the label of its class, or numbers; how arrays become one or the other.
 
-Labels are (N,) int64, and have names of classes. All else is float32 targets, (N, ...), whose columns may have names.
+Labels are (N,) int64, and have names of classes. All else is targets, (N, ...), whose columns may have names: float32,
+or int64 of two axes and more.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def read_targets(name: str, y: Any, classes: Any, labelled: bool | None) -> tupl
         name: of the set, for messages.
         y: (N, ...).
         classes: the names of classes or columns; None: words are their own names, labels get "0", "1", ...
-        labelled: True: y is labels; False: numbers; None: integers (N,) and words are labels, all else is numbers.
+        labelled: True: y is labels; False: numbers, float32; None: integers (N,) and words are labels, a matrix of 0
+            and 1 and floating numbers become float32, and other integers int64.
     Raises:
         DataError: y is neither, a label is missing, or most classes have no label.
     """
@@ -38,17 +40,18 @@ def read_targets(name: str, y: Any, classes: Any, labelled: bool | None) -> tupl
     kind, is_row = y.dtype.kind, y.ndim == 1
     if kind in "US" and is_row and labelled is not False:
         return _numbered_words(name, y, classes)
+    keep = False
     if labelled is None:
         labelled = is_row and kind in "bui"
-        if y.ndim == 2 and kind in "bui" and (y.shape[1] < 2 or not ((y == 0) | (y == 1)).all()):
-            rule = "integer labels (N,), a 0/1 matrix (N, L), or floating targets"
-            do = "take y[:, 0]" if y.shape[1] == 1 else "for numbers to predict, y.astype(float)"
-            raise DataError(name, rule, do, shape=y.shape, dtype=y.dtype)
+        if kind in "bui" and y.ndim == 2 and y.shape[1] == 1:
+            rule = "integer labels (N,), a 0/1 matrix (N, L), L >= 2, or numbers"
+            raise DataError(name, rule, "take y[:, 0]", shape=y.shape, dtype=y.dtype)
+        keep = kind in "ui" and y.ndim > 1 and not ((y == 0) | (y == 1)).all()
     if not labelled:
         if kind not in "buif" or not y.ndim:
             raise DataError(name, "targets (N, ...) of real numbers", shape=y.shape, dtype=y.dtype)
         with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, which Dataset rejects
-            y = y.astype(np.float32, copy=False)
+            y = y.astype(np.int64 if keep else np.float32, copy=False)
         return y, () if classes is None else names_of(name, classes)
     if kind not in "bui" or not is_row:
         if kind == "f" and is_row and (missing := np.flatnonzero(np.isnan(y))).size:
@@ -83,8 +86,9 @@ def check_targets(name: str, y: np.ndarray, classes: tuple[str, ...], count: int
         y, classes: of the set; count: how many samples it has.
     """
     is_labels = y.ndim == 1 and y.dtype == np.int64
-    if not is_labels and not (y.ndim and y.dtype == np.float32):
-        rule, do = "labels of shape (N,) in int64, or targets (N, ...) in float32", "from_arrays converts other arrays"
+    if not is_labels and not (y.ndim and y.dtype in (np.float32, np.int64)):
+        rule = "labels (N,) in int64, or targets (N, ...) in float32 or int64"
+        do = "from_arrays converts other arrays"
         raise DataError(name, rule, do, shape=y.shape, dtype=y.dtype)
     if len(y) != count:
         what = "labels" if is_labels else "targets"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from xpnet.errors import ConfigError, DataError, ShapeError
 from xpnet.nn import Module
 from xpnet.random import Key
 from xpnet.train.callbacks import Callback
-from xpnet.train.tasks import Task, infer_task
+from xpnet.train.tasks import Task
 
 __all__ = [
     "Data",
@@ -70,9 +70,21 @@ def read_dataset(
 
 
 def read_sets(
-    train: Any, test: Any, validation: Any, model: Module, task: Task | None = None, seed: int = 0
+    train: Any,
+    test: Any,
+    validation: Any,
+    model: Module,
+    task: Task | None,
+    choose: Callable[[Dataset], Task],
+    seed: int = 0,
 ) -> tuple[Dataset, dict[str, Dataset]]:
-    """Return the training set, and the sets that are measured after each epoch, by name, of what fit is given."""
+    """Return the training set, and the sets that are measured after each epoch, by name, of what fit is given.
+
+    Args:
+        train, test, validation, seed: of fit and the Trainer.
+        model: which takes the examples.
+        task: of the Trainer, if it is known; choose says it of a training set.
+    """
     alone = task is not None and task.of_inputs  # then a second array is no targets
     if (
         not alone
@@ -85,7 +97,7 @@ def read_sets(
     train = read_dataset("fit", train, task=task, images=images)
     if arguments.is_number(validation):
         train, validation = _divided(train, validation, seed)
-    task = task or infer_task(train)
+    task = choose(train)
     held = {"test": test, "validation": validation}
     return train, {name: _read_held(name, data, train, model, task) for name, data in held.items() if data is not None}
 

@@ -163,7 +163,7 @@ class Trainer(Fitting):
         augment = read_augment("fit", augment)
         check_precision(self.precision, self.model.backend)
         inputs.check_parameters(self.model, (*self.optimizer.parameters, *self._others))
-        train, held = inputs.read_sets(train, test, validation, self.model, self.task, self.seed)
+        train, held = inputs.read_sets(train, test, validation, self.model, self.task, self._choose, self.seed)
         task = self._choose(train)
         train = task.read("fit", train)
         task.fit(train)

@@ -93,6 +93,23 @@ def test_a_custom_loss_gets_targets_of_any_shape_as_they_are():
     assert seen[0] == ((30, 2), (30, 4, 5), 7.0)
 
 
+def test_a_custom_loss_gets_integers_of_two_axes_as_they_are():
+    words = rng.integers(0, 4, (60, 5))
+
+    def loss(scores, targets):
+        assert str(targets.dtype) == "int64"
+        return nn.softmax_cross_entropy(scores.reshape(-1, 4), targets.reshape(-1))
+
+    model = nn.Linear(3, 20).initialize(0)
+    history = Trainer(model, loss=loss).fit((X, words), (X, words), epochs=3, batch_size=20)
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+
+
+def test_counts_are_numbers():
+    y = np.rint(20 * X[:, :2]).astype(int)
+    assert fitted(y, 2).task.name == "regression"
+
+
 def test_a_model_of_another_number_of_outputs_is_an_error_with_both_numbers():
     for where, call in (("fit", "fit"), ("evaluate", "evaluate")):
         with raises(ShapeError, where, "2 numbers", "(60, 3)", "(60, 2)"):

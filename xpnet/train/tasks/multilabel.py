@@ -43,7 +43,7 @@ class Multilabel(Task):
             do = "use task='classification'" if data.labelled else ""
             rule = "targets (N, L) of 0 and 1, for multilabel"
             raise DataError(where, rule, do, shape=y.shape, dtype=y.dtype)
-        y = y.reshape(len(y), -1)
+        y = y.reshape(len(y), -1).astype(np.float32, copy=False)
         wrong = np.argwhere((y != 0) & (y != 1))
         if len(wrong):
             sample, label = map(int, wrong[0])

@@ -44,7 +44,9 @@ class Regression(Task):
             if data.classes != tuple(str(k) for k in range(len(data.classes))):
                 do = "use task='classification'"
                 raise DataError(where, "numbers to predict, for regression", do, classes=list(data.classes[:5]))
-            data = replace(data, y=data.y.astype(np.float32), classes=())
+            data = replace(data, classes=(), y=data.y.astype(np.float32))
+        if data.y.dtype != np.float32:
+            data = replace(data, y=data.y.astype(np.float32))
         if self.mean is not None and data.y.shape[1:] != self.mean.shape:
             rule = f"targets (N, {', '.join(map(str, self.mean.shape))})".replace("(N, )", "(N,)")
             raise DataError(where, rule + ", as in the training set", shape=data.y.shape)
