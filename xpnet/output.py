@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Sequence
 from html import escape as escape_html
 from typing import Any, TextIO
 
-__all__ = ["Lenient", "escape", "html_table", "printable", "to_json"]
+__all__ = ["Html", "Lenient", "escape", "html_table", "printable", "to_json"]
 
 # Control characters, marks that reverse the direction of text, line separators, halves of surrogate pairs.
 _CONTROL = re.compile(
@@ -23,9 +23,15 @@ def printable(text: object) -> str:
     return _CONTROL.sub(lambda m: m[0].encode("unicode_escape").decode(), str(text))
 
 
+class Html(str):
+    """A text that is markup already, which escape leaves as it is."""
+
+    __slots__ = ()
+
+
 def escape(text: object) -> str:
     """Write a text for HTML, so that it is neither markup nor control characters."""
-    return escape_html(printable(text))
+    return text if isinstance(text, Html) else escape_html(printable(text))
 
 
 def html_table(

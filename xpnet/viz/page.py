@@ -13,9 +13,11 @@ from xpnet.output import escape, html_table
 __all__ = ["figure", "page", "pairs", "section", "table", "text", "tiles"]
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --line: #d8dee4; --back: #fff; --card: #f6f8fa; }
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --line: #d8dee4; --back: #fff; --card: #f6f8fa;
+  --blue: #0072b2; --green: #009e73; --red: #d55e00; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d; --back: #0d1117; --card: #161b22; }
+  :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d; --back: #0d1117; --card: #161b22;
+    --blue: #4aa3d8; --green: #3dbb95; --red: #e8833f; }
   figure img { filter: brightness(0.92); }
 }
 * { box-sizing: border-box; }
@@ -48,6 +50,22 @@ tfoot td { font-weight: 600; border-bottom: 0; }
 .sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 2.25rem 2rem; }
 .sides section { margin-top: 0; }
 .sides { margin-top: 2.25rem; }
+.bars { width: 100%; }
+.bars th { font-weight: 400; max-width: 16rem; overflow-wrap: anywhere; }
+.bars td:nth-child(2) { width: 60%; }
+.bars i { display: inline-block; height: 0.7rem; min-width: 1px; background: var(--blue); border-radius: 2px; }
+.bars i + i { background: var(--green); }
+.bars i + i + i { background: var(--red); }
+.key i { display: inline-block; width: 0.7rem; height: 0.7rem; background: var(--blue); border-radius: 2px; }
+.key span { margin-right: 1rem; }
+.key span:nth-child(2) i { background: var(--green); }
+.key span:nth-child(3) i { background: var(--red); }
+.strip { display: flex; flex-wrap: wrap; gap: 0.3rem; margin: 0 0 0.9rem; align-items: flex-start; }
+.strip img { display: block; border-radius: 3px; }
+h3 { font-size: 0.95rem; font-weight: 500; margin: 0.4rem 0 0.3rem; overflow-wrap: anywhere; }
+svg.histogram { display: block; width: 9rem; height: 2rem; }
+svg.histogram rect { fill: var(--blue); }
+.texts { max-width: 18rem; white-space: normal; overflow-wrap: anywhere; }
 @media print {
   :root { --ink: #000; --soft: #444; --line: #bbb; --back: #fff; --card: #fff; }
   body { max-width: none; padding: 0; font-size: 11pt; }
