@@ -169,6 +169,15 @@ def test_backends_learn_numbers_alike(backend):
     assert isinstance(trainer.predict(X), np.ndarray)
 
 
+def test_recorded_steps_of_every_backend_learn_numbers_as_eager_ones_do(backend):
+    losses, y = [], PRICES[:, 0]
+    for capture in (None, False):
+        model = linear(1).to(backend)
+        trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.05), capture=capture)
+        losses.append([r["train_loss"] for r in trainer.fit((X, y), epochs=1, batch_size=10)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 def test_recorded_and_eager_steps_give_the_same_losses():
     losses = []
     for capture in (None, False):
