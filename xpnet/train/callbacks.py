@@ -45,9 +45,14 @@ class Training(Protocol):
     meter: LossMeter
     interrupted: int  # the signal, such as SIGINT, that ended training early; 0: none
     task: Task | None  # what is learned
+    inferred: bool  # whether the data said that
 
     def stop(self) -> None:
         """End training after this epoch."""
+
+    def describe(self) -> str:
+        """Say in a line what is learned."""
+        ...
 
     def checkpoint(self, **meta: Any) -> Checkpoint:
         """Return all that a resumed run needs."""

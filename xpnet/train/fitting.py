@@ -50,6 +50,7 @@ class Fitting:
     precision: str
     threads: int | None
     task: Task | None
+    inferred: bool
     metrics: Mapping[str, Metric]
     accumulate: int
 
@@ -78,6 +79,10 @@ class Fitting:
 
     @abstractmethod
     def _scoring(self) -> Scoring: ...
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Say in a line what is learned."""
 
     def stop(self) -> None:
         """End training after the epoch under way."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import sys
 import time
 from collections.abc import Iterator
@@ -57,10 +58,12 @@ class Progress(Callback):
         self._last = 0.0
         self._bar: Any = None
         self._page: Any = None  # what a notebook shows
+        self._chosen = ""  # the task, where the data said it
 
     def on_start(self, trainer: Training) -> None:
         """Open the bar, where standard error is a terminal or the process a notebook's."""
         self._first = len(trainer.history)
+        self._chosen = f"task: {trainer.describe()}" if trainer.inferred and not trainer.history else ""
         if in_notebook():
             from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
 
@@ -73,6 +76,8 @@ class Progress(Callback):
         self._console = Console(file=Lenient(sys.stderr))  # pyright: ignore[reportArgumentType]
         if not self._console.is_terminal:
             return
+        if self._chosen:
+            self._console.print(self._chosen, highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(),
@@ -123,7 +128,10 @@ class Progress(Callback):
         done = History(trainer.history[self._first :])
         place = f"epoch {min(trainer.epoch + 1, trainer.epochs)}/{trainer.epochs}"
         bar = f'<progress value="{trainer.step}" max="{trainer.steps}"></progress>'
-        return (done._repr_html_() if done else "") + f"<div>{place} {bar} {'loss ' + loss if loss else ''}</div>"
+        chosen = f"<div>{html.escape(self._chosen)}</div>" if self._chosen else ""
+        return (
+            chosen + (done._repr_html_() if done else "") + f"<div>{place} {bar} {'loss ' + loss if loss else ''}</div>"
+        )
 
 
 def _said(trainer: Training, name: str, value: Any) -> str:

@@ -105,7 +105,7 @@ class Trainer(Fitting):
         inputs.check_normalize(normalize)
         check_precision(precision)
         self._loss = arguments.optional(arguments.function)("Trainer", "loss", loss)
-        self.task = make_task(task, self._loss)
+        self.task, self.inferred = make_task(task, self._loss), False
         self.loss: Callable[..., Tensor] = self._loss or (self.task or Classification()).loss
         self.metrics = check_metrics(metrics, self.task)
         self.seed = arguments.count("Trainer", "seed", seed, 0, (1 << 64) - 1)
@@ -250,7 +250,7 @@ class Trainer(Fitting):
         """Return the task; chosen by the data if it is the first."""
         if self.task is None:
             self.task = infer_task(data, self._loss)
-            self.loss = self._loss or self.task.loss
+            self.loss, self.inferred = self._loss or self.task.loss, True
             _log.info("task %s, of targets %s in %s", self.task.describe(), data.y.shape, data.y.dtype)
         return self.task
 
