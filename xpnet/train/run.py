@@ -19,7 +19,7 @@ from typing import Any
 
 from xpnet import arguments, kernels
 from xpnet.backend import get_backend
-from xpnet.data import Dataset
+from xpnet.data import Columns, Dataset
 from xpnet.errors import CheckpointError, ConfigError, DeviceLostError
 from xpnet.output import to_json
 from xpnet.train.callbacks import Callback, JsonLines, SaveCheckpoint
@@ -92,7 +92,7 @@ def train_run(
         config.require({"model": resumed.meta["model_name"], "seed": seed})
         train = as_trained(train, resumed.meta, "resume", every=True)
         test = as_trained(test, resumed.meta, "resume")
-    config = config.completed(len(train))
+    config = config.completed(len(train), isinstance(train.source, Columns))
     trainer, config = make_trainer(config, backend, train)
     if resumed:
         config.require(resumed.meta.get("settings") or {})
