@@ -13,8 +13,9 @@ from xpnet.train import RunConfig, read_checkpoint
 from xpnet.train.run_config import read_config
 
 KEYS = [
-    "model", "data", "backend", "device", "precision", "epochs", "seed", "parameters",
-    "train_loss", "test_accuracy", "seconds", "images_per_second", "peak_memory_bytes", "run",
+    "model", "data", "backend", "device", "task", "precision", "epochs", "seed", "parameters", "train_loss",
+    "validation_loss", "validation_accuracy", "test_loss", "test_accuracy", "best_epoch", "seconds",
+    "images_per_second", "peak_memory_bytes", "run",
 ]  # fmt: skip
 HAS_MATPLOTLIB = importlib.util.find_spec("matplotlib") is not None
 
@@ -32,16 +33,17 @@ def test_the_last_line_is_one_json_object_with_the_promised_keys(run, here):
     assert list(run.json) == KEYS
     last = json.loads((here / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert run.json["train_loss"] == last["train_loss"]
-    assert run.json["test_accuracy"] == last["test_accuracy"]
+    assert run.json["validation_accuracy"] == last["validation_accuracy"]
+    assert json.loads((here / "run" / "result.json").read_text()) == run.json | {"interrupted": 0}
     assert (run.json["epochs"], run.json["seed"], run.json["run"]) == (2, 0, "run")
     assert run.json["parameters"] == 64 * 10 + 10
     assert run.json["seconds"] > 0
-    assert run.json["images_per_second"] == pytest.approx(2 * 1437 / run.json["seconds"], rel=0.05)
+    assert run.json["images_per_second"] == pytest.approx(2 * 1293 / run.json["seconds"], rel=0.05)
 
 
-def test_a_run_is_a_folder_of_five_files(drawn, xpnet, here):
+def test_a_run_is_a_folder_of_six_files(drawn, xpnet, here):
     run = xpnet("train", "softmax", epochs=2, out="run", json=True)
-    names = {"checkpoint.safetensors", "config.json", "metrics.jsonl"}
+    names = {"checkpoint.safetensors", "config.json", "metrics.jsonl", "result.json"}
     names |= {"curves.png", "report.html"} if HAS_MATPLOTLIB else set()
     assert {p.name for p in (here / "run").iterdir()} == names
     assert len((here / "run" / "metrics.jsonl").read_text().splitlines()) == 2
@@ -54,7 +56,17 @@ def test_without_json_the_output_is_for_people_and_errors_are_elsewhere(xpnet):
     result = xpnet("train", "softmax", epochs=1, seed=5)
     assert result.code == 0
     assert "{" not in result.out
-    for text in ("softmax, 650 parameters", "digits", "1,437", "360", "8x8x1", "seed 5", "test accuracy", "runs/"):
+    for text in (
+        "softmax, 650 parameters",
+        "digits",
+        "1,293",
+        "144 validation",
+        "360",
+        "8x8x1",
+        "seed 5",
+        "test accuracy",
+        "runs/",
+    ):
         assert text in result.out
     assert result.err.startswith("epoch 1/1 ")
     assert result.err.count("\n") == 1
@@ -64,7 +76,7 @@ def test_every_option_of_train_reaches_the_run(xpnet, here, write_idx):
     pytest.importorskip("torch")
     options = {"data": "mnist", "data_dir": write_idx(), "backend": "torch", "device": "cpu", "epochs": 3}
     options |= {"batch_size": 7, "optimizer": "adam", "lr": 0.25, "seed": 11, "precision": "fp16", "threads": 1}
-    options["out"] = "deep/mine"
+    options |= {"out": "deep/mine", "val": 0.1}
     result = xpnet("train", "mlp", **options, json=True)
     assert result.code == 0
     keys = ("model", "data", "backend", "device", "precision", "epochs", "seed", "run")
@@ -76,13 +88,13 @@ def test_every_option_of_train_reaches_the_run(xpnet, here, write_idx):
     assert {k: v for k, v in config.items() if v is not None and v is not False} == {
         "model": "mlp", "data": "mnist", "data_dir": str(write_idx()), "backend": "torch:cpu", "epochs": 3,
         "batch_size": 7, "optimizer": "adam", "lr": 0.25, "seed": 11, "precision": "fp16", "threads": 1,
-        "schedule": "inverse", "warmup": 300, "weight_decay": 0.0, "command": config["command"],
-        "versions": config["versions"],
+        "schedule": "inverse", "warmup": 300, "weight_decay": 0.0, "val": 0.1, "task": "classification",
+        "command": config["command"], "versions": config["versions"],
     } | ({"commit": config["commit"]} if config["commit"] else {})  # fmt: skip
     assert "torch:cpu, fp16, batches of 7, adam with rate 0.25" in result.err
     meta = read_checkpoint(here / "deep" / "mine" / "checkpoint.safetensors").meta
     assert meta["optimizer"]["optimizer"] == "Adam"
-    assert meta["optimizer"]["steps"] == 3 * 6  # 40 images in sevens
+    assert meta["optimizer"]["steps"] == 3 * 6  # 36 images in sevens
 
 
 def trainer_of(here, config):
@@ -91,8 +103,7 @@ def trainer_of(here, config):
     from xpnet.backend import get_backend
     from xpnet.train.run_trainer import make_trainer
 
-    train, _ = data.load("digits")
-    return make_trainer(config.completed(len(train)), get_backend("cpu"), train)[0]
+    return make_trainer(config, get_backend("cpu"), data.splits("digits", validation=0))[0]
 
 
 def test_the_options_of_the_optimizer_reach_it(xpnet, here):

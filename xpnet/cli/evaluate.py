@@ -24,15 +24,16 @@ def evaluate(
     """Measure a trained model on test data."""
     from xpnet.train.run_config import resolve_backend
     from xpnet.train.run_evaluation import evaluate_run
+    from xpnet.train.run_result import headline_text
 
     with loading() as progress:
         result = evaluate_run(run, data, data_dir, resolve_backend(backend, device), progress=progress)
     print_line(
-        f"{result['model']} on {result['data']}: test accuracy {result['test_accuracy']:.2%}, "
+        f"{result['model']} on {result['data']}: {headline_text(result, 'test')}, "
         f"test loss {result['test_loss']:.4f}, {result['examples']:,} examples",
         as_json,
     )
-    for line in _confusion(result["confusion"], result["classes"]):
+    for line in _confusion(result["confusion"], result["classes"]) if "confusion" in result else []:
         print_line(line, as_json)
     if as_json:
         print_json(result)

@@ -133,7 +133,8 @@ def train(
     """Train a model and keep the run in a folder."""
     from xpnet.train import Progress
     from xpnet.train.run import train_run
-    from xpnet.train.run_config import RunConfig, resolve_backend, resumed_config
+    from xpnet.train.run_config import RunConfig, read_config, resolve_backend, resumed_config
+    from xpnet.train.run_result import headline_text
 
     given = {field.name: ctx.params.get(field.name) for field in dataclasses.fields(RunConfig)}
     given["backend"] = resolve_backend(backend, device) if backend or device else None
@@ -143,6 +144,8 @@ def train(
         option, value = ("--out", out) if out else ("--name", run_name)
         raise ConfigError("resume", "the folder of the run as the only one", f"omit {option}", **{option: value})
     config = resumed_config(resume, given) if resume else RunConfig(**given)
+    if from_run and not (resume or model):
+        config = dataclasses.replace(config, model=read_config(from_run)[0].model)
 
     def say(line: str) -> None:
         if not quiet:
@@ -155,9 +158,9 @@ def train(
     if interrupted:
         print_line(f"interrupted and saved; go on with: xpnet train --resume {result['run']}", as_json)
     else:
-        accuracy = "" if result["test_accuracy"] is None else f"test accuracy {result['test_accuracy']:.2%}, "
-        speed = f"{result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s"
-        print_line(f"{accuracy}{speed}, saved in {result['run']}", as_json)
+        figure = headline_text(result, "test") or headline_text(result, "validation")
+        speed = f"{result['seconds']:.1f} s, {result['images_per_second']:,.0f} examples/s"
+        print_line(", ".join(filter(None, [figure, speed, f"saved in {result['run']}"])), as_json)
     if as_json:
         print_json(result)
     return 128 + interrupted if interrupted else 0

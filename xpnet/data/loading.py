@@ -12,6 +12,7 @@ import numpy as np
 
 from xpnet import arguments
 from xpnet.data.cifar10 import load_cifar10
+from xpnet.data.columns import Columns
 from xpnet.data.dataset import Dataset
 from xpnet.data.digits import load_digits
 from xpnet.data.download import Progress
@@ -75,6 +76,7 @@ def splits(
     data_dir: str | None = None,
     *,
     validation: Any = 0.1,
+    least: int = 1,
     seed: int = 0,
     progress: Progress | None = None,
     options: LoadOptions | None = None,
@@ -86,35 +88,40 @@ def splits(
         validation: the fraction of the training set that is held out, of each class alike, where the data has no
             validation part of its own; or the path of a folder or file, all of which is the validation set; 0 or None:
             no validation set.
+        least: where the fraction is fewer examples, none are held out.
         seed: of that draw.
     Raises:
         ConfigError, DataError: as for load; or validation is outside 0..1, or has other classes.
     """
     where = "splits"
     seed = arguments.count(where, "seed", seed, 0, (1 << 64) - 1)
+    arguments.count(where, "least", least)
     is_path = isinstance(validation, str | os.PathLike)
     other = arguments.path(where, "validation", validation) if is_path else None
     fraction = 0.0 if is_path or validation is None else arguments.number(where, "validation", validation, 0, 1)
     found = _found(where, name_or_path, data_dir, progress, None, options)
+    columns = Columns.from_json(options.columns) if options and options.columns else None
     if other is not None:
         if not os.path.exists(os.path.expanduser(other)):
             raise DataError(
                 where, "validation, a fraction, or the path of a folder or file", validation=repr(str(other))
             )
         if other.suffix.lower() in TABLES:
-            return fitted(found, validation=other)
+            return fitted(found, other, columns)
         return found._replace(validation=_like(found.train, other, progress, options))
     if not fraction:
-        return fitted(found._replace(validation=None))
+        return fitted(found._replace(validation=None), columns=columns)
     if found.validation is None:
         count = max(1, round(fraction * len(found.train)))
+        if count < least:
+            return fitted(found, columns=columns)
         if count >= len(found.train):
             rule = "validation with at least one example in each part"
             raise ConfigError(where, rule, validation=fraction, examples=len(found.train))
         train, held = found.train.hold_out(count, Key(seed, "validation"))
         line = f"validation: {len(held):,} of the {len(found.train):,} training examples are held out"
         found = found._replace(train=train, validation=held, note=(*found.note, line))
-    return fitted(found)
+    return fitted(found, columns=columns)
 
 
 def _like(train: Dataset, path: Path, progress: Progress | None, options: LoadOptions | None) -> Dataset:

@@ -124,10 +124,8 @@ def walk(
         each: called with the number of images that a folder holds.
     """
     images: list[str] = []
-    own = 0  # of them in the folder itself
 
     def visit(place: str, above: list[tuple[int, int]]) -> None:
-        nonlocal own
         mark = _mark(place)
         if mark in above or len(above) > _DEPTH:
             left_out.add("linked in a circle", place)
@@ -143,13 +141,12 @@ def walk(
             else:
                 images.append(path)
         each(len(images) - before)
-        if place == folder:
-            own = len(images)
         for name in folders:
             visit(os.path.join(place, name), [*above, mark])
 
-    visit(folder, [_mark(str(parent)) for parent in Path(os.path.abspath(folder)).parents])
-    return images, len(images) - own
+    own = os.path.abspath(folder)
+    visit(folder, [_mark(str(parent)) for parent in Path(own).parents])
+    return images, sum(os.path.dirname(path) != folder for path in images)
 
 
 def count_beside(path: str, left_out: LeftOut) -> None:

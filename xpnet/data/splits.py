@@ -46,6 +46,7 @@ class LoadOptions:
         fit: of photos of other aspect ratios: "crop" the centre, "pad" with black, or "stretch".
         target: of tables and photos with a file of labels: the name of the column to predict, or several with commas.
         task: what is learned, such as "regression"; by default it is inferred.
+        columns: of tables: how they become numbers, as Columns.to_json says; by default measured on the training part.
         skip_damaged: of photos: leave those out that cannot be decoded, and count them, instead of an error. All are
             decoded once before.
         cache_images: of photos: the bytes of decoded images that may be kept in memory, or a text such as "4GB".
@@ -62,6 +63,7 @@ class LoadOptions:
     fit: str = "crop"
     target: str | None = None
     task: str | None = None
+    columns: Any = None
     skip_damaged: bool = False
     cache_images: Any = None
     cache_folder: Any = None

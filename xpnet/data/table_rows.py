@@ -44,17 +44,18 @@ def table_rows(source: Any, target: str | None, task: str | None = None) -> Data
     return Dataset(numbers, found.read(table), found.labels, table.name, 1.0, source=_Rows(table, found))
 
 
-def fitted(parts: Splits, validation: Any = None) -> Splits:
+def fitted(parts: Splits, validation: Any = None, columns: Columns | None = None) -> Splits:
     """Return the parts of a split table with their columns measured on the training part; other parts as they are.
 
     Args:
         parts: of table_rows.
         validation: another table, in the place of the validation part.
+        columns: that were measured before, in the place of the training part's.
     """
     if not isinstance(parts.train.source, _Rows):
         return parts
     table, target = parts.train.source.table, parts.train.source.target
-    columns = Columns.fit(table, target, _numbers(parts.train))
+    columns = columns or Columns.fit(table, target, _numbers(parts.train))
     train = columns.dataset(table.take(_numbers(parts.train)))
     held, test = (part and columns.dataset(table.take(_numbers(part))) for part in parts[1:3])
     held = held if validation is None else columns.dataset(validation)

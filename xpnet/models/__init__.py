@@ -80,15 +80,15 @@ def build(name: str, shape: tuple[int, ...] | None = None, classes: int | None =
     Args:
         name: a key of MODELS.
         shape: one example: (H, W, C), or (D,) for the models without convolutions; by default the recipe's.
-        classes: K, >= 2; by default the recipe's.
+        classes: K, or how many numbers are predicted, >= 1; by default the recipe's.
     Returns: a module that takes (N, *shape) and returns scores (N, K).
     Raises:
-        ConfigError: no such model (the message gives the nearest name), or fewer than two classes.
+        ConfigError: no such model (the message gives the nearest name), or no classes.
         ShapeError: a layer's output would be empty; the message names the layer, its input and the smallest image.
     """
     found = recipe(name)
     shape = found.shape if shape is None else arguments.shape("build", "shape", shape)
-    classes = found.classes if classes is None else arguments.count("build", "classes", classes, 2)
+    classes = found.classes if classes is None else arguments.count("build", "classes", classes)
     try:
         return found.build(shape, classes)
     except ShapeError as error:

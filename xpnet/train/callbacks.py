@@ -11,7 +11,8 @@ A callback may call trainer.stop().
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,7 +29,7 @@ from xpnet.train.metrics import LossMeter, is_lower_better
 from xpnet.train.tasks.base import Task
 from xpnet.writing import FileLock, append, remove_parts, write_atomically
 
-__all__ = ["BestCheckpoint", "Callback", "EarlyStopping", "JsonLines", "SaveCheckpoint", "Training",
+__all__ = ["BestCheckpoint", "Callback", "EarlyStopping", "JsonLines", "SaveCheckpoint", "Training", "best_epoch",
            "gradient_readers"]  # fmt: skip
 
 
@@ -118,29 +119,50 @@ class _Writer(Callback):
 
 
 class SaveCheckpoint(_Writer):
-    """Save the run after every epoch, and when it is interrupted, to ``checkpoint.safetensors`` in a folder.
+    """Save the run to ``checkpoint.safetensors`` in a folder: after epochs, and when training ends or is interrupted.
 
     Args:
         folder: the run's folder, which exists.
         meta: JSON values to save beside the arrays.
         lock: of the checkpoint, held by the caller; by default it is held while a trainer trains.
+        every: after how many epochs it is saved, >= 1.
+        steps: after how many steps it is saved besides, >= 1; None: not within an epoch.
     Raises:
         CheckpointError: another process or trainer saves there, when training begins.
         DivergedError: weights or the optimizer's state are not finite; the checkpoint before is kept.
     """
 
-    def __init__(self, folder: str | Path, meta: dict[str, Any] | None = None, lock: FileLock | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        meta: dict[str, Any] | None = None,
+        lock: FileLock | None = None,
+        *,
+        every: int = 1,
+        steps: int | None = None,
+    ) -> None:
         super().__init__(arguments.path("SaveCheckpoint", "folder", folder) / "checkpoint.safetensors", lock)
         self.meta = {} if meta is None else arguments.mapping("SaveCheckpoint", "meta", meta)
+        self.every = arguments.count("SaveCheckpoint", "every", every)
+        self.steps = arguments.optional(arguments.count)("SaveCheckpoint", "steps", steps)
+        self._unsaved = False
+
+    def on_step(self, trainer: Training) -> None:
+        """Save, if so many steps were made; at the end of an epoch on_epoch does."""
+        done = trainer.epoch * trainer.steps + trainer.step
+        if self.steps and trainer.step < trainer.steps and done % self.steps == 0:
+            self.save(trainer, **self.meta)
 
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
-        """Save."""
-        self.save(trainer, **self.meta)
+        """Save, if so many epochs were trained."""
+        self._unsaved = trainer.epoch % self.every != 0
+        if not self._unsaved:
+            self.save(trainer, **self.meta)
 
     def on_end(self, trainer: Training) -> None:
-        """Save, if training was interrupted within an epoch."""
+        """Save what was trained since, unless training failed."""
         try:
-            if trainer.interrupted:
+            if trainer.interrupted or (self._unsaved and sys.exc_info()[0] is None):
                 self.save(trainer, **self.meta)
         finally:
             super().on_end(trainer)
@@ -151,23 +173,22 @@ class BestCheckpoint(_Writer):
 
     Args:
         path: the file to write.
-        monitor: the figure to compare; of losses and errors (rmse, mae, mse) the lowest is best, else the highest.
+        monitor: the figure to compare; of losses and errors (rmse, mae, mse) the lowest is best, else the highest. Of
+            equal epochs the first is best.
+        meta: JSON values to save beside the arrays.
     """
 
-    def __init__(self, path: str | Path, monitor: str = "test_accuracy") -> None:
+    def __init__(self, path: str | Path, monitor: str = "test_accuracy", meta: dict[str, Any] | None = None) -> None:
         super().__init__(path)
         self.monitor = arguments.text("BestCheckpoint", "monitor", monitor)
+        self.meta = {} if meta is None else arguments.mapping("BestCheckpoint", "meta", meta)
         self.best: float | None = None
 
     def on_start(self, trainer: Training) -> None:
         """Read the best figure of a resumed run."""
         super().on_start(trainer)
-        seen = [
-            r[self.monitor]
-            for r in trainer.history
-            if r.get(self.monitor) is not None and r[self.monitor] == r[self.monitor]
-        ]
-        self.best = (min if is_lower_better(self.monitor) else max)(seen) if seen else None
+        epoch = best_epoch(trainer.history, self.monitor)
+        self.best = trainer.history[epoch - 1][self.monitor] if epoch else None
 
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Save if this epoch is better than all before."""
@@ -175,8 +196,17 @@ class BestCheckpoint(_Writer):
         if value != value:  # NaN
             return
         if self.best is None or (value < self.best if is_lower_better(self.monitor) else value > self.best):
-            self.save(trainer)
+            self.save(trainer, **self.meta)
             self.best = value
+
+
+def best_epoch(history: Sequence[Mapping[str, Any]], monitor: str) -> int:
+    """Return the first epoch, from 1, with the best of a figure; 0 where none has it."""
+    sign = 1.0 if is_lower_better(monitor) else -1.0
+    found = [
+        (sign * r[monitor], r["epoch"]) for r in history if r.get(monitor) is not None and r[monitor] == r[monitor]
+    ]
+    return min(found)[1] if found else 0
 
 
 class EarlyStopping(Callback):
@@ -194,9 +224,17 @@ class EarlyStopping(Callback):
         self.monitor = arguments.text(name, "monitor", monitor)
         self.least = arguments.not_negative(name, "least", least)
 
+    def on_start(self, trainer: Training) -> None:
+        """Stop the trainer at once, if it was resumed after it had stopped."""
+        if all(r.get(self.monitor) is not None for r in trainer.history):
+            self._stop(trainer)
+
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Stop the trainer if the last `patience` epochs of its history did not improve."""
         _figure("EarlyStopping", record, self.monitor)
+        self._stop(trainer)
+
+    def _stop(self, trainer: Training) -> None:
         sign = 1.0 if is_lower_better(self.monitor) else -1.0
         best, waited = float("inf"), 0
         for r in trainer.history:

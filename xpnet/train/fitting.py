@@ -55,6 +55,7 @@ class Fitting:
     accumulate: int
 
     def __init__(self) -> None:
+        self.frozen: list[Module] = []  # modules that stay in evaluation mode
         self.history = History()
         self.epoch = self.step = self.epochs = self.steps = 0
         self.interrupted = 0
@@ -183,6 +184,8 @@ class Fitting:
         self._began = time.perf_counter() - before.get("seconds", 0.0)
         self._resumed = {}
         self.model.train()
+        for module in self.frozen:
+            module.eval()
         with closing(self._steps(runner)) as steps:
             for weight, loss in steps:
                 self.step += 1

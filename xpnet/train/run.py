@@ -1,9 +1,11 @@
 """A run: one model trained on one data set, kept in a folder. What the command line does, as functions.
 
     RUN/checkpoint.safetensors   parameters, optimizer state, counters, history
+    RUN/best.safetensors         the same after the best epoch by validation, if it is to be kept
     RUN/config.json              the configuration, the command that repeats it, versions, the commit
     RUN/metrics.jsonl            a line an epoch
-    RUN/curves.png               the same as a picture, if matplotlib is installed
+    RUN/result.json              what train_run returned
+    RUN/curves.png               the epochs as a picture, if matplotlib is installed
     RUN/report.html              the run on one page, likewise; see viz.report
 
 Everything is checked before the folder is made. A run's folder has one writer at a time, which holds a lock.
@@ -19,19 +21,21 @@ from typing import Any
 
 from xpnet import arguments, kernels
 from xpnet.backend import get_backend
-from xpnet.data import Columns, Dataset
+from xpnet.data import Splits
 from xpnet.errors import CheckpointError, ConfigError, DeviceLostError
 from xpnet.output import to_json
-from xpnet.train.callbacks import Callback, JsonLines, SaveCheckpoint
+from xpnet.train.callbacks import BestCheckpoint, Callback, EarlyStopping, JsonLines, SaveCheckpoint
 from xpnet.train.checkpoint import read_checkpoint
+from xpnet.train.config_schema import parse_every
+from xpnet.train.fine_tuning import outputs_of, read_weights
 from xpnet.train.inputs import read_callbacks
 from xpnet.train.origin import origin_of
 from xpnet.train.precision import check_precision
 from xpnet.train.run_config import RunConfig
-from xpnet.train.run_data import as_trained, load_data, load_options, place
-from xpnet.train.run_evaluation import names_of
+from xpnet.train.run_data import as_trained, load_options, load_parts, placed
 from xpnet.train.run_folder import FILES, is_same_file, locked
 from xpnet.train.run_pictures import draw_run
+from xpnet.train.run_result import ended, monitored, result_of
 from xpnet.train.run_trainer import make_trainer
 from xpnet.train.schema import RUN, check
 from xpnet.train.trainer import Trainer
@@ -40,9 +44,9 @@ from xpnet.writing import FileLock, remove_parts, write_atomically
 __all__ = ["train_run"]
 
 Report = Callable[[int, int], None]
+Announce = Callable[[str], None]
 
-_LATER = ("task", "target",
-          "class_weights", "val", "best", "patience", "from_run", "freeze", "run_name", "checkpoint_every")  # fmt: skip
+_LATER = ("class_weights",)
 
 
 def train_run(
@@ -52,9 +56,12 @@ def train_run(
     resume: str | Path | None = None,
     callbacks: Iterable[Callback] = (),
     progress: Report | None = None,
-    announce: Callable[[str], None] = lambda line: None,
+    announce: Announce = lambda line: None,
 ) -> dict[str, Any]:
     """Train by a configuration, and keep the run in a folder.
+
+    Curves, the best epoch and early stopping go by a validation set, held out of the training set. The test set is
+    measured once, at the end.
 
     Args:
         config: the model, the data and how to train.
@@ -64,9 +71,11 @@ def train_run(
         progress: called as (done, total) while data is loaded.
         announce: called with each line to print.
     Returns:
-        {model, data, backend, device, precision, epochs, seed, parameters, train_loss, test_accuracy, seconds,
-        images_per_second, peak_memory_bytes (of the device, or of this process where the host computes), run,
-        interrupted: the number of the signal that ended training early, or 0}.
+        {model, data, task, backend, device, precision, epochs, seed, parameters, train_loss, validation_loss and
+        further figures of the task as validation_accuracy, test_loss, test_accuracy, best_epoch (None where it is not
+        kept), seconds, images_per_second, peak_memory_bytes (of the device, or of this process where the host
+        computes), run, interrupted: the number of the signal that ended training early, or 0}. With best, the figures
+        are those of the best epoch.
     Raises:
         ConfigError, DataError, DeviceError, CheckpointError: before anything is written, except a loss that diverges,
         and a device that is lost or out of memory.
@@ -83,17 +92,24 @@ def train_run(
     kernels.prepare(backend.xp.empty(0, device=backend.device))  # while the data is loaded
     kept = Path(resume) / "checkpoint.safetensors" if resume else None
     resumed, before = (read_checkpoint(kept), kept.stat()) if kept else (None, None)
-    config = dataclasses.replace(config, data=place(config.data), data_dir=config.data_dir and place(config.data_dir))
-    options = load_options(config, resumed.meta if resumed else None)
-    train, test = load_data(config.data, config.data_dir, resume, progress, options)
     if resumed:
         check(resumed.meta, RUN, str(kept), CheckpointError, others=True)
         seed = resumed.meta.get("progress", {}).get("seed", config.seed)
         config.require({"model": resumed.meta["model_name"], "seed": seed})
-        train = as_trained(train, resumed.meta, "resume", every=True)
-        test = as_trained(test, resumed.meta, "resume")
-    config = config.completed(len(train), isinstance(train.source, Columns))
-    trainer, config = make_trainer(config, backend, train)
+    config = placed(config)
+    start = read_weights(config.from_run) if config.from_run and not resumed else None
+    known = resumed or (None if config.image_size else start)  # data is brought to its shape
+    options = load_options(config, known and known.meta)
+    options = options if resumed else dataclasses.replace(options, columns=None)
+    parts = load_parts(config, options, resume, progress)
+    if resumed:
+        train, *held = (part and as_trained(part, resumed.meta, "resume", not i) for i, part in enumerate(parts[:3]))
+        assert train is not None
+        parts = parts._replace(train=train, validation=held[0], test=held[1])
+    if parts.validation is None and (config.best or config.patience):
+        name, do = "best" if config.best else "patience", "hold out more with val"
+        raise ConfigError(name, "a validation set to compare epochs by", do, training_examples=len(parts.train))
+    trainer, config = make_trainer(config, backend, parts, start)
     if resumed:
         config.require(resumed.meta.get("settings") or {})
         trainer.resume(resumed)
@@ -101,70 +117,99 @@ def train_run(
     with locked(Path(resume) if resume else None, out, config) as (folder, lock):
         if kept and before and not is_same_file(before, kept.stat()):
             raise CheckpointError.event(str(kept), "another process has written it meanwhile", "resume once more")
-        return _train_in(folder, lock, trainer, (train, test), config, options.fit, callbacks, announce)
+        return _train_in(
+            folder, lock, trainer, parts, config, _meta(trainer, parts, config, options.fit), callbacks, announce
+        )
 
 
 def _train_in(
     folder: Path,
     lock: FileLock,
     trainer: Trainer,
-    sets: tuple[Dataset, Dataset],
+    parts: Splits,
     config: RunConfig,
-    fit: str,
+    meta: dict[str, Any],
     callbacks: Iterable[Callback],
-    announce: Callable[[str], None],
+    announce: Announce,
 ) -> dict[str, Any]:
     """Train and keep the run in a folder whose lock is held; as train_run."""
-    (train, test), backend = sets, trainer.model.backend
-    meta = {
+    remove_parts(folder, FILES)
+    saved = dataclasses.asdict(config) | origin_of(config, trainer.model.backend)
+    write_atomically(folder / "config.json", (to_json(saved, indent=2) + "\n").encode())
+    notes = [line for line in parts.note if not any(text.endswith(line) for text in parts.warnings)]
+    for line in (*notes, *_lines(trainer, parts, config)):
+        announce(line)
+    epochs, steps = parse_every(config.checkpoint_every or 1) or (1, 0)
+    save = SaveCheckpoint(folder, meta, lock, every=epochs or 1, steps=steps or None)
+    monitor, best = monitored(trainer), folder / "best.safetensors"
+    trainer.callbacks = [
+        *([EarlyStopping(config.patience, monitor)] if config.patience else []),
+        *([BestCheckpoint(best, monitor, meta)] if config.best else []),  # before the run: a resumed one finds it
+        save,
+        JsonLines(folder / "metrics.jsonl"),
+        *callbacks,  # first saved, then printed
+    ]
+    seen, began = trainer.epoch, time.perf_counter()
+    each = parts.test if any("test_loss" in record for record in trainer.history) else None  # as of xpnet 0.7 or older
+    try:
+        trainer.fit(
+            parts.train,
+            each,
+            validation=parts.validation,
+            epochs=config.epochs or 0,
+            batch_size=config.batch_size or 1,
+            augment=config.augment,
+            progress=False,
+        )
+    except DeviceLostError as error:
+        is_saved = (folder / "checkpoint.safetensors").exists()
+        error.do = f"continue with: xpnet train --resume {folder}" if is_saved else "nothing was saved yet: start again"
+        raise
+    trainer.model.backend.synchronize()
+    seconds = time.perf_counter() - began
+    if not trainer.history and not trainer.interrupted:
+        save.on_epoch(trainer, {})
+    for line in ended(trainer, config):
+        announce(line)
+    if config.best and trainer.history and not trainer.interrupted:
+        read_checkpoint(best).restore(trainer.model)
+    result = result_of(folder, trainer, parts, config, (trainer.epoch - seen, seconds))
+    write_atomically(folder / "result.json", (to_json(result, indent=2) + "\n").encode())
+    draw_run(folder, trainer, parts, config, announce)
+    return result
+
+
+def _meta(trainer: Trainer, parts: Splits, config: RunConfig, fit: str) -> dict[str, Any]:
+    """What a checkpoint says of a run: enough to build its model, and to load data for it."""
+    train = parts.train
+    columns = getattr(train.source, "to_json", None)
+    return {
         "model_name": config.model,
         "shape": list(train.shape),
         "classes": list(train.classes),
+        "outputs": outputs_of(trainer.task, train),
         "white": train.white,
         "fit": fit,
+        "target": config.target,
+        "columns": columns() if columns else None,
         "data": config.data,
         "data_dir": config.data_dir,
         "settings": config.settings(),
     }
-    remove_parts(folder, FILES)
-    kept = dataclasses.asdict(config) | origin_of(config, backend)
-    write_atomically(folder / "config.json", (to_json(kept, indent=2) + "\n").encode())
-    save = SaveCheckpoint(folder, meta, lock)
-    trainer.callbacks = [save, JsonLines(folder / "metrics.jsonl"), *callbacks]  # first saved, then printed
-    size = "x".join(map(str, train.shape))
-    announce(
-        f"{config.model}, {trainer.model.parameter_count:,} parameters, on {train.name}: {len(train):,} training and "
-        f"{len(test):,} test examples of {size}, {len(train.classes)} classes"
-    )
-    announce(
-        f"{backend.spec}, {config.precision}, batches of {config.batch_size}, "
-        f"{config.optimizer} with rate {config.lr}, seed {config.seed}"
-    )
-    seen, began = trainer.epoch, time.perf_counter()
-    try:
-        trainer.fit(train, test, epochs=config.epochs or 0, batch_size=config.batch_size or 1, augment=config.augment)
-    except DeviceLostError as error:
-        saved = (folder / "checkpoint.safetensors").exists()
-        error.do = f"continue with: xpnet train --resume {folder}" if saved else "nothing was saved yet: start again"
-        raise
-    backend.synchronize()
-    seconds = time.perf_counter() - began
-    if not trainer.history and not trainer.interrupted:
-        save.on_epoch(trainer, {})
-    draw_run(folder, trainer, (train, test), config, announce)
-    last = trainer.history[-1] if trainer.history else {}
-    images = (trainer.epoch - seen) * len(train)
-    return {
-        **names_of(config.model, config.data, backend),
-        "precision": config.precision,
-        "epochs": trainer.epoch,
-        "seed": config.seed,
-        "parameters": trainer.model.parameter_count,
-        "train_loss": last.get("train_loss"),
-        "test_accuracy": last.get("test_accuracy"),
-        "seconds": round(seconds, 3),
-        "images_per_second": round(images / seconds, 1) if seconds else 0.0,
-        "peak_memory_bytes": backend.memory().peak,
-        "run": str(folder),
-        "interrupted": trainer.interrupted,
-    }
+
+
+def _lines(trainer: Trainer, parts: Splits, config: RunConfig) -> list[str]:
+    """What is trained on what, and how."""
+    train, *held = parts[:3]
+    size = "x".join(map(str, train.shape)) + (" numbers" if len(train.shape) == 1 else "")
+    counts = [f"{len(train):,} training"]
+    counts += [f"{len(part):,} {name}" for name, part in zip(("validation", "test"), held, strict=True) if part]
+    examples = ", ".join(counts[:-1]) + (" and " if counts[1:] else "") + counts[-1]
+    classes = f", {len(train.classes)} classes" if train.labelled else ""
+    return [
+        f"{config.model}, {trainer.model.parameter_count:,} parameters, on {train.name}: {examples} examples of {size}"
+        f"{classes}",
+        trainer.describe(),
+        f"{trainer.model.backend.spec}, {config.precision}, batches of {config.batch_size}, "
+        f"{config.optimizer} with rate {config.lr}, seed {config.seed}",
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ import numpy as np
 
 from xpnet import data as datasets
 from xpnet import models
-from xpnet.data import Dataset, LoadOptions
+from xpnet.data import Dataset, LoadOptions, Splits
 from xpnet.data.lazy import joined
 from xpnet.errors import ConfigError, DataError
 from xpnet.train.config_schema import TASKS
 from xpnet.train.run_config import RunConfig
 
-__all__ = ["as_trained", "load_data", "load_options", "place", "whole"]
+__all__ = ["as_trained", "load_data", "load_options", "load_parts", "place", "placed", "whole"]
+
+_VALIDATION, _LEAST = 0.1, 5  # the part that is held out by default, if it is at least so many examples
 
 
 def place(data: str) -> str:
@@ -27,18 +30,58 @@ def place(data: str) -> str:
     return data if data in datasets.DATASETS or not os.path.exists(path) else str(path.absolute())
 
 
+def placed(config: RunConfig) -> RunConfig:
+    """Return a configuration with the absolute paths of its folders and files."""
+    found = {name: place(value) for name in ("data", "data_dir", "from_run") if (value := getattr(config, name))}
+    if isinstance(config.val, str):
+        found["val"] = place(config.val)
+    return dataclasses.replace(config, **found)
+
+
+def load_parts(
+    config: RunConfig,
+    options: LoadOptions,
+    run: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Splits:
+    """Load the data of a run in its parts.
+
+    Args:
+        config: the run's.
+        options: as load_options returns them.
+        run: its folder, where it is resumed: it is named if its data is gone.
+        progress: called as (done, total).
+    """
+    check_there(config.data, run)
+    val = _VALIDATION if config.val is None else config.val
+    if isinstance(val, str) and not os.path.exists(os.path.expanduser(val)):
+        raise DataError.event(val, "no such folder or file", "give val a fraction, such as 0.1, or a path")
+    least = _LEAST if config.val is None else 1
+    parts = datasets.splits(
+        config.data, config.data_dir, validation=val, least=least, progress=progress, options=options
+    )
+    for text in parts.warnings:
+        warnings.warn(text, stacklevel=3)
+    return parts
+
+
 def load_data(
     data: str,
     data_dir: str | None,
     run: str | Path | None,
     progress: Callable[[int, int], None] | None,
     options: LoadOptions | None = None,
-) -> tuple[Dataset, Dataset]:
-    """Load a data set; where that of a run is gone, say how to name its new place."""
+) -> Splits:
+    """Load a data set without a validation part; where that of a run is gone, say how to name its new place."""
+    check_there(data, run)
+    return datasets.splits(data, data_dir, validation=0, progress=progress, options=options)
+
+
+def check_there(data: str, run: str | Path | None) -> None:
+    """Raise DataError where the data of a run is gone; it says how to name its new place."""
     if run is not None and data not in datasets.DATASETS and not os.path.exists(os.path.expanduser(data)):
         do = "say where it is now with data=PATH"
         raise DataError.event(data, f"the data of {run} is not there any more", do)
-    return datasets.load(data, data_dir, progress=progress, options=options)
 
 
 def load_options(config: RunConfig | None = None, meta: Mapping[str, Any] | None = None) -> LoadOptions:
@@ -56,6 +99,7 @@ def load_options(config: RunConfig | None = None, meta: Mapping[str, Any] | None
         fit=config.image_fit or "crop",
         target=config.target,
         task=config.task,
+        columns=(meta or {}).get("columns"),
         skip_damaged=config.skip_damaged,
         cache_images=config.cache_images,
         workers=config.workers,
@@ -100,7 +144,9 @@ def _some(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def whole(train: Dataset, test: Dataset) -> Dataset:
+def whole(train: Dataset, test: Dataset | None) -> Dataset:
     """Return the examples of both parts as one set."""
+    if test is None:
+        return train
     x, y = joined(train.x, test.x), np.concatenate([train.y, test.y])
     return dataclasses.replace(test, x=x, y=y)

@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from xpnet import arguments, models
 from xpnet import data as datasets
 from xpnet.backend import Backend, get_backend
-from xpnet.errors import CheckpointError
-from xpnet.train.checkpoint import read_checkpoint
+from xpnet.data import Columns, Dataset
+from xpnet.errors import CheckpointError, DataError
+from xpnet.train.fine_tuning import read_weights
 from xpnet.train.run_data import as_trained, load_data, load_options, place, whole
-from xpnet.train.schema import RUN, check
+from xpnet.train.run_result import names_of, recorded_of
 from xpnet.train.trainer import Trainer
 
-__all__ = ["evaluate_run", "names_of", "open_run"]
+__all__ = ["evaluate_run", "open_run", "test_part"]
 
 Report = Callable[[int, int], None]
 
 
-def names_of(model: str, data: str, backend: Backend) -> dict[str, Any]:
-    return {"model": model, "data": data, "backend": backend.name, "device": backend.device_name}
-
-
 def open_run(run: str | Path, backend: str | Backend | None = None) -> tuple[Trainer, dict[str, Any]]:
-    """Load a run's trainer, on any backend, and its checkpoint's JSON.
+    """Load a run's trainer, on any backend, and its checkpoint's JSON: of its best epoch, if the run keeps that.
 
     Raises:
         CheckpointError: no such run, or its checkpoint cannot be read or is of another model.
     """
-    path = arguments.path("open_run", "run", run) / "checkpoint.safetensors"
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_weights(run)
     meta = checkpoint.meta
-    check(meta, RUN, str(path), CheckpointError, others=True)
     scale = meta.get("normalize")
     if scale is None and meta["white"] > 1 and meta["format_version"] == 1:  # such sets held bytes
+        path = Path(run) / "checkpoint.safetensors"
         raise CheckpointError(str(path), "normalize, of a run trained on bytes", normalize=scale)
-    recipe = models.recipe(meta["model_name"])
-    model = models.build(meta["model_name"], tuple(meta["shape"]), len(meta["classes"])).to(get_backend(backend))
+    outputs, K = meta.get("outputs"), len(meta["classes"])
+    task = (meta.get("task") or {}).get("name", "classification")
+    if task == "classification" and (K < 2 or outputs not in (None, K)):
+        path = Path(run) / "checkpoint.safetensors"
+        raise CheckpointError(str(path), "the names of at least 2 classes, one an output", classes=K, outputs=outputs)
+    outputs = outputs or K
+    model = models.build(meta["model_name"], tuple(meta["shape"]), outputs).to(get_backend(backend))
     checkpoint.restore(model)
-    trainer = Trainer(model, loss=recipe.loss)
+    trainer = Trainer(model, loss=models.recipe(meta["model_name"]).loss if task == "classification" else None)
     trainer.take_scale(meta)
     return trainer, meta
 
@@ -58,7 +59,8 @@ def evaluate_run(
     Another folder or file than the run's that has no test part is measured as a whole.
 
     Returns:
-        {model, data, backend, device, examples, test_loss, test_accuracy, top5_accuracy, confusion, classes, run}.
+        {model, data, task, backend, device, examples, test_loss, test_accuracy, top5_accuracy, confusion, classes,
+        run}; of another task than classification its own figures.
     """
     arguments.optional(arguments.text)("evaluate_run", "data_dir", data_dir)
     trainer, meta = open_run(run, backend)
@@ -66,19 +68,38 @@ def evaluate_run(
         data = str(arguments.path("evaluate_run", "data", data))
     else:
         data_dir = data_dir or meta.get("data_dir")
-    options = load_options(None, meta)
-    train, test = load_data(data or meta["data"], data_dir, None if data else run, progress, options)
-    if data not in (None, *datasets.DATASETS) and place(data) != meta["data"] and train.name == test.name:
-        test = whole(train, test)  # another set than the run's, without a test part: none of it was trained on
-    test = as_trained(test, meta, "evaluate")
+    test = test_part(meta, data, data_dir, None if data else run, progress)
     figures = trainer.evaluate(test)
+    task = trainer.task
+    others = {
+        key: value for key, value in figures.items() if key not in ("loss", "scores", *(task.recorded if task else ()))
+    }
     return {
         **names_of(meta["model_name"], test.name, trainer.model.backend),
+        "task": task.name if task else None,
         "examples": len(test),
-        "test_loss": figures["loss"],
-        "test_accuracy": figures["accuracy"],
-        "top5_accuracy": figures["top5_accuracy"],
-        "confusion": figures["confusion"].tolist(),
+        **recorded_of(task, figures, "test"),
+        **{key: value.tolist() if hasattr(value, "tolist") else value for key, value in others.items()},
         "classes": list(test.classes),
         "run": str(run),
     }
+
+
+def test_part(
+    meta: Mapping[str, Any],
+    data: str | None,
+    data_dir: str | None,
+    run: str | Path | None,
+    progress: Report | None,
+) -> Dataset:
+    """Load what a run is measured on: see evaluate_run."""
+    is_other = data not in (None, *datasets.DATASETS) and place(str(data)) != meta["data"]
+    if meta.get("columns") and is_other:
+        return Columns.from_json(meta["columns"]).dataset(str(data))
+    parts = load_data(data or meta["data"], data_dir, run, progress, load_options(None, meta))
+    train, test = parts.train, parts.test
+    if is_other and (test is None or train.name == test.name):
+        test = whole(train, test)  # another set than the run's, without a test part: none of it was trained on
+    if test is None:
+        raise DataError(parts.train.name, "a test part", "name other data with data", test=None)
+    return as_trained(test, meta, "evaluate")

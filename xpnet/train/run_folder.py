@@ -13,7 +13,8 @@ from xpnet.writing import FileLock
 
 __all__ = ["FILES", "is_same_file", "locked"]
 
-FILES = ("checkpoint.safetensors", "config.json", "metrics.jsonl", "curves.png", "report.html")
+FILES = ("checkpoint.safetensors", "best.safetensors", "config.json", "metrics.jsonl", "result.json", "curves.png",
+         "report.html")  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -24,9 +25,10 @@ def locked(resume: Path | None, out: str | Path | None, config: RunConfig) -> It
         ConfigError: the folder already has a run. CheckpointError: another process writes it, or it cannot be written.
     """
     try:
-        folder = resume or (_numbered(config) if out is None else Path(out))
+        named = Path("runs") / config.run_name if config.run_name else None
+        folder = resume or (Path(out) if out is not None else named or _numbered(config))
         if (folder / "checkpoint.safetensors").exists() and not resume:  # before anything is made in it
-            raise _occupied(folder)
+            raise _occupied(folder, "out" if out is not None else "run_name")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         do = "choose another with out=FOLDER"
@@ -34,12 +36,13 @@ def locked(resume: Path | None, out: str | Path | None, config: RunConfig) -> It
         raise CheckpointError.event(place, "the folder cannot be written", do, error=error.strerror) from error
     with FileLock(folder / "checkpoint.safetensors") as lock:
         if (folder / "checkpoint.safetensors").exists() and not resume:
-            raise _occupied(folder)
+            raise _occupied(folder, "out" if out is not None else "run_name")
         yield folder, lock
 
 
-def _occupied(folder: Path) -> ConfigError:
-    return ConfigError("out", "a folder without a run", f"continue it with resume={folder}", out=folder)
+def _occupied(folder: Path, name: str) -> ConfigError:
+    rule = "a folder without a run" if name == "out" else "a name that no run has"
+    return ConfigError(name, rule, f"continue it with resume={folder}", **{name: folder})
 
 
 def _numbered(config: RunConfig) -> Path:

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-from xpnet.data import Dataset
+from xpnet.data import Splits
 from xpnet.train.run_config import RunConfig
 from xpnet.train.trainer import Trainer
 from xpnet.writing import write_atomically
@@ -15,9 +15,7 @@ from xpnet.writing import write_atomically
 __all__ = ["draw_run"]
 
 
-def draw_run(
-    folder: Path, trainer: Trainer, sets: tuple[Dataset, Dataset], config: RunConfig, announce: Callable[[str], None]
-) -> None:
+def draw_run(folder: Path, trainer: Trainer, parts: Splits, config: RunConfig, announce: Callable[[str], None]) -> None:
     """Draw the curves and the report, also after an interruption; a failure is announced, not raised."""
     if not trainer.history:
         return
@@ -27,9 +25,12 @@ def draw_run(
     from xpnet import viz
     from xpnet.viz.curves import save_curves
 
-    train, test = sets
+    train, *held = parts[:3]
+    shown = parts.validation if trainer.interrupted else parts.test or parts.validation  # the test set once, at the end
     size = "x".join(map(str, train.shape)) + (" numbers" if len(train.shape) == 1 else "")
-    note = f"{len(train):,} training and {len(test):,} test examples of {size} in {len(train.classes)} classes."
+    counts = [f"{len(train):,} training"]
+    counts += [f"{len(part):,} {name}" for name, part in zip(("validation", "test"), held, strict=True) if part]
+    note = f"{', '.join(counts)} examples of {size}" + f" in {len(train.classes)} classes" * train.labelled + "."
     if trainer.interrupted:
         note += f" Interrupted after {trainer.epoch} of {trainer.epochs} epochs: the figures are from then."
     asked = {name.replace("_", " "): value for name, value in dataclasses.asdict(config).items()}
@@ -38,7 +39,7 @@ def draw_run(
         save_curves(trainer.history, path)
         path = folder / "report.html"
         title = f"{config.model} on {train.name}"
-        page = viz.report(trainer, test, title=title, note=note, configuration=asked)
+        page = viz.report(trainer, shown, title=title, note=note, configuration=asked)
         write_atomically(path, page.encode())
     except Exception as error:  # all else is saved: do not fail for a picture
         announce(f"no {path.name}: {type(error).__name__}: {error}".replace("\n", " "))

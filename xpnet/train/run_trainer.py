@@ -10,10 +10,13 @@ from typing import Any
 
 from xpnet import models, nn
 from xpnet.backend import Backend
-from xpnet.data import Dataset
+from xpnet.data import Splits
 from xpnet.errors import ConfigError
 from xpnet.optim import OPTIMIZERS, Optimizer, cosine, inverse_decay, make_optimizer, one_cycle, step_decay, warmup
+from xpnet.train.checkpoint import Checkpoint
+from xpnet.train.fine_tuning import begin_from, freeze_body, head_of, outputs_of
 from xpnet.train.run_config import RunConfig
+from xpnet.train.tasks import infer_task, make_task
 from xpnet.train.trainer import Trainer
 
 __all__ = ["make_trainer"]
@@ -21,23 +24,39 @@ __all__ = ["make_trainer"]
 _HALVED = 4  # epochs after which the inverse schedule is at half its highest rate
 
 
-def make_trainer(config: RunConfig, backend: Backend, train: Dataset) -> tuple[Trainer, RunConfig]:
+def make_trainer(
+    config: RunConfig, backend: Backend, parts: Splits, start: Checkpoint | None = None
+) -> tuple[Trainer, RunConfig]:
     """Make the trainer of a run.
 
     Args:
-        config: completed.
+        config: as it was asked for.
         backend: of the model.
-        train: the training set.
+        parts: the data.
+        start: whose weights are the first ones; None: new ones.
     Returns:
-        The trainer; and the configuration, with the learning rate in it where that was the optimizer's default.
+        The trainer; and the configuration with all that follows from the model's recipe and the data.
     """
-    model = models.build(config.model, train.shape, len(train.classes)).to(backend).initialize(config.seed)
-    optimizer = _optimizer(config, model.parameters())
+    train = parts.train
+    task = make_task(config.task) or infer_task(train)
+    train = task.read("data", train)
+    task.fit(train)
+    config = config.completed(len(train))
+    outputs = outputs_of(task, train)
+    model = models.build(config.model, train.shape, outputs).to(backend).initialize(config.seed)
+    head = head_of(config.model, train.shape, outputs) if config.freeze else set()
+    frozen = freeze_body(model, head) if config.freeze else []
+    optimizer = _optimizer(config, [p for p in model.parameters() if p.requires_grad])
     rate = optimizer.current_lr
     optimizer.lr = _schedule(config, rate, -(-len(train) // (config.batch_size or 1)))
-    loss = _loss(config, models.recipe(config.model).loss)
+    loss = _loss(config, models.recipe(config.model).loss if task.name == "classification" else None)
     options = {"seed": config.seed, "precision": config.precision, "threads": config.threads}
-    return Trainer(model, optimizer, loss, **options), dataclasses.replace(config, lr=rate)
+    trainer = Trainer(model, optimizer, loss, task=task, **options)
+    trainer.frozen = frozen
+    if start is not None:
+        begin_from(trainer, config.model, train, start)
+    val = config.val if parts.validation is not None else 0.0
+    return trainer, dataclasses.replace(config, lr=rate, task=task.name, val=val)
 
 
 def _optimizer(config: RunConfig, parameters: Any) -> Optimizer:
@@ -67,10 +86,10 @@ def _schedule(config: RunConfig, rate: float, steps: int) -> Callable[[int], flo
     return warmup(after[config.schedule or ""], rise)
 
 
-def _loss(config: RunConfig, loss: Callable[..., Any]) -> Callable[..., Any]:
+def _loss(config: RunConfig, loss: Callable[..., Any] | None) -> Callable[..., Any] | None:
     if not config.label_smoothing:
         return loss
-    if loss is not nn.softmax_cross_entropy:
+    if loss is None or loss is not nn.softmax_cross_entropy:
         got = {"label_smoothing": config.label_smoothing, "model": repr(config.model)}
         raise ConfigError("label_smoothing", "a model that is trained with softmax and cross-entropy", **got)
     return partial(loss, label_smoothing=config.label_smoothing)

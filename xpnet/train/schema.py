@@ -126,7 +126,11 @@ CHECKPOINT: dict[str, Rule] = {
 RUN: dict[str, Rule] = {
     "model_name": name("a model", MODELS, required=True),
     "shape": list_of("the sizes of an example", whole(1, 1_000_000), 1, True, 3),
-    "classes": list_of("the names of at least 2 classes", Rule("", lambda value: isinstance(value, str)), 2, True),
+    "classes": list_of("the names of classes or targets", Rule("", lambda value: isinstance(value, str)), 0, True),
+    "outputs": or_none(whole(1, 1_000_000_000)),
+    "fit": or_none(TEXT),
+    "target": or_none(TEXT),
+    "columns": or_none(Rule("the columns of a table", lambda value: isinstance(value, dict))),
     "white": real("a number > 0", lambda x: x > 0, required=True),
     "data": TEXT._replace(required=True),
     "data_dir": or_none(TEXT),
