@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Sequence
 
 from xpnet.errors import DataError
 
-__all__ = ["check_class_names"]
+__all__ = ["check_class_names", "from_path"]
 
 _FORBIDDEN = frozenset(("Cc", "Cs", "Zl", "Zp"))  # control characters, bytes that are no UTF-8, line separators
+
+
+def from_path(name: str) -> str:
+    """Return the text of a file's name, which is UTF-8 whatever encoding this process gives to names."""
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def check_class_names(where: str, names: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet.data.classes import check_class_names
+from xpnet.data.classes import check_class_names, from_path
 from xpnet.data.dataset import Dataset
 from xpnet.data.download import Progress
 from xpnet.data.image import SUFFIXES
@@ -141,20 +141,21 @@ def _add_classes(found: _Found, place: str, part: str, left_out: LeftOut, each: 
     if not folders:
         raise DataError(place, _LAYOUT, files=len(files), sub_folders=0)
     if not found.classes:
-        found.classes = tuple(folders)
+        found.classes = tuple(map(from_path, folders))
         check_class_names(place, found.classes)
         if len(folders) < 2:
-            raise DataError(place, "at least 2 classes, one sub-folder each", classes=folders)
+            raise DataError(place, "at least 2 classes, one sub-folder each", classes=list(found.classes))
     if part:
         for name in files:
             count_beside(os.path.join(place, name), left_out)
     index = {name: k for k, name in enumerate(found.classes)}
     for name in folders:
         folder = os.path.join(place, name)
-        if name not in index:
+        label = from_path(name)
+        if label not in index:
             do, known = "rename or remove it", ", ".join(found.classes[:_SHOWN])
             more = f" and {len(index) - _SHOWN} more" if len(index) > _SHOWN else ""
-            raise DataError(folder, "a class of the train folder", do, **{part: name, "train": known + more})
+            raise DataError(folder, "a class of the train folder", do, **{part: label, "train": known + more})
         images, nested = walk(folder, left_out, each=each)
         if not images:
             do = f"add files that end in {', '.join(sorted(SUFFIXES))}, or remove the folder"
@@ -163,7 +164,7 @@ def _add_classes(found: _Found, place: str, part: str, left_out: LeftOut, each: 
             raise DataError.event(folder, "the folder of a class holds no images", do, **got)
         if nested:
             _log.info("%s: %d images of sub-folders belong to it", folder, nested)
-        found.add(images, np.full(len(images), index[name]), [part] * len(images))
+        found.add(images, np.full(len(images), index[label]), [part] * len(images))
 
 
 def _add_labels(

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet.data.classes import from_path
 from xpnet.data.opening import open_file
 from xpnet.data.scan import PARTS, LeftOut, is_image, listed
 from xpnet.errors import ConfigError, DataError, nearest
@@ -153,12 +154,12 @@ def _found(path: str, rows: list[dict[str, Any]], key: str, images: Sequence[str
     """Return the paths of the images that lines name: below the folder, or by the last part of their name alone."""
     known: dict[str, str | None] = {}
     for image in images:
-        below = os.path.relpath(image, root).replace(os.sep, "/")
+        below = from_path(os.path.relpath(image, root)).replace(os.sep, "/")
         name = os.path.basename(below)
         for short in {name, os.path.splitext(name)[0]} - {below}:
             known[short] = None if short in known else image  # several images: their folder is needed
-    known |= {os.path.relpath(image, root).replace(os.sep, "/"): image for image in images}
-    known |= {os.path.basename(root) + "/" + below: image for below, image in list(known.items()) if image}
+    known |= {from_path(os.path.relpath(image, root)).replace(os.sep, "/"): image for image in images}
+    known |= {from_path(os.path.basename(root)) + "/" + below: image for below, image in list(known.items()) if image}
     files = []
     for number, row in enumerate(rows, 1):
         name = str(row[key] if row[key] is not None else "").strip().replace("\\", "/").removeprefix("./")
