@@ -42,6 +42,12 @@ def test_words_are_classes_wherever_the_file_lies(flat, place):
     assert splits(flat).note[3] == f"labels from {Path(place).name}"
 
 
+@pytest.mark.parametrize("place", ["flat/any.csv", "flat.csv"])
+def test_the_file_itself_may_be_named(flat, place):
+    table(flat.parent / place, "file,label", lambda i: f"{i}.png,{'dog' if i % 2 else 'cat'}")
+    assert learned(flat.parent / place) == {i: i % 2 for i in range(10)}
+
+
 def test_names_may_lack_the_suffix_or_have_a_folder_before_them(flat):
     table(flat / "labels.csv", "id,label", lambda i: f"{i},{i % 3}")
     assert learned(flat) == {i: i % 3 for i in range(10)}

@@ -50,10 +50,11 @@ def test_scale_and_normalization_are_those_of_the_sample():
     assert Scale.of(data.x, 255.0) == Scale.of(PIXELS, 255.0)
 
 
-def test_batches_are_those_of_an_array_and_are_read_by_a_thread():
+def test_batches_are_those_of_an_array_and_are_read_by_a_thread(backend):
     def fed(x):
         data = Dataset(x, LABELS, ("a", "b"), "set")
-        return [(x.copy(), y.copy()) for x, y in Feed(data, 7, get_backend("cpu"), shuffle=True, seed=3).epoch(2, 3)]
+        feed = Feed(data, 7, backend, shuffle=True, seed=3)
+        return [(backend.to_numpy(x).copy(), backend.to_numpy(y).copy()) for x, y in feed.epoch(2, 3)]
 
     threads = set()
 
@@ -100,3 +101,17 @@ def test_parts_of_one_set_are_joined_without_reading():
     assert isinstance(both, Lazy)
     assert np.array_equal(both[:], PIXELS[[1, 2, 0]])
     assert np.array_equal(joined(PIXELS[:1], lazy().take([4])), PIXELS[[0, 4]])
+
+
+def test_a_training_that_is_resumed_ends_as_without_a_break():
+    def trainer():
+        return Trainer(nn.Sequential(nn.Flatten(), nn.Linear(60, 2)).initialize(0), seed=1)
+
+    data = Dataset(lazy(), LABELS, ("a", "b"), "set")
+    whole, first, second = trainer(), trainer(), trainer()
+    whole.fit(data, epochs=3, batch_size=16)
+    first.fit(data, epochs=1, batch_size=16)
+    second.resume(first.checkpoint())
+    second.fit(data, epochs=3, batch_size=16)
+    for one, other in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        assert np.array_equal(one.numpy(), other.numpy())

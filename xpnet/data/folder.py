@@ -50,7 +50,9 @@ class _Found:
         self.parts += parts
 
 
-def load_folder(path: Path, progress: Progress | None = None, options: LoadOptions | None = None) -> Splits:
+def load_folder(
+    path: Path, progress: Progress | None = None, options: LoadOptions | None = None, file: str | None = None
+) -> Splits:
     """Load a folder of images by class, see data.scan, or with a file of labels, see data.labels.
 
     A class is a folder directly below FOLDER, or below FOLDER/train; the images in it at any depth belong to it. The
@@ -66,6 +68,7 @@ def load_folder(path: Path, progress: Progress | None = None, options: LoadOptio
         path: the folder.
         progress: called with (images found, 0) and then (images decoded, images in total).
         options: see LoadOptions.
+        file: the file of labels; by default it is looked for.
     Returns:
         The parts; x (N, H, W, C) uint8, C 1 if all that were looked at are gray, else 3.
     Raises:
@@ -74,7 +77,7 @@ def load_folder(path: Path, progress: Progress | None = None, options: LoadOptio
     """
     options, progress = options or LoadOptions(), progress or (lambda done, total: None)
     root, left_out = str(path), LeftOut()
-    found = _find(root, options, left_out, progress)
+    found = _find(root, options, left_out, progress, file)
     if not found.files:
         do = f"add files that end in {', '.join(sorted(SUFFIXES))}"
         raise DataError.event(root, "no images", do, files=sum(left_out.counts.values()))
@@ -96,7 +99,7 @@ def load_folder(path: Path, progress: Progress | None = None, options: LoadOptio
     return splits._replace(**_notes(root, splits, found, sizes, left_out))
 
 
-def _find(root: str, options: LoadOptions, left_out: LeftOut, progress: Progress) -> _Found:
+def _find(root: str, options: LoadOptions, left_out: LeftOut, progress: Progress, given: str | None) -> _Found:
     found = _Found()
     count = 0
 
@@ -105,6 +108,9 @@ def _find(root: str, options: LoadOptions, left_out: LeftOut, progress: Progress
         count += images
         progress(count, 0)
 
+    if given is not None:
+        _add_labels(found, root, given, None, options, left_out, each)
+        return found
     folders, files = listed(root, left_out)
     parts = find_parts(root)
     by_class = parts.train != root
@@ -139,7 +145,8 @@ def _add_classes(found: _Found, place: str, part: str, left_out: LeftOut, each: 
     """Add the images of the folders of classes in a place."""
     folders, files = listed(place)
     if not folders:
-        raise DataError(place, _LAYOUT, files=len(files), sub_folders=0)
+        do = "or put a file of names and labels beside the images, .csv or .jsonl" if any(map(is_image, files)) else ""
+        raise DataError(place, _LAYOUT, do, files=len(files), sub_folders=0)
     if not found.classes:
         found.classes = tuple(map(from_path, folders))
         check_class_names(place, found.classes)

@@ -26,7 +26,7 @@ from xpnet.data.opening import open_file
 from xpnet.data.scan import PARTS, LeftOut, is_image, listed
 from xpnet.errors import ConfigError, DataError, nearest
 
-__all__ = ["Labels", "find_file", "part_of", "read_labels"]
+__all__ = ["Labels", "find_file", "folder_of", "part_of", "read_labels"]
 
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _BESIDE = ("labels", "metadata", "annotations")
@@ -34,6 +34,7 @@ _NAMES = ("file_name", "filename", "file", "image", "image_name", "path", "name"
 _TARGETS = ("label", "labels", "class", "target", "category", "tags")
 _SPLIT = ("split", "set", "part")
 _MOST = 1 << 30  # bytes
+_LINE = 1 << 16  # of them in a line
 _BETWEEN = re.compile(r"\s*[;|]\s*")
 
 
@@ -98,6 +99,23 @@ def read_labels(
     y, classes = _values(path, [[row.get(name) for name in wanted] for row in rows], wanted, task)
     parts = None if split is None else np.asarray([part_of(row.get(split)) for row in rows])
     return Labels(files, y, classes, parts)
+
+
+def folder_of(path: str) -> str | None:
+    """Return the folder of the images that the first line of a file of labels names; None where there are none.
+
+    It is the folder that the file is in, or the one of the file's name beside it.
+    """
+    if not path.lower().endswith(_SUFFIXES) or not os.path.isfile(path):
+        return None
+    with open_file(path) as file:
+        lines = [file.readline(_LINE).decode("utf-8-sig", "replace") for _ in range(2)]
+    words = {word.strip().strip("\"'") for line in lines for word in re.split(r"[,;:\t{}]", line)}
+    place = os.path.dirname(path) or "."
+    for folder in (place, os.path.splitext(path)[0]):
+        if any(is_image(word) and os.path.isfile(os.path.join(folder, word)) for word in words):
+            return folder
+    return None
 
 
 def part_of(value: Any) -> str:

@@ -18,6 +18,7 @@ from xpnet.data.digits import load_digits
 from xpnet.data.download import Progress
 from xpnet.data.folder import load_folder
 from xpnet.data.idx import load_fashion_mnist, load_mnist
+from xpnet.data.labels import folder_of
 from xpnet.data.lazy import joined
 from xpnet.data.npz import load_npz
 from xpnet.data.plane import blobs, circles, moons, spirals, xor
@@ -171,6 +172,8 @@ def _found(
     try:
         if name and os.path.isdir(path):
             return load_folder(path, progress, options)
+        if folder := folder_of(str(path)):
+            return load_folder(Path(folder), progress, options, str(path))
         if path.suffix.lower() == ".npz":
             return _of(load_npz(path, options.task))
         if path.suffix.lower() in TABLES and os.path.lexists(path):
