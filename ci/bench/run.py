@@ -5,6 +5,7 @@
     ci/bench/run.py process                   from `python` to LeNet-5 at 98 % on MNIST
     ci/bench/run.py growth                    steps over batches and cores: table and picture
     ci/bench/run.py feed                      JPEG images decoded a second, beside training
+    ci/bench/run.py photos                    JPEGs of 4032x3024: decoding, memory, start
     ci/bench/run.py mnist --json mnist.json   every recipe of mnist.py, three seeds each
     ci/bench/run.py gpu                       on a CUDA GPU, beside PyTorch, within eight minutes
     ci/bench/run.py table FILE                what any of them wrote, as Markdown
@@ -41,7 +42,15 @@ from workloads import QUICK  # noqa: E402
 from xpnet.errors import XpnetError  # noqa: E402
 
 # suite: the module that has a function of that name
-SUITES = {"cpu": "suites", "process": "suites", "growth": "suites", "feed": "suites", "mnist": "mnist", "gpu": "gpu"}
+SUITES = {
+    "cpu": "suites",
+    "process": "suites",
+    "growth": "suites",
+    "feed": "suites",
+    "mnist": "mnist",
+    "gpu": "gpu",
+    "photos": "photos",
+}
 
 
 def positive(text: str) -> float:

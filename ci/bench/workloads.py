@@ -159,7 +159,7 @@ GPU_LIBRARIES = {
     "torch-compiled": Library("PyTorch compiled", "torch", "torch_steps", {**_LAST, "mode": "compiled"}),
 }
 TITLES = {name: library.title for name, library in {**LIBRARIES, **GPU_LIBRARIES}.items()}
-TITLES |= {"floor": "floor", "beside": "both at once", "published": "LeCun et al. 1998"}
+TITLES |= {"floor": "floor", "beside": "both at once", "published": "LeCun et al. 1998", "pillow": "Pillow"}
 RIVALS = ("torch", "torch-last", "jax", "onnxruntime")  # the fastest of them is the peer to reach
 PYTORCH = ("torch", "torch-last")  # images channels first and last: the faster counts
 

@@ -145,6 +145,21 @@ def test_decoding_and_training_are_measured_alone_and_at_once(bench: Any, tmp_pa
     assert facts["notes"][0].startswith(f"The step {fed}: 20 files of ")
 
 
+def test_photos_are_decoded_trained_on_and_begun_with(bench: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    options = Namespace(processes=1, seconds=0.05, json=tmp_path / "o.json")
+    facts, failed = bench("photos").photos(options, many=24, names=24, size=(80, 60))
+    assert not failed
+    assert [(row["task"], row["library"]) for row in facts["rows"]] == [
+        ("decode", "xpnet"),
+        ("decode", "pillow"),
+        ("memory of training", "xpnet"),
+        ("first step", "xpnet"),
+    ]
+    assert min(row["value"] for row in facts["rows"]) > 0
+    assert [item.name for item in tmp_path.iterdir()] == ["o.json"]
+
+
 # The whole process
 
 
