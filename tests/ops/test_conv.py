@@ -260,3 +260,16 @@ def test_conv2d_with_arrays_of_two_libraries_is_an_error(backend):
 def test_a_column_budget_below_one_byte_is_an_error():
     with raises(ConfigError, "column_budget", 0), column_budget(0):
         pass
+
+
+def test_the_gradient_of_filters_over_many_pixels_keeps_the_precision_of_float32():
+    rng = np.random.default_rng(0)
+    x, w = rng.random((128, 40, 40, 1), np.float32), np.ones((1, 1, 1, 1), np.float32)
+    dy = 1 + rng.normal(size=x.shape).astype(np.float32)
+    want, bound = float(np.sum(x.astype(np.float64) * dy)), 1.5e-6
+    one_by_one = float(np.cumsum((x * dy).ravel())[-1])
+    assert abs(one_by_one / want - 1) > 3 * bound  # what the bound is for
+    for disabled in ((), ("numba",), ("numba", "numpy")):
+        with kernels.disable(*disabled) if disabled else contextlib.nullcontext():
+            _, vjp = ops.conv2d(x, w)
+            assert abs(float(vjp(dy, (False, True, False))[1].item()) / want - 1) < bound
