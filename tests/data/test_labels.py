@@ -8,8 +8,10 @@ import pytest
 
 from tests.data.test_image import picture
 from tests.harness import raises
+from xpnet import nn
 from xpnet.data import LoadOptions, load, splits
 from xpnet.errors import ConfigError, DataError
+from xpnet.train import Trainer
 
 
 @pytest.fixture
@@ -149,3 +151,29 @@ def test_bad_files_of_labels_are_errors_of_one_line(flat, content, values):
 def test_a_target_without_a_file_is_an_error(flat):
     with raises(DataError, str(flat), "a file of labels", "target 'price'"):
         load(flat, options=LoadOptions(target="price"))
+
+
+def test_lines_without_a_part_are_for_training(flat):
+    table(flat / "labels.csv", "file,label,split", lambda i: f"{i}.png,{i % 2},{'test' if i < 4 else ''}")
+    assert [len(part) for part in load(flat)] == [6, 4]
+    table(flat / "labels.csv", "file,label,split", lambda i: f"{i}.png,{i % 2},test")
+    with raises(DataError, "flat", "a training part", "parts test"):
+        load(flat)
+
+
+def test_a_table_beside_class_folders_that_names_no_image_is_not_used(tmp_path):
+    for name in ("cat", "dog"):
+        picture(tmp_path / name / "0.png")
+        picture(tmp_path / name / "1.png")
+    picture(tmp_path / "cover.png")
+    (tmp_path / "results.csv").write_text("run,accuracy\na,0.5\nb,0.6\n")
+    assert splits(tmp_path, validation=0).train.classes == ("cat", "dog")
+
+
+def test_targets_of_photos_are_learned(flat):
+    table(flat / "labels.csv", "file,price", lambda i: f"{i}.png,{100 + i / 2}")
+    train, test = load(flat)
+    trainer = Trainer(nn.Sequential(nn.Flatten(), nn.Linear(24, 1)).initialize(0))
+    trainer.fit(train, test, epochs=2, batch_size=4)
+    assert trainer.task.name == "regression"
+    assert np.all(np.abs(np.ravel(trainer.predict(test.x)) - 102) < 20)

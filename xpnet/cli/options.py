@@ -210,6 +210,8 @@ def loading() -> Iterator[Callable[[int, int], None]]:
             bar = Progress(console=console, transient=True)
             bar.start()
             task = bar.add_task("loading", total=total or None)
+        if not bar.live.is_started:  # another pass
+            bar.start()
         bar.update(task, completed=done, total=total or None)  # 0: not known yet
         if 0 < total <= done:
             bar.stop()

@@ -15,7 +15,7 @@ from xpnet.data.classes import check_class_names, from_path
 from xpnet.data.dataset import Dataset
 from xpnet.data.download import Progress
 from xpnet.data.image import SUFFIXES
-from xpnet.data.labels import find_file, part_of, read_labels
+from xpnet.data.labels import find_file, folder_of, part_of, read_labels
 from xpnet.data.lazy import Lazy
 from xpnet.data.photos import Photos
 from xpnet.data.scan import OF_SYSTEM, LeftOut, count_beside, find_parts, is_image, listed, walk
@@ -116,7 +116,8 @@ def _find(root: str, options: LoadOptions, left_out: LeftOut, progress: Progress
     by_class = parts.train != root
     own = {name: f for name in folders if part_of(name) and (f := find_file(os.path.join(root, name), beside=False))}
     file = find_file(root)
-    is_flat = any(map(is_image, files)) or len(folders) < 2 or any(part_of(name) == "train" for name in folders)
+    is_flat = len(folders) < 2 or any(part_of(name) == "train" for name in folders)
+    is_flat = is_flat or (file is not None and any(map(is_image, files)) and folder_of(file) is not None)
     if options.target is not None or (not by_class and is_flat):
         if "train" in map(part_of, own) and file is None:
             for name, each_file in own.items():
@@ -205,10 +206,15 @@ def _split(
     found: _Found, good: np.ndarray, photos: Photos, name: str, progress: Progress, options: LoadOptions
 ) -> Splits:
     """Make the data sets, of the images that are good."""
-    y, parts, x = np.concatenate(found.y), np.asarray(found.parts), photos.lazy()
+    y, parts, x = np.concatenate(found.y), np.asarray(found.parts, "<U10"), photos.lazy()
     if options.cache_folder is not None:
         stored = photos.store(good, Path(options.cache_folder), progress)
         x = Lazy(x.shape, lambda rows, out: stored.read(np.searchsorted(good, rows), out))
+
+    if any(found.parts):
+        parts[parts == ""] = "train"
+        if "train" not in parts[good]:
+            raise DataError(name, "images of a training part", parts=", ".join(sorted(set(found.parts))))
 
     def part(label: str) -> Dataset | None:
         rows = good[parts[good] == label]
@@ -268,7 +274,7 @@ def _notes(root: str, splits: Splits, found: _Found, sizes: str, left_out: LeftO
         text += f" of {len(found.classes)} classes: {_counted(each, found.classes)}"
         if single := [name for name in found.classes if each[name] == 1]:
             few = ", ".join(single[:_SHOWN])
-            warned.append(f"{len(single)} classes have one image only, which is not tested: {few}")
+            warned.append(f"classes of one image, which is not tested, or not learned from: {few}")
     else:
         text += f", to learn: {', '.join(found.classes[:_SHOWN])}"
     note = (text, sizes, f"left out: {left_out.text(root) or 'nothing'}", *found.notes, *warned)

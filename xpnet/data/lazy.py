@@ -22,7 +22,7 @@ from xpnet.random import Key, permutation
 
 __all__ = ["Lazy", "examples", "gather", "is_resident", "joined", "measured"]
 
-_SAMPLE = 128  # examples of which a set that is not in memory is measured
+_SAMPLE = 64  # examples of which a set that is not in memory is measured
 
 
 class Lazy:
