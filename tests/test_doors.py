@@ -124,6 +124,7 @@ OPTIM: dict[str, Any] = {
     "AdamW": _OPTIMIZER | {"beta1": 0.9, "beta2": 0.9, "eps": 1e-8},
     "RMSprop": _OPTIMIZER | {"rho": 0.9, "eps": 1e-8, "momentum": 0.5},
     "FlatBuffer": {"parameters": net().parameters()},
+    "by_path": {"parameters": net().parameters(), "settings": {"0": 0.1}},
     "Group": {"parameters": net().parameters(), "lr": 0.1, "weight_decay": 0.0},
     "LossScale": {"backend": backend.get_backend("cpu")},
     "Optimizer": _OPTIMIZER,

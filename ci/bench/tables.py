@@ -83,6 +83,8 @@ def cell(group: Group, title: str) -> str:
 def targets(group: Group) -> str:
     """What was to be reached, and whether it was: a ratio of a rival's time to the library's, or an error."""
     row, said = ours(group), []
+    if "least" in row:
+        return f"at least {row['least']:.2f} %: {'met' if row['value'] >= row['least'] else '**missed**'}"
     if "goal" in row:
         return f"at most {row['goal']:.2f} %: {'met' if row['value'] <= row['goal'] else '**missed**'}"
     for name, rivals, least in goals(row):

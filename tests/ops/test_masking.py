@@ -57,6 +57,10 @@ def test_relu_passes_nothing_to_what_it_cut_in_a_long_array_either(backend):
     assert np.array_equal(got, np.where(x > 0, np.inf, 0))
 
 
+def test_a_single_number_is_kept_or_not():
+    assert [float(masked(np.array(2.0), mask)) for mask in (np.True_, np.False_, np.array(True))] == [2, 0, 2]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_numbers_are_kept_to_the_bit(dtype):
     x, mask = np.array([[-0.0, 1.5, np.nan, -np.inf]], dtype), np.array([[True], [False]])

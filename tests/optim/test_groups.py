@@ -103,3 +103,30 @@ MODEL = nn.Linear(2, 3)
 def test_what_is_no_parameter_and_no_group_is_refused_in_one_line(given: Any, got: str) -> None:
     with raises(ConfigError, "SGD", got):
         SGD(given)
+
+
+def test_groups_are_made_by_the_paths_of_layers() -> None:
+    model = nn.Sequential(
+        body=nn.Sequential(fc=nn.Linear(2, 2), norm=nn.BatchNorm(2)), body2=nn.Linear(2, 2), head=nn.Linear(2, 2)
+    )
+    settings = {"body": 0.01, "body.norm": {"lr": 0.02, "weight_decay": 0.0}, "head.bias": {"weight_decay": 0.5}}
+    groups = optim.by_path(model.parameters(), settings)
+    found = [([p.path for p in g["params"]], g.get("lr"), g.get("weight_decay")) for g in groups]
+    assert found == [
+        (["body.fc.weight", "body.fc.bias"], 0.01, None),
+        (["body.norm.gamma", "body.norm.beta"], 0.02, 0.0),
+        (["head.bias"], None, 0.5),
+        (["body2.weight", "body2.bias", "head.weight"], None, None),
+    ]
+    assert [g.lr for g in SGD(groups, lr=0.1).groups] == [0.01, 0.02, None, None]
+    assert len(optim.by_path(model.parameters(), {"body": 1.0, "body2": 1.0, "head": 1.0})) == 3
+
+
+def test_a_path_that_is_not_in_the_model_is_named_with_the_nearest() -> None:
+    model = nn.Sequential(body=nn.Linear(2, 2), head=nn.Linear(2, 2))
+    with raises(ConfigError, "by_path", "'haed'", "did you mean 'head'"):
+        optim.by_path(model.parameters(), {"haed": 0.1})
+    with raises(ConfigError, "by_path", "settings"):
+        optim.by_path(model.parameters(), [0.1])
+    with raises(ConfigError, "SGD", "'rate'"):
+        SGD(optim.by_path(model.parameters(), {"head": {"rate": 0.1}}), lr=0.1)

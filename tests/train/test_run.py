@@ -60,3 +60,15 @@ def test_weights_that_became_nan_in_the_last_update_do_not_replace_the_last_good
     with raises(DivergedError, "weights", "scores.weight", "lower lr"):
         fit.fit(some_digits(96), epochs=3, batch_size=32)
     assert read_checkpoint(tmp_path / "checkpoint.safetensors").meta["progress"]["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("examples", "epochs", "decay"), [(100, 250, 2.0), (800, 40, 1.0), (8000, 20, 0.1), (80_000, 5, 0.01)]
+)
+def test_a_table_is_trained_for_enough_steps_with_less_decay_the_more_rows_there_are(examples, epochs, decay):
+    found = RunConfig("mlp").completed(examples, table=True)
+    assert (found.optimizer, found.lr, found.weight_decay, found.epochs) == ("adamw", 1e-3, decay, epochs)
+    assert (found.schedule, found.warmup) == ("constant", 0)
+    given = RunConfig("mlp", optimizer="momentum", epochs=3).completed(examples, table=True)
+    assert (given.optimizer, given.lr, given.epochs) == ("momentum", 0.02, 3)
+    assert RunConfig("mlp", lr=0.1, weight_decay=0.5).completed(examples, table=True).weight_decay == 0.5

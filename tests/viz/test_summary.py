@@ -312,14 +312,62 @@ class Silent(nn.Module):
         return x
 
 
-def test_a_layer_that_does_not_know_its_cost_is_named_with_what_to_define():
+class Mine(nn.Module):
+    """A forward in Python: two branches of which one is scaled, and a layer that is called twice."""
+
+    def __init__(self):
+        self.conv, self.norm = nn.Conv2d(3, 4, 3, padding="same"), nn.BatchNorm(4)
+        self.scale = nn.Parameter((4,), nn.ones)
+        self.head = nn.Sequential(flat=nn.Flatten(), fc=nn.Linear(6 * 5 * 4, 2))
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        y = self.conv(x).relu()
+        y = self.norm(y) * self.scale + self.norm(x[..., :1] * self.scale)
+        return self.head(y)
+
+
+def test_a_custom_forward_is_run_once_on_zeros_where_it_defines_no_cost():
+    model = Mine()
+    found = viz.summarize(model, (6, 5, 3), 2)
+    rows = {"conv": (6, 5, 4), "norm": (6, 5, 4), "head.flat": (120,), "head.fc": (2,), "Mine": (2,)}
+    assert [row.name for row in found.layers] == ["conv", "norm", "norm", "head.flat", "head.fc", "Mine"]
+    assert all(row.output == rows[row.name] for row in found.layers)
+    assert found.layers[0].macs == 6 * 5 * 4 * 27
+    assert found.macs == 6 * 5 * 4 * 27 + 240
+    assert [row.parameters for row in found.layers] == [112, 8, 0, 0, 242, 4]
+    assert found.parameters == model.parameter_count
+    assert found.uncounted == ("Mine",)
+    assert "Not counted: multiply-adds and saved numbers of Mine" in " ".join(str(found).split())
+    assert (model.calls, model.conv.weight.made, model.training) == (0, False, True)
+
+
+def test_what_a_traced_model_keeps_counts_once():
+    plain = nn.Sequential(a=nn.Linear(4, 4), act=nn.ReLU(), b=nn.Linear(4, 3))
+    traced = nn.Sequential(a=nn.Linear(4, 4), act=nn.ReLU(), b=nn.Linear(4, 3), last=Silent())
+    assert viz.summarize(traced, (4,)).saved_bytes == viz.summarize(plain, (4,)).saved_bytes
+
+
+def test_a_layer_that_does_not_know_its_cost_is_counted_by_the_others():
     model = nn.Sequential(first=nn.Linear(4, 4), deep=nn.Residual(nn.Sequential(mine=Silent())), last=Silent())
+    found = viz.summarize(model, (4,))
+    assert [row.name for row in found.layers] == ["first", "deep.body.mine", "deep", "last"]
+    assert found.uncounted == ("deep.body.mine", "last")
     with raises(nn.UnknownCostError, "deep.body.mine", "Silent", "cost(shape)", "nn.Cost", "stages"):
-        viz.summarize(model, (4,))
-    with raises(nn.UnknownCostError, "Silent", "cost(shape)"):
-        viz.summarize(Silent(), (4,))
-    with raises(nn.UnknownCostError, "1", "Silent"):  # not Pair, which has stages
-        viz.summarize(nn.Sequential(Pair(), Silent()), (9, 9, 3))
+        model.cost((4,))
+
+
+class Wrong(nn.Module):
+    def forward(self, x):
+        return x.no_such_method()
+
+
+def test_a_forward_that_fails_is_said_in_one_line():
+    with raises(ConfigError, "summary", "forward fails on zeros", "no_such_method"):
+        viz.summarize(Wrong(), (4,))
+    with raises(ShapeError, "0", "D = 4", "(3,)"):
+        viz.summarize(nn.Sequential(nn.Linear(4, 2), Silent()), (3,))
 
 
 def test_what_is_no_model_no_shape_and_no_batch_is_refused():

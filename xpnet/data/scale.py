@@ -15,7 +15,8 @@ Sequences (N, T, D) are no pictures: they are always normalized, by the mean and
    - whole numbers in fewer than 8 examples may be dark: they keep the scale of the training set;
    - what cannot be told, such as standardized images for a model of bytes, images without negative values for a model
      of standardized ones, or bytes for a model of 16-bit images, is an error.
-   Tables are only changed if the training set or the new data are whole numbers of pixels.
+   Tables are only changed if the training set or the new data are whole numbers of pixels. Rows from 0 to 1 may be
+   standardized, so a model of standardized rows takes them as they are: that they are pixels cannot be told.
 """
 
 from __future__ import annotations
@@ -152,34 +153,38 @@ class Scale:
         return factor
 
     def _by_values(self, where: str, x: np.ndarray | Lazy, v: _Values, declared: float) -> float:
-        W, top, rows = self.white, max(abs(self.low), abs(self.high)), x.ndim == 2
-        got = f"values from {v.low:g} to {v.high:g}"
-        if not W:
-            is_raw = v.whole and v.low >= 0 and v.high > max(16.0, 4 * top)  # bytes, for a model of small numbers
-            is_unit = not rows and v.low >= 0 and v.high <= 1 and top >= 64 and x.dtype.kind == "f"
-            few = len(x) < _FEW and v.whole and x.dtype.itemsize > 1  # which may be dark
-            is_dim = self.normalized and self.low >= 0 and 16 * v.top <= top and not few
-            is_above = not rows and self.low < -top / 16 and 0 <= v.low < v.high and len(x) >= _FEW
-            return self._unlike(where, got) if is_raw or is_unit or is_dim or is_above else 1.0
-        if v.low >= 0 and v.high <= declared and (declared != W or v.whole):
-            return W / declared
-        own = min((w for w in {1.0, 16.0, 255.0, W} if w >= v.high), default=0.0) if v.low >= 0 else 0.0
-        if rows and (W == 1 or v.whole):
-            if not own or own == W or v.high <= 1 or not v.whole:
-                return 1.0
-        elif own == 1 and x.dtype.kind != "f":
+        """The factor of the first line below that holds; None: refused."""
+        W, top, rows, few = self.white, max(abs(self.low), abs(self.high)), x.ndim == 2, len(x) < _FEW
+        pixels, floating, a_table = v.low >= 0, x.dtype.kind == "f", x.ndim == 2 and (self.white == 1 or v.whole)
+        own = min((w for w in {1.0, 16.0, 255.0, W} if w >= v.high), default=0.0) if pixels else 0.0
+        if own == 1 and not floating and not a_table:  # integers up to 1 are dark
             own = W if W > 1 else 255.0
-        elif rows and not own and v.top > W / 8:
-            return 1.0
-        if not own:  # noise on the scale, or another scale
-            return 1.0 if v.low >= -0.75 * W and W / 4 <= v.high <= 2 * W else self._unlike(where, got)
-        if own == 1 or own == W:
-            return W / own
-        if own > W and not v.whole and v.high <= 1.5 * W:
-            return 1.0
-        if own < W and len(x) < _FEW:
-            return 1.0
-        return W / own if v.whole or own == 255 else self._unlike(where, got)
+        to_scale = W / own if own else 1.0
+        lines = (
+            # The white of the training set is not known.
+            (not W and v.whole and pixels and v.high > max(16.0, 4 * top), None),  # bytes, for a model of small numbers
+            (not W and not rows and pixels and v.high <= 1 and top >= 64 and floating, None),  # 0..1, for large numbers
+            (not W and self.normalized and self.low >= 0 and 16 * v.top <= top
+             and not (few and v.whole and x.dtype.itemsize > 1), None),  # far darker, and not a few dark examples
+            (not W and not rows and self.low < -top / 16 and 0 <= v.low < v.high and not few, None),  # nothing below 0
+            (not W, 1.0),
+            # The data set says its own white.
+            (pixels and v.high <= declared and (declared != W or v.whole), W / (declared or 1.0)),
+            # Tables, which are left as they are.
+            (a_table and (own in (0.0, W) or v.high <= 1 or not v.whole), 1.0),
+            (rows and not own and v.top > W / 8, 1.0),
+            # Not the values of pixels: noise on the scale, or another scale.
+            (not own and v.low >= -0.75 * W and W / 4 <= v.high <= 2 * W, 1.0),
+            (not own, None),
+            # Pixels of a white that the values say.
+            (own in (1.0, W), to_scale),
+            (own > W and not v.whole and v.high <= 1.5 * W, 1.0),  # noise above white
+            (own < W and few, 1.0),  # they may be dark
+            (v.whole or own == 255, to_scale),
+            (True, None),
+        )  # fmt: skip
+        factor = next(factor for holds, factor in lines if holds)
+        return self._unlike(where, f"values from {v.low:g} to {v.high:g}") if factor is None else factor
 
     def _unlike(self, where: str, got: str) -> float:
         rule = f"values on the scale of the training set, which were {self.low:g} to {self.high:g}"

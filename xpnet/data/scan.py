@@ -124,8 +124,10 @@ def walk(
         each: called with the number of images that a folder holds.
     """
     images: list[str] = []
+    own = 0  # of them in the folder itself
 
     def visit(place: str, above: list[tuple[int, int]]) -> None:
+        nonlocal own
         mark = _mark(place)
         if mark in above or len(above) > _DEPTH:
             left_out.add("linked in a circle", place)
@@ -141,12 +143,13 @@ def walk(
             else:
                 images.append(path)
         each(len(images) - before)
+        if place == folder:
+            own = len(images)
         for name in folders:
             visit(os.path.join(place, name), [*above, mark])
 
-    own = os.path.abspath(folder)
-    visit(folder, [_mark(str(parent)) for parent in Path(own).parents])
-    return images, sum(os.path.dirname(path) != folder for path in images)
+    visit(folder, [_mark(str(parent)) for parent in Path(os.path.abspath(folder)).parents])
+    return images, len(images) - own
 
 
 def count_beside(path: str, left_out: LeftOut) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from xpnet.autograd import Tensor, has_tape
 
-__all__ = ["changes", "count_change", "in_inference", "inference", "modes", "watch", "watched", "watching"]
+__all__ = ["changes", "count_change", "in_inference", "inference", "modes", "observe", "watch", "watched", "watching"]
 
-_watched: contextvars.ContextVar[dict[str, Tensor] | None] = contextvars.ContextVar("xpnet_watched", default=None)
+Observer = Callable[[Any, Any, Any], None]  # (module, its first input, its output)
+
+_watched: contextvars.ContextVar[Observer | None] = contextvars.ContextVar("xpnet_watched", default=None)
 _inference: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_inference", default=False)
 _changes = 0
 
@@ -54,9 +57,16 @@ def watch() -> Iterator[dict[str, Tensor]]:
         block activations are not fused, so that their inputs are seen too.
     """
     seen: dict[str, Tensor] = {}
-    token = _watched.set(seen)
-    try:
+    with observe(lambda module, x, y: seen.__setitem__(module.path, y)):
         yield seen
+
+
+@contextlib.contextmanager
+def observe(observer: Observer) -> Iterator[None]:
+    """Call a function with (module, first input, output) after each call of a module within a with-block."""
+    token = _watched.set(observer)
+    try:
+        yield
     finally:
         _watched.reset(token)
 
@@ -72,8 +82,8 @@ def count_change() -> None:
     _changes += 1
 
 
-def watched() -> dict[str, Tensor] | None:
-    """Return what the watch that is on collects, or None."""
+def watched() -> Observer | None:
+    """Return what is called after each call of a module, or None."""
     return _watched.get()
 
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from xpnet.arguments import Check, boolean, choice, optional, shown
+from xpnet.autograd import Tensor
 from xpnet.backend import Array, Backend, current_backend, get_backend
 from xpnet.errors import ConfigError, XpnetError
 from xpnet.nn.context import count_change, in_inference, watched
@@ -126,7 +127,7 @@ class Module(Description):
         """Compute the output; every module defines its own."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
-    def __call__(self, *inputs: Any, **options: Any) -> Any:
+    def __call__(self, *inputs: Any, **options: Any) -> Tensor:
         try:
             y = self.forward(*inputs, **options)
         except XpnetError as error:
@@ -134,7 +135,7 @@ class Module(Description):
             raise
         seen = watched()
         if seen is not None:
-            seen[self.path] = y
+            seen(self, inputs[0] if inputs else None, y)
         return y
 
     def predict(self, x: Any, *, batch_size: int = 256) -> Any:
@@ -218,7 +219,7 @@ class Module(Description):
             return state.backend
         return current_backend()
 
-    def initialize(self, seed: int = 0) -> Module:
+    def initialize(self: Self, seed: int = 0) -> Self:
         """Set every parameter and buffer to its initial values, drawn from a seed and the parameter's path.
 
         Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from xpnet.optim.clipping import clip_norm, clip_value, norm_scale
 from xpnet.optim.flat import FlatBuffer
-from xpnet.optim.groups import Group
+from xpnet.optim.groups import Group, by_path
 from xpnet.optim.loss_scale import LossScale
 from xpnet.optim.optimizer import Optimizer
 from xpnet.optim.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, RMSprop, make_optimizer
@@ -31,6 +31,7 @@ __all__ = [
     "Schedule",
     "adagrad_rule",
     "adam_rule",
+    "by_path",
     "clip_norm",
     "clip_value",
     "constant",

@@ -6,16 +6,16 @@ SGD([{"params": body.parameters(), "lr": 0.01, "weight_decay": 0.0}, {"params": 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from xpnet.arguments import not_negative, shown
+from xpnet.arguments import mapping, not_negative, shown
 from xpnet.backend import Array
 from xpnet.errors import ConfigError, nearest
 from xpnet.optim.schedules import Rate
 
-__all__ = ["Group", "Trainable", "read_groups", "read_parameters"]
+__all__ = ["Group", "Trainable", "by_path", "read_groups", "read_parameters"]
 
 
 class Trainable(Protocol):
@@ -80,6 +80,41 @@ def read_groups(where: str, given: Iterable[Any]) -> list[Group]:
         seen.update(map(id, parameters))
         groups.append(Group(parameters, *[_setting(where, name, entry.get(name)) for name in ("lr", "weight_decay")]))
     return groups
+
+
+def by_path(parameters: Iterable[Any], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Put a model's parameters into groups by the layers they are in.
+
+        groups = by_path(model.parameters(), {"body": 1e-4, "body.norm": {"lr": 1e-4, "weight_decay": 0.0}})
+        optimizer = Adam(groups, lr=1e-3)
+
+    Args:
+        parameters: such as model.parameters().
+        settings: for the path of a layer or parameter, its learning rate, or a dictionary of "lr" and "weight_decay".
+            Of two paths that both hold a parameter the longer one counts.
+    Returns:
+        Groups, as optimizers take them; the last one holds what no path does, and has the optimizer's settings.
+    Raises:
+        ConfigError: no parameter is at a path (the message gives the nearest), or settings are no such dictionary.
+    """
+    where, found = "by_path", read_parameters("by_path", parameters)
+    if not found:
+        raise ConfigError(where, "at least one parameter", parameters="none")
+    groups: dict[str, dict[str, Any]] = {}
+    for path, value in mapping(where, "settings", settings).items():
+        group = dict(value) if isinstance(value, Mapping) else {"lr": value}
+        groups[str(path)] = {**group, "params": []}
+    groups[""] = {"params": [], **groups.pop("", {})}
+    known: set[str] = set()
+    for p in found:
+        parts = p.path.split(".")
+        above = [".".join(parts[:n]) for n in range(len(parts), -1, -1)]
+        known.update(above[:-1])
+        groups[next(path for path in above if path in groups)]["params"].append(p)
+    for path in groups:
+        if path and path not in known:
+            raise ConfigError(where, "the path of a layer", nearest(path, known) if known else "", settings=repr(path))
+    return [group for group in groups.values() if group["params"]]
 
 
 def _listed(where: str, given: Any) -> list[Any]:

@@ -20,6 +20,7 @@ __all__ = ["RunConfig", "read_config", "resolve_backend", "resumed_config"]
 
 _LONGEST = 1 << 20  # bytes of a configuration
 _SMALL = 10_000  # training examples; smaller sets get more epochs and smaller batches
+_TABLE_STEPS, _TABLE_DECAY = 1000, 800.0  # of a table: the fewest steps, and weight decay times examples
 _WARM = 300  # steps in which the rate rises
 _ENDING = ("cosine", "step", "one-cycle")  # schedules that depend on the number of epochs
 _MAY_CHANGE = ("epochs", "backend", "data", "data_dir", "threads", "workers", "cache_images", "patience",
@@ -34,7 +35,8 @@ class RunConfig:
         model: a key of models.MODELS.
         data: a name or path that data.load takes; data_dir: where its files are.
         backend: a string that get_backend takes.
-        epochs, batch_size: 0 to 1,000,000, >= 1; None: 20, 32 for fewer than 10,000 training examples, else 5, 64.
+        epochs, batch_size: 0 to 1,000,000, >= 1; None: 20, 32 for fewer than 10,000 training examples, else 5, 64; of
+            a table, at least 1,000 steps.
         optimizer: a name of optim.OPTIMIZERS, and lr its highest rate; None: as in the model's recipe.
         seed: 0 <= seed < 2**64.
         precision: "fp32", "tf32" or "fp16"; see train.precision.
@@ -103,11 +105,19 @@ class RunConfig:
             do = "omit warmup: one-cycle rises by itself"
             raise ConfigError("warmup", "a schedule without a rise of its own", do, schedule=self.schedule)
 
-    def completed(self, examples: int) -> RunConfig:
-        """Fill in what follows from the model's recipe and the number of training examples."""
+    def completed(self, examples: int, table: bool = False) -> RunConfig:
+        """Fill in what follows from the model's recipe, the number of training examples, and whether they are a table.
+
+        The recipe of a small table was chosen by cross-validation: see ci/bench/small_tables.py.
+        """
         arguments.count("RunConfig.completed", "examples", examples)
         recipe = models.recipe(self.model)
         epochs, batch_size = (20, 32) if examples < _SMALL else (5, 64)
+        schedule = "inverse"
+        if table and self.model == "mlp" and self.optimizer in (None, "adamw"):
+            epochs = max(epochs, -(-_TABLE_STEPS // -(-examples // (self.batch_size or batch_size))))
+            recipe = recipe._replace(optimizer="adamw", lr=1e-3, weight_decay=min(2.0, _TABLE_DECAY / examples))
+            schedule = "constant"
         is_recipe = self.optimizer in (None, recipe.optimizer)
         config = dataclasses.replace(
             self,
@@ -116,7 +126,7 @@ class RunConfig:
             optimizer=self.optimizer or recipe.optimizer,
             lr=recipe.lr if self.lr is None and is_recipe else self.lr,
             weight_decay=recipe.weight_decay if self.weight_decay is None else self.weight_decay,
-            schedule=self.schedule or "inverse",
+            schedule=self.schedule or schedule,
             val=0.1 if self.val is None else self.val,
         )
         steps = -(-examples // (config.batch_size or 1)) * (config.epochs or 0)

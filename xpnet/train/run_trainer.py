@@ -10,7 +10,7 @@ from typing import Any
 
 from xpnet import models, nn
 from xpnet.backend import Backend
-from xpnet.data import Splits
+from xpnet.data import Columns, Splits
 from xpnet.errors import ConfigError
 from xpnet.optim import OPTIMIZERS, Optimizer, cosine, inverse_decay, make_optimizer, one_cycle, step_decay, warmup
 from xpnet.train.checkpoint import Checkpoint
@@ -41,7 +41,7 @@ def make_trainer(
     task = make_task(config.task) or infer_task(train)
     train = task.read("data", train)
     task.fit(train)
-    config = config.completed(len(train))
+    config = config.completed(len(train), isinstance(train.source, Columns))
     outputs = outputs_of(task, train)
     model = models.build(config.model, train.shape, outputs).to(backend).initialize(config.seed)
     head = head_of(config.model, train.shape, outputs) if config.freeze else set()

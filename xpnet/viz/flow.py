@@ -7,7 +7,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 from xpnet import arguments
 from xpnet.errors import ShapeError
-from xpnet.nn import Module, Stage
+from xpnet.nn import Module, Stage, UnknownCostError
+from xpnet.viz.trace import traced
 
 __all__ = ["Fork", "every", "flow"]
 
@@ -28,14 +29,19 @@ class Fork(NamedTuple, Generic[T]):
     sum: T
 
 
-def flow(model: Module, shape: tuple[int, ...]) -> tuple[Stage | Fork[Stage], ...]:
+def flow(model: Module, shape: tuple[int, ...]) -> tuple[tuple[Stage | Fork[Stage], ...], tuple[str, ...]]:
     """Lay out a model's stages, for one example, as they follow each other and fork.
+
+    Where a layer defines neither cost nor stages, the model is run once on zeros, and the layers that it calls follow
+    each other.
 
     Args:
         model: any module; one that does not define stages is a single step.
         shape: the input without N, sizes >= 1.
+    Returns:
+        The steps, and the names of the layers whose cost is not known.
     Raises:
-        ConfigError: model is not a Module, or a layer does not define its cost.
+        ConfigError: model is not a Module, or its forward fails.
         ShapeError: shape is not a shape, or a layer cannot take its input.
     """
     arguments.instance("summary", "model", model, kind=Module, rule="a Module")
@@ -44,7 +50,11 @@ def flow(model: Module, shape: tuple[int, ...]) -> tuple[Stage | Fork[Stage], ..
         raise ShapeError("summary", "the shape of one example", shape=shape)
     for _ in model.modules():  # sets the paths
         pass
-    return tuple(_forked(model.stages(shape)))
+    try:
+        return tuple(_forked(model.stages(shape))), ()
+    except UnknownCostError:
+        steps, unknown = traced(model, shape)
+        return tuple(steps), unknown
 
 
 def every(steps: Sequence[T | Fork[T]]) -> Iterator[T]:

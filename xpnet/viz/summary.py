@@ -68,12 +68,14 @@ class Summary:
         batch: N, for saved_bytes.
         steps: the layers in order; a Fork where a residual splits the data.
         parameters: of the model; one that is shared counts once.
+        uncounted: layers whose multiply-adds and saved numbers are not known, since they define no cost.
     """
 
     input: tuple[int, ...]
     batch: int
     steps: tuple[Layer | Fork[Layer], ...]
     parameters: int
+    uncounted: tuple[str, ...] = ()
     layers: tuple[Layer, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,7 +112,8 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """Make a dictionary for json.dumps: the layers' figures and the totals."""
         names = [n for n in Layer.__dataclass_fields__ if n not in ("details", "family")]
-        totals = ("input", "output", "batch", "parameters", "macs", "flops_forward", "flops_backward", "saved_bytes")
+        totals = ("input", "output", "batch", "parameters", "macs", "flops_forward", "flops_backward", "saved_bytes",
+                  "uncounted")  # fmt: skip
         return {
             "layers": [{n: _plain(getattr(layer, n)) for n in names} for layer in self.layers],
             **{n: _plain(getattr(self, n)) for n in totals},
@@ -141,21 +144,22 @@ def summarize(model: Module, shape: tuple[int, ...], batch: int = 1) -> Summary:
     the input; the latter is not computed before the first layer with parameters.
 
     Args:
-        model: any module. A custom layer is one row if it defines ``cost``, several if it defines ``stages``.
+        model: any module. A custom layer is one row if it defines ``cost``, several if it defines ``stages``. If it
+            defines neither, a copy of the model is run once on zeros, and there is a row for each layer that it calls.
         shape: the input of one example, without N: (H, W, C), (D,) or other.
         batch: N, >= 1: how many examples are kept for the backward pass at once, at 4 bytes a number.
     Returns:
         A Summary.
     Raises:
-        ConfigError: batch is out of range, or a layer does not define its cost.
+        ConfigError: batch is out of range, or the forward of a custom model fails on zeros.
         ShapeError: a layer cannot take its input.
-    Cost: no array of the model is made; a few milliseconds for VGG-16.
+    Cost: no array of the model is made; a few milliseconds for VGG-16. Of a model that is run: one prediction.
     """
     batch = arguments.count("summary", "batch", batch)
-    stages = flow(model, shape)
+    stages, uncounted = flow(model, shape)
     start = _State(tuple(shape), Field.of_image(tuple(shape)), False)
     steps, _ = _Count(batch).steps(stages, start)
-    return Summary(tuple(shape), batch, steps, model.parameter_count)
+    return Summary(tuple(shape), batch, steps, model.parameter_count, uncounted)
 
 
 class _State(NamedTuple):

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from xpnet.output import escape, html_table
+from xpnet.output import escape, html_table, printable
 from xpnet.viz.kinds import kind_text, short
 
 __all__ = ["html", "size", "table"]
@@ -129,4 +129,7 @@ def _notes(summary: Any, columns: list[_Column], width: int) -> list[str]:
     headings = {word for c in columns for word in c.heading}
     if "FLOPs" in headings:
         notes.insert(1, "FLOPs: two a multiply-add, other arithmetic not counted.")
+    if summary.uncounted:
+        names = ", ".join(map(printable, summary.uncounted))
+        notes.append(f"Not counted: multiply-adds and saved numbers of {names}, which defines no cost.")
     return textwrap.wrap(" ".join(notes), width)

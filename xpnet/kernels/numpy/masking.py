@@ -15,5 +15,5 @@ def masked(x: Array, mask: Array) -> Array:
     """Keep x where mask is True, as ops.masking.masked does: the bits of each number times 1 or 0."""
     if x.itemsize > 8:
         return NotImplemented
-    kept = mask.astype(f"i{x.itemsize}")
+    kept = np.array(mask, f"i{x.itemsize}")  # 1 or 0
     return np.multiply(x.view(kept.dtype), kept, out=kept if kept.shape == x.shape else None).view(x.dtype)
