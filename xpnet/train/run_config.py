@@ -20,7 +20,8 @@ __all__ = ["RunConfig", "read_config", "resolve_backend", "resumed_config"]
 
 _LONGEST = 1 << 20  # bytes of a configuration
 _SMALL = 10_000  # training examples; smaller sets get more epochs and smaller batches
-_TABLE_STEPS, _TABLE_DECAY = 1000, 800.0  # of a table: the fewest steps, and weight decay times examples
+_TABLE_FEW = 1000  # rows; smaller tables get smaller batches
+_TABLE_STEPS, _TABLE_DECAY = 600, 800.0  # of a table: the fewest steps; weight decay times examples
 _WARM = 300  # steps in which the rate rises
 _ENDING = ("cosine", "step", "one-cycle")  # schedules that depend on the number of epochs
 _MAY_CHANGE = ("epochs", "backend", "data", "data_dir", "threads", "workers", "cache_images", "patience",
@@ -36,7 +37,7 @@ class RunConfig:
         data: a name or path that data.load takes; data_dir: where its files are.
         backend: a string that get_backend takes.
         epochs, batch_size: 0 to 1,000,000, >= 1; None: 20, 32 for fewer than 10,000 training examples, else 5, 64; of
-            a table, at least 1,000 steps.
+            a table of fewer than 1,000 rows 16, and at least 600 steps.
         optimizer: a name of optim.OPTIMIZERS, and lr its highest rate; None: as in the model's recipe.
         seed: 0 <= seed < 2**64.
         precision: "fp32", "tf32" or "fp16"; see train.precision.
@@ -108,15 +109,16 @@ class RunConfig:
     def completed(self, examples: int, table: bool = False) -> RunConfig:
         """Fill in what follows from the model's recipe, the number of training examples, and whether they are a table.
 
-        The recipe of a small table was chosen by cross-validation: see ci/bench/small_tables.py.
+        The recipe of a table was chosen by cross-validation: see ci/bench/small_tables.py.
         """
         arguments.count("RunConfig.completed", "examples", examples)
         recipe = models.recipe(self.model)
         epochs, batch_size = (20, 32) if examples < _SMALL else (5, 64)
         schedule = "inverse"
         if table and self.model == "mlp" and self.optimizer in (None, "adamw"):
+            batch_size = 16 if examples < _TABLE_FEW else batch_size
             epochs = max(epochs, -(-_TABLE_STEPS // -(-examples // (self.batch_size or batch_size))))
-            recipe = recipe._replace(optimizer="adamw", lr=1e-3, weight_decay=min(2.0, _TABLE_DECAY / examples))
+            recipe = recipe._replace(optimizer="adamw", lr=2e-3, weight_decay=min(2.0, _TABLE_DECAY / examples))
             schedule = "constant"
         is_recipe = self.optimizer in (None, recipe.optimizer)
         config = dataclasses.replace(
