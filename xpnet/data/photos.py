@@ -175,7 +175,7 @@ class Photos:
 
 def advised(error: DataError) -> DataError:
     """Add to the error of an image of a folder that it can be left out."""
-    error.do = f"{error.do}{', or' if error.do else 'to'} leave such images out set skip_damaged=True"
+    error.do += "; " * bool(error.do) + "skip_damaged leaves such images out"
     return error
 
 

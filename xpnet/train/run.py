@@ -190,6 +190,7 @@ def _meta(trainer: Trainer, parts: Splits, config: RunConfig, fit: str) -> dict[
         "outputs": outputs_of(trainer.task, train),
         "white": train.white,
         "fit": fit,
+        "skip_damaged": config.skip_damaged,
         "target": config.target,
         "columns": columns() if columns else None,
         "data": config.data,

@@ -92,7 +92,8 @@ def load_options(config: RunConfig | None = None, meta: Mapping[str, Any] | None
     if config is None:
         learned = meta or {}
         task = (learned.get("task") or {}).get("name")
-        config = RunConfig(target=learned.get("target"), task=task if task in TASKS else None)
+        skip = bool(learned.get("skip_damaged"))
+        config = RunConfig(target=learned.get("target"), task=task if task in TASKS else None, skip_damaged=skip)
     options = LoadOptions(
         image_size=config.image_size,
         side=models.image_side(config.model),
