@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from xpnet import arguments
+from xpnet.data import several
 from xpnet.data.arrays import host
 from xpnet.data.lazy import Lazy
 from xpnet.data.scale import are_images, white_of
-from xpnet.data.targets import check_finite, check_targets, names_of, read_numbers, read_targets
+from xpnet.data.targets import check_finite, check_targets, check_weights, names_of, read_numbers, read_targets
 from xpnet.errors import ConfigError, DataError
 from xpnet.random import Key, permutation
 
@@ -27,11 +28,12 @@ class Dataset:
 
     Args:
         x: images, (N, H, W, C), uint8 or float32, or sequences, (N, T, D), or vectors, (N, D), float32; finite; or a
-            Lazy of them.
+            Lazy of them; or a tuple or dictionary of such arrays of the same samples, a model's several inputs.
         y: labels, (N,), int64, in 0..K-1; or targets, (N, ...), float32, finite, or int64 of two axes and more.
         classes: of labels the K names of the classes, K >= 2; of targets the names of the columns, or none.
         name: used in messages.
         white: the value of full brightness, > 0: 255 for 8-bit images, 16 for digits, 1 for floating data.
+        weights: what each sample weighs in averages of the loss, (N,) float32, finite, >= 0; None: all alike.
         source: what the samples were made by, such as the Columns of a table; or None.
     Raises:
         DataError: the counts differ, the set is empty, a label is outside 0..K-1, a value is NaN or infinite, or a
@@ -39,36 +41,50 @@ class Dataset:
     Cost: one pass over y, and over x where it is floating.
     """
 
-    x: np.ndarray | Lazy
+    x: Any
     y: np.ndarray
     classes: tuple[str, ...] = ()
     name: str = "arrays"
-    white: float = 255.0
+    white: Any = 255.0
+    weights: np.ndarray | None = field(default=None, kw_only=True)
     source: Any = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         x, y, name = self.x, self.y, self.name
-        if not isinstance(x, np.ndarray | Lazy) or not isinstance(y, np.ndarray):
+        inputs = several.each(x)
+        if not inputs or not all(isinstance(a, np.ndarray | Lazy) for a in inputs) or not isinstance(y, np.ndarray):
             got = {"x": arguments.shown(x), "y": arguments.shown(y)}
             raise DataError(name, "samples and labels in NumPy arrays", "from_arrays converts others", **got)
         object.__setattr__(self, "classes", names_of(name, self.classes))
+        if len({len(a) if a.ndim else 0 for a in inputs}) > 1:
+            raise DataError(name, "inputs of the same samples", shapes=several.shape(x))
+        if several.form(self.white) != several.form(x):
+            object.__setattr__(self, "white", several.like(x, [self.white] * len(inputs)))
+        for each, white in zip(inputs, several.each(self.white), strict=True):
+            self._check_samples(each, white)
+        check_targets(name, y, self.classes, len(inputs[0]))
+        if self.weights is not None:
+            check_weights(name, self.weights, len(y))
+
+    def _check_samples(self, x: np.ndarray | Lazy, white: Any) -> None:
+        name = self.name
         if (x.ndim, x.dtype) not in ((4, np.uint8), (4, np.float32), (3, np.float32), (2, np.float32)):
             rule = "samples of shape (N, H, W, C) in uint8 or float32, or (N, T, D) or (N, D) in float32"
             raise DataError(name, rule, "from_arrays converts other arrays", shape=x.shape, dtype=x.dtype)
         if x.size == 0:
             raise DataError(name, "at least one sample", shape=x.shape)
-        if not isinstance(self.white, numbers.Real) or not 0 < self.white < math.inf:
-            raise DataError(name, "white, the value of full brightness, above 0", white=arguments.shown(self.white))
-        check_targets(name, y, self.classes, len(x))
+        if not isinstance(white, numbers.Real) or not 0 < float(white) < math.inf:
+            raise DataError(name, "white, the value of full brightness, above 0", white=arguments.shown(white))
         if x.dtype == np.float32:
             check_finite(x, name)
 
     def __len__(self) -> int:
-        return len(self.x)
+        return several.count(self.x)
 
     def __repr__(self) -> str:
         learned = f"{len(self.classes)} classes" if self.labelled else f"targets {self.y.shape[1:] or ''}".strip()
-        return f"<Dataset {self.name}: {len(self)} x {self.shape} {self.x.dtype}, {learned}>"
+        kind = "" if several.is_several(self.x) else f" {self.x.dtype}"
+        return f"<Dataset {self.name}: {len(self)} x {self.shape}{kind}, {learned}>"
 
     @property
     def labelled(self) -> bool:
@@ -78,7 +94,26 @@ class Dataset:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one sample: (H, W, C), (T, D) or (D,)."""
-        return self.x.shape[1:]
+        return several.like(self.x, [a.shape[1:] for a in several.each(self.x)])
+
+    def inputs(self) -> list[Dataset]:
+        """Return a set of each input alone, without weights."""
+        if not several.is_several(self.x):
+            return [self if self.weights is None else replace(self, weights=None)]
+        pairs = zip(several.each(self.x), several.each(self.white), strict=True)
+        return [replace(self, x=x, white=white, weights=None) for x, white in pairs]
+
+    def weighted(self, weights: Any) -> Dataset:
+        """Return the set with weights of its samples, multiplied by those it has.
+
+        Args:
+            weights: (N,), finite, >= 0 and not all 0, of any library, or a list.
+        """
+        found = read_numbers(self.name, "weights", weights)
+        if found.dtype.kind in "buif":
+            found = found.astype(np.float32)
+        check_weights(self.name, found, len(self))
+        return replace(self, weights=found if self.weights is None else found * self.weights)
 
     def take(self, indices: Any) -> Dataset:
         """Copy the samples at indices, in their order.
@@ -90,7 +125,9 @@ class Dataset:
             DataError: there are no indices.
         """
         rows = read_rows(f"{self.name}.take", indices, len(self))
-        return replace(self, x=self.x.take(rows, axis=0), y=np.take(self.y, rows, axis=0))
+        x = several.like(self.x, [a.take(rows, axis=0) for a in several.each(self.x)])
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, x=x, y=np.take(self.y, rows, axis=0), weights=weights)
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Split the set at random into two, such as training and validation.
@@ -188,6 +225,7 @@ def from_arrays(
     Args:
         x: images (N, H, W, C), or (N, H, W), which get one channel; sequences (N, T, D); or vectors (N, D). uint8
             images keep their type, all other real numbers become float32.
+            A dictionary or a tuple of arrays is several inputs, of which each may be (N,) too.
         y: integer labels, (N,), in 0..K-1, or words; a 0/1 matrix (N, L), L >= 2; or other numbers, (N, ...). None:
             x itself, for models that reconstruct it.
         classes: the K names of the classes: by default the words in order of the alphabet, or "0", "1", ... up to the
@@ -200,14 +238,37 @@ def from_arrays(
     Raises:
         DataError: as for Dataset, or x holds no real numbers, or y is none of the above, or most classes have no label.
     """
-    x = read_numbers(name, "samples", x)
-    if x.dtype.kind not in "buif":
-        raise DataError(name, "samples that are real numbers", dtype=x.dtype)
     labelled = arguments.optional(arguments.boolean)(name, "labelled", labelled)
     names: tuple[str, ...] = ()
     if y is not None:
         y, names = read_targets(name, y, classes, labelled)
     images = arguments.optional(arguments.boolean)(name, "images", images)
+    if not _is_several(x):
+        x, white = _samples(name, x, images, white)
+        return Dataset(x, x.astype(np.float32, copy=False) if y is None else y, names, name, white)
+    if y is None:
+        raise DataError(name, "targets y, of several inputs", y=None)
+    found = [_samples(name, _rows(name, each), images, white) for each in several.each(x)]
+    whites = several.like(x, [white for _, white in found])
+    return Dataset(several.like(x, [each for each, _ in found]), y, names, name, whites)
+
+
+def _is_several(x: Any) -> bool:
+    """Whether x is several inputs: a dictionary, or a tuple of arrays; a tuple of rows of numbers is one array."""
+    return isinstance(x, dict) or (isinstance(x, tuple) and bool(x) and all(hasattr(a, "shape") for a in x))
+
+
+def _rows(name: str, x: Any) -> np.ndarray:
+    """Return one of several inputs; a number an example, (N,), as rows of one, (N, 1)."""
+    x = read_numbers(name, "samples", x)
+    return x[:, np.newaxis] if x.ndim == 1 else x
+
+
+def _samples(name: str, x: Any, images: bool | None, white: float | None) -> tuple[np.ndarray, float]:
+    """Bring one array of samples to the form that a Dataset has, and say its white."""
+    x = read_numbers(name, "samples", x)
+    if x.dtype.kind not in "buif":
+        raise DataError(name, "samples that are real numbers", dtype=x.dtype)
     if x.ndim == 3 and (are_images(x) if images is None else images):
         x = x[..., np.newaxis]  # (N, H, W, 1)
     if white is None:
@@ -215,6 +276,4 @@ def from_arrays(
     if x.dtype != np.uint8 or x.ndim < 4:
         with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, which Dataset rejects
             x = x.astype(np.float32, copy=False)
-    if y is None:
-        y = x.astype(np.float32, copy=False)
-    return Dataset(x, y, names, name, white)
+    return x, white

@@ -144,6 +144,10 @@ class Feed:
         order = self._order(epoch)
         return self.dataset.y if order is None else self.dataset.y[order]
 
+    def weights(self, epoch: int) -> np.ndarray | None:
+        """Return what each example of an epoch weighs, in its order: None, all alike; see SeveralFeed."""
+        return None
+
     def begin(self, epoch: int) -> None:
         """Write the order of an epoch where batch_at reads it, in place if arrays are writable, without synchronizing.
 
@@ -217,6 +221,10 @@ class Feed:
         if self._factors is None:
             return self.backend.xp.astype(x, self._dtype, copy=True)
         return self._finish(x, owned=False)
+
+    def finish_batch(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Finish a batch as yielded by raw."""
+        return self.finish(x), y
 
     def _check_range(self, where: str, epoch: int, start: int) -> None:
         arguments.count(where, "epoch", epoch, 0)

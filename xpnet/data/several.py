@@ -6,12 +6,14 @@ arguments.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from xpnet.backend import Array
+from xpnet.errors import ConfigError
 
-__all__ = ["call", "count", "each", "form", "is_several", "like", "rows"]
+__all__ = ["call", "count", "each", "form", "is_several", "like", "rows", "shape"]
 
 
 def is_several(x: Any) -> bool:
@@ -41,6 +43,11 @@ def count(x: Any) -> int:
     return (each(x)[0] if isinstance(x, tuple | dict) else x).shape[0]
 
 
+def shape(x: Any) -> tuple[Any, ...]:
+    """Return the shape of one array, or a tuple of the shapes of several."""
+    return tuple([tuple(array.shape) for array in each(x)]) if isinstance(x, tuple | dict) else tuple(x.shape)
+
+
 def rows(x: Any, start: int, stop: int) -> Any:
     """Return examples start .. stop - 1, views."""
     if isinstance(x, tuple | dict):
@@ -50,8 +57,17 @@ def rows(x: Any, start: int, stop: int) -> Any:
 
 def call(function: Callable[..., Any], x: Any, wrap: Callable[[Array], Any]) -> Any:
     """Call a function, such as a model, with each array wrapped, as one argument or as several."""
-    if isinstance(x, tuple):
-        return function(*[wrap(array) for array in x])
-    if isinstance(x, dict):
-        return function(**{name: wrap(array) for name, array in x.items()})
-    return function(wrap(x))
+    if not isinstance(x, tuple | dict):
+        return function(wrap(x))
+    given = [wrap(array) for array in each(x)]
+    arguments, options = ((), dict(zip(x, given, strict=True))) if isinstance(x, dict) else (given, {})
+    try:
+        return function(*arguments, **options)
+    except TypeError as error:
+        try:
+            inspect.signature(getattr(function, "forward", function)).bind(*arguments, **options)
+        except TypeError as mismatch:
+            names = ", ".join(map(str, x)) if isinstance(x, dict) else len(x)
+            rule = "a model whose forward takes the inputs of the data"
+            raise ConfigError("forward", rule, inputs=names, error=mismatch) from error
+        raise

@@ -18,7 +18,7 @@ from xpnet.data.lazy import Lazy
 from xpnet.data.scale import chunks
 from xpnet.errors import ConfigError, DataError
 
-__all__ = ["check_finite", "check_targets", "names_of", "read_numbers", "read_targets"]
+__all__ = ["check_finite", "check_targets", "check_weights", "names_of", "read_numbers", "read_targets"]
 
 _log = logging.getLogger("xpnet")
 
@@ -105,6 +105,17 @@ def check_targets(name: str, y: np.ndarray, classes: tuple[str, ...], count: int
     if len(y) and ((low := int(y.min())) < 0 or int(y.max()) >= len(classes)):
         label = low if low < 0 else int(y.max())
         raise DataError(name, "labels in 0..K-1", label=label, sample=int(np.argmax(y == label)), K=len(classes))
+
+
+def check_weights(name: str, weights: np.ndarray, count: int) -> None:
+    """Raise DataError unless weights are (N,) in float32, finite, not negative, and not all 0."""
+    if not isinstance(weights, np.ndarray) or weights.shape != (count,) or weights.dtype != np.float32:
+        got = {"weights": getattr(weights, "shape", arguments.shown(weights)), "N": count}
+        raise DataError(name, "a weight for each sample, numbers (N,)", **got)
+    check_finite(weights, name, "weights")
+    if count and (weights.min() < 0 or not weights.any()):
+        got = {"weight": weights.min(), "sample": int(np.argmin(weights))} if weights.any() else {"weights": "all 0"}
+        raise DataError(name, "weights >= 0, not all 0", **got)
 
 
 def check_finite(x: np.ndarray | Lazy, name: str, what: str = "values") -> None:

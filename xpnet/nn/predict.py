@@ -31,6 +31,7 @@ from xpnet.backend import (
     run_parallel,
 )
 from xpnet.capture import Captured
+from xpnet.data import several
 from xpnet.errors import DTypeError, XpnetError
 from xpnet.nn.context import changes, inference, watching
 from xpnet.nn.guard import Model, ModelGuard
@@ -47,6 +48,8 @@ _MOST_BYTES = 1 << 25  # of all recordings of a model
 def predict(model: Model, x: Any, batch_size: int = 256) -> Any:
     """Compute a model's scores of examples; see Module.predict."""
     batch_size = count("predict", "batch_size", batch_size)
+    if isinstance(x, tuple | dict):
+        return _predict_several(model, x, batch_size)
     x = x.data if isinstance(x, Tensor) else x
     xp, on_host = checks.shared("predict", x), isinstance(x, np.ndarray)
     if x.dtype == xp.uint8:
@@ -57,6 +60,20 @@ def predict(model: Model, x: Any, batch_size: int = 256) -> Any:
     for start in range(0, max(1, n), batch_size):
         part = x if n <= batch_size else x[start : min(start + batch_size, n), ...]
         parts.append(score(score.received(part, backend) if on_host else part))
+    y = parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
+    return backend.to_numpy(y) if on_host else y
+
+
+def _predict_several(model: Model, x: Any, batch_size: int) -> Any:
+    """Compute a model's scores of examples with several arrays, of the host or the model's backend."""
+    arrays = [each.data if isinstance(each, Tensor) else each for each in several.each(x)]
+    checks.shared("predict", *arrays)
+    score = predictor(model)
+    backend, on_host, n = score.backend, isinstance(arrays[0], np.ndarray), arrays[0].shape[0]
+    arrays = [score.received(each, backend) for each in arrays] if on_host else arrays
+    x, parts = several.like(x, arrays), []
+    for start in range(0, max(1, n), batch_size):
+        parts.append(score(several.rows(x, start, min(start + batch_size, n))))
     y = parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
     return backend.to_numpy(y) if on_host else y
 
@@ -107,8 +124,11 @@ class Predictor:
             x = x.astype(self._state.dtype_, copy=False)
         return x if backend.on_host else backend.from_numpy(x)
 
-    def __call__(self, x: Array) -> Array:
-        """Compute the scores of a batch."""
+    def __call__(self, x: Any) -> Array:
+        """Compute the scores of a batch, an array or several; those of several are not recorded."""
+        if isinstance(x, tuple | dict):
+            with inference(), no_grad():
+                return several.call(self.model, x, Tensor).data
         if watching() or not x.shape:
             return self.compute(x)
         y = self._captured(x, key=(cores(), current_precision()))

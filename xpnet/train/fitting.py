@@ -16,7 +16,8 @@ import numpy as np
 
 from xpnet.autograd import Tensor
 from xpnet.backend import Array, is_out_of_memory, shut_down_workers
-from xpnet.data import Augmentation, Dataset, Feed
+from xpnet.data import Augmentation, Dataset, Feed, several
+from xpnet.data.feed_several import SeveralFeed
 from xpnet.errors import DivergedError
 from xpnet.nn import Module
 from xpnet.optim import Optimizer
@@ -89,15 +90,17 @@ class Fitting:
         """End training after the epoch under way."""
         self._stopping = True
 
-    def _feed(self, train: Dataset, batch_size: int, augment: Augmentation | None) -> Feed:
+    def _feed(self, train: Dataset, batch_size: int, augment: Augmentation | None) -> Feed | SeveralFeed:
         """Serve the training set; where it was to lie on the device and does not fit after all, from the host."""
 
         normalize = self._scoring().normalization("fit", train.x, declared=train.white)
         if self.task is not None:
             train = replace(train, y=self.task.targets(train.y)) if not train.labelled else train
 
-        def feed(resident: bool | None) -> Feed:
-            return Feed(
+        kind = SeveralFeed if several.is_several(train.x) or train.weights is not None else Feed
+
+        def feed(resident: bool | None) -> Feed | SeveralFeed:
+            return kind(
                 train,
                 batch_size * self.accumulate,
                 self.model.backend,
@@ -118,7 +121,7 @@ class Fitting:
         _log.warning("the training set has no room on %s: batches come from the host", self.model.backend.spec)
         return feed(False)
 
-    def _fit(self, feed: Feed, held: Mapping[str, Dataset], epochs: int) -> None:
+    def _fit(self, feed: Feed | SeveralFeed, held: Mapping[str, Dataset], epochs: int) -> None:
         if self.optimizer.average is not None:
             self.optimizer.average.hide()
         self.epochs, self.steps = epochs, len(feed)

@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet import arguments
 from xpnet.autograd import Tensor
-from xpnet.data import Dataset, from_arrays, host
+from xpnet.data import Dataset, from_arrays, host, several
 from xpnet.errors import ConfigError, DataError, ShapeError
 from xpnet.nn import Module
 from xpnet.random import Key
@@ -77,6 +77,7 @@ def read_sets(
     task: Task | None,
     choose: Callable[[Dataset], Task],
     seed: int = 0,
+    weights: Any = None,
 ) -> tuple[Dataset, dict[str, Dataset]]:
     """Return the training set, and the sets that are measured after each epoch, by name, of what fit is given.
 
@@ -84,22 +85,28 @@ def read_sets(
         train, test, validation, seed: of fit and the Trainer.
         model: which takes the examples.
         task: of the Trainer, if it is known; choose says it of a training set.
+        weights: of the training examples, or None.
     """
     alone = task is not None and task.of_inputs  # then a second array is no targets
-    if (
-        not alone
-        and test is not None
-        and not isinstance(train, Dataset | tuple)
-        and not isinstance(test, Dataset | tuple)
-    ):
-        train, test = (train, test), None  # fit(x, y)
+    if not alone and _are_x_and_y(train, test):
+        train, test = (train, test), None
     images = images_only("fit", train, model)
     train = read_dataset("fit", train, task=task, images=images)
+    if weights is not None:
+        train = train.weighted(weights)
     if arguments.is_number(validation):
         train, validation = _divided(train, validation, seed)
     task = choose(train)
     held = {"test": test, "validation": validation}
     return train, {name: _read_held(name, data, train, model, task) for name, data in held.items() if data is not None}
+
+
+def _are_x_and_y(train: Any, test: Any) -> bool:
+    """Whether fit(train, test) is fit(x, y); x may be a tuple of arrays, as a training set is."""
+    if test is None or isinstance(train, Dataset) or isinstance(test, Dataset | tuple):
+        return False
+    is_list = isinstance(test, list) and bool(test) and (isinstance(test[0], str) or not hasattr(test[0], "__len__"))
+    return not isinstance(train, tuple) or hasattr(test, "shape") or is_list
 
 
 def _divided(train: Dataset, fraction: Any, seed: int) -> tuple[Dataset, Dataset]:
@@ -111,9 +118,15 @@ def _divided(train: Dataset, fraction: Any, seed: int) -> tuple[Dataset, Dataset
     return train.hold_out(count, Key(seed, "validation"))
 
 
-def images_only(where: str, data: Any, model: Module) -> bool | None:
-    """Return True where x, of (x, y) or alone, has 3 axes and the model takes it as gray images only; else None."""
-    x = host(where, data[0]) if isinstance(data, list | tuple) and len(data) == 2 else data
+def images_only(where: str, data: Any, model: Module, scale: Any = None) -> bool | None:
+    """Return True where x, of (x, y) or alone, has 3 axes and the model takes it as gray images only; else None.
+
+    With a scale, of the data that the model was fitted on: whether that is no sequences.
+    """
+    if scale is not None:
+        return None if several.is_several(scale) else not scale.sequence
+    x = data[0] if isinstance(data, list | tuple) and len(data) == 2 else data
+    x = x if several.is_several(x) else host(where, x) if x is not data else data
     x = x if isinstance(x, np.ndarray) else np.zeros(0)
     if x.ndim != 3 or not len(x):
         return None
@@ -129,9 +142,13 @@ def images_only(where: str, data: Any, model: Module) -> bool | None:
     return None
 
 
+def _are_images(x: Any) -> bool | None:
+    return None if several.is_several(x) else x.ndim == 4
+
+
 def _read_held(name: str, data: Any, train: Dataset, model: Module, task: Task) -> Dataset:
     """Return a test or validation set: an error unless the model takes its examples, and its classes are known."""
-    data = read_dataset("fit", data, len(train.classes), task, train.x.ndim == 4)
+    data = read_dataset("fit", data, len(train.classes), task, _are_images(train.x))
     if data.shape != train.shape:
         got = {name: data.shape, "train": train.shape}
         try:

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from xpnet import ops
 from xpnet.autograd import Tensor, apply, backward
 from xpnet.backend import PRECISIONS, Array, Backend, current_precision, namespace, use_precision
+from xpnet.data import several
 from xpnet.errors import ConfigError, nearest
 from xpnet.nn import Module
 from xpnet.ops.checks import is_floating
@@ -92,9 +94,11 @@ class Precision:
                     p.data = _lowered(p.data)
             yield
 
-    def inputs(self, x: Array) -> Array:
+    def inputs(self, x: Any) -> Any:
         """Bring examples to the dtype that the model computes in; those that are no floating numbers stay."""
-        return _lowered(x) if self.half and is_floating(x) else x
+        if not self.half:
+            return x
+        return several.like(x, [_lowered(array) if is_floating(array) else array for array in several.each(x)])
 
     def scores(self, scores: Tensor) -> Tensor:
         """Bring scores to the dtype that the loss is computed in."""

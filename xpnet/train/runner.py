@@ -17,7 +17,8 @@ import numpy as np
 from xpnet import random
 from xpnet.backend import Array
 from xpnet.capture import Captured
-from xpnet.data import Feed
+from xpnet.data import Feed, several
+from xpnet.data.feed_several import SeveralFeed
 from xpnet.nn.context import modes
 from xpnet.train.counters import DeviceCounters
 from xpnet.train.metrics import Slot, batch_weight
@@ -39,7 +40,7 @@ class Runner:
             own recordings are not used. False: never.
     """
 
-    def __init__(self, step: Step, feed: Feed, seed: int, capture: bool | None = None) -> None:
+    def __init__(self, step: Step, feed: Feed | SeveralFeed, seed: int, capture: bool | None = None) -> None:
         self.step = step
         self.feed = feed
         self.seed = seed
@@ -63,21 +64,24 @@ class Runner:
             step.
         """
         steps = self._from_host(epoch, start) if self.counters is None else self._from_counters(epoch, start)
-        return steps if self._weigh is None else self._weighed(steps, epoch, start, self._weigh)
+        weights = self.feed.weights(epoch)
+        if weights is not None:
+            return self._weighed(steps, weights, start, lambda part: float(part.sum(dtype=np.float64)))
+        return steps if self._weigh is None else self._weighed(steps, self.feed.labels(epoch), start, self._weigh)
 
-    def _weighed(self, steps: Steps, epoch: int, start: int, weigh: Callable[[np.ndarray], float]) -> Steps:
-        """Replace the examples of each step by the weight of their labels, which the host knows."""
-        labels, size = self.feed.labels(epoch), self.feed.batch_size
+    def _weighed(self, steps: Steps, each: np.ndarray, start: int, weigh: Callable[[np.ndarray], float]) -> Steps:
+        """Replace the examples of each step by what they weigh, by their labels or weights, which the host knows."""
+        size = self.feed.batch_size
         with contextlib.closing(steps):
             for step, (_, loss) in enumerate(steps, start):
-                yield weigh(labels[step * size : (step + 1) * size]), loss
+                yield weigh(each[step * size : (step + 1) * size]), loss
 
     def _from_host(self, epoch: int, start: int) -> Steps:
         with _closing(self.feed.epoch(epoch, start)) as batches:
             for step, (x, y) in enumerate(batches, start):
                 with random.use(random.StepContext(self.seed, epoch, step)):
                     loss = self.step(x, y)
-                yield x.shape[0], loss
+                yield several.count(x) if isinstance(x, tuple | dict) else x.shape[0], loss
 
     def _from_counters(self, epoch: int, start: int) -> Steps:
         feed, counters, optimizer = self.feed, self.counters, self.step.optimizer
@@ -113,7 +117,7 @@ class Runner:
         assert counters is not None
         with random.use(random.StepContext(self.seed, counters.epoch, counters.step)):
             if raw:
-                x, y = feed.finish(raw[0]), raw[1]
+                x, y = feed.finish_batch(*raw)
             else:
                 x, y = feed.batch_at(counters.step, counters.epoch, self._size)
             loss = self.step.compute(x, y, counters.rate, counters.t)

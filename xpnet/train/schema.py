@@ -109,6 +109,19 @@ _NORMALIZE = table(
         "white": real("a number > 0", lambda x: x > 0),
     },
 )
+
+
+def _of_inputs(rule: Rule) -> Rule:
+    """Return the rule that lets a model of several inputs have one of each, or none."""
+
+    def holds(value: Any) -> bool:
+        inputs = value.get("inputs") if isinstance(value, dict) else None
+        each = list(inputs.values()) if isinstance(inputs, dict) else inputs
+        return rule.holds(value) or (isinstance(each, list) and all(one is None or rule.holds(one) for one in each))
+
+    return rule._replace(holds=holds)
+
+
 _STATE = Rule("the optimizer's state", lambda value: isinstance(value, dict))
 _ANY = real("a number", lambda x: True)
 _SCALE = table("white, low and high of the values", {"white": _ANY, "low": _ANY, "high": _ANY})
@@ -118,8 +131,8 @@ CHECKPOINT: dict[str, Rule] = {
     "optimizer": _STATE,
     "progress": _PROGRESS,
     "history": list_of("a record for each epoch", _RECORD, 0),
-    "normalize": or_none(_NORMALIZE),
-    "scale": or_none(_SCALE),
+    "normalize": or_none(_of_inputs(_NORMALIZE)),
+    "scale": or_none(_of_inputs(_SCALE)),
 }
 
 # Of a run's checkpoint: what it needs to be opened.

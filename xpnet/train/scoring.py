@@ -6,7 +6,7 @@ Examples are brought to the scale that the model was fitted on, normalized and c
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +15,19 @@ import numpy as np
 from xpnet import arguments, nn
 from xpnet.autograd import Tensor
 from xpnet.backend import Array
-from xpnet.data import Dataset, Normalize, Scale
-from xpnet.data.lazy import Lazy, examples
-from xpnet.errors import DataError, DeviceError, DTypeError, ShapeError
+from xpnet.data import Dataset, several
+from xpnet.data.lazy import examples
+from xpnet.errors import DeviceError, ShapeError
 from xpnet.nn import Module
 from xpnet.nn.predict import predictor
+from xpnet.train import scaling
 from xpnet.train.device_errors import device_errors, out_of_memory_advice
 from xpnet.train.inputs import check_classes, check_tensor
+from xpnet.train.metrics import is_sum
 from xpnet.train.precision import input_dtype
 from xpnet.train.tasks import Task
 from xpnet.train.user_metrics import Metric, measured
+from xpnet.train.weighting import WeightedLoss
 
 __all__ = ["Scoring"]
 
@@ -48,7 +51,7 @@ class Scoring:
     model: Module
     loss: Callable[..., Tensor]
     normalize: Any
-    scale: Scale | None
+    scale: Any
     classes: tuple[str, ...]
     task: Task
     metrics: Mapping[str, Metric]
@@ -64,7 +67,7 @@ class Scoring:
         data = task.read("evaluate", data)
         if self.classes and declared and data.labelled:
             check_classes("evaluate", data, self.classes)
-        names, targets, parts, losses = data.classes, data.y, [], []
+        names, targets, parts, losses, weights = data.classes, data.y, [], [], data.weights
         if data.labelled and not declared:
             names = names[: int(data.y.max()) + 1]
         elif not data.labelled:
@@ -74,10 +77,14 @@ class Scoring:
             for part, x, out in self._scored("evaluate", data.x, batch_size, declared=white):
                 parts.append(out.numpy())
                 task.check_scores("evaluate", parts[-1], names)
-                if task.of_inputs or nn.is_average(self.loss):
-                    losses.append(self._loss_of(out, x if task.of_inputs else targets[part]) * (part.stop - part.start))
+                if task.of_inputs or nn.is_average(self.loss) or weights is not None:
+                    weight = None if weights is None else weights[part]
+                    total = part.stop - part.start if weight is None else float(weight.sum(dtype=np.float64))
+                    losses.append((self._loss_of(out, x if task.of_inputs else targets[part], weight), total))
             every = np.concatenate(parts)
-            loss = sum(losses) / len(every) if losses else self._loss_of(self.model.backend.from_numpy(every), targets)
+            if not losses:
+                losses = [(self._loss_of(self.model.backend.from_numpy(every), targets), len(every))]
+            loss = self._average(losses)
         bad = np.isnan(every).reshape(len(every), -1).any(axis=1).sum()
         if bad:
             _log.warning("evaluate: %d of %d examples have scores that are NaN", bad, len(every))
@@ -99,27 +106,21 @@ class Scoring:
         x = examples(where, x)
         return self.normalization(where, x, **white), x.shape[1:]
 
-    def _scored(
-        self, where: str, x: Any, batch_size: int, **white: float | None
-    ) -> Iterator[tuple[slice, Array, Tensor]]:
+    def _scored(self, where: str, x: Any, batch_size: int, **white: Any) -> Iterator[tuple[slice, Any, Tensor]]:
         """Go over examples of the host in batches; give each as the model takes it, and its scores, as predict does.
 
         A batch that there is no memory for is halved, and so are those after it.
         """
-        batch_size, x = arguments.count(where, "batch_size", batch_size), examples(where, x)
-        if x.ndim < 2 or not len(x):
-            raise ShapeError(where, "x of shape (N, ...), N >= 1", x=x.shape)
-        if x.ndim == 3 and self.scale is not None and not self.scale.sequence:
-            x = x[..., np.newaxis]  # (N, H, W, 1), as in training
-        if x.dtype.kind not in "buif":
-            raise DTypeError(where, "x of real numbers", x=x.dtype)
+        batch_size, x = arguments.count(where, "batch_size", batch_size), scaling.read_examples(where, x, self.scale)
         start, score, dtype = 0, predictor(self.model), input_dtype(self.model)
         normalize = self.normalization(where, x, **white)
-        while start < len(x):
-            part = slice(start, min(start + batch_size, len(x)))
+        n, backend = several.count(x), self.model.backend
+        while start < n:
+            part = slice(start, min(start + batch_size, n))
             try:
                 with out_of_memory_advice(where, batch_size):
-                    batch = self._scaled(x[part], normalize, dtype)
+                    given = several.rows(x, part.start, part.stop) if several.is_several(x) else x[part]
+                    batch = scaling.converted(given, normalize, dtype, backend)
                     scores = score(batch)
             except DeviceError:
                 if batch_size == 1:
@@ -129,35 +130,32 @@ class Scoring:
             if (scores.ndim > 2 and self.task.labelled) or not scores.ndim or scores.shape[0] != part.stop - start:
                 kind = "(N, K), or (N,)" if self.task.labelled else "(N, ...)"
                 rule = f"a model that gives scores {kind}, of x (N, ...)"
-                raise ShapeError(where, rule, scores=tuple(scores.shape), x=x[part].shape)
+                raise ShapeError(where, rule, scores=tuple(scores.shape), x=several.shape(given))
             yield part, batch, Tensor(scores)
             start = part.stop
 
-    def _loss_of(self, scores: Any, y: np.ndarray | Array) -> float:
+    def _average(self, losses: Sequence[tuple[float, float]]) -> float:
+        """Return the average of the losses of parts, by what each weighs; of a loss that adds up examples the sum."""
+        if len(losses) == 1:
+            return losses[0][0]
+        if is_sum(self.loss):
+            return sum(loss for loss, _ in losses)
+        return sum(loss * weight for loss, weight in losses if weight) / sum(weight for _, weight in losses)
+
+    def _loss_of(self, scores: Any, y: np.ndarray | Array, weights: np.ndarray | None = None) -> float:
         backend = self.model.backend
         scores = scores.data if isinstance(scores, Tensor) else scores
         if scores.dtype == getattr(backend.xp, "float16", None):  # whose sums would be poor
             scores = backend.xp.astype(scores, backend.xp.float32)
         y = backend.from_numpy(y) if isinstance(y, np.ndarray) else y
-        loss = self.loss(*self.task.compare("evaluate", Tensor(scores), y))
+        found, y = self.task.compare("evaluate", Tensor(scores), y)
+        if weights is None:
+            loss = self.loss(found, y)
+        else:
+            weighted = WeightedLoss(self.loss, sums=is_sum(self.loss))
+            loss = weighted(found, y, weighted.shares(backend.from_numpy(weights)))
         return check_tensor("evaluate", "a loss", loss).item()
 
-    def normalization(self, where: str, x: np.ndarray | Lazy, **white: float | None) -> Any:
+    def normalization(self, where: str, x: Any, **white: Any) -> Any:
         """Return what brings data, (N, ...), to the scale of the training set and normalizes it; or None."""
-        factor = 1.0 if self.scale is None else self.scale.factor(where, x, **white)
-        if factor == 1.0:
-            return self.normalize
-        if self.normalize is None:
-            return Normalize((0.0,), (1.0,), 1.0 / factor)
-        if isinstance(self.normalize, Normalize):
-            return self.normalize.scaled(factor)
-        raise DataError(where, "data on the scale of the training set, for a custom normalize", factor=factor)
-
-    def _scaled(self, x: np.ndarray, normalize: Any, dtype: str) -> Array:
-        backend = self.model.backend
-        if x.dtype != np.uint8:
-            x = x.astype(dtype if x.dtype == dtype or normalize is None else np.float32, copy=False)
-        batch, kind = backend.from_numpy(x), getattr(backend.xp, dtype)
-        if isinstance(normalize, Normalize):
-            return normalize(batch, dtype)
-        return backend.xp.astype(normalize(batch) if normalize else batch, kind, copy=False)
+        return scaling.normalization(where, x, self.scale, self.normalize, **white)

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from xpnet import arguments, random
 from xpnet.autograd import Tensor, backward
 from xpnet.backend import Array, can_limit_blas, cores, namespace, record_call, run_parallel
+from xpnet.data import several
 from xpnet.errors import ShapeError
 from xpnet.nn import Module, Sequential, is_average
 
@@ -90,7 +91,7 @@ class Division(NamedTuple):
 UNSHARDED = Division(1)
 
 
-def divide(model: Module, shape: tuple[int, ...], threads: int | None = None) -> Division:
+def divide(model: Module, shape: tuple[Any, ...], threads: int | None = None) -> Division:
     """Decide how a batch is sharded, from shapes alone.
 
     A dense tail of LARGE weights or more is a head, and a model that is all dense tail stays unsharded. What is left is
@@ -98,9 +99,11 @@ def divide(model: Module, shape: tuple[int, ...], threads: int | None = None) ->
 
     Args:
         model: whose steps may be sharded.
-        shape: of the batch, (N, ...).
+        shape: of the batch, (N, ...); or a tuple of the shapes of several arrays, of whose model no cost is known.
         threads: None: as many as there are cores, where that pays. More: always so many, or one an example.
     """
+    if not isinstance(shape[0], int):
+        return Division(min(threads, shape[0][0])) if threads else UNSHARDED
     n, one = shape[0], shape[1:]
     shards = min(threads or cores(), n)
     calls = _calls(model) if isinstance(model, Sequential) and type(model).forward is Sequential.forward else []
@@ -142,10 +145,10 @@ def _costs(layers: Sequence[Module], shape: tuple[int, ...]) -> list[_Cost]:
 
 def differentiate(
     model: Module,
-    measure: Callable[[Tensor, Array], Tensor],
+    measure: Callable[[Tensor, Any], Tensor],
     walk: Callable[..., Gradients],
-    x: Array,
-    y: Array,
+    x: Any,
+    y: Any,
     division: Division,
     context: random.StepContext,
     weight: float = 1.0,
@@ -156,12 +159,12 @@ def differentiate(
         model: takes (N, ...), gives scores.
         measure: takes scores and labels, gives the loss.
         walk: takes a loss and the share that it weighs, gives gradients: the precision's backward.
-        x, y: the batch.
+        x, y: the batch: an array each, or several.
         division: how it is sharded.
         context: the step that draws belong to.
         weight: what loss and gradients are multiplied by.
     """
-    n, (shards, body) = x.shape[0], division
+    n, (shards, body) = several.count(x), division
     rows = [(i * n // shards, (i + 1) * n // shards) for i in range(shards)]
 
     blocks = [random.use(context._replace(row=context.row + start)) for start, _ in rows]
@@ -170,13 +173,13 @@ def differentiate(
     def forward(block: random.use, start: int, stop: int) -> Tensor:
         """A shard's scores; or its features, where there is a head."""
         with block:
-            shard = Tensor(x[start:stop, ...])
-            return model(shard) if body is None else _call(_calls(model)[:body], shard)
+            shard = several.rows(x, start, stop)
+            return several.call(model, shard, Tensor) if body is None else _call(_calls(model)[:body], Tensor(shard))
 
     def forward_and_backward(block: random.use, start: int, stop: int) -> tuple[Array, Gradients]:
         """What a shard adds to loss and gradients."""
         share = weight * (stop - start) / n
-        value = measure(forward(block, start, stop), y[start:stop, ...])
+        value = measure(forward(block, start, stop), several.rows(y, start, stop))
         return record_call(operator.mul, value.data, share), walk(value, share)
 
     if body is None:

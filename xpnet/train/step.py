@@ -16,6 +16,7 @@ from xpnet import arguments, random
 from xpnet.autograd import Tensor
 from xpnet.backend import Array, namespace, record_call
 from xpnet.capture import Captured
+from xpnet.data import several
 from xpnet.errors import ConfigError, ShapeError, XpnetError
 from xpnet.nn import Module
 from xpnet.nn.context import modes, watching
@@ -27,6 +28,7 @@ from xpnet.train.metrics import is_sum
 from xpnet.train.precision import Precision
 from xpnet.train.sharding import UNSHARDED, Division, check_threads, differentiate, divide, unsharded_reason
 from xpnet.train.tasks import Task
+from xpnet.train.weighting import WeightedLoss
 
 __all__ = ["Step"]
 
@@ -83,6 +85,9 @@ class Step:
         self.threads = self._usable(check_threads(threads))
         self.accumulate = arguments.count("Step", "accumulate", accumulate)
         self._sums = is_sum(loss)
+        self._weighted = WeightedLoss(loss, sums=self._sums)
+        self._of_several: Captured | None = None
+        self._form: list[Any] = []
         self.gradient_hook: Callable[[dict[Tensor, Array]], None] | None = None  # called before each update
         recorder = model.backend.recorder()
         self._on_device = recorder is not None and recorder.is_device
@@ -116,14 +121,17 @@ class Step:
         """Train on one batch.
 
         Args:
-            x: examples, (N, ...), on the model's backend.
-            y: labels, (N,), or targets, (N, ...).
+            x: examples, (N, ...), on the model's backend; or a tuple or dictionary of them, the model's arguments.
+            y: labels, (N,), or targets, (N, ...); or (y, weights) with what each example weighs in the mean, (N,).
         Returns: the batch's loss before the update, (), still on the device. Batch norm and dropout do as model.train()
             or model.eval() said.
         Raises:
             ShapeError: there are fewer scores than classes (for two classes one score may do).
         """
         optimizer, now = self.optimizer, random.current()
+        captured, arrays, form = self.captured, (x, y), None
+        if isinstance(x, tuple | dict) or isinstance(y, tuple):
+            captured, arrays, form = self._flattened(x, y)
         if now is None and (self.accumulate > 1 or (self.threads != 1 and self._shards(x) > 1)):
             # the updates made name the draws: layers that count their calls would count shards
             with random.use(random.StepContext(0, 0, optimizer.steps)):
@@ -136,9 +144,9 @@ class Step:
         elif self.captured.capture is False:
             loss = self.compute(x, y, *numbers)
         elif now is None:
-            loss = self.captured(x, y, numbers=numbers, key=modes())
+            loss = captured(*arrays, numbers=numbers, key=(modes(), form))
         else:
-            loss = self.captured(x, y, numbers=(*numbers, now.epoch, now.step), key=(modes(), now.seed, now.row))
+            loss = captured(*arrays, numbers=(*numbers, now.epoch, now.step), key=(modes(), form, now.seed, now.row))
         optimizer.steps += 1
         return loss
 
@@ -157,7 +165,11 @@ class Step:
         Returns: the batch's loss, ().
         """
         with self.precision.computing():
-            loss, gradients = self.differentiate(self.precision.inputs(x), x if self._of_inputs else y)
+            weights = None
+            if isinstance(y, tuple):
+                y, weights = y
+            x, y = self.precision.inputs(x), x if self._of_inputs else y
+            loss, gradients = self.differentiate(x, y if weights is None else (y, self._weighted.shares(weights)))
         if self.gradient_hook is not None:
             self.gradient_hook(self.precision.plain(gradients))
         self.optimizer.update(gradients, lr, t)
@@ -175,11 +187,12 @@ class Step:
             assert context is not None
             return accumulation.accumulate(self.differentiate, x, y, self.accumulate, context, sums=self._sums)
         if context is None or self._shards(x) < 2:
-            value = self.measure(self.model(Tensor(x)), y)
+            several_inputs = isinstance(x, tuple | dict)
+            value = self.measure(several.call(self.model, x, Tensor) if several_inputs else self.model(Tensor(x)), y)
             if share is None:
                 return value.data, self.precision.backward(value)
             return record_call(operator.mul, value.data, share), self.precision.backward(value, share)
-        division = self.division(tuple(x.shape))
+        division = self.division(several.shape(x))
         weight = 1.0 if share is None else share
         return differentiate(self.model, self.measure, self.precision.backward, x, y, division, context, weight)
 
@@ -188,25 +201,28 @@ class Step:
         shape = (scores if isinstance(scores, Tensor) else check_tensor("fit", "a model", scores)).data.shape
         if len(shape) == 2 and shape[1] < self.classes and self.classes > 2:
             raise ShapeError("fit", "a score for each class", scores=shape, K=self.classes)
-        scores = self.precision.scores(scores)
+        scores, weights = self.precision.scores(scores), None
+        if isinstance(y, tuple):
+            y, weights = y
         if self._compares:
             scores, y = self._task.compare("fit", scores, y)
-        value = self._loss(scores, y)
+        value = self._loss(scores, y) if weights is None else self._weighted(scores, y, weights)
         return value if isinstance(value, Tensor) else check_tensor("fit", "a loss", value)
 
-    def division(self, shape: tuple[int, ...]) -> Division:
-        """Return how a batch of a shape, (N, ...), is sharded; decided when it is first met."""
+    def division(self, shape: tuple[Any, ...]) -> Division:
+        """Return how a batch of a shape, (N, ...), or one a shape of several, is sharded; decided when first met."""
         found = self._divisions.get(shape)
         if found is None:
             found = UNSHARDED if self.threads == 1 else divide(self.model, shape, self.threads)
             self._divisions[shape] = found
             if self.threads != 1:
-                _log.info("steps of %d examples are computed %s", shape[0], found.describe(self.model))
+                n = shape[0] if isinstance(shape[0], int) else shape[0][0]
+                _log.info("steps of %d examples are computed %s", n, found.describe(self.model))
         return found
 
     def _shards(self, x: Array) -> int:
         """In how many parts a batch is computed; layers that are watched see all of it."""
-        return 1 if watching() else self.division(tuple(x.shape)).shards
+        return 1 if watching() else self.division(several.shape(x)).shards
 
     def _usable(self, threads: int | None) -> int | None:
         """A number of threads, or 1 where steps cannot be sharded."""
@@ -228,6 +244,24 @@ class Step:
         assert now is not None
         with random.use(now._replace(epoch=place[0], step=place[1])):
             return self.compute(x, y, lr, t)
+
+    def _flattened(self, x: Any, y: Any) -> tuple[Captured, tuple[Array, ...], Any]:
+        """Return what is called with the arrays of a batch that has several, the arrays, and the key of their form."""
+        if self._of_several is None:
+            worth, capture = self._are_small, self.captured.capture
+            self._of_several = self.capture(self._several_with_numbers, capture, worth=worth, max_bytes=_MOST_BYTES)
+        self._form = [several.like(each, range(len(several.each(each)))) for each in (x, y)]  # of the call to come
+        return self._of_several, (*several.each(x), *several.each(y)), (several.form(x), several.form(y))
+
+    def _several_with_numbers(self, *given: Any) -> Array:
+        """Compute with the arrays of a batch and the numbers after them."""
+        x, y = self._form
+        inputs, both = len(several.each(x)), len(several.each(x)) + len(several.each(y))
+        return self._with_numbers(several.like(x, given[:inputs]), several.like(y, given[inputs:both]), *given[both:])
+
+    def _are_small(self, *arrays: Array) -> bool:
+        """Whether recording steps of several arrays pays: of their model's cost nothing is known."""
+        return self._on_device
 
     def _is_small(self, x: Array, y: Array) -> bool:
         """Whether recording steps of a shape pays; on a device it always does."""

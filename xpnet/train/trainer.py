@@ -26,7 +26,7 @@ from xpnet.errors import CheckpointError, ConfigError
 from xpnet.nn import Module
 from xpnet.optim import SGD, Optimizer
 from xpnet.optim.average import Average
-from xpnet.train import inputs
+from xpnet.train import inputs, scaling
 from xpnet.train.callbacks import Callback
 from xpnet.train.checkpoint import Checkpoint
 from xpnet.train.device_errors import device_errors
@@ -111,7 +111,7 @@ class Trainer(Fitting):
         self.seed = arguments.count("Trainer", "seed", seed, 0, (1 << 64) - 1)
         self.callbacks = inputs.read_callbacks(callbacks)
         self.normalize = normalize
-        self.scale: Scale | None = None  # of the first training set
+        self.scale: Any = None  # of the first training set: a Scale, or one for each of several inputs
         self.classes: tuple[str, ...] = ()  # likewise
         self.capture = arguments.optional(arguments.boolean)("Trainer", "capture", capture)
         self.precision = precision
@@ -128,6 +128,7 @@ class Trainer(Fitting):
         test: Any = None,
         *,
         validation: Any = None,
+        sample_weight: Any = None,
         epochs: int = 10,
         batch_size: int = 64,
         augment: Augmentation | str | None = None,
@@ -141,6 +142,8 @@ class Trainer(Fitting):
             test: a set to evaluate after each epoch, likewise, or None. fit(x, y) is fit((x, y)).
             validation: another set to evaluate after each epoch; or a fraction of the training set, above 0, below 1,
                 that is not trained on: of each class alike, and the same whenever the trainer has this seed; or None.
+            sample_weight: what each training example weighs in the loss, (N,), >= 0: the loss of a batch, of an epoch
+                and of a held-out part is the weighted mean. Data that has weights (Dataset.weighted) is weighted too.
             epochs: >= 0; epochs trained before count: if all are done, nothing is trained, and the log says so.
             batch_size: N, >= 1.
             augment: changes training images at random: a data.Transform, or none, light or strong, see data.augment.
@@ -163,7 +166,9 @@ class Trainer(Fitting):
         augment = read_augment("fit", augment)
         check_precision(self.precision, self.model.backend)
         inputs.check_parameters(self.model, (*self.optimizer.parameters, *self._others))
-        train, held = inputs.read_sets(train, test, validation, self.model, self.task, self._choose, self.seed)
+        train, held = inputs.read_sets(
+            train, test, validation, self.model, self.task, self._choose, self.seed, sample_weight
+        )
         task = self._choose(train)
         train = task.read("fit", train)
         task.fit(train)
@@ -178,9 +183,8 @@ class Trainer(Fitting):
         if self.classes:
             inputs.check_names("fit", train, self.classes)
         if self.scale is None and not self.history:
-            self.scale, self.classes = Scale.of(train.x, train.white), train.classes
-            if self.normalize is None and self.scale.normalized:
-                self.normalize = Normalize.of(train)
+            self.scale, self.normalize = scaling.measure(train, self.normalize)
+            self.classes = train.classes
         with backend.active(), device_errors("fit"):
             feed = self._feed(train, batch_size, augment)
             self._used = backend.memory().used
@@ -215,7 +219,7 @@ class Trainer(Fitting):
             ShapeError: there is no score for a class. ConfigError: batch_size is below 1.
         """
         declared = isinstance(data, Dataset)
-        images = not self.scale.sequence if self.scale else inputs.images_only("evaluate", data, self.model)
+        images = inputs.images_only("evaluate", data, self.model, self.scale)
         data = inputs.read_dataset("evaluate", data, max(2, len(self.classes)), self.task, images)
         self._choose(data)
         with self.averaged():
@@ -263,15 +267,14 @@ class Trainer(Fitting):
 
         With ema the model's arrays are the averaged weights, and those that are trained are among the optimizer's.
         """
-        scale = self.normalize.to_json() if self.normalize else None
         with self.averaged(False):
             found = Checkpoint.of(
                 self.model,
                 self.optimizer,
                 progress=self._resumed or self._progress(),
                 history=list(self.history),
-                normalize=scale,
-                scale=self.scale.to_json() if self.scale else None,
+                normalize=scaling.to_json(self.normalize),
+                scale=scaling.to_json(self.scale),
                 task=self.task.to_json() if self.task else None,
                 **{"classes": list(self.classes), **meta},
             )
@@ -325,7 +328,6 @@ class Trainer(Fitting):
         arguments.mapping("take_scale", "meta", meta)
         self.task = self._saved(meta)
         self.loss = self._loss or self.task.loss
-        normalize, scale = meta.get("normalize"), meta.get("scale")
-        self.normalize = Normalize.from_json(normalize) if normalize else None
-        self.scale = Scale.from_json(scale) if scale else None
+        self.normalize = scaling.from_json(meta.get("normalize"), Normalize.from_json)
+        self.scale = scaling.from_json(meta.get("scale"), Scale.from_json)
         self.classes = tuple(meta.get("classes") or ())

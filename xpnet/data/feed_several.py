@@ -1,0 +1,108 @@
+"""Batches of a set with several arrays of examples, or with weights: a feed for each, in one order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array, Backend
+from xpnet.data import several
+from xpnet.data.dataset import Dataset
+from xpnet.data.feed import Feed
+
+__all__ = ["SeveralFeed"]
+
+
+class SeveralFeed:
+    """Serves (x, y) as a Feed does, x in the form of the set's; with weights y is (y, weights), both (B, ...).
+
+    Each array is served by a Feed of its own. As an order is drawn by seed and epoch, and an augmentation by seed,
+    epoch and step, all have the same.
+
+    Args:
+        dataset: the samples.
+        batch_size, backend, options: as Feed takes them; normalize is in the form of the set's x. augment changes the
+            inputs that are images.
+    """
+
+    def __init__(
+        self, dataset: Dataset, batch_size: int, backend: Backend, *, normalize: Any = None, **options: Any
+    ) -> None:
+        self.dataset, self.batch_size, self.backend = dataset, batch_size, backend
+        augment, resident = options.pop("augment", None), options.pop("resident", None)
+        factors = several.each(normalize) if normalize is not None else [None] * len(dataset.inputs())
+        sets = [*zip(dataset.inputs(), factors, strict=True)]
+        if dataset.weights is not None:
+            weights = dataset.weights
+            sets.append((Dataset(weights[:, np.newaxis], weights, name=dataset.name), None))
+
+        def feeds(resident: bool | None) -> list[Feed]:
+            return [
+                Feed(
+                    part,
+                    batch_size,
+                    backend,
+                    normalize=each,
+                    augment=augment if len(part.shape) == 3 else None,
+                    resident=resident,
+                    **options,
+                )
+                for part, each in sets
+            ]
+
+        self._feeds = feeds(resident)
+        if len({feed.resident for feed in self._feeds}) > 1:
+            self._feeds = feeds(False)
+        self.resident = self._feeds[0].resident
+
+    def __len__(self) -> int:
+        """Return the number of steps of an epoch."""
+        return len(self._feeds[0])
+
+    def labels(self, epoch: int) -> np.ndarray:
+        """Return the labels of an epoch on the host, (N,), in its order."""
+        return self._feeds[0].labels(epoch)
+
+    def weights(self, epoch: int) -> np.ndarray | None:
+        """Return what each example of an epoch weighs, (N,), in its order; None: all alike."""
+        return None if self.dataset.weights is None else self._feeds[-1].labels(epoch)
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, Any]]:
+        """Iterate over the batches of an epoch; see Feed.epoch."""
+        with contextlib.ExitStack() as stack:
+            each = [feed.epoch(epoch, start) for feed in self._feeds]
+            for batches in each:
+                stack.callback(getattr(batches, "close", lambda: None))
+            for parts in zip(*each, strict=True):
+                yield self._batch(parts)
+
+    def begin(self, epoch: int) -> None:
+        """Write the order of an epoch where batch_at reads it; see Feed.begin."""
+        for feed in self._feeds:
+            feed.begin(epoch)
+
+    def batch_at(self, step: Array | int, epoch: Array | int, size: int | None = None) -> tuple[Any, Any]:
+        """Make a batch of the current epoch; see Feed.batch_at."""
+        return self._batch([feed.batch_at(step, epoch, size) for feed in self._feeds])
+
+    def raw(self, epoch: int = 0, start: int = 0) -> Generator[tuple[Array, ...], None, None]:
+        """Iterate over the batches of an epoch, as arrays to be finished by finish_batch; see Feed.raw."""
+        with contextlib.ExitStack() as stack:
+            each = [stack.enter_context(contextlib.closing(feed.raw(epoch, start))) for feed in self._feeds]
+            for parts in zip(*each, strict=True):
+                yield tuple([array for part in parts for array in part])
+
+    def finish_batch(self, *arrays: Array) -> tuple[Any, Any]:
+        """Finish a batch as yielded by raw."""
+        pairs = zip(arrays[::2], arrays[1::2], strict=True)
+        return self._batch([feed.finish_batch(*pair) for feed, pair in zip(self._feeds, pairs, strict=True)])
+
+    def _batch(self, parts: Any) -> tuple[Any, Any]:
+        """Put the batches of all feeds together."""
+        inputs, y = parts, parts[0][1]
+        if self.dataset.weights is not None:
+            inputs, y = parts[:-1], (y, parts[-1][1])
+        return several.like(self.dataset.x, [x for x, _ in inputs]), y
