@@ -36,6 +36,9 @@ __all__ = [
 ]
 
 
+_LONGEST = 500  # characters of a value in a message
+
+
 class XpnetError(Exception):
     """A rule that was broken; ``XpnetError.event`` makes an error of something that happened.
 
@@ -70,15 +73,20 @@ class XpnetError(Exception):
     def __str__(self) -> str:
         place = f"{self.path} ({self.where})" if self.path else self.where
         got = {n: tuple(v) if isinstance(v, tuple) else v for n, v in self.got.items()}  # torch's sizes are tuples too
-        values = ", ".join(f"{name} {value}" for name, value in got.items())
+        values = ", ".join(f"{_cut(name)} {_cut(value)}" for name, value in got.items())
         if self.is_event:
-            text = self.rule + (f": {values}" if values else "")
+            text = _cut(self.rule, 3) + (f": {values}" if values else "")
         else:
-            text = f"expected {self.rule}" + (f", got {values}" if values else "")
-        return printable((f"{place}: {text}" + (f"; {self.do}" if self.do else "")).replace("\n", " "))
+            text = f"expected {_cut(self.rule, 3)}" + (f", got {values}" if values else "")
+        return printable((f"{place}: {text}" + (f"; {_cut(self.do, 3)}" if self.do else "")).replace("\n", " "))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self.__dict__)
+
+
+def _cut(value: object, times: int = 1) -> str:
+    """A value as text; of a long one, such as from a file, the beginning."""
+    return text if len(text := str(value)) <= times * _LONGEST else text[: times * _LONGEST] + " ..."
 
 
 def _restore(kind: type[XpnetError], arguments: tuple[str, ...], attributes: dict[str, Any]) -> XpnetError:
@@ -119,10 +127,15 @@ class CheckpointError(XpnetError, ValueError):
     """Checkpoints and other files of a run that cannot be written or read."""
 
 
+_MOST = 30  # names in a message
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Say which of names comes nearest to a mistyped one: "did you mean 'lenet5'?", else the whole list."""
-    known = sorted(names)
+    known = sorted(n if len(n) < 80 else n[:76] + " ..." for n in names)
     close = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
-    return "choose one of " + ", ".join(known)
+    return (
+        "choose one of " + ", ".join(known[:_MOST]) + (f" and {len(known) - _MOST} more" if len(known) > _MOST else "")
+    )
