@@ -38,3 +38,15 @@ def test_evaluate_runs_on_another_backend(xpnet, run):
     result = xpnet("evaluate", "run", backend="torch", json=True)
     assert result.json["backend"] == "torch"
     assert result.json["test_accuracy"] == pytest.approx(run.json["test_accuracy"], abs=1 / 300)
+
+
+def test_each_example_is_written_with_what_is_true_and_what_is_predicted(xpnet, run, here):
+    import csv
+
+    result = xpnet("evaluate", "run", csv="each.csv", json=True)
+    assert result.code == 0
+    with open(here / "each.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 360
+    right = sum(r["true"] == r["class"] for r in rows)
+    assert right / 360 == pytest.approx(result.json["test_accuracy"])

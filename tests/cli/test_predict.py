@@ -52,3 +52,64 @@ def test_predict_scales_pixels_to_the_brightness_that_was_trained(xpnet, here):
     said = xpnet("predict", "run", "dark.png", json=True).json[0]
     want = open_run("run")[0].predict(x[5:6])[0]
     assert said["probabilities"][0] == pytest.approx(want.max(), abs=0.01)
+
+
+def test_folders_patterns_and_standard_input_name_images(xpnet, run, here, monkeypatch):
+    import io
+
+    (here / "more" / "deep").mkdir(parents=True)
+    names = ["more/0 a.png", "more/1.png", "more/deep/2.png"]
+    for i, name in enumerate(names):
+        save_digit(here / name, i)
+    (here / "more" / "notes.txt").write_text("no image")
+    whole = xpnet("predict", "run", "more", json=True).json
+    assert [r["image"] for r in whole] == names
+    assert xpnet("predict", "run", *names, json=True).json == whole
+    assert [r["image"] for r in xpnet("predict", "run", "more/*.png", json=True).json] == names[:2]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(names) + "\n"))
+    assert xpnet("predict", "run", "-", json=True).json == whole
+    (here / "empty").mkdir()
+    assert "empty: there are no images" in xpnet("predict", "run", "empty").err
+    assert "no file fits" in xpnet("predict", "run", "*.gif").err
+
+
+def test_a_damaged_image_is_named_and_the_others_are_predicted(xpnet, run, here):
+    for i in range(2):
+        save_digit(here / f"{i}.png", i)
+    (here / "bad.png").write_bytes(b"no image")
+    good = xpnet("predict", "run", "0.png", "1.png", json=True).json
+    result = xpnet("predict", "run", "0.png", "bad.png", "1.png", json=True)
+    assert result.code == 2
+    assert [r for r in result.json if "error" not in r] == good
+    assert result.json[1]["image"] == "bad.png"
+    assert result.err.splitlines()[-1].startswith("xpnet: bad.png: ")
+    several = xpnet("predict", "run", "none.png", "0.png", "bad.png")
+    assert several.code == 2
+    assert several.out.startswith("0.png: ")
+    assert several.err.splitlines()[-1].startswith("xpnet: predict: 2 of 3 images cannot be read: first none.png")
+
+
+def test_predictions_are_written_as_a_table(xpnet, run, here):
+    import csv
+
+    for i in range(2):
+        save_digit(here / f"{i}.png", i)
+    said = xpnet("predict", "run", "0.png", "1.png", top=2, json=True, csv="out.csv").json
+    with open(here / "out.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["image"], r["class"], r["class 2"]) for r in rows] == [(s["image"], *s["classes"]) for s in said]
+    assert [float(r["probability"]) for r in rows] == [s["probabilities"][0] for s in said]
+    assert xpnet("predict", "run", "0.png", csv="nowhere/out.csv").err.startswith("xpnet: --csv: expected a file in an")
+
+
+def test_the_rows_of_a_table_are_predicted_in_the_units_of_the_target(xpnet, here):
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(120, 2))
+    lines = [f"{a:.3f},{b:.3f},{100 + 10 * a:.3f}" for a, b in x]
+    (here / "t.csv").write_text("\n".join(["a,b,price", *lines]))
+    assert xpnet("train", "mlp", data="t.csv", target="price", epochs=30, out="run").code == 0
+    (here / "new.csv").write_text("b,a\n0,1\n0,-1\n")
+    said = xpnet("predict", "run", "new.csv", json=True).json
+    assert [(r["table"], r["row"]) for r in said] == [("new.csv", 1), ("new.csv", 2)]
+    assert [r["values"]["price"] for r in said] == pytest.approx([110, 90], abs=5)
+    assert "as the run was trained on" in xpnet("predict", "run", "a.png").err

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import typer
 
 from xpnet.backend import keep_freed_memory
-from xpnet.cli import data, devices, draw, evaluate, predict, summary, train
+from xpnet.cli import compare, data, devices, draw, evaluate, predict, runs, summary, train
 from xpnet.cli.options import Command, NamesAll, Version, in_options, in_our_form
 from xpnet.errors import XpnetError
 from xpnet.output import Lenient, printable
@@ -30,6 +30,8 @@ app.command(cls=Command)(predict.predict)
 app.command(cls=NamesAll)(data.data)
 app.command(cls=NamesAll)(summary.summary)
 app.command(cls=NamesAll)(draw.draw)
+app.command(cls=Command)(runs.runs)
+app.command(cls=Command)(compare.compare)
 app.command(cls=Command)(devices.devices)
 
 

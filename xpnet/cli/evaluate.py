@@ -17,17 +17,23 @@ def evaluate(
     run: Annotated[str, typer.Argument(help="Folder of a run.")],
     data: Annotated[str | None, typer.Option(help="Data set to test on; the run's own by default.")] = None,
     data_dir: DataDir = None,
+    csv: Annotated[
+        str | None, typer.Option(help="Write a table with a line an example: true and predicted.", metavar="FILE")
+    ] = None,
     backend: BackendName = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Measure a trained model on test data."""
+    from xpnet.train.prediction_csv import check_csv
     from xpnet.train.run_config import resolve_backend
     from xpnet.train.run_evaluation import evaluate_run
     from xpnet.train.run_result import headline_text
 
+    if csv is not None:
+        check_csv(csv)
     with loading() as progress:
-        result = evaluate_run(run, data, data_dir, resolve_backend(backend, device), progress=progress)
+        result = evaluate_run(run, data, data_dir, resolve_backend(backend, device), progress=progress, csv=csv)
     print_line(
         f"{result['model']} on {result['data']}: {headline_text(result, 'test')}, "
         f"test loss {result['test_loss']:.4f}, {result['examples']:,} examples",
@@ -35,6 +41,8 @@ def evaluate(
     )
     for line in _confusion(result["confusion"], result["classes"]) if "confusion" in result else []:
         print_line(line, as_json)
+    if csv is not None:
+        print_line(f"{result['examples']:,} lines written to {csv}", as_json)
     if as_json:
         print_json(result)
 

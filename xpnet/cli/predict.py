@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,19 +13,65 @@ __all__ = ["predict"]
 
 def predict(
     run: Annotated[str, typer.Argument(help="Folder of a run.")],
-    images: Annotated[list[str], typer.Argument(help="Image files.")],
-    top: Annotated[int | None, typer.Option(help="How many classes to name; 3 by default.")] = None,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help='Images, folders of images, patterns such as "*.jpg", - for names on standard input; or a table.'
+        ),
+    ],
+    top: Annotated[int | None, typer.Option(help="How many classes to name; 3 by default.", metavar="K")] = None,
+    csv: Annotated[str | None, typer.Option(help="Write a table with a line an example.", metavar="FILE")] = None,
     backend: BackendName = None,
     device: Device = None,
     as_json: Json = False,
-) -> None:
-    """Classify images with a trained model."""
-    from xpnet.train.run_config import resolve_backend
-    from xpnet.train.run_prediction import predict_run
+) -> int:
+    """Predict images, or the rows of a table, with a trained model.
 
-    results = predict_run(run, images, top, resolve_backend(backend, device))
-    for r in results:
-        classes = (f"{c} {p:.1%}" for c, p in zip(r["classes"], r["probabilities"], strict=True))
-        print_line(f"{r['image']}: " + ", ".join(classes), as_json)
-    if as_json:
+    An image that cannot be read is named, and the others are predicted; the exit code is then 2.
+    """
+    from xpnet.errors import DataError
+    from xpnet.train.prediction_csv import check_csv, write_csv
+    from xpnet.train.run_config import resolve_backend
+    from xpnet.train.run_prediction import ask_run
+
+    if csv is not None:
+        check_csv(csv)
+    results: list[dict[str, Any]] = []
+    errors: list[DataError] = []
+    for result in ask_run(run, images, top, resolve_backend(backend, device)):
+        if isinstance(result, DataError):
+            print_line(f"xpnet: warning: {result}", to_people_only=True) if errors else None
+            errors.append(result)
+            results.append({"image": result.where, "error": str(result)})
+            continue
+        if csv is None:
+            print_line(_line(result), as_json)
+        results.append(result)
+    if csv is not None:
+        write_csv(csv, results)
+        print_line(f"{len(results):,} lines written to {csv}", as_json)
+    if as_json and len(errors) < len(results):
         print_json(results)
+    if errors:
+        raise errors[0] if len(errors) == 1 else _several(errors, len(results))
+    return 0
+
+
+def _several(errors: list[Any], count: int) -> Exception:
+    from xpnet.errors import DataError
+
+    what = f"{len(errors)} of {count} images cannot be read"
+    return DataError.event("predict", what, first=str(errors[0]))
+
+
+def _line(result: dict[str, Any]) -> str:
+    name = result["image"] if "image" in result else f"{result['table']}, row {result['row']}"
+    if "classes" in result:
+        said = [f"{c} {p:.1%}" for c, p in zip(result["classes"], result["probabilities"], strict=True)]
+    elif "labels" in result:
+        said = [f"{label} {result['probabilities'][label]:.1%}" for label in result["labels"]] or ["none"]
+    elif "values" in result:
+        said = [f"{key} {value:.6g}" for key, value in result["values"].items()]
+    else:
+        said = [f"mean squared error {result['mse']:.6g}"]
+    return f"{name}: " + ", ".join(said)

@@ -6,14 +6,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xpnet import arguments, models
 from xpnet import data as datasets
 from xpnet.backend import Backend, get_backend
 from xpnet.data import Columns, Dataset
 from xpnet.errors import CheckpointError, DataError
 from xpnet.train.fine_tuning import read_weights
+from xpnet.train.prediction_csv import write_csv
 from xpnet.train.run_data import as_trained, load_data, load_options, place, whole
 from xpnet.train.run_result import names_of, recorded_of
+from xpnet.train.said import said
 from xpnet.train.trainer import Trainer
 
 __all__ = ["evaluate_run", "open_run", "test_part"]
@@ -53,11 +57,18 @@ def evaluate_run(
     backend: str | Backend | None = None,
     *,
     progress: Report | None = None,
+    csv: str | Path | None = None,
 ) -> dict[str, Any]:
     """Measure a run's model on the test part of a data set, by default the run's.
 
     Another folder or file than the run's that has no test part is measured as a whole.
 
+    Args:
+        run: the run's folder.
+        data: a name or path that data.load takes; data_dir: where its files are.
+        backend: where to compute; the default one by default.
+        progress: called as (done, total) while data is loaded.
+        csv: a table to write, with a line for each example: its name, what is true and what is predicted.
     Returns:
         {model, data, task, backend, device, examples, test_loss, test_accuracy, top5_accuracy, confusion, classes,
         run}; of another task than classification its own figures.
@@ -70,6 +81,8 @@ def evaluate_run(
         data_dir = data_dir or meta.get("data_dir")
     test = test_part(meta, data, data_dir, None if data else run, progress)
     figures = trainer.evaluate(test)
+    if csv is not None:
+        write_csv(csv, _each(trainer, test, meta))
     task = trainer.task
     others = {
         key: value for key, value in figures.items() if key not in ("loss", "scores", *(task.recorded if task else ()))
@@ -83,6 +96,21 @@ def evaluate_run(
         "classes": list(test.classes),
         "run": str(run),
     }
+
+
+def _each(trainer: Trainer, test: Dataset, meta: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return for each example its name, what is true and what is predicted."""
+    white = test.white if trainer.scale and len(test.shape) == 3 else None
+    results = said(trainer, meta["classes"], 1, trainer.predict(test.x, white=white), np.asarray(test.y))
+    files = getattr(test.x, "files", None)
+    names = [{"image": file} for file in files] if files else [{"example": i} for i in range(len(test))]
+    truth = np.asarray(test.y).reshape(len(test), -1)
+    columns = meta["classes"] if len(meta["classes"]) == truth.shape[1] else [str(k) for k in range(truth.shape[1])]
+    if test.labelled:
+        true = [{"true": meta["classes"][int(k)]} for k in truth[:, 0]]
+    else:
+        true = [{f"true {c}": float(v) for c, v in zip(columns, row, strict=True)} for row in truth]
+    return [{**n, **t, **r} for n, t, r in zip(names, true, results, strict=True)]
 
 
 def test_part(

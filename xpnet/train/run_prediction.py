@@ -1,61 +1,110 @@
-"""What a run's model says of new examples."""
+"""What a run's model says of new examples: images, or the rows of a table."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xpnet import arguments
-from xpnet.backend import Backend
-from xpnet.data import load_image
+from xpnet.backend import Backend, available_cores
+from xpnet.data import Columns, load_image
+from xpnet.data.photos import in_threads
 from xpnet.errors import ConfigError, DataError
 from xpnet.train.run_evaluation import open_run
+from xpnet.train.run_inputs import expanded, is_table
+from xpnet.train.said import said
+from xpnet.train.trainer import Trainer
 
-__all__ = ["predict_run"]
+__all__ = ["ask_run", "predict_run"]
+
+_BATCH = 64  # images that are decoded at a time
 
 
 def predict_run(
     run: str | Path, images: list[str], top: int | None = None, backend: str | Backend | None = None
 ) -> list[dict[str, Any]]:
-    """Classify image files by a run's model, each resized to the size it was trained on.
+    """Predict images, or the rows of tables, by a run's model.
 
     Args:
         run: the run's folder.
-        images: the files.
+        images: files, folders, patterns such as "*.png", "-" for names on standard input; tables, if the run is of one.
         top: the number of classes to return, 1 .. K; by default 3, or K if there are fewer.
         backend: where to compute; the default one by default.
     Returns:
-        For each image {image, classes: the top K names, probabilities}.
+        For each example a dictionary that begins with its name (image, or row and table): of classes {classes: the top
+        K names, probabilities}; of labels {labels: those of probability 1/2 or more, probabilities: all by name}; of
+        numbers {values: by name}; of reconstruction {mse}.
     Raises:
         ConfigError: top is outside 1 .. K. DataError: a file does not exist or is not an image.
     """
+    results = []
+    for result in ask_run(run, images, top, backend):
+        if isinstance(result, DataError):
+            raise result
+        results.append(result)
+    return results
+
+
+def ask_run(
+    run: str | Path, images: Any, top: int | None = None, backend: str | Backend | None = None
+) -> Iterator[dict[str, Any] | DataError]:
+    """Predict as predict_run does, in batches: each result as it is known, or the error of an unreadable image.
+
+    Raises: as predict_run.
+    """
     trainer, meta = open_run(run, backend)
     images = [images] if isinstance(images, str) else arguments.items("predict_run", "images", images)
-    images = [str(arguments.path("predict_run", "images", i)) for i in images]
-    if not images:
-        raise ConfigError("predict_run", "images, at least one", images="none")
+    images = [name if name == "-" else str(arguments.path("predict_run", "images", name)) for name in images]
     classes, shape = meta["classes"], tuple(meta["shape"])
-    top = min(3, len(classes)) if top is None else top
-    if arguments.as_index(top) is None or not 1 <= top <= len(classes):
+    top = min(3, max(1, len(classes))) if top is None else top
+    if arguments.as_index(top) is None or not 1 <= top <= max(1, len(classes)):
         raise ConfigError("top", f"1 <= top <= {len(classes)}, the number of classes", top=arguments.shown(top))
+    say = partial(said, trainer, classes, top)
+    if meta.get("columns"):
+        return _rows(trainer, Columns.from_json(meta["columns"]), images, say)
     if len(shape) != 3:
         raise ConfigError("predict", "a run trained on images (H, W, C)", shape=shape)
-    if folders := [path for path in images if Path(path).is_dir()]:
-        do = f"name its files: {folders[0].rstrip('/')}/*.png"
-        raise DataError.event(folders[0], "this is a folder, and predict takes image files", do)
-    pixels = np.stack([load_image(path, shape, fit=meta.get("fit", "stretch")) for path in images]).astype(np.float32)
-    if trainer.scale:
-        chances = trainer.predict(pixels, white=255.0)
-    else:  # a run of xpnet 0.6 or older
-        chances = trainer.predict(pixels * np.float32(meta["white"] / 255.0))
-    ranked = np.argsort(-chances, axis=1, kind="stable")[:, :top]
-    return [
-        {
-            "image": path,
-            "classes": [classes[k] for k in order],
-            "probabilities": [round(float(row[k]), 6) for k in order],
-        }
-        for path, row, order in zip(images, chances, ranked, strict=True)
-    ]
+    return _images(trainer, meta, expanded(images), say)
+
+
+def _rows(trainer: Trainer, columns: Columns, tables: Sequence[str], say: Any) -> Iterator[dict[str, Any]]:
+    """Predict the rows of tables, all of which are read before the first is predicted."""
+    if others := [name for name in tables if not is_table(name)]:
+        raise ConfigError("predict", "a table, as the run was trained on: .csv, .tsv or .parquet", file=repr(others[0]))
+    if not tables:
+        raise ConfigError("predict", "a table, at least one", tables="none")
+    read = [(name, columns.apply(name)) for name in tables]
+    return (
+        {"table": name, "row": row, **result}
+        for name, x in read
+        for row, result in enumerate(say(trainer.predict(x), x), 1)
+    )
+
+
+def _images(
+    trainer: Trainer, meta: Mapping[str, Any], files: Sequence[str], say: Any
+) -> Iterator[dict[str, Any] | DataError]:
+    decode = partial(_decoded, shape=tuple(meta["shape"]), fit=meta.get("fit", "stretch"))
+    for start in range(0, len(files), _BATCH):
+        part = files[start : start + _BATCH]
+        pixels = list(in_threads(decode, part, available_cores()))
+        good = [image for image in pixels if not isinstance(image, DataError)]
+        results = iter(())
+        if good:
+            x = np.stack(good).astype(np.float32)
+            if not trainer.scale:  # a run of xpnet 0.6 or older
+                x *= np.float32(meta["white"] / 255.0)
+            results = iter(say(trainer.predict(x, white=255.0 if trainer.scale else None), x))
+        for file, image in zip(part, pixels, strict=True):
+            yield image if isinstance(image, DataError) else {"image": file, **next(results)}
+
+
+def _decoded(path: str, shape: tuple[int, ...], fit: str) -> np.ndarray | DataError:
+    try:
+        return load_image(path, shape, fit=fit)
+    except DataError as error:
+        return error

@@ -13,7 +13,7 @@ import numpy as np
 from xpnet.errors import XpnetError, nearest
 from xpnet.models import MODELS
 
-__all__ = ["CHECKPOINT", "EPOCHS", "RUN", "SEED", "TEXT", "Rule", "check", "list_of", "name", "or_none",
+__all__ = ["CHECKPOINT", "EPOCHS", "RECORD", "RUN", "SEED", "TEXT", "Rule", "check", "list_of", "name", "or_none",
            "real", "table", "whole"]  # fmt: skip
 
 EPOCHS = 1_000_000
@@ -99,7 +99,7 @@ _PROGRESS = table(
         "seed": SEED,
     },
 )
-_RECORD = table("a record of an epoch", {"epoch": whole(1, EPOCHS), "train_loss": _FIGURE, "test_loss": _FIGURE,
+RECORD = table("a record of an epoch", {"epoch": whole(1, EPOCHS), "train_loss": _FIGURE, "test_loss": _FIGURE,
                                           "test_accuracy": _FIGURE, "seconds": _FIGURE})  # fmt: skip
 _NORMALIZE = table(
     "mean, std and white of the pixels",
@@ -130,7 +130,7 @@ _SCALE = table("white, low and high of the values", {"white": _ANY, "low": _ANY,
 CHECKPOINT: dict[str, Rule] = {
     "optimizer": _STATE,
     "progress": _PROGRESS,
-    "history": list_of("a record for each epoch", _RECORD, 0),
+    "history": list_of("a record for each epoch", RECORD, 0),
     "normalize": or_none(_of_inputs(_NORMALIZE)),
     "scale": or_none(_of_inputs(_SCALE)),
 }

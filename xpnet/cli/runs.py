@@ -1,0 +1,55 @@
+"""xpnet runs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xpnet.cli.options import Json, print_json
+from xpnet.output import printable
+
+__all__ = ["runs"]
+
+
+def runs(
+    folder: Annotated[str, typer.Argument(help="Folder that holds runs, or a run.")] = "runs",
+    sort: Annotated[
+        str, typer.Option(help="Column to sort by, such as test_accuracy; date by default.", metavar="COLUMN")
+    ] = "date",
+    as_json: Json = False,
+) -> None:
+    """List runs with their figures side by side."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from xpnet.train.run_list import list_runs
+    from xpnet.train.run_result import headline_text
+
+    found = list_runs(folder, sort)
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "model", "data"):
+        table.add_column(name, overflow="fold")
+    for name in ("epochs", "train loss", "validation", "test", "time", "date"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for run in found:
+        place = escape(printable(run["run"]))
+        if run["problem"]:
+            table.add_row(place, "-", escape(printable(run["problem"])))
+            continue
+        data = escape(printable(Path(run["data"]).name or run["data"]))
+        loss = "-" if run.get("train_loss") is None else f"{run['train_loss']:.4f}"
+        figures = [headline_text(run, name).removeprefix(f"{name} ") or "-" for name in ("validation", "test")]
+        date = time.strftime("%Y-%m-%d %H:%M", time.localtime(run["date"]))
+        table.add_row(place, run["model"], data, _epochs(run), loss, *figures, f"{run['seconds']:,.0f} s", date)
+    Console(stderr=as_json).print(table, highlight=False)
+    if as_json:
+        print_json(found)
+
+
+def _epochs(run: dict[str, Any]) -> str:
+    done = f"{run['epochs']}" if run["epochs"] == run["planned"] else f"{run['epochs']} of {run['planned']}"
+    return done + (f", best {run['best_epoch']}" if run["best_epoch"] else "")
