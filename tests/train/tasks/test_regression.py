@@ -158,6 +158,15 @@ def test_targets_have_the_dtype_that_the_loss_computes_in(dtype, precision):
     assert trainer.evaluate((X, PRICES))["r2"] > 0.9
 
 
+def test_numbers_that_float16_cannot_hold_are_predicted_by_a_model_in_float16():
+    trainer = fitted(PRICES, 2, epochs=20)
+    before, meta = trainer.predict(X), trainer.checkpoint().meta
+    half = Trainer(trainer.model.to(dtype="float16"))
+    half.take_scale(meta)
+    assert half.predict(X).dtype == np.float32
+    assert half.predict(X) == pytest.approx(before, rel=0.01)
+
+
 def test_backends_learn_numbers_alike(backend):
     model = linear().to(backend)
     trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), capture=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,4 +45,7 @@ class Custom(Task):
 
     def describe(self) -> str:
         """Say it in a line."""
-        return f"custom: the loss {getattr(self.loss, '__name__', type(self.loss).__name__)} of targets as they are"
+        loss: Any = self.loss
+        while isinstance(loss, partial):
+            loss = loss.func
+        return f"custom: the loss {getattr(loss, '__name__', type(loss).__name__)} of targets as they are"

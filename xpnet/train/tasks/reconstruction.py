@@ -46,7 +46,8 @@ class Reconstruction(Task):
         scores = scores.reshape(len(scores), *shape) if math.prod(shape) == scores[:1].size else scores
         if not isinstance(normalize, Normalize):
             return scores
-        mean, std = (np.asarray(values, scores.dtype) * normalize.white for values in (normalize.mean, normalize.std))
+        dtype = np.result_type(scores.dtype, np.float32)
+        mean, std = (np.asarray(values, dtype) * normalize.white for values in (normalize.mean, normalize.std))
         return scores * std + mean
 
     def figures(self, scores: np.ndarray, y: Any, names: tuple[str, ...]) -> dict[str, Any]:

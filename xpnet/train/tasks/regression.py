@@ -79,7 +79,8 @@ class Regression(Task):
         """Undo the standardization; of a model that was not fitted to targets scores are what they are."""
         if self.mean is None or self.deviation is None:
             return scores
-        return (scores.reshape(-1, *self.mean.shape) * self.deviation + self.mean).astype(scores.dtype)
+        dtype = np.result_type(scores.dtype, np.float32)  # units may be beyond float16
+        return (scores.reshape(-1, *self.mean.shape) * self.deviation + self.mean).astype(dtype)
 
     def figures(self, scores: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
         """Measure root mean squared error, mean absolute error and R2: averages over targets, and of each by name."""
