@@ -182,7 +182,7 @@ TRAIN: dict[str, dict[str, Any]] = {
     "infer_task": {"y": LABELS, "loss": None},
     "make_task": {"task": "regression", "loss": None},
     "Trainer": {"model": net(), "optimizer": None, "loss": nn.softmax_cross_entropy, "task": "classification",
-                "metrics": {}, "seed": 0, "callbacks": (),
+                "metrics": {}, "class_weights": "balanced", "seed": 0, "callbacks": (),
                 "normalize": None, "capture": None, "precision": "fp32", "threads": None},
     "Step": {"model": net(), "loss": nn.softmax_cross_entropy, "optimizer": optim.SGD(net().parameters(), lr=0.1),
              "classes": 3, "precision": "fp32", "threads": 1, "capture": None},

@@ -64,7 +64,7 @@ class Scoring:
             batch_size: N.
         """
         task = self.task
-        data = task.read("evaluate", data)
+        data = task.weighted(task.read("evaluate", data))
         if self.classes and declared and data.labelled:
             check_classes("evaluate", data, self.classes)
         names, targets, parts, losses, weights = data.classes, data.y, [], [], data.weights

@@ -29,6 +29,7 @@ from xpnet.optim.average import Average
 from xpnet.train import inputs, scaling
 from xpnet.train.callbacks import Callback
 from xpnet.train.checkpoint import Checkpoint
+from xpnet.train.class_weights import check_class_weights
 from xpnet.train.device_errors import device_errors
 from xpnet.train.fitting import Fitting
 from xpnet.train.history import History, figure_text, title
@@ -61,6 +62,9 @@ class Trainer(Fitting):
             gets targets as they are. See xpnet.train.tasks.
         metrics: further figures by name: functions of scores and targets, both NumPy arrays, that give a number. Scores
             are the model's own; of regression and reconstruction in the units of the targets.
+        class_weights: what the examples of each class weigh in the loss of training and of evaluation: "balanced", by
+            the inverse of how frequent a class is in the training set; a number for each class; or a dictionary by
+            name, in which others weigh 1. The loss of a batch and of a set is the weighted mean. None: all alike.
         seed: of shuffles, augmentation and dropout, 0 <= seed < 2**64.
         callbacks: what else happens; see xpnet.train.callbacks.
         normalize: how data is normalized; by default measured on the first training set, if that is of pixels. Data on
@@ -87,6 +91,7 @@ class Trainer(Fitting):
         *,
         task: str | Task | None = None,
         metrics: Mapping[str, Metric] | None = None,
+        class_weights: Any = None,
         seed: int = 0,
         callbacks: Iterable[Callback] = (),
         normalize: Normalize | None = None,
@@ -108,6 +113,9 @@ class Trainer(Fitting):
         self.task, self.inferred = make_task(task, self._loss), False
         self.loss: Callable[..., Tensor] = self._loss or (self.task or Classification()).loss
         self.metrics = check_metrics(metrics, self.task)
+        self._class_weights = check_class_weights(class_weights)
+        if self.task is not None:
+            self.task.set_class_weights(self._class_weights)
         self.seed = arguments.count("Trainer", "seed", seed, 0, (1 << 64) - 1)
         self.callbacks = inputs.read_callbacks(callbacks)
         self.normalize = normalize
@@ -172,6 +180,7 @@ class Trainer(Fitting):
         task = self._choose(train)
         train = task.read("fit", train)
         task.fit(train)
+        train = task.weighted(train)
         held = {name: task.read("fit", data) for name, data in held.items()}
         backend = self.model.backend
         if 0 < epochs <= self.epoch:
@@ -253,8 +262,10 @@ class Trainer(Fitting):
     def _choose(self, data: Dataset) -> Task:
         """Return the task; chosen by the data if it is the first."""
         if self.task is None:
-            self.task = infer_task(data, self._loss)
-            self.loss, self.inferred = self._loss or self.task.loss, True
+            task = infer_task(data, self._loss)
+            task.set_class_weights(self._class_weights)
+            self.task = task
+            self.loss, self.inferred = self._loss or task.loss, True
             _log.info("task %s, of targets %s in %s", self.task.describe(), data.y.shape, data.y.dtype)
         return self.task
 
@@ -313,6 +324,7 @@ class Trainer(Fitting):
     def _saved(self, meta: Mapping[str, Any]) -> Task:
         """Return the task of a checkpoint; CheckpointError where this trainer has another."""
         task = saved_task(meta.get("task"), self._loss)
+        task.set_class_weights(self._class_weights)
         if self.task is not None and self.task.name != task.name:
             raise CheckpointError("resume", f"a checkpoint of the task {self.task.name}", task=task.name)
         return task

@@ -11,7 +11,7 @@ import numpy as np
 from xpnet.autograd import Tensor
 from xpnet.backend import Array, namespace, record_call
 from xpnet.data import Dataset
-from xpnet.errors import CheckpointError, ShapeError
+from xpnet.errors import CheckpointError, ConfigError, ShapeError
 
 __all__ = ["Headline", "Section", "Task", "aligned"]
 
@@ -68,6 +68,19 @@ class Task:
 
     def fit(self, data: Dataset) -> None:
         """Measure the targets of the training set, once."""
+
+    def set_class_weights(self, given: Any) -> None:
+        """Take what each class weighs in the loss, as a Trainer is given it: only where there are classes.
+
+        Raises:
+            ConfigError: this task has none.
+        """
+        if given is not None:
+            raise ConfigError("class_weights", "task='classification', which has classes", task=self.name)
+
+    def weighted(self, data: Dataset) -> Dataset:
+        """Return a set with the weights that its samples have in the loss."""
+        return data
 
     def targets(self, y: np.ndarray) -> np.ndarray:
         """Return what the loss compares scores with, of the targets (N, ...) of a set."""

@@ -15,6 +15,7 @@ from xpnet.data import Dataset
 from xpnet.errors import DataError, ShapeError
 from xpnet.ops.activation import logistic
 from xpnet.train import metrics
+from xpnet.train.class_weights import weights_of
 from xpnet.train.label_metrics import balanced_accuracy, precision_recall_f1
 from xpnet.train.tasks.base import Headline, Section, Task
 
@@ -36,8 +37,22 @@ class Classification(Task):
     headline = Headline("accuracy", "accuracy", ".2%", True)
     recorded = ("accuracy",)
 
+    def __init__(self) -> None:
+        self.given: Any = None
+        self.class_weights: np.ndarray | None = None  # (K,)
+
+    def set_class_weights(self, given: Any) -> None:
+        """Take what each class weighs in the loss."""
+        self.given = given
+
+    def weighted(self, data: Dataset) -> Dataset:
+        """Return a set in which each sample weighs as its class does."""
+        return data if self.class_weights is None else data.weighted(self.class_weights[data.y])
+
     def fit(self, data: Dataset) -> None:
-        """Warn where there is one class only."""
+        """Work out the weights of classes; warn where there is one class only."""
+        if self.given is not None:
+            self.class_weights = weights_of(self.given, data)
         if data.y.min() == data.y.max():
             name = data.classes[int(data.y[0])]
             _log.warning("fit: all labels are %r: there is nothing to tell apart", name)
@@ -91,7 +106,18 @@ class Classification(Task):
 
     def describe(self) -> str:
         """Say it in a line."""
-        return "classification: one class an example, by accuracy"
+        weighted = ", weighted by class" if self.class_weights is not None or self.given is not None else ""
+        return f"classification: one class an example, by accuracy{weighted}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return name and weights of classes."""
+        weights = {} if self.class_weights is None else {"class_weights": self.class_weights.tolist()}
+        return {"name": self.name, **weights}
+
+    def take(self, values: Mapping[str, Any]) -> None:
+        """Take the weights of classes."""
+        if "class_weights" in values:
+            self.class_weights = self._numbers(values, "class_weights").astype(np.float32)
 
     def sections(self, trainer: Any, figures: Mapping[str, Any], test: Dataset) -> list[Section]:
         """Show confusions, the figures of each class, and mistakes."""
