@@ -5,7 +5,7 @@ import pytest
 
 from tests.harness import raises
 from xpnet import data, nn, optim
-from xpnet.errors import ShapeError
+from xpnet.errors import DataError, ShapeError
 from xpnet.train import Trainer
 
 rng = np.random.default_rng(0)
@@ -63,6 +63,12 @@ def test_a_test_set_is_measured_after_each_epoch():
 def test_a_model_of_another_number_of_outputs_is_an_error():
     with raises(ShapeError, "fit", "4 numbers", "(20, 3)", "(20, 4)"):
         Trainer(nn.Linear(4, 3), task="reconstruction").fit(X, epochs=1, batch_size=20)
+
+
+def test_several_inputs_are_not_reconstructed():
+    both = data.from_arrays({"a": X, "b": X}, np.arange(60) % 2)
+    with raises(DataError, "fit", "one array", "inputs 2"):
+        Trainer(nn.Linear(4, 4), task="reconstruction").fit(both)
 
 
 def test_augmented_images_are_their_own_targets():

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from xpnet import nn
-from xpnet.data import Dataset, Normalize
+from xpnet.data import Dataset, Normalize, several
+from xpnet.errors import DataError
 from xpnet.train.tasks.base import Headline, Section, Task
 
 __all__ = ["Reconstruction"]
@@ -35,6 +36,8 @@ class Reconstruction(Task):
 
     def read(self, where: str, data: Dataset) -> Dataset:
         """Replace targets that are the inputs by small ones, which nobody reads."""
+        if several.is_several(data.x):
+            raise DataError(where, "one array of inputs, for reconstruction", inputs=len(several.each(data.x)))
         return data if data.labelled else replace(data, y=np.zeros(len(data), np.float32), classes=())
 
     def outputs(self, data: Dataset) -> tuple[int, ...]:
