@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from tests.harness import raises
 from xpnet import data, nn, optim
 from xpnet.errors import ConfigError
-from xpnet.train import Trainer
+from xpnet.train import RunConfig, Trainer, open_run, train_run
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(70, 4)).astype(np.float32)
@@ -98,3 +99,14 @@ def test_only_classes_have_class_weights():
         Trainer(nn.Linear(4, 1), class_weights="balanced").fit(X, X[:, 0] / 3)
     with raises(ConfigError, "class_weights", "classification", "multilabel"):
         Trainer(nn.Linear(4, 1), task="multilabel", class_weights=[1, 2])
+
+
+def test_a_run_has_class_weights_by_name_and_refuses_other_names_before_anything_is_written(tmp_path):
+    np.savez(tmp_path / "animals.npz", x=X, y=Y, classes=["cat", "dog", "cow"])
+    config = RunConfig("mlp", str(tmp_path / "animals.npz"), epochs=1, class_weights="cow=4,dog=2")
+    result = train_run(config, tmp_path / "run")
+    assert result["test_accuracy"] is not None
+    assert weights(open_run(tmp_path / "run")[0]) == [1, 2, 4]
+    with raises(ConfigError, "class_weights", "'caw'", "did you mean"):
+        train_run(replace(config, class_weights="caw=4"), tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -46,8 +46,6 @@ __all__ = ["train_run"]
 Report = Callable[[int, int], None]
 Announce = Callable[[str], None]
 
-_LATER = ("class_weights",)
-
 
 def train_run(
     config: RunConfig,
@@ -81,9 +79,6 @@ def train_run(
         and a device that is lost or out of memory.
     """
     arguments.instance("train_run", "config", config, kind=RunConfig, rule="a RunConfig")
-    for name in _LATER:
-        if getattr(config, name):
-            raise ConfigError.event(name, "this option is not there yet", **{name: getattr(config, name)})
     path = arguments.optional(arguments.path)
     out, resume = path("train_run", "out", out), path("train_run", "resume", resume)
     callbacks, announce = read_callbacks(callbacks), arguments.function("train_run", "announce", announce)

@@ -14,6 +14,7 @@ from xpnet.data import Columns, Splits
 from xpnet.errors import ConfigError
 from xpnet.optim import OPTIMIZERS, Optimizer, cosine, inverse_decay, make_optimizer, one_cycle, step_decay, warmup
 from xpnet.train.checkpoint import Checkpoint
+from xpnet.train.config_schema import parse_weights
 from xpnet.train.fine_tuning import begin_from, freeze_body, head_of, outputs_of
 from xpnet.train.run_config import RunConfig
 from xpnet.train.tasks import infer_task, make_task
@@ -40,6 +41,9 @@ def make_trainer(
     train = parts.train
     task = make_task(config.task) or infer_task(train)
     train = task.read("data", train)
+    weights = config.class_weights
+    given = weights if weights in (None, "balanced") else parse_weights(weights)
+    task.set_class_weights(given)
     task.fit(train)
     config = config.completed(len(train), isinstance(train.source, Columns))
     outputs = outputs_of(task, train)
@@ -51,7 +55,7 @@ def make_trainer(
     optimizer.lr = _schedule(config, rate, -(-len(train) // (config.batch_size or 1)))
     loss = _loss(config, models.recipe(config.model).loss if task.name == "classification" else None)
     options = {"seed": config.seed, "precision": config.precision, "threads": config.threads}
-    trainer = Trainer(model, optimizer, loss, task=task, **options)
+    trainer = Trainer(model, optimizer, loss, task=task, class_weights=given, **options)
     trainer.frozen = frozen
     if start is not None:
         begin_from(trainer, config.model, train, start)

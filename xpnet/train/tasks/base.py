@@ -76,7 +76,7 @@ class Task:
             ConfigError: this task has none.
         """
         if given is not None:
-            raise ConfigError("class_weights", "task='classification', which has classes", task=self.name)
+            raise ConfigError("class_weights", "labels of classes, for classification", task=self.name)
 
     def weighted(self, data: Dataset) -> Dataset:
         """Return a set with the weights that its samples have in the loss."""
