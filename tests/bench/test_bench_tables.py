@@ -116,3 +116,21 @@ def test_the_picture_is_transparent_and_comes_out_the_same_again(bench: Any, tmp
     assert ElementTree.fromstring(texts[0]).tag.endswith("svg")
     fills = set(re.findall(r"fill: (#[0-9a-f]{6})", texts[0]))
     assert fills <= {"#808080", "#0d86c8", "#d55e00"}, "no background, and no black or white that a page could swallow"
+
+
+def test_a_figure_that_is_to_be_reached_from_above_is_met_at_it(bench: Any) -> None:
+    rows = [row("xpnet", 97.0, "small_tables", unit="%", least=least, name=str(least)) for least in (97.0, 97.5)]
+    found = lines(bench, *rows, row("sklearn", 97.0, "small_tables", unit="%", name="97.0"))
+    assert "at least 97.00 %: met" in found[2]
+    assert "at least 97.50 %: **missed**" in found[3]
+    assert "scikit-learn" in found[0]
+
+
+def test_a_small_table_is_written_in_the_order_of_its_seed(bench: Any, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    small = bench("small_tables")
+    first, other = (small.save("iris", seed, tmp_path / f"{seed}.csv").read_text().splitlines() for seed in (0, 1))
+    assert first[0] == other[0] == "sepal length (cm),sepal width (cm),petal length (cm),petal width (cm),target"
+    assert len(first) == 151
+    assert sorted(first) == sorted(other)
+    assert first != other

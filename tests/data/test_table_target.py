@@ -79,7 +79,7 @@ def test_a_class_that_was_not_trained_is_an_error_that_names_its_line():
     target = Target.of(table_of(NUMBERS), "word")
     with raises(DataError, "new.csv", "line 3", "'q'", "x, y, z"):
         target.read(table_of("a,word\n1,x\n2,q\n", "new.csv"))
-    with raises(DataError, "new.csv", "a column 'word'"):
+    with raises(DataError, "new.csv", "a column 'word'", "got missing 'word'; it has a, b"):
         target.read(table_of("a,b\n1,x\n2,q\n", "new.csv"))
 
 
@@ -87,8 +87,8 @@ def test_a_table_is_split_before_its_columns_are_measured():
     table_of(NUMBERS)
     train, test = table_rows("t.csv", "word").hold_out_fifth("table/test", stratified=True)
     numbers = train.x[:, 0].copy()
-    train, validation, test, note = fitted(Splits(train, None, test))
-    assert validation is None
+    train, validation, test, note, warnings = fitted(Splits(train, None, test, warnings=("w",)))
+    assert (validation, warnings) == (None, ("w",))
     assert np.bincount(test.y).tolist() == [4, 4, 4]
     assert np.allclose(train.x.mean(axis=0), 0, atol=1e-6)
     assert np.allclose(train.x[:, 0], (numbers - numbers.mean()) / numbers.std(), atol=1e-6)
@@ -111,3 +111,5 @@ def test_a_table_is_loaded_in_parts():
     assert splits("t.csv", options=LoadOptions(target="real"), validation=0).train.y.dtype == np.float32
     with raises(ConfigError, "target", "name a column"):
         load("t.csv")
+    with raises(DataError, "none.csv", "no such file"):
+        load("none.csv", options=options)

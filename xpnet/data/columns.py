@@ -213,7 +213,7 @@ def _measure(table: Table, name: str, rows: np.ndarray | None) -> Feature | None
         values = tuple(sorted(column.texts[code] for code in used.tolist()))
         if len(values) > _MOST_VALUES:
             rule, do = f"at most {_MOST_VALUES} different texts in column {name!r}", "group them, or remove the column"
-            raise DataError(table.name, rule, do, different=len(values))
+            raise DataError(table.name, rule, do, different=len(column.texts))
         gaps = bool((codes == -2).any())
         return Feature(name, gaps=gaps, values=values) if len(values) > 1 - gaps and values else None
     whole = numbers(table, name)

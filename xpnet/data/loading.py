@@ -176,7 +176,7 @@ def _found(
             return load_folder(Path(folder), progress, options, str(path))
         if path.suffix.lower() == ".npz":
             return _of(load_npz(path, options.task))
-        if path.suffix.lower() in TABLES and os.path.lexists(path):
+        if path.suffix.lower() in TABLES:
             rows = table_rows(path, options.target, options.task)
             return _of(rows.hold_out_fifth("table/test", stratified=True))
     except MemoryError as error:

@@ -59,7 +59,8 @@ def fitted(parts: Splits, validation: Any = None, columns: Columns | None = None
     train = columns.dataset(table.take(_numbers(parts.train)))
     held, test = (part and columns.dataset(table.take(_numbers(part))) for part in parts[1:3])
     held = held if validation is None else columns.dataset(validation)
-    return Splits(train, held, test, (*parts.note, target.describe(), *columns.notes()))
+    note = (*parts.note, target.describe(), *columns.notes())
+    return parts._replace(train=train, validation=held, test=test, note=note)
 
 
 def _numbers(part: Dataset) -> np.ndarray:

@@ -128,8 +128,7 @@ def _names(table: Table, target: str) -> tuple[str, ...]:
     names = [target] if target in table.columns else [part.strip() for part in target.split(",")]
     for name in names:
         if name not in table.columns:
-            do = nearest(name, table.columns) if len(table.columns) < 30 or name else f"it has {_some(table.columns)}"
-            raise ConfigError("target", f"a column of {table.name}", do, target=repr(name))
+            raise ConfigError("target", f"a column of {table.name}", _closest(name, table), target=repr(name))
     if len(set(names)) < len(names):
         raise ConfigError("target", "columns that differ", target=repr(target))
     if len(names) == len(table.columns):
@@ -140,9 +139,14 @@ def _names(table: Table, target: str) -> tuple[str, ...]:
 def require(table: Table, name: str) -> Column:
     """Return a column by its name; DataError with the nearest names where it is missing."""
     if name not in table.columns:
-        do = nearest(name, table.columns)
-        raise DataError(table.name, f"a column {name!r}, as in training", do, columns=_some(table.columns))
+        raise DataError(table.name, f"a column {name!r}, as in training", _closest(name, table), missing=repr(name))
     return table.columns[name]
+
+
+def _closest(name: str, table: Table) -> str:
+    """Say which column comes nearest to a name, or the first ones."""
+    said = nearest(name, table.columns)
+    return said if said.startswith("did you mean") else f"it has {_some(table.columns)}"
 
 
 def numbers(table: Table, name: str, missing: bool = True) -> np.ndarray:
