@@ -313,3 +313,19 @@ def test_validation_and_test_sets_are_measured_after_each_epoch():
         figures = fit.evaluate(part)
         assert history[-1][f"{name}_loss"] == pytest.approx(figures["loss"])
         assert history[-1][f"{name}_accuracy"] == figures["accuracy"]
+
+
+def test_large_examples_are_evaluated_in_batches_of_32_at_most():
+    seen = []
+
+    class Watched(nn.Sequential):
+        def forward(self, x):
+            seen.append(x.shape[0])
+            return super().forward(x)
+
+    x = np.zeros((70, 150, 160, 3), np.uint8)
+    model = Watched(nn.AvgPool2d(50), nn.Flatten(), nn.Linear(27, 2)).initialize(0)
+    Trainer(model, capture=False).evaluate((x, np.arange(70) % 2))
+    assert max(seen) == 32
+    small = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).initialize(0)
+    assert Trainer(small).predict(np.zeros((300, 4))).shape == (300, 2)

@@ -6,6 +6,7 @@ Examples are brought to the scale that the model was fitted on, normalized and c
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,8 @@ from xpnet.train.weighting import WeightedLoss
 __all__ = ["Scoring"]
 
 _log = logging.getLogger("xpnet")
+
+_NUMBERS, _LEAST = 1 << 21, 32  # in a batch: so many numbers, or so many examples if that is more
 
 
 @dataclass(frozen=True)
@@ -109,12 +112,15 @@ class Scoring:
     def _scored(self, where: str, x: Any, batch_size: int, **white: Any) -> Iterator[tuple[slice, Any, Tensor]]:
         """Go over examples of the host in batches; give each as the model takes it, and its scores, as predict does.
 
-        A batch that there is no memory for is halved, and so are those after it.
+        A batch has at most 32 of large examples, such as photos. One that there is no memory for is halved, and so are
+        those after it.
         """
         batch_size, x = arguments.count(where, "batch_size", batch_size), scaling.read_examples(where, x, self.scale)
         start, score, dtype = 0, predictor(self.model), input_dtype(self.model)
         normalize = self.normalization(where, x, **white)
         n, backend = several.count(x), self.model.backend
+        numbers = sum(math.prod(array.shape[1:]) for array in several.each(x))
+        batch_size = min(batch_size, max(_LEAST, _NUMBERS // max(1, numbers)))
         while start < n:
             part = slice(start, min(start + batch_size, n))
             try:
