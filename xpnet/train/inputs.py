@@ -10,6 +10,7 @@ import numpy as np
 from xpnet import arguments
 from xpnet.autograd import Tensor
 from xpnet.data import Dataset, from_arrays, host, several
+from xpnet.data.reading import is_set, read_set
 from xpnet.errors import ConfigError, DataError, ShapeError
 from xpnet.nn import Module
 from xpnet.random import Key
@@ -47,6 +48,8 @@ def read_dataset(
     """
     if isinstance(data, Dataset):
         return data
+    if is_set(data):
+        data = read_set(where, data)
     labelled = None if task is None else task.labelled
     if task is not None and task.of_inputs and not isinstance(data, tuple):
         data = (data, None)
@@ -90,6 +93,8 @@ def read_sets(
     alone = task is not None and task.of_inputs  # then a second array is no targets
     if not alone and _are_x_and_y(train, test):
         train, test = (train, test), None
+    if is_set(train):
+        train = read_set("fit", train)
     images = images_only("fit", train, model)
     train = read_dataset("fit", train, task=task, images=images)
     if weights is not None:
@@ -103,7 +108,7 @@ def read_sets(
 
 def _are_x_and_y(train: Any, test: Any) -> bool:
     """Whether fit(train, test) is fit(x, y); x may be a tuple of arrays, as a training set is."""
-    if test is None or isinstance(train, Dataset) or isinstance(test, Dataset | tuple):
+    if test is None or isinstance(train, Dataset) or isinstance(test, Dataset | tuple) or is_set(test):
         return False
     is_list = isinstance(test, list) and bool(test) and (isinstance(test[0], str) or not hasattr(test[0], "__len__"))
     return not isinstance(train, tuple) or hasattr(test, "shape") or is_list

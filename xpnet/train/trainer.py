@@ -147,6 +147,9 @@ class Trainer(Fitting):
 
         Args:
             train: the training set, or a tuple of arrays (x, y): x (N, ...), y (N,) integers, of any library, or lists.
+                Or what has a length and gives (x, y) by number, as sets of torch and Hugging Face do, or batches (x, y)
+                when it is iterated over, as data loaders do: it is read into memory once, see data.reading. x may be a
+                tuple or dictionary of arrays of the same examples, which the model's forward takes as arguments.
             test: a set to evaluate after each epoch, likewise, or None. fit(x, y) is fit((x, y)).
             validation: another set to evaluate after each epoch; or a fraction of the training set, above 0, below 1,
                 that is not trained on: of each class alike, and the same whenever the trainer has this seed; or None.

@@ -1,0 +1,162 @@
+"""Sets of other libraries: examples by number, batches, frames; read into memory, or one clear error."""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.harness import raises
+from xpnet import nn
+from xpnet.data import host, reading
+from xpnet.errors import ConfigError, DataError, DTypeError
+from xpnet.train import Trainer
+
+X = (np.arange(48).reshape(16, 3) % 7).astype(np.float32)
+Y = np.arange(16) % 2
+
+
+class Examples:
+    """As a set of torch is."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        if not isinstance(i, int):
+            raise TypeError("one by one")
+        return self.items[i]
+
+
+class Batches:
+    """As a data loader is."""
+
+    def __init__(self, batches: list[Any]) -> None:
+        self.batches = batches
+
+    def __iter__(self):
+        return iter(self.batches)
+
+    def __len__(self):
+        return len(self.batches)
+
+
+class Frame:
+    """The protocol that frames of pandas and polars have in common."""
+
+    def __init__(self, columns: dict[str, Any]) -> None:
+        self._columns = columns
+
+    @property
+    def columns(self):
+        return list(self._columns)
+
+    def __getitem__(self, name):
+        return np.asarray(self._columns[name])
+
+
+PAIRS = [*zip(X, Y.tolist(), strict=True)]
+SETS = {
+    "pairs": Examples(PAIRS),
+    "rows with names": Examples([{"pixel_values": x, "label": y} for x, y in PAIRS]),
+    "a list": PAIRS,
+    "batches": Batches([(X[:10], Y[:10]), (X[10:], Y[10:])]),
+    "batches with names": Batches([{"x": X, "target": Y}]),
+}
+
+
+def fitted(*data: Any, **options: Any) -> list[dict[str, Any]]:
+    model = nn.Sequential(nn.Linear(3, 2)).initialize(1)
+    return Trainer(model, seed=1).fit(*data, epochs=1, batch_size=4, **options)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_set_is_trained_on_and_tested_as_its_arrays_are(name):
+    got, want = fitted(SETS[name], SETS[name], validation=SETS[name]), fitted((X, Y), (X, Y))
+    assert got[0]["train_loss"] == want[0]["train_loss"]
+    assert got[0]["test_loss"] == got[0]["validation_loss"] == want[0]["test_loss"]
+
+
+def test_images_of_pil_are_arrays_and_palettes_colours():
+    image = pytest.importorskip("PIL.Image")
+    grey = image.fromarray(np.full((5, 4), 7, np.uint8))
+    x, y = reading.read_set("fit", Examples([(grey, 0), (grey, 1)]))
+    assert (x.shape, x.dtype, y.tolist()) == ((2, 5, 4), np.uint8, [0, 1])
+    palette = image.fromarray(np.full((5, 4, 3), (9, 8, 7), np.uint8)).convert("P", palette=image.Palette.ADAPTIVE)
+    assert reading.read_set("fit", Examples([(palette, 0)]))[0][0, 0, 0].tolist() == [9, 8, 7]
+
+
+def test_images_of_torch_have_their_channels_last(caplog):
+    torch = pytest.importorskip("torch")
+    images = np.random.default_rng(1).random((4, 3, 6, 5)).astype(np.float32)
+    with caplog.at_level(logging.INFO, "xpnet"):
+        each, _ = reading.read_set("fit", Examples([(torch.tensor(i), 0) for i in images]))
+    assert np.array_equal(each, images.transpose(0, 2, 3, 1))
+    assert "(H, W, C)" in caplog.text
+
+
+def test_a_data_loader_of_torch_is_read():
+    data = pytest.importorskip("torch.utils.data")
+    import torch
+
+    loader = data.DataLoader(data.TensorDataset(torch.tensor(X), torch.tensor(Y)), batch_size=5)
+    assert fitted(loader)[0]["train_loss"] == fitted((X, Y))[0]["train_loss"]
+
+
+def test_a_frame_is_its_columns():
+    frame = Frame({"a": [1, 2], "b": [True, False], "c": np.asarray([0.5, None], object)})
+    np.testing.assert_array_equal(host("fit", frame), [[1, 1, 0.5], [2, 0, np.nan]])
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [(["x", "y"], "text"), (np.asarray(["2020-01-01"] * 2, "M8[D]"), "dates"), (np.asarray(["x", 1], object), "text")],
+)
+def test_a_column_that_holds_no_numbers_is_named(column, kind):
+    with raises(DTypeError, "fit", "'city'", kind, "encode"):
+        host("fit", Frame({"a": [1, 2], "city": column}))
+
+
+@pytest.mark.parametrize("y", [range(16), array("q", range(16)), memoryview(np.arange(16)), [*range(16)], tuple])
+def test_numbers_in_a_sequence_are_no_set(y):
+    assert not reading.is_set(y)
+
+
+class Failing(Examples):
+    def __getitem__(self, i):
+        raise OSError("disk\nfull")
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "words"),
+    [
+        (Examples([]), DataError, ["example"]),
+        (Examples([1, 2, 3]), DataError, ["(x, y)", "example 0"]),
+        (Examples([(X[0], 0), (X[0, :2], 1)]), DataError, ["one shape", "example 1"]),
+        (Examples([{"picture": 1, "label": 0}]), DataError, ["picture"]),
+        (Failing([1]), DataError, ["disk"]),
+        (Batches([]), DataError, ["batch"]),
+        (iter([(X, Y)]), ConfigError, ["read again"]),
+        ((b for b in [(X, Y)]), ConfigError, ["read again"]),
+    ],
+)
+def test_what_cannot_be_read_is_one_error(data, error, words):
+    with raises(error, "fit", *words):
+        fitted(data)
+
+
+def test_a_set_beyond_memory_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr(reading, "_MOST", 1 << 30)
+
+    class Large(Examples):
+        def __len__(self):
+            return 1 << 28
+
+    with raises(DataError, "fit", "1 GB", "Lazy"):
+        fitted(Large(PAIRS))
