@@ -9,7 +9,7 @@ import pytest
 from tests.harness import raises
 from xpnet import data, nn, optim
 from xpnet.errors import ConfigError
-from xpnet.train import RunConfig, Trainer, open_run, train_run
+from xpnet.train import Callback, RunConfig, Trainer, open_run, read_checkpoint, train_run, write_checkpoint
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(70, 4)).astype(np.float32)
@@ -110,3 +110,21 @@ def test_a_run_has_class_weights_by_name_and_refuses_other_names_before_anything
     with raises(ConfigError, "class_weights", "'caw'", "did you mean"):
         train_run(replace(config, class_weights="caw=4"), tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_weighted_training_that_was_interrupted_within_an_epoch_continues_from_its_file(tmp_path):
+    class Stop(Callback):
+        def on_step(self, trainer):
+            if (trainer.epoch, trainer.step) == (1, 2):
+                raise KeyboardInterrupt
+
+    once, model = trained(class_weights="balanced"), nn.Linear(4, 3).initialize(0)
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), class_weights="balanced", callbacks=[Stop()])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(SET, SET, epochs=3, batch_size=20)
+    write_checkpoint(tmp_path / "file", trainer.checkpoint())
+    model = nn.Linear(4, 3)
+    again = Trainer(model, optim.SGD(model.parameters(), lr=0.1), class_weights="balanced")
+    again.resume(read_checkpoint(tmp_path / "file"))
+    again.fit(SET, SET, epochs=3, batch_size=20)
+    assert [r["train_loss"] for r in again.history] == [r["train_loss"] for r in once.history]

@@ -114,11 +114,14 @@ def changed(meta, path, value):
 
 
 TABLES = ("progress", "history", "normalize", "optimizer", "scale")
-COUNTS = [f"progress.{key}" for key in ("epoch", "step", "examples", "seed")]
+COUNTS = [f"progress.{key}" for key in ("epoch", "step", "seed")]
 NAMED = ("model_name", "shape", "classes", "white", "data")
 META = [
     *((key, value) for key in TABLES for value in (1, "a", [1], True)),
     *((key, value) for key in COUNTS for value in (None, 1.5, -1, "1", True)),
+    *(("progress.examples", value) for value in (None, -1, -0.5, "1", True)),  # of weighted examples no whole number
+    *(("task", value) for value in (1, [1], {}, {"name": "dancing"}, {"name": 3}, {"name": "regression", "mean": "a"})),
+    *(("task.class_weights", value) for value in ("a", [None], [0.0] * 10, [-1.0] * 10, [[1.0] * 10])),
     ("progress.epoch", 10**9), ("progress.epoch", 2), ("progress.loss_sum", "a"), ("normalize.std", [0]),
     ("normalize.mean", None), ("normalize.mean", 3), ("history", []), ("format_version", 0), ("format_version", True),
     *((key, value) for key in NAMED for value in (None, {}, True, [], [None])),

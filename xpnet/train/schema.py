@@ -94,7 +94,7 @@ _PROGRESS = table(
         "epoch": whole(0, EPOCHS),
         "step": _COUNT,
         "loss_sum": real("a number", lambda x: True),
-        "examples": _COUNT,
+        "examples": real("a number >= 0", lambda x: x >= 0),  # weights too
         "seconds": real("a number >= 0", lambda x: x >= 0),
         "seed": SEED,
     },
@@ -130,6 +130,7 @@ _SCALE = table("white, low and high of the values", {"white": _ANY, "low": _ANY,
 CHECKPOINT: dict[str, Rule] = {
     "optimizer": _STATE,
     "progress": _PROGRESS,
+    "task": or_none(Rule("what is learned, an object with its name", lambda value: isinstance(value, dict))),
     "history": list_of("a record for each epoch", RECORD, 0),
     "normalize": or_none(_of_inputs(_NORMALIZE)),
     "scale": or_none(_of_inputs(_SCALE)),

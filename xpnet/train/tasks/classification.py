@@ -12,7 +12,7 @@ from xpnet import nn
 from xpnet.autograd import Tensor
 from xpnet.backend import Array
 from xpnet.data import Dataset
-from xpnet.errors import DataError, ShapeError
+from xpnet.errors import CheckpointError, DataError, ShapeError
 from xpnet.ops.activation import logistic
 from xpnet.train import metrics
 from xpnet.train.class_weights import weights_of
@@ -47,7 +47,11 @@ class Classification(Task):
 
     def weighted(self, data: Dataset) -> Dataset:
         """Return a set in which each sample weighs as its class does."""
-        return data if self.class_weights is None else data.weighted(self.class_weights[data.y])
+        if self.class_weights is None:
+            return data
+        if (label := int(data.y.max())) >= len(self.class_weights):
+            raise DataError(data.name, "labels in 0..K-1", label=label, K=len(self.class_weights))
+        return data.weighted(self.class_weights[data.y])
 
     def fit(self, data: Dataset) -> None:
         """Work out the weights of classes; warn where there is one class only."""
@@ -117,7 +121,11 @@ class Classification(Task):
     def take(self, values: Mapping[str, Any]) -> None:
         """Take the weights of classes."""
         if "class_weights" in values:
-            self.class_weights = self._numbers(values, "class_weights").astype(np.float32)
+            found = self._numbers(values, "class_weights")
+            if found.ndim != 1 or not (found >= 0).all() or not found.any():
+                rule = "class_weights of classification, numbers >= 0"
+                raise CheckpointError("task", rule, class_weights=values["class_weights"])
+            self.class_weights = found.astype(np.float32)
 
     def sections(self, trainer: Any, figures: Mapping[str, Any], test: Dataset) -> list[Section]:
         """Show confusions, the figures of each class, and mistakes."""
