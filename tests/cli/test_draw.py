@@ -72,3 +72,9 @@ def test_a_file_that_cannot_be_written_is_refused_in_one_line(xpnet, here):
     result = xpnet("draw", "mlp", "-o", "a.svg")
     assert result.code == 2
     assert result.err == "xpnet: a.svg: the file cannot be written: error Is a directory\n"
+
+
+def test_json_says_where_the_picture_is(xpnet, here):
+    pytest.importorskip("matplotlib")
+    found = xpnet("draw", "softmax", out="a.svg", json=True).json
+    assert found == {"model": "softmax", "picture": "a.svg", "bytes": (here / "a.svg").stat().st_size}

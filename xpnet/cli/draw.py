@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from xpnet.cli.options import Input, ModelOrRun, print_line
+from xpnet.cli.options import Input, Json, ModelOrRun, print_json, print_line
 
 __all__ = ["draw"]
 
@@ -20,9 +20,13 @@ def draw(
     out: Annotated[
         str | None, typer.Option("-o", "--out", help="FILE.svg, .png or .pdf; MODEL-STYLE.svg by default.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Draw a model into a file."""
     from xpnet.train.describe import draw_model
 
     title, path = draw_model(model_or_run, style, input, out)
-    print_line(f"{title} drawn in {path}, {path.stat().st_size / 1000:,.0f} kB")
+    size = path.stat().st_size
+    print_line(f"{title} drawn in {path}, {size / 1000:,.0f} kB", as_json)
+    if as_json:
+        print_json({"model": title, "picture": str(path), "bytes": size})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -152,7 +153,8 @@ def train(
             print_line(line, as_json)
 
     with loading() as progress:
-        callbacks = [] if quiet else [Progress()]
+        on_output = not as_json and bool(getattr(sys.stdout, "isatty", bool)())
+        callbacks = [] if quiet else [Progress(on_output=on_output)]
         result = train_run(config, out, resume=resume, callbacks=callbacks, progress=progress, announce=say)
     interrupted = result.pop("interrupted")
     if interrupted:

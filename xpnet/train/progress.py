@@ -45,23 +45,25 @@ def showing(callbacks: list[Callback], progress: bool | None) -> Iterator[None]:
 
 
 class Progress(Callback):
-    """Show a bar for the current epoch and a line for each finished one, on standard error or in a notebook.
+    """Show a bar for the current epoch and a line for each finished one, on a stream of text or in a notebook.
 
     The loss is read from the device at most ten times a second.
 
     Args:
         every: seconds between two readings of the loss, >= 0.1.
+        on_output: whether the stream is standard output; by default it is standard error.
     """
 
-    def __init__(self, every: float = 0.1) -> None:
+    def __init__(self, every: float = 0.1, on_output: bool = False) -> None:
         self.every = arguments.number("Progress", "every", every, 0.1)
+        self._on_output = arguments.boolean("Progress", "on_output", on_output)
         self._last = 0.0
         self._bar: Any = None
         self._page: Any = None  # what a notebook shows
         self._chosen = ""  # the task, where the data said it
 
     def on_start(self, trainer: Training) -> None:
-        """Open the bar, where standard error is a terminal or the process a notebook's."""
+        """Open the bar, where the stream is a terminal or the process a notebook's."""
         self._first = len(trainer.history)
         self._chosen = f"task: {trainer.describe()}" if trainer.inferred and not trainer.history else ""
         if in_notebook():
@@ -73,7 +75,7 @@ class Progress(Callback):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._console = Console(file=Lenient(sys.stderr))  # pyright: ignore[reportArgumentType]
+        self._console = Console(file=Lenient(sys.stdout if self._on_output else sys.stderr))  # pyright: ignore[reportArgumentType]
         if not self._console.is_terminal:
             return
         if self._chosen:
