@@ -35,7 +35,7 @@ section { margin-top: 2.25rem; }
 figure { margin: 0; }
 figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; padding: 0.6rem; background: #fff;
   border: 1px solid var(--line); border-radius: 0.5rem; }
-figure + p { margin-top: 0.6rem; }
+figure + p, figure + .scroll, .scroll + p { margin-top: 0.6rem; }
 .wide { overflow-x: auto; }
 .wide img { min-width: 34rem; }
 .scroll { overflow-x: auto; }
