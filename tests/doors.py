@@ -73,7 +73,8 @@ BAD = bad_values()
 # Under which other name an error may show an argument: of the command line, or of a rule that joins two.
 _DATA = "data|samples|labels|values|x|y"
 OTHER_NAMES = {"spec": "backend", "parts": "x", "eps": "difference", "tolerance": "difference", "classes": "K",
-               "batch": "shape", "train": _DATA, "test": _DATA, "data": _DATA, "indices": "values|sample",
+               "batch": "shape", "train": _DATA, "test": _DATA, "validation": _DATA, "data": _DATA,
+               "indices": "values|sample",
                "rows": "indices|index|left_out", "table": "source|columns", "source": "columns",
                "n": "classes",
                "arrays": "missing", "scalars": "optimizer", "saved": "value", "values": "mean|white|features",
