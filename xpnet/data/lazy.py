@@ -62,8 +62,8 @@ class Lazy:
         """The examples of read that these are."""
         return self._rows
 
-    ndim = property(lambda self: len(self.shape))
-    size = property(lambda self: math.prod(self.shape))
+    ndim = property(lambda self: len(self.shape), doc="The rank of an array of them.")
+    size = property(lambda self: math.prod(self.shape), doc="How many numbers they are.")
 
     def __len__(self) -> int:
         return self.shape[0]

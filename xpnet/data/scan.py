@@ -38,6 +38,7 @@ class LeftOut:
         self.first: dict[str, str] = {}
 
     def add(self, reason: str, path: str) -> None:
+        """Count a file, by its reason."""
         self.counts[reason] = self.counts.get(reason, 0) + 1
         self.first.setdefault(reason, path)
 
