@@ -58,7 +58,9 @@ class Dataset:
         object.__setattr__(self, "classes", names_of(name, self.classes))
         if len({len(a) if a.ndim else 0 for a in inputs}) > 1:
             raise DataError(name, "inputs of the same samples", shapes=several.shape(x))
-        if several.form(self.white) != several.form(x):
+        if several.is_several(self.white) and several.form(self.white) != several.form(x):
+            raise DataError(name, "white, a number or one for each input", white=arguments.shown(self.white))
+        if several.is_several(x) and not several.is_several(self.white):
             object.__setattr__(self, "white", several.like(x, [self.white] * len(inputs)))
         for each, white in zip(inputs, several.each(self.white), strict=True):
             self._check_samples(each, white)

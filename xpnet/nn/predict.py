@@ -32,7 +32,7 @@ from xpnet.backend import (
 )
 from xpnet.capture import Captured
 from xpnet.data import several
-from xpnet.errors import DTypeError, XpnetError
+from xpnet.errors import ConfigError, DTypeError, XpnetError
 from xpnet.nn.context import changes, inference, watching
 from xpnet.nn.guard import Model, ModelGuard
 from xpnet.nn.state import State
@@ -66,6 +66,8 @@ def predict(model: Model, x: Any, batch_size: int = 256) -> Any:
 
 def _predict_several(model: Model, x: Any, batch_size: int) -> Any:
     """Compute a model's scores of examples with several arrays, of the host or the model's backend."""
+    if not x:
+        raise ConfigError("predict", "x, an array or several", x=repr(x))
     arrays = [each.data if isinstance(each, Tensor) else each for each in several.each(x)]
     checks.shared("predict", *arrays)
     score = predictor(model)
