@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.data.test_image import picture
 from xpnet import data
 
 
@@ -50,3 +51,19 @@ def test_each_example_is_written_with_what_is_true_and_what_is_predicted(xpnet, 
     assert len(rows) == 360
     right = sum(r["true"] == r["class"] for r in rows)
     assert right / 360 == pytest.approx(result.json["test_accuracy"])
+
+
+def test_photos_are_kept_on_disk_evaluated_without_damaged_ones_and_named(xpnet, here):
+    for i in range(20):
+        picture(here / "pets" / "ab"[i % 2] / f"{i}.png", 100 * (i % 2) + i)
+    made = xpnet("train", "softmax", data="pets", epochs=1, val=0, cache_folder="kept", out="run")
+    assert made.code == 0
+    assert len(list((here / "kept").glob("*.images"))) == 1
+    (here / "pets" / "a" / "4.png").write_bytes(b"x")
+    assert xpnet("evaluate", "run", data="pets").code == 2
+    result = xpnet("evaluate", "run", "--skip-damaged", data=here / "pets", csv="each.csv", json=True)
+    assert result.code == 0
+    rows = (here / "each.csv").read_text().splitlines()
+    assert len(rows) == 1 + result.json["examples"]
+    assert rows[0] == "image,true,class,probability"
+    assert all(row.split(",")[0].endswith(".png") and row.split("/")[-2] == row.split(",")[1] for row in rows[1:])

@@ -177,3 +177,14 @@ def test_targets_of_photos_are_learned(flat):
     trainer.fit(train, test, epochs=2, batch_size=4)
     assert trainer.task.name == "regression"
     assert np.all(np.abs(np.ravel(trainer.predict(test.x)) - 102) < 20)
+
+
+def test_a_name_in_the_folders_of_both_parts_means_the_image_to_train_on(tmp_path):
+    for i in range(6):
+        picture(tmp_path / "k" / "train" / f"{i}.png", 20 * i)
+        picture(tmp_path / "k" / "test" / f"{i}.png", 250)
+    (tmp_path / "k" / "sample_submission.csv").write_text("id,label\n0,0\n1,0\n")
+    (tmp_path / "k" / "train_labels.csv").write_text("id,label\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(6)))
+    found = splits(tmp_path / "k", validation=0)
+    assert learned(tmp_path / "k") == {i: i % 2 for i in range(6)}
+    assert "left out: 6 (6 without a label in train_labels.csv, such as test/0.png)" in found.note

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import copy
+import math
 import os
+import pickle
 import threading
 from pathlib import Path
 
@@ -9,11 +12,13 @@ import pytest
 
 from tests.data.test_image import picture
 from tests.harness import raises
+from xpnet import nn
 from xpnet.backend import get_backend
 from xpnet.data import Dataset, Feed, Lazy, LoadOptions, load, splits
 from xpnet.data.lazy import is_resident
 from xpnet.data.photos import Photos
 from xpnet.errors import DataError
+from xpnet.train import Trainer
 
 SHAPE = (4, 6, 1)
 SIZE = 24  # bytes of an image
@@ -173,3 +178,42 @@ def test_a_damaged_image_leaves_no_part_of_a_cache(pets, tmp_path):
     with raises(DataError, str(pets / "cat" / "3.png"), "cannot read"):
         load(pets, options=LoadOptions(cache_folder=tmp_path / "cache", image_size=4))
     assert not (tmp_path / "cache").exists() or not os.listdir(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_each_example_has_its_file(pets, request, resident):
+    if not resident:
+        request.getfixturevalue("lazily")
+    parts = splits(pets, validation=0.3)
+    assert parts.validation is not None
+    assert parts.test is not None
+    for part in (parts.train, parts.validation, parts.test, parts.train.joined(parts.test), parts.train.take([2, 0])):
+        assert part.files is not None
+        numbers = [int(Path(file).stem) for file in part.files]
+        assert (part.x[:][:, 0, 0, 0] // 20).tolist() == numbers
+
+
+@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_set_of_photos_is_copied_and_pickled(pets, tmp_path, lazily, copied, cached):
+    train, _ = load(pets, options=LoadOptions(cache_folder=tmp_path / "cache" if cached else None))
+    again = copied(train)
+    assert np.array_equal(again.x[:], train.x[:])
+    assert again.files.tolist() == train.files.tolist()
+
+
+def test_evaluation_reads_in_a_thread_ahead(pets, lazily):
+    train, _ = load(pets, options=LoadOptions(image_size=4))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(train.shape), 2))
+    trainer = Trainer(model)
+    trainer.fit(train, epochs=1, progress=False)
+    threads: set[str] = set()
+
+    def read(rows, out):
+        if len(rows) == 3:  # not the sample that is measured
+            threads.add(threading.current_thread().name)
+        out[...] = train.x[:][rows]
+
+    lazy = Lazy(train.x.shape, read)
+    assert np.array_equal(trainer.predict(lazy, batch_size=3), trainer.predict(train.x[:], batch_size=3))
+    assert threads == {"xpnet-feed"}

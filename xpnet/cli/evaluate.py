@@ -20,6 +20,7 @@ def evaluate(
     csv: Annotated[
         str | None, typer.Option(help="Write a table with a line an example: true and predicted.", metavar="FILE")
     ] = None,
+    skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave out damaged images.")] = False,
     backend: BackendName = None,
     device: Device = None,
     as_json: Json = False,
@@ -33,7 +34,15 @@ def evaluate(
     if csv is not None:
         check_csv(csv)
     with loading() as progress:
-        result = evaluate_run(run, data, data_dir, resolve_backend(backend, device), progress=progress, csv=csv)
+        result = evaluate_run(
+            run,
+            data,
+            data_dir,
+            resolve_backend(backend, device),
+            progress=progress,
+            csv=csv,
+            skip_damaged=skip_damaged,
+        )
     print_line(
         f"{result['model']} on {result['data']}: {headline_text(result, 'test')}, "
         f"test loss {result['test_loss']:.4f}, {result['examples']:,} examples",

@@ -50,6 +50,10 @@ def train(
     cache_images: Annotated[
         str | None, _option("Images", "Memory for decoded images; 1GB by default.", metavar="SIZE")
     ] = None,
+    cache_folder: Annotated[
+        str | None,
+        _option("Images", "Folder to keep decoded images in, for this run and later ones.", metavar="FOLDER"),
+    ] = None,
     workers: Annotated[
         int | None, _option("Images", "Threads that decode images; one a core by default.", metavar="N")
     ] = None,

@@ -13,7 +13,7 @@ import numpy as np
 from xpnet import arguments
 from xpnet.data import several
 from xpnet.data.arrays import host
-from xpnet.data.lazy import Lazy
+from xpnet.data.lazy import Lazy, joined
 from xpnet.data.scale import are_images, white_of
 from xpnet.data.targets import check_finite, check_targets, check_weights, names_of, read_numbers, read_targets
 from xpnet.errors import ConfigError, DataError
@@ -35,6 +35,7 @@ class Dataset:
         white: the value of full brightness, > 0: 255 for 8-bit images, 16 for digits, 1 for floating data.
         weights: what each sample weighs in averages of the loss, (N,) float32, finite, >= 0; None: all alike.
         source: what the samples were made by, such as the Columns of a table; or None.
+        files: the path of each sample, (N,) objects; None where they are not of files.
     Raises:
         DataError: the counts differ, the set is empty, a label is outside 0..K-1, a value is NaN or infinite, or a
             shape or dtype is not one of the above.
@@ -48,6 +49,7 @@ class Dataset:
     white: Any = 255.0
     weights: np.ndarray | None = field(default=None, kw_only=True)
     source: Any = field(default=None, kw_only=True)
+    files: np.ndarray | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         x, y, name = self.x, self.y, self.name
@@ -67,6 +69,8 @@ class Dataset:
         check_targets(name, y, self.classes, len(inputs[0]))
         if self.weights is not None:
             check_weights(name, self.weights, len(y))
+        if self.files is not None and (not isinstance(self.files, np.ndarray) or self.files.shape != (len(y),)):
+            raise DataError(name, "files, an array of a path each", files=arguments.shown(self.files), samples=len(y))
 
     def _check_samples(self, x: np.ndarray | Lazy, white: Any) -> None:
         name = self.name
@@ -129,7 +133,14 @@ class Dataset:
         rows = read_rows(f"{self.name}.take", indices, len(self))
         x = several.like(self.x, [a.take(rows, axis=0) for a in several.each(self.x)])
         weights = None if self.weights is None else self.weights[rows]
-        return replace(self, x=x, y=np.take(self.y, rows, axis=0), weights=weights)
+        files = None if self.files is None else self.files[rows]
+        return replace(self, x=x, y=np.take(self.y, rows, axis=0), weights=weights, files=files)
+
+    def joined(self, other: Dataset) -> Dataset:
+        """Return the samples of this set and then those of another part of it, without weights."""
+        x = several.like(self.x, [joined(*pair) for pair in zip(*map(several.each, (self.x, other.x)), strict=True)])
+        files = None if self.files is None or other.files is None else np.concatenate([self.files, other.files])
+        return replace(self, x=x, y=np.concatenate([self.y, other.y]), weights=None, files=files)
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Split the set at random into two, such as training and validation.

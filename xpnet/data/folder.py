@@ -208,8 +208,11 @@ def _split(
     """Make the data sets, of the images that are good."""
     y, parts, x = np.concatenate(found.y), np.asarray(found.parts, "<U10"), photos.lazy()
     if options.cache_folder is not None:
-        stored = photos.store(good, Path(options.cache_folder), progress)
-        x = Lazy(x.shape, lambda rows, out: stored.read(np.searchsorted(good, rows), out))
+        photos.store(good, Path(options.cache_folder), progress)
+    files = np.asarray(found.files, object)
+
+    def taken(rows: np.ndarray, label: str) -> Dataset:
+        return Dataset(x.take(rows), y[rows], found.classes, label, files=files[rows])
 
     if any(found.parts):
         parts[parts == ""] = "train"
@@ -218,11 +221,11 @@ def _split(
 
     def part(label: str) -> Dataset | None:
         rows = good[parts[good] == label]
-        return Dataset(x.take(rows), y[rows], found.classes, f"{name}/{label}") if len(rows) else None
+        return taken(rows, f"{name}/{label}") if len(rows) else None
 
     train = part("train")
     if train is None:
-        train = Dataset(x.take(good), y[good], found.classes, name)
+        train = taken(good, name)
         validation = test = None
     else:
         validation, test = part("validation"), part("test")

@@ -60,6 +60,7 @@ def find_file(root: str, beside: bool = True) -> str | None:
     own = [name for name in files if os.path.splitext(name)[1].lower() in _SUFFIXES]
     if own:
         known = [name for name in own if os.path.splitext(name)[0].lower() in (*_BESIDE, "train")]
+        known = known or [name for name in own if name.lower().startswith("train")]
         return os.path.join(root, (known or own)[0])
     place = Path(os.path.abspath(root))
     for stem in (place.name, *_BESIDE) if beside else ():
@@ -175,7 +176,7 @@ def _found(path: str, rows: list[dict[str, Any]], key: str, images: Sequence[str
         below = from_path(os.path.relpath(image, root)).replace(os.sep, "/")
         name = os.path.basename(below)
         for short in {name, os.path.splitext(name)[0]} - {below}:
-            known[short] = None if short in known else image  # several images: their folder is needed
+            known[short] = _chosen(known[short], image, root) if short in known else image
     known |= {from_path(os.path.relpath(image, root)).replace(os.sep, "/"): image for image in images}
     known |= {from_path(os.path.basename(root)) + "/" + below: image for below, image in list(known.items()) if image}
     files = []
@@ -187,6 +188,12 @@ def _found(path: str, rows: list[dict[str, Any]], key: str, images: Sequence[str
             raise DataError(path, f"names of images in {root}", do, name=repr(name), line=number)
         files.append(image)
     return files
+
+
+def _chosen(one: str | None, other: str, root: str) -> str | None:
+    """Return which of two images a name without a folder means: the one to train on; None: their folder is needed."""
+    parts = [part_of(os.path.relpath(image, root).split(os.sep)[0]) for image in (one or root, other)]
+    return None if parts.count("train") != 1 or "" in parts else (one if parts[0] == "train" else other)
 
 
 def _values(

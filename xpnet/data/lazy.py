@@ -97,12 +97,6 @@ class Lazy:
             self._sample = self[np.sort(permutation(Key(0, "lazy/sample"), len(self))[:count])]
         return self._sample[:count]
 
-    @property
-    def files(self) -> list[str] | None:
-        """The files that these examples are read from, in their order; None where they are not of files."""
-        found = getattr(getattr(self._read, "__self__", None), "files", None)
-        return None if found is None else [str(found[row]) for row in self._rows]
-
     def also(self, other: Any) -> Lazy | None:
         """Return these examples and then others; None unless both are read by the same function."""
         if not isinstance(other, Lazy) or other._read != self._read or other.shape[1:] != self.shape[1:]:

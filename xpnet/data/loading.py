@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from xpnet import arguments
 from xpnet.data.cifar10 import load_cifar10
@@ -19,7 +18,6 @@ from xpnet.data.download import Progress
 from xpnet.data.folder import load_folder
 from xpnet.data.idx import load_fashion_mnist, load_mnist
 from xpnet.data.labels import folder_of
-from xpnet.data.lazy import joined
 from xpnet.data.npz import load_npz
 from xpnet.data.plane import blobs, circles, moons, spirals, xor
 from xpnet.data.splits import LoadOptions, Splits
@@ -138,10 +136,7 @@ def _like(train: Dataset, path: Path, progress: Progress | None, options: LoadOp
     if any(part.shape != shape or part.classes != train.classes for part in parts):
         got = {"shape": parts[0].shape, "classes": ", ".join(parts[0].classes[:10])}
         raise DataError(str(path), f"examples {shape} in the classes of the training set", **got)
-    x, y = parts[0].x, parts[0].y
-    for part in parts[1:]:
-        x, y = joined(x, part.x), np.concatenate([y, part.y])
-    return replace(parts[0], x=x, y=y)
+    return reduce(Dataset.joined, parts)
 
 
 def _found(

@@ -20,7 +20,7 @@ import numpy as np
 from xpnet.backend import cores
 from xpnet.data.download import Progress
 from xpnet.data.image import decode
-from xpnet.data.lazy import Lazy, gather
+from xpnet.data.lazy import Lazy
 from xpnet.data.splits import LoadOptions
 from xpnet.errors import DataError
 
@@ -51,6 +51,12 @@ class Photos:
         self._count = 0
         self._lock = threading.Lock()
         self._warned = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.files, self.shape, self._options)  # another process decodes anew
+
+    def __deepcopy__(self, memo: Any) -> Photos:
+        return self  # what is kept may be shared
 
     def lazy(self) -> Lazy:
         """Return the images as examples."""
@@ -100,8 +106,8 @@ class Photos:
             progress(done, len(self.files))
         return found
 
-    def store(self, rows: np.ndarray, folder: Path, progress: Progress) -> Lazy:
-        """Decode images into a file of a folder, unless it is there from before, and return them as examples.
+    def store(self, rows: np.ndarray, folder: Path, progress: Progress) -> None:
+        """Decode images into a file of a folder, unless it is there from before, and read them from it.
 
         The file is named by a checksum of names, sizes and dates of the images, and of what they are resized to.
 
@@ -129,7 +135,7 @@ class Photos:
             where = str(error.filename or folder)
             raise DataError.event(where, "the cache of images cannot be written", error=error.strerror) from error
         self.forget()
-        return Lazy(shape, lambda wanted, out: gather(images, wanted, out))
+        self._kept, self._place[rows] = images, np.arange(len(rows))
 
     def forget(self) -> None:
         """Keep none of the images any more."""

@@ -65,7 +65,7 @@ class Survey:
         notes: lines that say what was found.
         problem: why it cannot be learned from; "" where it can.
         files: the images of a folder, relative to it.
-        sizes: height and width of images as stored, the most frequent first, each with its count.
+        sizes: height and width of images, EXIF applied, the most frequent first, each with its count.
         looked: how many images these are of.
         duplicates: groups of numbers of files, or of examples through the parts.
         columns: of a table, of rows of numbers, or of targets that are numbers.

@@ -91,6 +91,7 @@ CONFIG: dict[str, Rule] = {
     "augment": or_none(name("an augmentation", AUGMENTATIONS)),
     "skip_damaged": _FLAG,
     "cache_images": or_none(Rule("a size such as 4GB", lambda v: isinstance(v, str) and parse_bytes(v) is not None)),
+    "cache_folder": or_none(TEXT),
     "workers": or_none(whole(1, THREADS)),
     "schedule": or_none(name("a schedule", SCHEDULES)),
     "warmup": or_none(whole(0, _STEPS)),

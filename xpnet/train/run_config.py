@@ -24,8 +24,8 @@ _TABLE_FEW = 1000  # rows; smaller tables get smaller batches
 _TABLE_STEPS, _TABLE_DECAY = 600, 800.0  # of a table: the fewest steps; weight decay times examples
 _WARM = 300  # steps in which the rate rises
 _ENDING = ("cosine", "step", "one-cycle")  # schedules that depend on the number of epochs
-_MAY_CHANGE = ("epochs", "backend", "data", "data_dir", "threads", "workers", "cache_images", "patience",
-               "checkpoint_every")  # fmt: skip
+_MAY_CHANGE = ("epochs", "backend", "data", "data_dir", "threads", "workers", "cache_images", "cache_folder",
+               "patience", "checkpoint_every")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class RunConfig:
         image_size: "128", pixels of the shorter side, or "96x128"; image_fit: "crop", "pad" or "stretch".
         augment: "none", "light" or "strong".
         skip_damaged: leave out images that cannot be decoded. cache_images: such as "4GB". workers: decoding threads.
+        cache_folder: where decoded images are kept on disk.
         schedule: how the rate changes: "inverse" (the default), "constant", "cosine", "step" or "one-cycle".
         warmup: the steps in which the rate rises first.
         weight_decay: >= 0. momentum: 0 <= momentum < 1. clip: the largest norm of the gradient, > 0.
@@ -77,6 +78,7 @@ class RunConfig:
     augment: str | None = None
     skip_damaged: bool = False
     cache_images: str | None = None
+    cache_folder: str | None = None
     workers: int | None = None
     schedule: str | None = None
     warmup: int | None = None

@@ -14,7 +14,6 @@ import numpy as np
 from xpnet import data as datasets
 from xpnet import models
 from xpnet.data import Dataset, LoadOptions, Splits
-from xpnet.data.lazy import joined
 from xpnet.errors import ConfigError, DataError
 from xpnet.train.config_schema import TASKS
 from xpnet.train.run_config import RunConfig
@@ -35,6 +34,8 @@ def placed(config: RunConfig) -> RunConfig:
     found = {name: place(value) for name in ("data", "data_dir", "from_run") if (value := getattr(config, name))}
     if isinstance(config.val, str):
         found["val"] = place(config.val)
+    if config.cache_folder:
+        found["cache_folder"] = str(Path(config.cache_folder).expanduser().absolute())
     return dataclasses.replace(config, **found)
 
 
@@ -84,7 +85,9 @@ def check_there(data: str, run: str | Path | None) -> None:
         raise DataError.event(data, f"the data of {run} is not there any more", do)
 
 
-def load_options(config: RunConfig | None = None, meta: Mapping[str, Any] | None = None) -> LoadOptions:
+def load_options(
+    config: RunConfig | None = None, meta: Mapping[str, Any] | None = None, skip_damaged: bool = False
+) -> LoadOptions:
     """Return how the data of a run is loaded: as it was trained, where the JSON of its checkpoint says that.
 
     A run of version 0.7 or older says no fit: its images were stretched.
@@ -92,7 +95,7 @@ def load_options(config: RunConfig | None = None, meta: Mapping[str, Any] | None
     if config is None:
         learned = meta or {}
         task = (learned.get("task") or {}).get("name")
-        skip = bool(learned.get("skip_damaged"))
+        skip = skip_damaged or bool(learned.get("skip_damaged"))
         config = RunConfig(target=learned.get("target"), task=task if task in TASKS else None, skip_damaged=skip)
     options = LoadOptions(
         image_size=config.image_size,
@@ -103,6 +106,7 @@ def load_options(config: RunConfig | None = None, meta: Mapping[str, Any] | None
         columns=(meta or {}).get("columns"),
         skip_damaged=config.skip_damaged,
         cache_images=config.cache_images,
+        cache_folder=config.cache_folder,
         workers=config.workers,
     )
     shape = tuple(meta["shape"]) if meta else ()
@@ -147,7 +151,4 @@ def _some(names: Sequence[str]) -> str:
 
 def whole(train: Dataset, test: Dataset | None) -> Dataset:
     """Return the examples of both parts as one set."""
-    if test is None:
-        return train
-    x, y = joined(train.x, test.x), np.concatenate([train.y, test.y])
-    return dataclasses.replace(test, x=x, y=y)
+    return train if test is None else train.joined(test)

@@ -58,6 +58,7 @@ def evaluate_run(
     *,
     progress: Report | None = None,
     csv: str | Path | None = None,
+    skip_damaged: bool = False,
 ) -> dict[str, Any]:
     """Measure a run's model on the test part of a data set, by default the run's.
 
@@ -69,6 +70,7 @@ def evaluate_run(
         backend: where to compute; the default one by default.
         progress: called as (done, total) while data is loaded.
         csv: a table to write, with a line for each example: its name, what is true and what is predicted.
+        skip_damaged: leave out images that cannot be decoded; so it is where the run was trained so.
     Returns:
         {model, data, task, backend, device, examples, test_loss, test_accuracy, top5_accuracy, confusion, classes,
         run}; of another task than classification its own figures.
@@ -79,7 +81,8 @@ def evaluate_run(
         data = str(arguments.path("evaluate_run", "data", data))
     else:
         data_dir = data_dir or meta.get("data_dir")
-    test = test_part(meta, data, data_dir, None if data else run, progress)
+    skip_damaged = arguments.boolean("evaluate_run", "skip_damaged", skip_damaged)
+    test = test_part(meta, data, data_dir, None if data else run, progress, skip_damaged)
     figures = trainer.evaluate(test)
     if csv is not None:
         write_csv(csv, _each(trainer, test, meta))
@@ -102,8 +105,8 @@ def _each(trainer: Trainer, test: Dataset, meta: Mapping[str, Any]) -> list[dict
     """Return for each example its name, what is true and what is predicted."""
     white = test.white if trainer.scale and len(test.shape) == 3 else None
     results = said(trainer, meta["classes"], 1, trainer.predict(test.x, white=white), np.asarray(test.y))
-    files = getattr(test.x, "files", None)
-    names = [{"image": file} for file in files] if files else [{"example": i} for i in range(len(test))]
+    files = test.files
+    names = [{"example": i} for i in range(len(test))] if files is None else [{"image": str(file)} for file in files]
     truth = np.asarray(test.y).reshape(len(test), -1)
     columns = meta["classes"] if len(meta["classes"]) == truth.shape[1] else [str(k) for k in range(truth.shape[1])]
     if test.labelled:
@@ -119,12 +122,13 @@ def test_part(
     data_dir: str | None,
     run: str | Path | None,
     progress: Report | None,
+    skip_damaged: bool,
 ) -> Dataset:
     """Load what a run is measured on: see evaluate_run."""
     is_other = data not in (None, *datasets.DATASETS) and place(str(data)) != meta["data"]
     if meta.get("columns") and is_other:
         return Columns.from_json(meta["columns"]).dataset(str(data))
-    parts = load_data(data or meta["data"], data_dir, run, progress, load_options(None, meta))
+    parts = load_data(data or meta["data"], data_dir, run, progress, load_options(None, meta, skip_damaged))
     train, test = parts.train, parts.test
     if is_other and (test is None or train.name == test.name):
         test = whole(train, test)  # another set than the run's, without a test part: none of it was trained on

@@ -5,9 +5,10 @@ Examples are brought to the scale that the model was fitted on, normalized and c
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ from xpnet import arguments, nn
 from xpnet.autograd import Tensor
 from xpnet.backend import Array
 from xpnet.data import Dataset, several
-from xpnet.data.lazy import examples
+from xpnet.data.lazy import examples, is_resident
+from xpnet.data.prefetch import work_ahead
 from xpnet.errors import DeviceError, ShapeError
 from xpnet.nn import Module
 from xpnet.nn.predict import predictor
@@ -122,23 +124,25 @@ class Scoring:
         numbers = sum(math.prod(array.shape[1:]) for array in several.each(x))
         batch_size = min(batch_size, max(_LEAST, _NUMBERS // max(1, numbers)))
         while start < n:
-            part = slice(start, min(start + batch_size, n))
-            try:
-                with out_of_memory_advice(where, batch_size):
-                    given = several.rows(x, part.start, part.stop) if several.is_several(x) else x[part]
-                    batch = scaling.converted(given, normalize, dtype, backend)
-                    scores = score(batch)
-            except DeviceError:
-                if batch_size == 1:
-                    raise
-                batch_size //= 2
-                continue
-            if (scores.ndim > 2 and self.task.labelled) or not scores.ndim or scores.shape[0] != part.stop - start:
-                kind = "(N, K), or (N,)" if self.task.labelled else "(N, ...)"
-                rule = f"a model that gives scores {kind}, of x (N, ...)"
-                raise ShapeError(where, rule, scores=tuple(scores.shape), x=several.shape(given))
-            yield part, batch, Tensor(scores)
-            start = part.stop
+            with contextlib.closing(_batches(x, range(start, n, batch_size))) as batches:
+                for given in batches:
+                    part = slice(start, start + several.count(given))
+                    try:
+                        with out_of_memory_advice(where, batch_size):
+                            batch = scaling.converted(given, normalize, dtype, backend)
+                            scores = score(batch)
+                    except DeviceError:
+                        if batch_size == 1:
+                            raise
+                        batch_size //= 2
+                        break
+                    is_bad = not scores.ndim or scores.shape[0] != part.stop - start
+                    if is_bad or (scores.ndim > 2 and self.task.labelled):
+                        kind = "(N, K), or (N,)" if self.task.labelled else "(N, ...)"
+                        rule = f"a model that gives scores {kind}, of x (N, ...)"
+                        raise ShapeError(where, rule, scores=tuple(scores.shape), x=several.shape(given))
+                    yield part, batch, Tensor(scores)
+                    start = part.stop
 
     def _average(self, losses: Sequence[tuple[float, float]]) -> float:
         """Return the average of the losses of parts, by what each weighs; of a loss that adds up examples the sum."""
@@ -165,3 +169,12 @@ class Scoring:
     def normalization(self, where: str, x: Any, **white: Any) -> Any:
         """Return what brings data, (N, ...), to the scale of the training set and normalizes it; or None."""
         return scaling.normalization(where, x, self.scale, self.normalize, **white)
+
+
+def _batches(x: Any, starts: range) -> Generator[Any, None, None]:
+    """Return the examples that begin at each start; a thread reads those ahead that are not in memory."""
+
+    def rows(start: int) -> Any:
+        return several.rows(x, start, min(start + starts.step, starts.stop))
+
+    return (rows(start) for start in starts) if all(map(is_resident, several.each(x))) else work_ahead(rows, starts)

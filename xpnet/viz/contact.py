@@ -157,7 +157,7 @@ def _in_words(change: Augmentation) -> str:
 def _sizes(found: Survey) -> list[str]:
     total = sum(n for _, n in found.sizes)
     rows = [(f"{h} x {w}", f"{n:,}", f"{n / total:.1%}") for (h, w), n in found.sizes[:_SIZES]]
-    words = f"Height x width as stored, {len(found.sizes):,} different"
+    words = f"Height x width, turned upright, {len(found.sizes):,} different"
     words += f", of {found.looked:,} of {len(found.files):,} images." if found.looked < len(found.files) else "."
     if len(found.sizes) > _SIZES:
         words += f" The {_SIZES} most frequent:"
