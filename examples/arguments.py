@@ -21,7 +21,7 @@ from PIL import Image
 from xpnet import Backend, XpnetError, get_backend, register_backend
 from xpnet.backend.registry import REGISTRY
 from xpnet.errors import DeviceError
-from xpnet.train.run_config import resolve_backend
+from xpnet.train.runs.config import resolve_backend
 
 __all__ = ["Options", "parse"]
 

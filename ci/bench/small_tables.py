@@ -5,7 +5,7 @@ How the figures are made:
 - A table is written as a .csv file with its rows in an order drawn by the seed, so each of five seeds has another test
   set: the fifth that xpnet holds out. xpnet trains on nine tenths of the other rows, and leaves the tenth of them for
   validation; scikit-learn trains on all of them, standardized.
-- The recipe of tables (xpnet.train.run_config: optimizer, rate, weight decay, steps) was chosen by cross-validation in
+- The recipe of tables (xpnet.train.runs.config: optimizer, rate, weight decay, steps) was chosen by cross-validation in
   four parts of four fifths of the rows, split by scikit-learn with seeds 0 and 1. No figure of a test set was used.
 - The figure is the mean accuracy or R2 on the test sets, in percent.
 """

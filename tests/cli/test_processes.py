@@ -107,7 +107,7 @@ main()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
-@pytest.mark.parametrize("module", ["typer", "numpy.linalg", "xpnet.train.run"])
+@pytest.mark.parametrize("module", ["typer", "numpy.linalg", "xpnet.train.runs.training"])
 def test_ctrl_c_while_modules_are_imported_is_one_line(here, module):
     done = subprocess.run([sys.executable, "-c", INTERRUPTS, module], capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "xpnet: interrupted\n")

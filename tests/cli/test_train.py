@@ -10,7 +10,7 @@ import pytest
 
 from xpnet.optim import schedules
 from xpnet.train import RunConfig, read_checkpoint
-from xpnet.train.run_config import read_config
+from xpnet.train.runs.config import read_config
 
 KEYS = [
     "model", "data", "backend", "device", "task", "precision", "epochs", "seed", "parameters", "train_loss",
@@ -101,7 +101,7 @@ def trainer_of(here, config):
     """The trainer that a configuration makes, of a run trained on the digits."""
     from xpnet import data
     from xpnet.backend import get_backend
-    from xpnet.train.run_trainer import make_trainer
+    from xpnet.train.runs.preparation import make_trainer
 
     return make_trainer(config, get_backend("cpu"), data.splits("digits", validation=0))[0]
 

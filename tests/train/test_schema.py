@@ -12,7 +12,7 @@ from tests.harness import raises
 from tests.train.fitting import some_digits, trainer
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.train import RunConfig, open_run, read_checkpoint, write_checkpoint
-from xpnet.train.run_config import resumed_config
+from xpnet.train.runs.config import resumed_config
 
 NEVER = [[], {}, {"a": 1}, [1], True, -1, 1.5, 10**30, float("-inf"), [[[[]]]], ""]
 VALID = [("lr", 1.5), ("lr", 10**30), ("weight_decay", 1.5), ("weight_decay", 10**30), ("clip", 1.5), ("clip", 10**30),

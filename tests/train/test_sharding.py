@@ -22,7 +22,7 @@ from xpnet.data import Normalize
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.optim import SGD, LossScale
 from xpnet.train import Callback, RunConfig, Step, Trainer, sharding, train_run
-from xpnet.train.run_config import resumed_config
+from xpnet.train.runs.config import resumed_config
 from xpnet.train.sharding import Division, divide
 
 ONE = (6, 5, 2)  # an image

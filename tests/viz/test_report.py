@@ -21,7 +21,7 @@ from xpnet import data, models, nn
 from xpnet.data import Dataset
 from xpnet.errors import CheckpointError
 from xpnet.train import RunConfig, Trainer, read_checkpoint, train_run
-from xpnet.train.run_config import resumed_config
+from xpnet.train.runs.config import resumed_config
 from xpnet.viz import report, write_report
 
 VOID = ("meta", "img", "br")
@@ -308,7 +308,7 @@ def test_a_picture_that_fails_is_said_and_the_run_is_kept(module, name, error, l
 
 
 def test_a_folder_that_cannot_be_written_to_any_more_is_said_too(tmp_path, monkeypatch):
-    from xpnet.train import run_pictures as runs
+    from xpnet.train.runs import pictures as runs
 
     real = runs.write_atomically
 

@@ -19,7 +19,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Draw the curves of several runs in one picture."""
-    from xpnet.train.run_list import compare_runs
+    from xpnet.train.runs.listing import compare_runs
 
     histories = compare_runs(runs, out)
     print_line(f"the curves of {', '.join(histories)} drawn in {out}", as_json)

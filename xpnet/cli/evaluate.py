@@ -26,10 +26,10 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a trained model on test data."""
-    from xpnet.train.prediction_csv import check_csv
-    from xpnet.train.run_config import resolve_backend
-    from xpnet.train.run_evaluation import evaluate_run
-    from xpnet.train.run_result import headline_text
+    from xpnet.train.runs.config import resolve_backend
+    from xpnet.train.runs.evaluation import evaluate_run
+    from xpnet.train.runs.prediction_csv import check_csv
+    from xpnet.train.runs.result import headline_text
 
     if csv is not None:
         check_csv(csv)

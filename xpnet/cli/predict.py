@@ -30,9 +30,9 @@ def predict(
     An image that cannot be read is named, and the others are predicted; the exit code is then 2.
     """
     from xpnet.errors import DataError
-    from xpnet.train.prediction_csv import check_csv, write_csv
-    from xpnet.train.run_config import resolve_backend
-    from xpnet.train.run_prediction import ask_run
+    from xpnet.train.runs.config import resolve_backend
+    from xpnet.train.runs.prediction import ask_run
+    from xpnet.train.runs.prediction_csv import check_csv, write_csv
 
     if csv is not None:
         check_csv(csv)

@@ -26,8 +26,8 @@ def runs(
     from rich.markup import escape
     from rich.table import Table
 
-    from xpnet.train.run_list import list_runs
-    from xpnet.train.run_result import headline_text
+    from xpnet.train.runs.listing import list_runs
+    from xpnet.train.runs.result import headline_text
 
     found = list_runs(folder, sort)
     table = Table(box=None, pad_edge=False)

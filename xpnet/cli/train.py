@@ -137,9 +137,9 @@ def train(
 ) -> int:
     """Train a model and keep the run in a folder."""
     from xpnet.train import Progress
-    from xpnet.train.run import train_run
-    from xpnet.train.run_config import RunConfig, read_config, resolve_backend, resumed_config
-    from xpnet.train.run_result import headline_text
+    from xpnet.train.runs.config import RunConfig, read_config, resolve_backend, resumed_config
+    from xpnet.train.runs.result import headline_text
+    from xpnet.train.runs.training import train_run
 
     given = {field.name: ctx.params.get(field.name) for field in dataclasses.fields(RunConfig)}
     given["backend"] = resolve_backend(backend, device) if backend or device else None

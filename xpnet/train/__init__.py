@@ -4,14 +4,15 @@ from xpnet.train.callbacks import BestCheckpoint, Callback, EarlyStopping, JsonL
 from xpnet.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from xpnet.train.gradient_flow import GradientFlow
 from xpnet.train.history import History
-from xpnet.train.label_metrics import balanced_accuracy, exact_match, f1_score, precision_recall_f1
-from xpnet.train.metrics import LossMeter, accuracy, confusion_matrix, top_k_accuracy
+from xpnet.train.metrics.average import LossMeter
+from xpnet.train.metrics.classes import accuracy, confusion_matrix, top_k_accuracy
+from xpnet.train.metrics.labels import balanced_accuracy, exact_match, f1_score, precision_recall_f1
+from xpnet.train.metrics.regression import mean_absolute_error, r2_score, root_mean_squared_error
 from xpnet.train.progress import Progress
-from xpnet.train.regression_metrics import mean_absolute_error, r2_score, root_mean_squared_error
-from xpnet.train.run import train_run
-from xpnet.train.run_config import RunConfig
-from xpnet.train.run_evaluation import evaluate_run, open_run
-from xpnet.train.run_prediction import predict_run
+from xpnet.train.runs.config import RunConfig
+from xpnet.train.runs.evaluation import evaluate_run, open_run
+from xpnet.train.runs.prediction import predict_run
+from xpnet.train.runs.training import train_run
 from xpnet.train.step import Step
 from xpnet.train.tasks import TASKS, Task, infer_task, make_task
 from xpnet.train.trainer import Trainer

@@ -25,7 +25,8 @@ from xpnet.optim import Optimizer
 from xpnet.output import to_json
 from xpnet.train.checkpoint import Checkpoint, check_finite, write_checkpoint
 from xpnet.train.history import History
-from xpnet.train.metrics import LossMeter, is_lower_better
+from xpnet.train.metrics.average import LossMeter
+from xpnet.train.metrics.classes import is_lower_better
 from xpnet.train.tasks.base import Task
 from xpnet.writing import FileLock, append, remove_parts, write_atomically
 

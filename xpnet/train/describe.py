@@ -8,7 +8,7 @@ from pathlib import Path
 from xpnet import models, viz
 from xpnet.errors import ConfigError, ShapeError, nearest
 from xpnet.nn import Module
-from xpnet.train.run_evaluation import open_run
+from xpnet.train.runs.evaluation import open_run
 from xpnet.viz.canvas import check_format, need_matplotlib, save
 from xpnet.viz.summary import Summary, summarize
 

@@ -21,18 +21,18 @@ from xpnet.data.feed_several import SeveralFeed
 from xpnet.errors import DivergedError
 from xpnet.nn import Module
 from xpnet.optim import Optimizer
-from xpnet.train import metrics
 from xpnet.train.callbacks import Callback, gradient_readers
 from xpnet.train.checkpoint import Checkpoint
 from xpnet.train.device_errors import largest_batch, out_of_memory_advice
 from xpnet.train.history import History
 from xpnet.train.interrupt import Interrupt
+from xpnet.train.metrics.average import LossMeter, Slot, is_sum
+from xpnet.train.metrics.own import Metric
 from xpnet.train.precision import input_dtype
 from xpnet.train.runner import Runner
 from xpnet.train.scoring import Scoring
 from xpnet.train.step import Step
 from xpnet.train.tasks import Task
-from xpnet.train.user_metrics import Metric
 
 __all__ = ["Fitting"]
 
@@ -203,7 +203,7 @@ class Fitting:
         self._guarded(self.meter.read)
         return True
 
-    def _steps(self, runner: Runner) -> Generator[tuple[float, Array | metrics.Slot], None, None]:
+    def _steps(self, runner: Runner) -> Generator[tuple[float, Array | Slot], None, None]:
         """Run the rest of an epoch; the error of a step without memory says which batch size to try."""
         model, feed, backend = self.model, runner.feed, self.model.backend
         shape, size = feed.dataset.shape, feed.batch_size // self.accumulate
@@ -240,8 +240,8 @@ class Fitting:
         for callback in self.callbacks:
             callback.on_epoch(self, record)
 
-    def _meter(self, total: float = 0.0, count: float = 0) -> metrics.LossMeter:
-        return metrics.LossMeter(self.model.backend, total, count, sums=metrics.is_sum(self.loss))
+    def _meter(self, total: float = 0.0, count: float = 0) -> LossMeter:
+        return LossMeter(self.model.backend, total, count, sums=is_sum(self.loss))
 
     def _progress(self) -> dict[str, Any]:
         meter = self.meter if self.step else self._meter()

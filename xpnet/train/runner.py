@@ -21,7 +21,7 @@ from xpnet.data import Feed, several
 from xpnet.data.feed_several import SeveralFeed
 from xpnet.nn.context import modes
 from xpnet.train.counters import DeviceCounters
-from xpnet.train.metrics import Slot, batch_weight
+from xpnet.train.metrics.average import Slot, batch_weight
 from xpnet.train.step import Step
 
 __all__ = ["Runner"]

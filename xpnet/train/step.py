@@ -24,7 +24,7 @@ from xpnet.nn.guard import ModelGuard
 from xpnet.optim import Optimizer
 from xpnet.train import accumulation
 from xpnet.train.inputs import check_tensor
-from xpnet.train.metrics import is_sum
+from xpnet.train.metrics.average import is_sum
 from xpnet.train.precision import Precision
 from xpnet.train.sharding import UNSHARDED, Division, check_threads, differentiate, divide, unsharded_reason
 from xpnet.train.tasks import Task

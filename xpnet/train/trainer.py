@@ -33,13 +33,13 @@ from xpnet.train.class_weights import check_class_weights
 from xpnet.train.device_errors import device_errors
 from xpnet.train.fitting import Fitting
 from xpnet.train.history import History, figure_text, title
+from xpnet.train.metrics.own import Metric, check_metrics
 from xpnet.train.precision import check_precision
 from xpnet.train.progress import showing
 from xpnet.train.scoring import Scoring
 from xpnet.train.sharding import check_threads
 from xpnet.train.tasks import Task, infer_task, make_task, saved_task
 from xpnet.train.tasks.classification import Classification
-from xpnet.train.user_metrics import Metric, check_metrics
 
 __all__ = ["Trainer"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from xpnet.backend import Array, namespace, record_call
 from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, ConfigError, ShapeError
 
-__all__ = ["Headline", "Section", "Task", "aligned"]
+__all__ = ["Headline", "Section", "Task", "aligned", "named"]
 
 Section = tuple[str, Callable[[], list[str]]]  # a heading of the report, and what makes its content
 
@@ -124,6 +124,19 @@ class Task:
         """Return what predict says, of raw scores of the host; arguments as in_units takes them."""
         return self.in_units(scores, normalize, shape)
 
+    def predictions(
+        self, answers: np.ndarray, names: Sequence[str], x: np.ndarray, top: int = 1
+    ) -> list[dict[str, Any]]:
+        """Return of each example what is predicted, in words and numbers: values by name.
+
+        Args:
+            answers: what ``answer`` gave, (N, ...). names: of classes or columns; or empty. x: the examples.
+            top: how many classes.
+        """
+        rows = answers.reshape(len(answers), -1)
+        names = named(names, rows.shape[1])
+        return [{"values": {name: float(value) for name, value in zip(names, row, strict=True)}} for row in rows]
+
     def describe(self) -> str:
         """Say in a line what is learned, and by which loss."""
         raise NotImplementedError
@@ -189,3 +202,8 @@ def _flat(shape: tuple[int, ...]) -> int:
 
 def _numbers(count: int) -> str:
     return f"{count} number" + "s" * (count != 1)
+
+
+def named(names: Sequence[str], count: int) -> Sequence[str]:
+    """Return names of so many columns: those given, or "value", "value 0", "value 1", ..."""
+    return names if len(names) == count else ["value"] if count == 1 else [f"value {k}" for k in range(count)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from xpnet.backend import Array
 from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, DataError, ShapeError
 from xpnet.ops.activation import logistic
-from xpnet.train import metrics
 from xpnet.train.class_weights import weights_of
-from xpnet.train.label_metrics import balanced_accuracy, precision_recall_f1
+from xpnet.train.metrics import classes as metrics
+from xpnet.train.metrics.labels import balanced_accuracy, precision_recall_f1
 from xpnet.train.tasks.base import Headline, Section, Task
 
 __all__ = ["Classification"]
@@ -107,6 +107,16 @@ class Classification(Task):
             return logistic(np, scores)
         each = np.exp(scores - scores.max(axis=1, keepdims=True))
         return each / each.sum(axis=1, keepdims=True)
+
+    def predictions(
+        self, answers: np.ndarray, names: Sequence[str], x: np.ndarray, top: int = 1
+    ) -> list[dict[str, Any]]:
+        """Return of each example the most probable classes, and their probabilities."""
+        ranked = np.argsort(-answers, axis=1, kind="stable")[:, :top]
+        return [
+            {"classes": [names[k] for k in order], "probabilities": [round(float(row[k]), 6) for k in order]}
+            for row, order in zip(answers, ranked, strict=True)
+        ]
 
     def describe(self) -> str:
         """Say it in a line."""

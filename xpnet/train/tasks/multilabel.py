@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +13,8 @@ from xpnet import nn
 from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, DataError
 from xpnet.ops.activation import logistic
-from xpnet.train.label_metrics import exact_match, f1_score, precision_recall_f1
-from xpnet.train.tasks.base import Headline, Section, Task
+from xpnet.train.metrics.labels import exact_match, f1_score, precision_recall_f1
+from xpnet.train.tasks.base import Headline, Section, Task, named
 
 __all__ = ["Multilabel"]
 
@@ -108,6 +108,20 @@ class Multilabel(Task):
         if type(labels) is not int or labels < 0:
             raise CheckpointError("task", "labels of multilabel, a whole number >= 0", labels=labels)
         self.labels = labels
+
+    def predictions(
+        self, answers: np.ndarray, names: Sequence[str], x: np.ndarray, top: int = 1
+    ) -> list[dict[str, Any]]:
+        """Return of each example the labels of probability 1/2 or more, and all probabilities."""
+        rows = answers.reshape(len(answers), -1)
+        names = named(names, rows.shape[1])
+        return [
+            {
+                "labels": [name for name, p in zip(names, row, strict=True) if p >= 0.5],
+                "probabilities": {name: round(float(p), 6) for name, p in zip(names, row, strict=True)},
+            }
+            for row in rows
+        ]
 
     def describe(self) -> str:
         """Say it in a line."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -67,6 +67,13 @@ class Reconstruction(Task):
         from xpnet.viz.sections import reconstruction_sections
 
         return reconstruction_sections(test.x[:_SHOWN], figures["scores"][:_SHOWN], test.white)
+
+    def predictions(
+        self, answers: np.ndarray, names: Sequence[str], x: np.ndarray, top: int = 1
+    ) -> list[dict[str, Any]]:
+        """Return of each example its mean squared error."""
+        errors = (answers.reshape(len(x), -1) - x.reshape(len(x), -1)).astype(np.float64)
+        return [{"mse": float(error)} for error in (errors**2).mean(axis=1)]
 
     def describe(self) -> str:
         """Say it in a line."""

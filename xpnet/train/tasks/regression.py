@@ -13,7 +13,7 @@ import numpy as np
 from xpnet import nn
 from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, DataError
-from xpnet.train.regression_metrics import mean_absolute_error, r2_score, root_mean_squared_error
+from xpnet.train.metrics.regression import mean_absolute_error, r2_score, root_mean_squared_error
 from xpnet.train.tasks.base import Headline, Section, Task
 
 __all__ = ["Regression"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xpnet.errors import CheckpointError, ConfigError
-from xpnet.train.run_config import RunConfig
+from xpnet.train.runs.config import RunConfig
 from xpnet.writing import FileLock
 
 __all__ = ["FILES", "is_same_file", "locked"]

@@ -9,7 +9,7 @@ from typing import Any
 from xpnet.backend import Backend
 from xpnet.data import Splits
 from xpnet.train.callbacks import best_epoch
-from xpnet.train.run_config import RunConfig
+from xpnet.train.runs.config import RunConfig
 from xpnet.train.tasks import TASKS, Task
 from xpnet.train.tasks.classification import Classification
 from xpnet.train.trainer import Trainer

@@ -5,7 +5,7 @@ import pytest
 
 from tests.harness import raises
 from xpnet.errors import DTypeError, ShapeError
-from xpnet.train.regression_metrics import mean_absolute_error, r2_score, root_mean_squared_error
+from xpnet.train.metrics.regression import mean_absolute_error, r2_score, root_mean_squared_error
 
 metrics = pytest.importorskip("sklearn.metrics")
 

@@ -14,9 +14,8 @@ from xpnet.backend import Backend, available_cores
 from xpnet.data import Columns, load_image
 from xpnet.data.photos import in_threads
 from xpnet.errors import ConfigError, DataError
-from xpnet.train.run_evaluation import open_run
-from xpnet.train.run_inputs import expanded, is_table
-from xpnet.train.said import said
+from xpnet.train.runs.evaluation import open_run
+from xpnet.train.runs.inputs import expanded, is_table
 from xpnet.train.trainer import Trainer
 
 __all__ = ["ask_run", "predict_run"]
@@ -63,7 +62,12 @@ def ask_run(
     top = min(3, max(1, len(classes))) if top is None else top
     if arguments.as_index(top) is None or not 1 <= top <= max(1, len(classes)):
         raise ConfigError("top", f"1 <= top <= {len(classes)}, the number of classes", top=arguments.shown(top))
-    say = partial(said, trainer, classes, top)
+    task = trainer.task
+    assert task is not None  # a run has one
+
+    def say(answers: np.ndarray, x: np.ndarray) -> list[dict[str, Any]]:
+        return task.predictions(answers, classes, x, top)
+
     if meta.get("columns"):
         return _rows(trainer, Columns.from_json(meta["columns"]), images, say)
     if len(shape) != 3:

@@ -26,17 +26,17 @@ from xpnet.errors import CheckpointError, ConfigError, DeviceLostError
 from xpnet.output import to_json
 from xpnet.train.callbacks import BestCheckpoint, Callback, EarlyStopping, JsonLines, SaveCheckpoint
 from xpnet.train.checkpoint import read_checkpoint
-from xpnet.train.config_schema import parse_every
-from xpnet.train.fine_tuning import outputs_of, read_weights
+from xpnet.train.runs.config_schema import parse_every
+from xpnet.train.runs.fine_tuning import outputs_of, read_weights
 from xpnet.train.inputs import read_callbacks
-from xpnet.train.origin import origin_of
+from xpnet.train.runs.origin import origin_of
 from xpnet.train.precision import check_precision
-from xpnet.train.run_config import RunConfig
-from xpnet.train.run_data import as_trained, load_options, load_parts, placed
-from xpnet.train.run_folder import FILES, is_same_file, locked
-from xpnet.train.run_pictures import draw_run
-from xpnet.train.run_result import ended, monitored, result_of
-from xpnet.train.run_trainer import make_trainer
+from xpnet.train.runs.config import RunConfig
+from xpnet.train.runs.data import as_trained, load_options, load_parts, placed
+from xpnet.train.runs.folder import FILES, is_same_file, locked
+from xpnet.train.runs.pictures import draw_run
+from xpnet.train.runs.result import ended, monitored, result_of
+from xpnet.train.runs.preparation import make_trainer
 from xpnet.train.schema import RUN, check
 from xpnet.train.trainer import Trainer
 from xpnet.writing import FileLock, remove_parts, write_atomically

@@ -8,7 +8,7 @@ import pytest
 from tests.harness import raises
 from xpnet.errors import ConfigError
 from xpnet.train import RunConfig, evaluate_run, read_checkpoint, train_run
-from xpnet.train.fine_tuning import head_of
+from xpnet.train.runs.fine_tuning import head_of
 
 
 def pictures(path, classes, size=8, seed=0):
@@ -105,7 +105,7 @@ def test_a_resumed_fine_tuning_is_that_of_one_go_without_the_first_run(tmp_path,
     config = RunConfig("mlp", data, epochs=2, from_run=run, freeze="body")
     train_run(config, tmp_path / "straight")
     train_run(RunConfig("mlp", data, epochs=1, from_run=run, freeze="body"), tmp_path / "parts")
-    from xpnet.train.run_config import resumed_config
+    from xpnet.train.runs.config import resumed_config
 
     config = resumed_config(tmp_path / "parts", {"epochs": 2})
     train_run(config, resume=tmp_path / "parts")

@@ -14,9 +14,9 @@ from xpnet.data import Columns, Splits
 from xpnet.errors import ConfigError
 from xpnet.optim import OPTIMIZERS, Optimizer, cosine, inverse_decay, make_optimizer, one_cycle, step_decay, warmup
 from xpnet.train.checkpoint import Checkpoint
-from xpnet.train.config_schema import parse_weights
-from xpnet.train.fine_tuning import begin_from, freeze_body, head_of, outputs_of
-from xpnet.train.run_config import RunConfig
+from xpnet.train.runs.config_schema import parse_weights
+from xpnet.train.runs.fine_tuning import begin_from, freeze_body, head_of, outputs_of
+from xpnet.train.runs.config import RunConfig
 from xpnet.train.tasks import infer_task, make_task
 from xpnet.train.trainer import Trainer
 

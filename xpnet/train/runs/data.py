@@ -15,8 +15,8 @@ from xpnet import data as datasets
 from xpnet import models
 from xpnet.data import Dataset, LoadOptions, Splits
 from xpnet.errors import ConfigError, DataError
-from xpnet.train.config_schema import TASKS
-from xpnet.train.run_config import RunConfig
+from xpnet.train.runs.config_schema import TASKS
+from xpnet.train.runs.config import RunConfig
 
 __all__ = ["as_trained", "load_data", "load_options", "load_parts", "place", "placed", "whole"]
 

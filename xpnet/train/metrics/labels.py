@@ -12,7 +12,7 @@ import numpy as np
 from xpnet import arguments
 from xpnet.data import host
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.train.metrics import confusion_matrix
+from xpnet.train.metrics.classes import confusion_matrix
 
 __all__ = ["balanced_accuracy", "exact_match", "f1_score", "precision_recall_f1"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.harness import raises
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.train.label_metrics import balanced_accuracy, exact_match, f1_score, precision_recall_f1
+from xpnet.train.metrics.labels import balanced_accuracy, exact_match, f1_score, precision_recall_f1
 
 metrics = pytest.importorskip("sklearn.metrics")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xpnet.data import Splits
-from xpnet.train.run_config import RunConfig
+from xpnet.train.runs.config import RunConfig
 from xpnet.train.trainer import Trainer
 from xpnet.writing import write_atomically
 

@@ -11,7 +11,7 @@ from tests.harness import raises
 from xpnet import data
 from xpnet.errors import ConfigError, DataError
 from xpnet.train import Callback, RunConfig, Trainer, evaluate_run, open_run, read_checkpoint, train_run
-from xpnet.train.run_config import resumed_config
+from xpnet.train.runs.config import resumed_config
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def evaluated(monkeypatch):
         return evaluate(self, part, **options)
 
     monkeypatch.setattr(Trainer, "evaluate", counted)
-    monkeypatch.setattr("xpnet.train.run.draw_run", lambda *_: None)
+    monkeypatch.setattr("xpnet.train.runs.training.draw_run", lambda *_: None)
     return sizes
 
 
@@ -131,7 +131,7 @@ def test_checkpoints_are_saved_every_so_many_epochs_and_at_the_end(tmp_path, mon
     monkeypatch.setattr(
         "xpnet.train.callbacks.write_checkpoint", lambda path, c: seen.append(c.meta["progress"]["epoch"])
     )
-    monkeypatch.setattr("xpnet.train.run.draw_run", lambda *_: None)
+    monkeypatch.setattr("xpnet.train.runs.training.draw_run", lambda *_: None)
     train_run(RunConfig("softmax", epochs=5, batch_size=500, checkpoint_every=every), tmp_path / "run")
     assert seen == saves
 

@@ -13,11 +13,10 @@ from xpnet import data as datasets
 from xpnet.backend import Backend, get_backend
 from xpnet.data import Columns, Dataset
 from xpnet.errors import CheckpointError, DataError
-from xpnet.train.fine_tuning import read_weights
-from xpnet.train.prediction_csv import write_csv
-from xpnet.train.run_data import as_trained, load_data, load_options, place, whole
-from xpnet.train.run_result import names_of, recorded_of
-from xpnet.train.said import said
+from xpnet.train.runs.fine_tuning import read_weights
+from xpnet.train.runs.prediction_csv import write_csv
+from xpnet.train.runs.data import as_trained, load_data, load_options, place, whole
+from xpnet.train.runs.result import names_of, recorded_of
 from xpnet.train.trainer import Trainer
 
 __all__ = ["evaluate_run", "open_run", "test_part"]
@@ -104,7 +103,9 @@ def evaluate_run(
 def _each(trainer: Trainer, test: Dataset, meta: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return for each example its name, what is true and what is predicted."""
     white = test.white if trainer.scale and len(test.shape) == 3 else None
-    results = said(trainer, meta["classes"], 1, trainer.predict(test.x, white=white), np.asarray(test.y))
+    assert trainer.task is not None  # a run has one
+    answers = trainer.predict(test.x, white=white)
+    results = trainer.task.predictions(answers, meta["classes"], np.asarray(test.y))
     files = test.files
     names = [{"example": i} for i in range(len(test))] if files is None else [{"image": str(file)} for file in files]
     truth = np.asarray(test.y).reshape(len(test), -1)

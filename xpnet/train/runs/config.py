@@ -13,7 +13,7 @@ from xpnet import arguments, models
 from xpnet.data.opening import open_file
 from xpnet.errors import CheckpointError, ConfigError, nearest
 from xpnet.nn.storage import parse
-from xpnet.train.config_schema import CONFIG, ORIGIN
+from xpnet.train.runs.config_schema import CONFIG, ORIGIN
 from xpnet.train.schema import check
 
 __all__ = ["RunConfig", "read_config", "resolve_backend", "resumed_config"]

@@ -13,7 +13,7 @@ import numpy as np
 
 from xpnet import __version__
 from xpnet.backend import Backend
-from xpnet.train.run_config import RunConfig
+from xpnet.train.runs.config import RunConfig
 
 __all__ = ["command_of", "commit_of", "origin_of"]
 

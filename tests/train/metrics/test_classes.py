@@ -11,7 +11,7 @@ from tests.harness import raises, sample
 from xpnet.backend import get_backend
 from xpnet.errors import ConfigError, DivergedError, DTypeError, ShapeError
 from xpnet.train import LossMeter, accuracy, confusion_matrix, top_k_accuracy
-from xpnet.train.metrics import Slot
+from xpnet.train.metrics.average import Slot
 
 sklearn = pytest.importorskip("sklearn.metrics")
 

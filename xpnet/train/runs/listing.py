@@ -10,7 +10,7 @@ from xpnet import arguments
 from xpnet.data.opening import open_file
 from xpnet.errors import CheckpointError, ConfigError, XpnetError, nearest
 from xpnet.nn.storage import parse
-from xpnet.train.run_config import read_config
+from xpnet.train.runs.config import read_config
 from xpnet.train.schema import RECORD
 
 __all__ = ["compare_runs", "history_of", "list_runs"]

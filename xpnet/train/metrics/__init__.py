@@ -1,0 +1,1 @@
+"""Figures: of classes, labels and numbers, of one's own, and the average loss of an epoch."""
