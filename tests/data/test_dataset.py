@@ -221,7 +221,6 @@ BAD_ARRAYS = {
     "one label": (np.zeros((2, 3)), [4, 4], ["at least 2 classes", "all 4", "classes="]),
     "negative": (np.zeros((2, 3)), [0, -1], ["label -1", "sample 1", "K 2"]),
     "empty": (np.zeros((0, 3)), np.zeros(0, int), ["shape (0, 3)"]),
-    "one column": (np.zeros((2, 3)), [[0], [1]], ["shape (2, 1)", "y[:, 0]"]),
     "complex targets": (np.zeros((2, 3)), np.zeros(2, complex), ["targets", "dtype complex128"]),
     "NaN targets": (np.zeros((2, 3)), [0.0, np.nan], ["finite targets", "value nan", "sample 1"]),
     "other targets": (np.zeros((2, 3)), [0.5, 1.5, 2.5], ["samples 2", "targets 3"]),

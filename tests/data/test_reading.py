@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from array import array
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,59 @@ def test_a_set_is_trained_on_and_tested_as_its_arrays_are(name):
     assert got[0]["test_loss"] == got[0]["validation_loss"] == want[0]["test_loss"]
 
 
+def batches(failing: bool = False):
+    for start in range(0, 16, 5):
+        yield X[start : start + 5], Y[start : start + 5]
+    if failing:
+        raise OSError("disk full")
+
+
+def test_a_generator_is_read_once():
+    got, want = fitted(batches(), validation=batches()), fitted((X, Y), validation=(X, Y))
+    assert got[0]["train_loss"] == want[0]["train_loss"]
+    assert got[0]["validation_loss"] == want[0]["validation_loss"]
+    with raises(DataError, "fit", "disk full"):
+        fitted(batches(failing=True))
+
+
+def test_of_a_generator_without_an_end_steps_says_how_many_batches_are_read():
+    endless = ((X[:8], Y[:8]) if i % 2 == 0 else (X[8:], Y[8:]) for i in count())
+    assert fitted(endless, steps=2)[0]["train_loss"] == fitted((X, Y))[0]["train_loss"]
+    with raises(DataError, "fit", "5 batches", "batches 4"):
+        fitted(batches(), steps=5)
+    for data in ((X, Y), Examples(PAIRS)):
+        with raises(ConfigError, "fit", "omit steps"):
+            fitted(data, steps=2)
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 2), nn.Linear(3, 2)
+
+    def forward(self, a, b):
+        return self.a(a) - self.b(b)
+
+
+@pytest.mark.parametrize(
+    ("several", "sets"),
+    [
+        ((X, X), Examples([((x, x), y) for x, y in PAIRS])),
+        ((X, X), Batches([((X[:10], X[:10]), Y[:10]), ((X[10:], X[10:]), Y[10:])])),
+        ({"b": X, "a": X}, Examples([({"b": x, "a": x}, y) for x, y in PAIRS])),
+        ({"b": X, "a": X}, Batches([({"b": X, "a": X}, Y)])),
+    ],
+)
+def test_examples_of_several_inputs_are_those_of_their_arrays(several, sets):
+    losses = [Trainer(Two().initialize(1)).fit(d, epochs=1)[0]["train_loss"] for d in (sets, (several, Y))]
+    assert losses[0] == losses[1]
+
+
+def test_half_precision_of_torch_without_a_type_in_numpy_is_read():
+    torch = pytest.importorskip("torch")
+    assert np.array_equal(host("fit", torch.tensor(X).bfloat16()), X)
+
+
 def test_images_of_pil_are_arrays_and_palettes_colours():
     image = pytest.importorskip("PIL.Image")
     grey = image.fromarray(np.full((5, 4), 7, np.uint8))
@@ -142,8 +196,11 @@ class Failing(Examples):
         (Examples([{"picture": 1, "label": 0}]), DataError, ["picture"]),
         (Failing([1]), DataError, ["disk"]),
         (Batches([]), DataError, ["batch"]),
-        (iter([(X, Y)]), ConfigError, ["read again"]),
-        ((b for b in [(X, Y)]), ConfigError, ["read again"]),
+        (iter([]), DataError, ["batch", "generator"]),
+        (Batches([(X, Y), (X, Y[:3])]), DataError, ["batch 1", "(3,)"]),
+        (Batches([(X, Y), (X, Y / 2)]), DataError, ["batch 1", "float64"]),
+        (Batches([(X, Y), ((X, X), Y)]), DataError, ["batch 1", "one shape"]),
+        (Batches([(X, Y), (X[:, :2], Y)]), DataError, ["batch 1", "(2,)"]),
     ],
 )
 def test_what_cannot_be_read_is_one_error(data, error, words):

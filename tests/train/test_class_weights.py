@@ -8,7 +8,7 @@ import pytest
 
 from tests.harness import raises
 from xpnet import data, nn, optim
-from xpnet.errors import ConfigError
+from xpnet.errors import CheckpointError, ConfigError
 from xpnet.train import Callback, RunConfig, Trainer, open_run, read_checkpoint, train_run, write_checkpoint
 
 rng = np.random.default_rng(0)
@@ -128,3 +128,17 @@ def test_a_weighted_training_that_was_interrupted_within_an_epoch_continues_from
     again.resume(read_checkpoint(tmp_path / "file"))
     again.fit(SET, SET, epochs=3, batch_size=20)
     assert [r["train_loss"] for r in again.history] == [r["train_loss"] for r in once.history]
+
+
+@pytest.mark.parametrize(("given", "other"), [("balanced", [1, 2, 3]), ({"cow": 4}, {"cow": 5}), (None, "balanced")])
+def test_a_training_with_other_class_weights_is_not_continued(given, other):
+    kept = trained(1, class_weights=given).checkpoint()
+    for same in (given, None):
+        model = nn.Linear(4, 3)
+        trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), class_weights=same)
+        trainer.resume(kept)
+        trainer.fit(SET, SET, epochs=2, batch_size=20)
+        assert trainer.history[-1]["test_loss"] == trained(2, class_weights=given).history[-1]["test_loss"]
+    model = nn.Linear(4, 3)
+    with raises(CheckpointError, "resume", "class_weights"):
+        Trainer(model, optim.SGD(model.parameters(), lr=0.1), class_weights=other).resume(kept)

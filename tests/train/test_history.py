@@ -26,6 +26,13 @@ def test_its_repr_is_a_table():
     assert repr(History()) == "History: no epoch is done"
 
 
+def test_short_names_are_in_capitals_and_only_shares_are_in_percent():
+    record = {"test_rmse": 1.5, "mae": 2.0, "validation_r2": 0.5, "macro_f1": 0.25, "mismatch": 3.0}
+    head, values = repr(History([record])).splitlines()
+    assert head.split() == ["test", "RMSE", "MAE", "validation", "R2", "macro", "F1", "mismatch"]
+    assert values.split() == ["1.5000", "2.0000", "0.5000", "25.00%", "3.0000"]
+
+
 def test_a_long_table_shows_its_first_and_last_rows():
     lines = repr(History([{"epoch": n, "train_loss": 12345.678} for n in range(1, 101)])).splitlines()
     assert len(lines) == 27

@@ -45,7 +45,10 @@ class _Torch(Backend):
 
     def to_numpy(self, array: Array) -> np.ndarray:
         try:
-            return np.array(array.detach().cpu().numpy())
+            array = array.detach().cpu()
+            if array.dtype == self.xp.bfloat16:  # which NumPy does not have
+                array = array.float()
+            return np.array(array.numpy())
         except AttributeError:
             raise self._no_array("to_numpy", array) from None
 

@@ -2,18 +2,20 @@
 
     read_set("fit", torch_dataset), read_set("fit", hugging_face_dataset), read_set("fit", data_loader) -> x, y
 
-Each is read once, so random transforms are drawn once; augment= draws them anew.
+Each is read once, generators too, so random transforms are drawn once; augment= draws them anew.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from xpnet import arguments
+from xpnet.data import several
 from xpnet.data.arrays import host
 from xpnet.errors import ConfigError, DataError, XpnetError
 
@@ -37,25 +39,26 @@ def is_set(data: Any) -> bool:
     return (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or hasattr(data, "__iter__")
 
 
-def read_set(where: str, data: Any) -> tuple[Any, np.ndarray]:
+def read_set(where: str, data: Any, steps: int | None = None) -> tuple[Any, np.ndarray]:
     """Read all examples.
 
     Args:
         where: for messages.
         data: has a length and gives examples by number: (x, y), or a dictionary with an image (or pixel_values, x) and
-            a label (or y, target); or gives batches (x, y) when it is iterated over, each time anew.
+            a label (or y, target); or gives batches (x, y) when it is iterated over, as data loaders and generators do.
+            x may be a tuple or a dictionary of arrays, which are several inputs.
+        steps: how many batches are taken; None: all there are, of one that ends.
     Returns:
         x and y, (N, ...).
     Raises:
-        DataError: examples differ in shape, are more than 4 GB, or are no (x, y).
-        ConfigError: it is a generator or another iterator, which cannot be read again.
+        DataError: examples differ in shape, are more than 4 GB, or are no (x, y); or there are fewer batches than
+            steps.
     """
-    if hasattr(data, "__next__"):
-        do = "pass a list of its batches, a data loader, or arrays"
-        raise ConfigError(where, "a set that can be read again", do, data=arguments.shown(data))
     by_number = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    if by_number and steps is not None:
+        raise ConfigError(where, "batches, of which steps are taken", "omit steps", data=arguments.shown(data))
     try:
-        return _examples(where, data) if by_number else _batches(where, data)
+        return _examples(where, data) if by_number else _batches(where, data, steps)
     except XpnetError:
         raise
     except Exception as error:  # of the set's own code
@@ -63,46 +66,76 @@ def read_set(where: str, data: Any) -> tuple[Any, np.ndarray]:
         raise DataError.event(where, "the data could not be read", error=text) from error
 
 
-def _examples(where: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
+def _examples(where: str, data: Any) -> tuple[Any, np.ndarray]:
     n, targets = len(data), []
     if not n:
         raise DataError(where, "at least one example", examples=0)
-    out: np.ndarray | None = None
+    first: Any = None
+    out: list[np.ndarray] = []
     turned = False
     for i in range(n):
         x, y = _pair(where, data[i], f"example {i}")
-        x, turned = _image(where, x)
-        if out is None:
-            dtype = x.dtype if x.dtype == np.uint8 else np.dtype(np.float32)
-            _check_size(where, n * x.size * dtype.itemsize)
-            out = np.empty((n, *x.shape), dtype)
-        if x.shape != out.shape[1:]:
-            raise DataError(where, "examples of one shape", first=out.shape[1:], example=i, shape=x.shape)
-        out[i] = x
+        found = [_image(where, each) for each in several.each(x)]
+        turned = turned or any(each for _, each in found)
+        if first is None:
+            first = x
+            dtypes = [a.dtype if a.dtype == np.uint8 else np.dtype(np.float32) for a, _ in found]
+            _check_size(where, n * sum(a.size * t.itemsize for (a, _), t in zip(found, dtypes, strict=True)))
+            out = [np.empty((n, *a.shape), t) for (a, _), t in zip(found, dtypes, strict=True)]
+        shape = several.like(x, [a.shape for a, _ in found])
+        _check_like(where, first, several.like(first, [a.shape[1:] for a in out]), x, shape, example=i)
+        for array, (a, _) in zip(out, found, strict=True):
+            array[i] = a
         targets.append(y if isinstance(y, str | int | float) else _host_value(where, y))
-    assert out is not None
     _say(where, turned)
-    return out, _joined(where, targets)
+    return several.like(first, out), _joined(where, targets)
 
 
-def _batches(where: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
-    xs, ys, size, turned = [], [], 0, False
-    for i, batch in enumerate(data):
+def _batches(where: str, data: Any, steps: int | None) -> tuple[Any, np.ndarray]:
+    xs: list[list[np.ndarray]] = []
+    ys: list[np.ndarray] = []
+    first, size, turned = None, 0, False
+    for i, batch in enumerate(data if steps is None else islice(data, steps)):
         x, y = _pair(where, batch, f"batch {i}")
-        is_torch = type(x).__module__.startswith("torch")
-        x = np.array(host(where, x))
-        if is_torch and _is_channels_first(x.shape[1:]):
-            x, turned = np.moveaxis(x, 1, -1), True
-        if not x.ndim or (xs and x.shape[1:] != xs[0].shape[1:]):
-            raise DataError(where, "batches of examples of one shape", batch=i, shape=x.shape)
-        size += x.nbytes
+        found = [_batch(where, each) for each in several.each(x)]
+        turned = turned or any(each for _, each in found)
+        arrays, target = [a for a, _ in found], np.array(host(where, y))
+        if first is None:
+            first = x
+        shapes = [several.like(x, [a.shape[1:] for a in each]) for each in ((xs or [arrays])[0], arrays)]
+        _check_like(where, first, shapes[0], x, shapes[1], batch=i)
+        if len({len(a) if a.ndim else -1 for a in (*arrays, target)}) != 1 or not target.ndim:
+            shape = several.like(x, [a.shape for a in arrays])
+            raise DataError(where, "batches of x (N, ...) and y (N, ...)", batch=i, x=shape, y=target.shape)
+        if ys and (target.shape[1:] != ys[0].shape[1:] or target.dtype.kind != ys[0].dtype.kind):
+            got = {"first": (ys[0].shape, ys[0].dtype), "batch": i, "targets": (target.shape, target.dtype)}
+            got = {k: f"{v[1]} {v[0]}" if isinstance(v, tuple) else v for k, v in got.items()}
+            raise DataError(where, "targets of one shape and kind", **got)
+        size += sum(a.nbytes for a in arrays)
         _check_size(where, size)
-        xs.append(x)
-        ys.append(np.array(host(where, y)))
+        xs.append(arrays)
+        ys.append(target)
     if not xs:
-        raise DataError(where, "at least one batch", batches=0)
+        do = "a generator is read once: make a new one" if hasattr(data, "__next__") else ""
+        raise DataError(where, "at least one batch", do, batches=0)
+    if steps is not None and len(xs) < steps:
+        raise DataError(where, f"{steps} batches, as steps says", batches=len(xs))
     _say(where, turned)
-    return np.concatenate(xs), np.concatenate(ys)
+    return several.like(first, [np.concatenate(each) for each in zip(*xs, strict=True)]), np.concatenate(ys)
+
+
+def _check_like(where: str, first: Any, first_shape: Any, x: Any, shape: Any, **place: int) -> None:
+    """Raise DataError unless x has the form and the shape of the first."""
+    if several.form(x) != several.form(first) or shape != first_shape:
+        raise DataError(where, "examples of one shape", first=first_shape, **place, shape=shape)
+
+
+def _batch(where: str, x: Any) -> tuple[np.ndarray, bool]:
+    """Return an array of a batch, and whether its channels were first."""
+    found = np.array(host(where, x))
+    if type(x).__module__.startswith("torch") and _is_channels_first(found.shape[1:]):
+        return np.moveaxis(found, 1, -1), True
+    return found, False
 
 
 def _pair(where: str, item: Any, what: str) -> tuple[Any, Any]:
@@ -153,5 +186,5 @@ def _joined(where: str, targets: list[Any]) -> np.ndarray:
 
 def _check_size(where: str, size: int) -> None:
     if size > _MOST:
-        do = "pass a smaller set, or a Dataset of a data.Lazy, which is read on the way"
+        do = "pass a smaller set, steps= of batches without an end, or a Dataset of a data.Lazy, read on the way"
         raise DataError(where, f"at most {_MOST >> 30} GB of examples", do, GB=round(size / (1 << 30), 1))

@@ -30,8 +30,8 @@ def read_targets(name: str, y: Any, classes: Any, labelled: bool | None) -> tupl
         name: of the set, for messages.
         y: (N, ...).
         classes: the names of classes or columns; None: words are their own names, labels get "0", "1", ...
-        labelled: True: y is labels; False: numbers, float32; None: integers (N,) and words are labels, a matrix of 0
-            and 1 and floating numbers become float32, and other integers int64.
+        labelled: True: y is labels; False: numbers, float32; None: integers (N,) and words are labels, a matrix (N,
+            L), L >= 2, of 0 and 1 and floating numbers become float32, and other integers int64.
     Raises:
         DataError: y is neither, a label is missing, or most classes have no label.
     """
@@ -43,10 +43,8 @@ def read_targets(name: str, y: Any, classes: Any, labelled: bool | None) -> tupl
     keep = False
     if labelled is None:
         labelled = is_row and kind in "bui"
-        if kind in "bui" and y.ndim == 2 and y.shape[1] == 1:
-            rule = "integer labels (N,), a 0/1 matrix (N, L), L >= 2, or numbers"
-            raise DataError(name, rule, "take y[:, 0]", shape=y.shape, dtype=y.dtype)
-        keep = kind in "ui" and y.ndim > 1 and not ((y == 0) | (y == 1)).all()
+        is_column = y.ndim == 2 and y.shape[1] == 1
+        keep = kind in "bui" and y.ndim > 1 and (is_column or not ((y == 0) | (y == 1)).all())
     if not labelled:
         if kind not in "buif" or not y.ndim:
             raise DataError(name, "targets (N, ...) of real numbers", shape=y.shape, dtype=y.dtype)

@@ -12,7 +12,7 @@ from xpnet import arguments
 from xpnet.data import Dataset, host
 from xpnet.errors import ConfigError, nearest
 
-__all__ = ["check_class_weights", "weights_of"]
+__all__ = ["check_class_weights", "given_values", "weights_of"]
 
 _BALANCED = "balanced"
 
@@ -27,6 +27,13 @@ def check_class_weights(given: Any) -> Any:
     if not values or not all(math.isfinite(arguments.not_negative("class_weights", "weight", v)) for v in values):
         raise ConfigError("class_weights", "a weight for each class", class_weights="none")
     return given
+
+
+def given_values(given: Any) -> Any:
+    """Return class weights that were checked in a form that JSON can hold: a word, numbers, or numbers by name."""
+    if given is None or isinstance(given, str):
+        return given
+    return {str(k): float(v) for k, v in given.items()} if isinstance(given, Mapping) else [float(v) for v in given]
 
 
 def weights_of(given: Any, data: Dataset) -> np.ndarray:

@@ -132,7 +132,8 @@ class Fitting:
             self.step, self._resumed = 0, {}
         self._batches = batches
         self.interrupted, self._stopping = 0, False
-        classes = len(feed.dataset.classes) if feed.dataset.labelled else 0
+        is_custom = self.task is not None and self.task.labelled is None  # whose scores are not of the classes
+        classes = len(feed.dataset.classes) if feed.dataset.labelled and not is_custom else 0
         step = Step(
             self.model,
             self.loss,

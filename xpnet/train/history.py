@@ -9,12 +9,13 @@ from xpnet.output import html_table
 __all__ = ["History", "figure_text", "title"]
 
 _HEAD, _TAIL = 5, 20  # rows of a long table
-_SHARES = ("accuracy", "match", "f1")  # of 1: written in percent
+_SHARES = {"accuracy", "match", "f1"}  # of 1: written in percent
+_SHORT = {"rmse", "mae", "mse", "r2", "f1"}  # in capitals
 
 
 def title(name: str) -> str:
-    """Write the name of a figure in words: "test accuracy"."""
-    return name.replace("_", " ")
+    """Write the name of a figure in words: "test accuracy", "test RMSE"."""
+    return " ".join(word.upper() if word in _SHORT else word for word in name.split("_"))
 
 
 def figure_text(name: str, value: Any) -> str:
@@ -27,7 +28,7 @@ def figure_text(name: str, value: Any) -> str:
         return f"{value:.1f}"
     return (
         f"{value:.2%}"
-        if any(word in name for word in _SHARES)
+        if _SHARES.intersection(name.split("_"))
         else f"{value:.4f}"
         if abs(value) < 1e4
         else f"{value:.5g}"

@@ -81,6 +81,7 @@ def read_sets(
     choose: Callable[[Dataset], Task],
     seed: int = 0,
     weights: Any = None,
+    steps: int | None = None,
 ) -> tuple[Dataset, dict[str, Dataset]]:
     """Return the training set, and the sets that are measured after each epoch, by name, of what fit is given.
 
@@ -89,12 +90,15 @@ def read_sets(
         model: which takes the examples.
         task: of the Trainer, if it is known; choose says it of a training set.
         weights: of the training examples, or None.
+        steps: how many batches are taken of a training set that gives batches; None: all.
     """
     alone = task is not None and task.of_inputs  # then a second array is no targets
     if not alone and _are_x_and_y(train, test):
         train, test = (train, test), None
     if is_set(train):
-        train = read_set("fit", train)
+        train = read_set("fit", train, steps)
+    elif steps is not None:
+        raise ConfigError("fit", "batches, of which steps are taken", "omit steps", train=arguments.shown(train))
     images = images_only("fit", train, model)
     train = read_dataset("fit", train, task=task, images=images)
     if weights is not None:

@@ -37,6 +37,7 @@ __all__ = ["Scoring"]
 _log = logging.getLogger("xpnet")
 
 _NUMBERS, _LEAST = 1 << 21, 32  # in a batch: so many numbers, or so many examples if that is more
+_KEPT = 1 << 27  # bytes of scores that are as large as inputs too large for memory
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,19 @@ class Scoring:
         elif not data.labelled:
             targets = task.targets(data.y)
         white = data.white if declared else None
+        inputs = self._inputs("evaluate", data.x, declared=white)
+        partly = task.of_inputs and not is_resident(data.x) and not self.metrics
+        each, bad, size = [], 0, 0
         with self.model.backend.active(), device_errors("evaluate"):
             for part, x, out in self._scored("evaluate", data.x, batch_size, declared=white):
-                parts.append(out.numpy())
-                task.check_scores("evaluate", parts[-1], names)
+                found = out.numpy()
+                task.check_scores("evaluate", found, names)
+                bad += int(np.isnan(found).reshape(len(found), -1).any(axis=1).sum())
+                if partly:
+                    each.append(task.figures(task.in_units(found, *inputs), data.x[part], names)["each"])
+                if not partly or not parts or size < _KEPT:
+                    parts.append(found)
+                    size += found.nbytes
                 if task.of_inputs or nn.is_average(self.loss) or weights is not None:
                     weight = None if weights is None else weights[part]
                     total = part.stop - part.start if weight is None else float(weight.sum(dtype=np.float64))
@@ -90,10 +100,12 @@ class Scoring:
             if not losses:
                 losses = [(self._loss_of(self.model.backend.from_numpy(every), targets), len(every))]
             loss = self._average(losses)
-        bad = np.isnan(every).reshape(len(every), -1).any(axis=1).sum()
         if bad:
-            _log.warning("evaluate: %d of %d examples have scores that are NaN", bad, len(every))
-        scores = task.in_units(every, *self._inputs("evaluate", data.x, declared=white))
+            _log.warning("evaluate: %d of %d examples have scores that are NaN", bad, len(data))
+        scores = task.in_units(every, *inputs)
+        if partly:
+            found = np.concatenate(each)
+            return {"loss": loss, "mse": float(found.mean()), "each": found, "scores": scores}
         y: Any = data.x if task.of_inputs else data.y
         own = {name: measured(name, metric, scores, y[:]) for name, metric in self.metrics.items()}
         return {"loss": loss, **task.figures(scores, y, names), **own, "scores": scores}

@@ -200,7 +200,8 @@ class Step:
         """Compare scores with labels: the loss, of the batch or of a shard."""
         shape = (scores if isinstance(scores, Tensor) else check_tensor("fit", "a model", scores)).data.shape
         if len(shape) == 2 and shape[1] < self.classes and self.classes > 2:
-            raise ShapeError("fit", "a score for each class", scores=shape, K=self.classes)
+            do = "for a loss of other scores, task='custom'"
+            raise ShapeError("fit", "a score for each class", do, scores=shape, K=self.classes)
         scores, weights = self.precision.scores(scores), None
         if isinstance(y, tuple):
             y, weights = y

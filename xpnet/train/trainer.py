@@ -139,6 +139,7 @@ class Trainer(Fitting):
         sample_weight: Any = None,
         epochs: int = 10,
         batch_size: int = 64,
+        steps: int | None = None,
         augment: Augmentation | str | None = None,
         keep_memory: bool = True,
         progress: bool | None = None,
@@ -148,7 +149,8 @@ class Trainer(Fitting):
         Args:
             train: the training set, or a tuple of arrays (x, y): x (N, ...), y (N,) integers, of any library, or lists.
                 Or what has a length and gives (x, y) by number, as sets of torch and Hugging Face do, or batches (x, y)
-                when it is iterated over, as data loaders do: it is read into memory once, see data.reading. x may be a
+                when it is iterated over, as data loaders and generators do: it is read into memory once, by each call
+                of fit, and shuffled and divided into batches here; see data.reading. x may be a
                 tuple or dictionary of arrays of the same examples, which the model's forward takes as arguments.
             test: a set to evaluate after each epoch, likewise, or None. fit(x, y) is fit((x, y)).
             validation: another set to evaluate after each epoch; or a fraction of the training set, above 0, below 1,
@@ -157,6 +159,7 @@ class Trainer(Fitting):
                 and of a held-out part is the weighted mean. Data that has weights (Dataset.weighted) is weighted too.
             epochs: >= 0; epochs trained before count: if all are done, nothing is trained, and the log says so.
             batch_size: N, >= 1.
+            steps: how many batches are read of a generator or loader, such as one without an end; None: all.
             augment: changes training images at random: a data.Transform, or none, light or strong, see data.augment.
             keep_memory: whether the C library keeps freed memory for the next step, in the whole process and until it
                 ends (see backend.keep_freed_memory); on a CPU, steps take up to a third less time.
@@ -174,11 +177,12 @@ class Trainer(Fitting):
         epochs = arguments.count("fit", "epochs", epochs, 0)
         progress = arguments.optional(arguments.boolean)("fit", "progress", progress)
         batch_size = arguments.count("fit", "batch_size", batch_size, 1, _MOST)
+        steps = arguments.optional(arguments.positive)("fit", "steps", steps)
         augment = read_augment("fit", augment)
         check_precision(self.precision, self.model.backend)
         inputs.check_parameters(self.model, (*self.optimizer.parameters, *self._others))
         train, held = inputs.read_sets(
-            train, test, validation, self.model, self.task, self._choose, self.seed, sample_weight
+            train, test, validation, self.model, self.task, self._choose, self.seed, sample_weight, steps
         )
         task = self._choose(train)
         train = task.read("fit", train)
@@ -225,7 +229,8 @@ class Trainer(Fitting):
             of multilabel: exact_match, micro_f1, macro_f1, per_label as per_class.
             of regression: rmse, mae, r2, averages over the targets, and of several per_target {name: {rmse, mae, r2}};
                 scores in the units of the targets.
-            of reconstruction: mse, and each, (N,), that of each example; scores in the units of x.
+            of reconstruction: mse, and each, (N,), that of each example; scores in the units of x: of a data.Lazy
+                those of the first examples only, about 128 MB, unless the Trainer has metrics.
         Raises:
             DataError: the scale of the data cannot be told, or its classes are not those of the training set.
             ShapeError: there is no score for a class. ConfigError: batch_size is below 1.

@@ -6,7 +6,7 @@ import pytest
 from tests.harness import raises
 from xpnet import data, nn, optim
 from xpnet.errors import DataError, ShapeError
-from xpnet.train import Trainer
+from xpnet.train import Trainer, scoring
 
 rng = np.random.default_rng(0)
 X = (rng.normal(size=(60, 1)) * [1, -2, 0.5, 3] + 5).astype(np.float32)  # a line in four dimensions
@@ -103,3 +103,15 @@ def test_backends_reconstruct_alike(backend):
     other = Trainer(nn.Linear(4, 4).initialize(0), task="reconstruction", capture=False)
     other.fit(X, epochs=1)
     assert trainer.predict(X) == pytest.approx(other.predict(X), rel=1e-2, abs=1e-2)
+
+
+def test_scores_of_images_beyond_memory_are_measured_in_parts(monkeypatch):
+    trainer = fitted(IMAGES, 32, epochs=2)
+    lazy = data.Lazy(IMAGES.shape, lambda rows, out: np.take(IMAGES, rows, axis=0, out=out))
+    monkeypatch.setattr(scoring, "_KEPT", 1)
+    want = trainer.evaluate((IMAGES, None), batch_size=7)
+    got = trainer.evaluate(data.Dataset(lazy, np.zeros(len(IMAGES), np.float32)), batch_size=7)
+    assert got["mse"] == pytest.approx(want["mse"], rel=1e-6)
+    assert got["loss"] == want["loss"]
+    np.testing.assert_allclose(got["each"], want["each"])
+    np.testing.assert_array_equal(got["scores"], want["scores"][:7])

@@ -16,7 +16,7 @@ import numpy as np
 from xpnet import arguments
 from xpnet.autograd import Tensor
 from xpnet.data import Dataset, host
-from xpnet.errors import CheckpointError, ConfigError, nearest
+from xpnet.errors import CheckpointError, ConfigError, DataError, nearest
 from xpnet.train.tasks.base import Headline, Task
 from xpnet.train.tasks.classification import Classification
 from xpnet.train.tasks.custom import Custom
@@ -59,12 +59,18 @@ def infer_task(y: Any, loss: Callable[..., Tensor] | None = None) -> Task:
         y: a Dataset, or targets in an array: integers (N,) are labels, for classification; a matrix (N, L) of 0 and 1,
             L >= 2, is multilabel; other numbers are for regression.
         loss: that is given: of what are no labels the task is then "custom".
+    Raises:
+        DataError: targets are one column of integers, (N, 1), which may be labels or numbers.
     """
     y = y.y if isinstance(y, Dataset) else host("infer_task", y)
     if y.ndim == 1 and y.dtype.kind in "bui":
         return Classification()
     if loss is not None:
         return Custom(arguments.function("infer_task", "loss", loss))
+    if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind in "bui":
+        rule = "integer labels (N,), a 0/1 matrix (N, L), L >= 2, or numbers"
+        do = "of labels take y[:, 0]; or give loss=, or task='regression'"
+        raise DataError("task", rule, do, shape=y.shape, dtype=y.dtype)
     is_matrix = y.ndim == 2 and y.shape[1] > 1 and bool(np.all((y == 0) | (y == 1)))
     return Multilabel() if is_matrix else Regression()
 

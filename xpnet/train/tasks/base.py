@@ -76,7 +76,8 @@ class Task:
             ConfigError: this task has none.
         """
         if given is not None:
-            raise ConfigError("class_weights", "labels of classes, for classification", task=self.name)
+            do = "weigh examples by sample_weight, or give a loss= of weighted terms"
+            raise ConfigError("class_weights", "a task of one class an example, classification", do, task=self.name)
 
     def weighted(self, data: Dataset) -> Dataset:
         """Return a set with the weights that its samples have in the loss."""

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import nn
+from xpnet import arguments, nn
 from xpnet.autograd import Tensor
 from xpnet.backend import Array
 from xpnet.data import Dataset
-from xpnet.errors import CheckpointError, DataError, ShapeError
+from xpnet.errors import CheckpointError, ConfigError, DataError, ShapeError
 from xpnet.ops.activation import logistic
-from xpnet.train.class_weights import weights_of
+from xpnet.train.class_weights import check_class_weights, given_values, weights_of
 from xpnet.train.metrics import classes as metrics
 from xpnet.train.metrics.labels import balanced_accuracy, precision_recall_f1
 from xpnet.train.tasks.base import Headline, Section, Task
@@ -38,12 +38,22 @@ class Classification(Task):
     recorded = ("accuracy",)
 
     def __init__(self) -> None:
-        self.given: Any = None
+        self.given: Any = None  # as given_values has it
+        self._saved = False  # whether a checkpoint says what was given
         self.class_weights: np.ndarray | None = None  # (K,)
 
     def set_class_weights(self, given: Any) -> None:
-        """Take what each class weighs in the loss."""
-        self.given = given
+        """Take what each class weighs in the loss; of a checkpoint's task they stay what they are.
+
+        Raises:
+            CheckpointError: the training began with others.
+        """
+        given = given_values(given)
+        if self._saved and given is not None and given != self.given:
+            do = "omit class_weights, or give the same"
+            got = arguments.shown(given)
+            raise CheckpointError("resume", f"class_weights {arguments.shown(self.given)}", do, class_weights=got)
+        self.given = self.given if self._saved else given
 
     def weighted(self, data: Dataset) -> Dataset:
         """Return a set in which each sample weighs as its class does."""
@@ -126,10 +136,15 @@ class Classification(Task):
     def to_json(self) -> dict[str, Any]:
         """Return name and weights of classes."""
         weights = {} if self.class_weights is None else {"class_weights": self.class_weights.tolist()}
-        return {"name": self.name, **weights}
+        return {"name": self.name, "given": self.given, **weights}
 
     def take(self, values: Mapping[str, Any]) -> None:
         """Take the weights of classes."""
+        if "given" in values:
+            try:
+                self.given, self._saved = given_values(check_class_weights(values["given"])), True
+            except ConfigError as error:
+                raise CheckpointError("task", "given class_weights", given=arguments.shown(values["given"])) from error
         if "class_weights" in values:
             found = self._numbers(values, "class_weights")
             if found.ndim != 1 or not (found >= 0).all() or not found.any():

@@ -66,7 +66,8 @@ class Reconstruction(Task):
         """Return inputs beside outputs."""
         from xpnet.viz.sections import reconstruction_sections
 
-        return reconstruction_sections(test.x[:_SHOWN], figures["scores"][:_SHOWN], test.white)
+        scores = figures["scores"][:_SHOWN]
+        return reconstruction_sections(test.x[: len(scores)], scores, test.white)
 
     def predictions(
         self, answers: np.ndarray, names: Sequence[str], x: np.ndarray, top: int = 1
