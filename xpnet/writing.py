@@ -11,6 +11,9 @@ import logging
 import os
 import re
 import secrets
+import time
+from collections.abc import Iterator
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +24,33 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-__all__ = ["FileLock", "append", "remove_parts", "write_atomically"]
+__all__ = ["FileLock", "append", "remove_parts", "replaced", "write_atomically"]
 
 _log = logging.getLogger("xpnet")
 
 _NEW = os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _PART = re.compile(r"\.(.+)\.[0-9a-f]{16}\.part|(.+)\.\d+\.part")  # the second: up to version 0.6
+
+
+@contextlib.contextmanager
+def replaced(path: str | Path) -> Iterator[BufferedWriter]:
+    """Open a file to write that takes the place of another at the end of the block; after an error there is none.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
+    try:
+        with open(os.open(part, os.O_WRONLY | _NEW, 0o666), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:  # a second Ctrl-C too
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
@@ -35,19 +59,10 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     Raises:
         CheckpointError: the folder cannot be written to.
     """
-    path = Path(path)
-    part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
     try:
-        with open(os.open(part, os.O_WRONLY | _NEW, 0o666), "wb") as file:
+        with replaced(path) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException as error:  # a second Ctrl-C too
-        with contextlib.suppress(OSError):
-            part.unlink()
-        if not isinstance(error, OSError):
-            raise
+    except OSError as error:
         raise CheckpointError.event(str(path), "the file cannot be written", error=error.strerror) from error
 
 
@@ -65,13 +80,19 @@ def append(path: str | Path, data: bytes) -> None:
         raise CheckpointError.event(str(path), "the file cannot be written", error=error.strerror) from error
 
 
-def remove_parts(folder: Path, names: tuple[str, ...]) -> None:
-    """Remove the temporary files that killed processes left of the named files; call it while holding their lock."""
+def remove_parts(folder: Path, names: tuple[str, ...], age: float = 0) -> None:
+    """Remove the temporary files that killed processes left of the named files.
+
+    Args:
+        folder, names: where, and of which files.
+        age: seconds since they were last written; 0 only while holding the lock of the files.
+    """
     for part in folder.iterdir():
         match = _PART.fullmatch(part.name)
         if match and (match[1] or match[2]) in names:
             with contextlib.suppress(OSError):
-                part.unlink()
+                if not age or time.time() - part.stat(follow_symlinks=False).st_mtime > age:
+                    part.unlink()
 
 
 class FileLock:

@@ -109,8 +109,24 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / "idx" / f"{part}-{kind}-ubyte").write_bytes(raw)
             (folder / "packed-idx" / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(raw, mtime=0))
     _write_cifar10(folder / "cifar10", draw)
-    once = ("--epochs", 1, "--batch-size", 8)
-    command("train", "softmax", "--data", folder / "small.npz", "--out", folder / "npz-run", "--json", *once)
+    once, kept = ("--epochs", 1, "--batch-size", 8), ("--val", 0.2, "--best")
+    command("train", "softmax", "--data", folder / "small.npz", "--out", folder / "npz-run", "--json", *once, *kept)
+    rows = [f"{i % 7},{'ab'[i % 2]},{'' if i == 3 else i / 2},{3 * i + 1}" for i in range(20)]
+    (folder / "table.csv").write_text("\n".join(["size,kind,age,price", *rows]))
+    table = (
+        "--data",
+        folder / "table.csv",
+        "--target",
+        "price",
+        "--task",
+        "regression",
+        "--out",
+        folder / "table-run",
+        "--json",
+        *once,
+        *kept,
+    )
+    command("train", "mlp", *table)
     for name, files in (("mnist", "idx"), ("cifar10", "cifar10")):
         options = ("--data-dir", folder / files, "--out", folder / f"{name}-run", "--json", *once)
         command("train", "softmax", "--data", name, *options)
@@ -188,17 +204,18 @@ def test_damaged_data_sets_give_the_same_values_or_are_refused(base, here, name,
 
 
 @pytest.fixture
-def run(base, here) -> Callable[[], Path]:
+def run(base, here) -> Callable[..., Path]:
     """Make a fresh copy of a run."""
 
-    def copy() -> Path:
+    def copy(name: str = "npz-run") -> Path:
         shutil.rmtree(here / "run", ignore_errors=True)
-        return Path(shutil.copytree(base / "npz-run", here / "run"))
+        return Path(shutil.copytree(base / name, here / "run"))
 
     return copy
 
 
-def test_a_damaged_checkpoint_is_refused(base, run):
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "best.safetensors"])
+def test_a_damaged_checkpoint_is_refused(base, run, name):
     data_set = ("--data", base / "small.npz", "--json")
     right = command("evaluate", run(), *data_set)
 
@@ -206,25 +223,26 @@ def test_a_damaged_checkpoint_is_refused(base, run):
     @hypothesis.given(st.data())
     def check(data):
         folder = run()
-        mutate(data, folder / "checkpoint.safetensors", folder / "checkpoint.safetensors")
+        mutate(data, folder / name, folder / name)
         got = command("evaluate", folder, *data_set)
         assert got is None or got == right
 
     check()
 
 
-def test_a_checkpoint_with_other_metadata_is_used_or_refused(base, run):
-    whole = read_checkpoint(run() / "checkpoint.safetensors")
+@pytest.mark.parametrize(("name", "files"), [("npz-run", ("image.png", "small.npz")), ("table-run", ["table.csv"] * 2)])
+def test_a_checkpoint_with_other_metadata_is_used_or_refused(base, run, name, files):
+    whole = read_checkpoint(run(name) / "checkpoint.safetensors")
 
-    @trials(2)
+    @trials(1.5)
     @hypothesis.given(mutations.mutated_json(whole.meta), st.sampled_from(("evaluate", "predict", "train")))
     def check(meta, verb):
-        folder = run()
+        folder = run(name)
         write_checkpoint(folder / "checkpoint.safetensors", replace(whole, meta=meta))
         if verb == "train":
             command("train", "--resume", folder, "--epochs", 2, "--json")
         else:
-            words = [base / "image.png"] if verb == "predict" else ["--data", base / "small.npz"]
+            words = [base / files[0]] if verb == "predict" else ["--data", base / files[1]]
             command(verb, folder, *words, "--json")
 
     check()
@@ -239,6 +257,18 @@ def test_a_configuration_with_other_values_is_used_or_refused(run):
         folder = run()
         (folder / "config.json").write_text(mutations.as_text(config))
         command("train", "--resume", folder, "--epochs", 2, "--json")
+
+    check()
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "result.json"])
+def test_a_damaged_run_is_listed_with_what_is_wrong(run, name):
+    @trials()
+    @hypothesis.given(st.data())
+    def check(data):
+        folder = run()
+        mutate(data, folder / name, folder / name)
+        assert len(command("runs", folder, "--json") or [None]) == 1
 
     check()
 

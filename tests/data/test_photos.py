@@ -217,3 +217,45 @@ def test_evaluation_reads_in_a_thread_ahead(pets, lazily):
     lazy = Lazy(train.x.shape, read)
     assert np.array_equal(trainer.predict(lazy, batch_size=3), trainer.predict(train.x[:], batch_size=3))
     assert threads == {"xpnet-feed"}
+
+
+DAMAGE = {
+    "changed": lambda path: path.write_bytes(path.read_bytes()[:10] + b"\7" + path.read_bytes()[11:]),
+    "empty": lambda path: path.write_bytes(b""),
+    "of zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"x"),
+    "a link": lambda path: (path.rename(path.with_name("other")), path.symlink_to("other")),
+    "a FIFO": lambda path: (path.unlink(), os.mkfifo(path)),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_cache_on_disk_that_does_not_fit_is_not_believed(pets, tmp_path, kind):
+    options = LoadOptions(cache_folder=tmp_path / "cache")
+    first = load(pets, options=options)[0].x[:]
+    DAMAGE[kind](next((tmp_path / "cache").iterdir()))
+    assert np.array_equal(load(pets, options=options)[0].x[:], first)
+
+
+def test_a_cache_on_disk_that_is_cut_while_it_is_read_is_not_believed(pets, tmp_path, caplog):
+    train, _ = load(pets, options=LoadOptions(cache_folder=tmp_path / "cache"))
+    first = train.x[:]
+    path = next((tmp_path / "cache").iterdir())
+    os.truncate(path, 5)
+    assert np.array_equal(train.x[:], first)
+    assert np.array_equal(train.x[[2, 1]], first[[2, 1]])
+    assert sum("is damaged" in record.message for record in caplog.records) == 1
+
+
+def test_caches_that_killed_processes_left_unfinished_are_removed(pets, tmp_path):
+    folder = tmp_path / "cache"
+    options = LoadOptions(cache_folder=folder)
+    load(pets, options=options)
+    path = next(folder.iterdir())
+    old, new = (folder / f".{path.name}.{digit * 16}.part" for digit in "ab")
+    for part in (old, new):
+        part.write_bytes(b"x")
+    os.utime(old, (1, 1))
+    path.unlink()
+    load(pets, options=options)
+    assert sorted(folder.iterdir()) == sorted([path, new])

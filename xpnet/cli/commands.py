@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import sys
 import warnings
@@ -80,12 +81,18 @@ def run(arguments: list[str]) -> NoReturn:
     sys.exit(code)
 
 
+@functools.cache
+def _command() -> Any:
+    """Read the commands' signatures, which takes as long as importing NumPy, once."""
+    return typer.main.get_command(app)
+
+
 def _result(arguments: list[str]) -> tuple[int, str]:
     """Run a command: its exit code, and the message of its error or ""."""
     keep_freed_memory()
-    command: Any = typer.main.get_command(app)
+    command = _command()
     try:
-        code = app(arguments, standalone_mode=False)
+        code = command(arguments, standalone_mode=False)
     except XpnetError as error:
         return 2, str(in_options(error, command, arguments[0]))
     except (KeyboardInterrupt, typer.Abort):

@@ -6,10 +6,8 @@ decoded anew each time. A cache folder keeps all of them on disk.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,12 +20,12 @@ from xpnet.data.download import Progress
 from xpnet.data.image import decode
 from xpnet.data.lazy import Lazy
 from xpnet.data.splits import LoadOptions
+from xpnet.data.stored import Stored
 from xpnet.errors import DataError
 
 __all__ = ["Photos", "advised", "in_threads"]
 
 _HELD = 768 << 20  # bytes of decoded images that are kept by default; with the batches under way less than 1 GB
-_CHUNK = 64  # images
 
 _log = logging.getLogger("xpnet")
 
@@ -51,6 +49,7 @@ class Photos:
         self._count = 0
         self._lock = threading.Lock()
         self._warned = False
+        self._stored: Stored | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.files, self.shape, self._options)  # another process decodes anew
@@ -68,6 +67,9 @@ class Photos:
         Raises:
             DataError: an image cannot be read; the message names it.
         """
+        (self._decoded if self._stored is None else self._stored.read)(rows, out)
+
+    def _decoded(self, rows: np.ndarray, out: np.ndarray) -> None:
         place = self._place[rows]
         kept = np.flatnonzero(place >= 0)
         if len(kept) == len(rows):
@@ -109,33 +111,12 @@ class Photos:
     def store(self, rows: np.ndarray, folder: Path, progress: Progress) -> None:
         """Decode images into a file of a folder, unless it is there from before, and read them from it.
 
-        The file is named by a checksum of names, sizes and dates of the images, and of what they are resized to.
-
         Raises:
             DataError: an image cannot be read, or the file cannot be written.
         """
-        shape = (len(rows), *self.shape)
-        path = folder.expanduser() / f"{self._checksum(rows)}.images"
-        beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            if not path.exists() or path.stat().st_size != math.prod(shape):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    made = np.memmap(beside, np.uint8, "w+", shape=shape)
-                    for start in range(0, len(rows), _CHUNK):
-                        part = rows[start : start + _CHUNK]
-                        self.read(part, made[start : start + len(part)])
-                        progress(start + len(part), len(rows))
-                    made.flush()
-                    os.replace(beside, path)
-                finally:
-                    beside.unlink(missing_ok=True)
-            images = np.memmap(path, np.uint8, "r", shape=shape)
-        except OSError as error:
-            where = str(error.filename or folder)
-            raise DataError.event(where, "the cache of images cannot be written", error=error.strerror) from error
+        stored = Stored(self._decoded, self.files, rows, self.shape, self._options.fit, folder.expanduser(), progress)
         self.forget()
-        self._kept, self._place[rows] = images, np.arange(len(rows))
+        self._stored = stored
 
     def forget(self) -> None:
         """Keep none of the images any more."""
@@ -168,15 +149,6 @@ class Photos:
             _log.warning(
                 "%s is in colour, those looked at first were gray: it becomes gray (channels=3: all colour)", path
             )
-
-    def _checksum(self, rows: np.ndarray) -> str:
-        found = hashlib.sha256(repr((self.shape, self._options.fit)).encode())
-        for row in rows.tolist():
-            entry = os.stat(str(self.files[row]))
-            found.update(
-                f"{self.files[row]}\0{entry.st_size}\0{entry.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
-            )
-        return found.hexdigest()[:32]
 
 
 def advised(error: DataError) -> DataError:

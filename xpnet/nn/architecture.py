@@ -45,7 +45,8 @@ def _described(module: Module) -> dict[str, Any]:
 def _kind(name: Any) -> type[Module] | None:
     """Return the layer of a name in nn."""
     kind = getattr(nn, name, None) if name in nn.__all__ else None
-    return kind if isinstance(kind, type) and issubclass(kind, Module) else None
+    is_layer = isinstance(kind, type) and issubclass(kind, Module) and kind.forward is not Module.forward
+    return kind if is_layer else None
 
 
 def build(description: Any, where: str) -> Module:
