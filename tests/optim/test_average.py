@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -146,3 +147,17 @@ def test_an_own_loop_has_an_average_too():
 def test_ema_is_below_one(value):
     with pytest.raises(ConfigError, match="ema"):
         Trainer(net(), ema=value)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("moved", ["numpy", "torch"])
+def test_a_copied_trainer_goes_on_with_the_trained_weights(duplicate, moved):
+    if moved == "torch":
+        pytest.importorskip("torch")
+    fit = trainer(net(), "numpy", ema=DECAY)
+    fit.fit(some_digits(100), epochs=1, batch_size=8)
+    fit.model.to(moved)
+    other = duplicate(fit)
+    for each in (other, fit):
+        each.fit(some_digits(100), epochs=2, batch_size=8)
+    assert np.array_equal(other.predict(some_digits(20).x), fit.predict(some_digits(20).x))

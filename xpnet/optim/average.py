@@ -45,8 +45,20 @@ class Average:
         self._stale = False  # the parameters were given other values than those that the average was made of
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies make views of their own."""
-        return vars(self) | {"_views": [], "_viewed": None, "is_shown": False}
+        """Copies make views of their own; while averages are shown, the trained values are copied beside them."""
+        parts = zip(self.flat.parameters, self._views, strict=False)
+        is_changed = self.is_shown and not all(p.data is view or _same(p.data, view) for p, view in parts)
+        trained = self.flat.value if self.is_shown and not is_changed else None
+        stale = self._stale or is_changed
+        return vars(self) | {"_views": [], "_viewed": None, "is_shown": False, "_stale": stale, "trained": trained}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        trained = state.pop("trained", None)
+        vars(self).update(state)
+        if trained is not None:  # the copied buffer was made of parameters that were averages
+            self.flat.assign(self.flat.from_host(backend_of(trained).to_numpy(trained)))
+            self.sync()
+            self.show()
 
     def advance(self, t: Any) -> None:
         """Move the average towards the parameters, after update t: an int, or an int64 array (), as update takes it."""

@@ -229,11 +229,19 @@ class Optimizer:
     def sync(self) -> None:
         """Copy in arrays that parameters were given since, and move the state to where they are; update does."""
         if self.flat.sync():
-            self.state = {k: self.flat.from_host(backend_of(v).to_numpy(v)) for k, v in self.state.items()}
+            self._move()
         if self.average is not None:
             self.average.sync()
         if self.scaling:
             self.scaling.to(self.flat.backend)
+
+    def _move(self) -> None:
+        """Bring the state to the backend and the dtype of the parameters."""
+        self.state = {k: self.flat.from_host(backend_of(v).to_numpy(v)) for k, v in self.state.items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._move()  # the buffer of a copy is where the parameters are, which may have moved before
 
     def arrays(self) -> list[Array]:
         """Return the flat arrays that an update writes."""
