@@ -87,7 +87,7 @@ def saved_task(values: Mapping[str, Any] | None, loss: Callable[..., Tensor] | N
     if values is None:
         return Classification()
     name = values.get("name") if isinstance(values, Mapping) else None
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         raise CheckpointError("task", "a known task", "install a newer xpnet", task=arguments.shown(name))
     if name == Custom.name and loss is None:
         do = "make the Trainer with loss="
