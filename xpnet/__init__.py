@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from xpnet.backend import Backend, get_backend, namespace, register_backend, use_backend
     from xpnet.nn.saving import load
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
 
 __all__ = [
     "Backend",

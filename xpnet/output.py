@@ -10,17 +10,47 @@ from collections.abc import Container, Iterable, Sequence
 from html import escape as escape_html
 from typing import Any, TextIO
 
-__all__ = ["Html", "Lenient", "escape", "html_table", "printable", "to_json"]
+__all__ = ["Html", "Lenient", "escape", "figure_text", "figure_title", "html_table", "is_share", "number_text",
+           "printable", "to_json"]  # fmt: skip
 
 # Control characters, marks that reverse the direction of text, line separators, halves of surrogate pairs.
 _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
 )
 
+_SHARES = ("accuracy", "f1", "match", "precision", "recall")  # figures of at most 1: written in percent
+_TERMS = {"rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R2", "f1": "F1", "top5": "top-5"}
+
 
 def printable(text: object) -> str:
     """Return a text on one line, its control characters written as escapes such as \\x1b."""
     return _CONTROL.sub(lambda m: m[0].encode("unicode_escape").decode(), str(text))
+
+
+def figure_title(name: str) -> str:
+    """Write the name of a figure in words: "test accuracy", "validation micro F1"."""
+    return printable(" ".join(_TERMS.get(word, word) for word in name.split("_")))
+
+
+def is_share(name: str) -> bool:
+    """Whether a figure is a share of 1, which is written in percent."""
+    return name.endswith(_SHARES)
+
+
+def figure_text(name: str, value: Any) -> str:
+    """Write a figure by its name: shares in percent, losses with four digits after the point; None is "-"."""
+    if not isinstance(value, float):
+        return "-" if value is None else str(value)
+    if name == "seconds":
+        return f"{value:.1f}"
+    if is_share(name) and 0 <= value <= 1:
+        return f"{value:.2%}"
+    return f"{value:.4f}" if name.endswith("loss") and abs(value) < 1e4 else number_text(value)
+
+
+def number_text(value: float) -> str:
+    """Write a number with four digits; from ten thousand on all digits before the point: 0.0123, 57.29, 38,304."""
+    return f"{value:,.0f}" if 9999.5 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 class Html(str):

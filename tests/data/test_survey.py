@@ -36,7 +36,7 @@ def test_a_folder_is_counted_by_class_and_part(photos):
     found = survey(str(photos))
     assert {name: sum(counts.values()) for name, counts in found.classes.items()} == {"cat": 13, "dog": 7}
     assert sum(map(len, found.parts.values())) == 20
-    assert list(found.parts) == ["training", "validation", "test"]
+    assert list(found.parts) == ["training", "test"]  # a tenth would be fewer than training holds out unasked
 
 
 def test_sizes_are_those_of_the_files(photos):

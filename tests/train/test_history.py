@@ -36,7 +36,11 @@ def test_short_names_are_in_capitals_and_only_shares_are_in_percent():
 def test_a_long_table_shows_its_first_and_last_rows():
     lines = repr(History([{"epoch": n, "train_loss": 12345.678} for n in range(1, 101)])).splitlines()
     assert len(lines) == 27
-    assert [lines[1].split(), lines[6].split(), lines[-1].split()] == [["1", "12346"], ["...", "..."], ["100", "12346"]]
+    assert [lines[1].split(), lines[6].split(), lines[-1].split()] == [
+        ["1", "12,346"],
+        ["...", "..."],
+        ["100", "12,346"],
+    ]
 
 
 def test_a_notebook_shows_it_as_html():

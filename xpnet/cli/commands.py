@@ -41,6 +41,9 @@ def _options(version: Version = False) -> None:
     pass
 
 
+_SILENT = logging.NullHandler()  # for what threads log after the command
+
+
 class _OneLine(logging.Formatter):
     """Messages of the log, which may hold names from files."""
 
@@ -77,6 +80,7 @@ def run(arguments: list[str]) -> NoReturn:
                 print(f"xpnet: {printable(message.replace(chr(10), ' '))}", file=err)
             err.flush()
     finally:
+        logging.getLogger("xpnet").addHandler(_SILENT)
         logging.getLogger("xpnet").removeHandler(log)
     sys.exit(code)
 

@@ -14,7 +14,10 @@ __all__ = ["compare"]
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders of runs.")],
     out: Annotated[
-        str, typer.Option("-o", "--out", help="FILE.svg, .png or .pdf; compare.png by default.", metavar="FILE")
+        str,
+        typer.Option(
+            "-o", "--out", help="FILE.svg, .png or .pdf; compare.png by default.", metavar="FILE", show_default=False
+        ),
     ] = "compare.png",
     as_json: Json = False,
 ) -> None:

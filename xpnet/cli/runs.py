@@ -17,7 +17,10 @@ __all__ = ["runs"]
 def runs(
     folder: Annotated[str, typer.Argument(help="Folder that holds runs, or a run.")] = "runs",
     sort: Annotated[
-        str, typer.Option(help="Column to sort by, such as test_accuracy; date by default.", metavar="COLUMN")
+        str,
+        typer.Option(
+            help="Column to sort by, such as test_accuracy; date by default.", metavar="COLUMN", show_default=False
+        ),
     ] = "date",
     as_json: Json = False,
 ) -> None:
@@ -32,9 +35,9 @@ def runs(
     found = list_runs(folder, sort)
     table = Table(box=None, pad_edge=False)
     for name in ("run", "model", "data"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", min_width=8)
     for name in ("epochs", "train loss", "validation", "test", "time", "date"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     for run in found:
         place = escape(printable(run["run"]))
         if run["problem"]:
@@ -45,7 +48,10 @@ def runs(
         figures = [headline_text(run, name).removeprefix(f"{name} ") or "-" for name in ("validation", "test")]
         date = time.strftime("%Y-%m-%d %H:%M", time.localtime(run["date"]))
         table.add_row(place, run["model"], data, _epochs(run), loss, *figures, f"{run['seconds']:,.0f} s", date)
-    Console(stderr=as_json).print(table, highlight=False)
+    console = Console(stderr=as_json)
+    if not console.is_terminal:  # a line a run, as wide as that is
+        console.width = 1000
+    console.print(table, highlight=False)
     if as_json:
         print_json(found)
 

@@ -113,7 +113,8 @@ def splits(
     if found.validation is None:
         count = max(1, round(fraction * len(found.train)))
         if count < least:
-            return fitted(found, columns=columns)
+            line = f"validation: none; {fraction:g} of {len(found.train):,} training examples are fewer than {least}"
+            return fitted(found._replace(note=(*found.note, line)), columns=columns)
         if count >= len(found.train):
             rule = "validation with at least one example in each part"
             raise ConfigError(where, rule, validation=fraction, examples=len(found.train))

@@ -11,7 +11,9 @@ from xpnet.data.dataset import Dataset
 from xpnet.data.image import FITS
 from xpnet.errors import ConfigError
 
-__all__ = ["LoadOptions", "Splits"]
+__all__ = ["LEAST", "LoadOptions", "Splits"]
+
+LEAST = 5  # examples of a validation set that is held out unasked
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 

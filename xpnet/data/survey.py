@@ -17,7 +17,7 @@ from xpnet.data.lazy import is_resident
 from xpnet.data.loading import DATASETS, splits
 from xpnet.data.scan import LeftOut, walk
 from xpnet.data.sizes import sample_headers
-from xpnet.data.splits import LoadOptions, Splits
+from xpnet.data.splits import LEAST, LoadOptions, Splits
 from xpnet.data.table import TABLES, Table, read_table
 from xpnet.errors import ConfigError, DataError
 
@@ -172,7 +172,7 @@ def survey(
 def _loaded(name: str, data_dir: str | None, options: LoadOptions, progress: Progress | None) -> Splits:
     """Load the parts as training divides them; a set too small for a validation part has none."""
     try:
-        return splits(name, data_dir, progress=progress, options=options)
+        return splits(name, data_dir, least=LEAST, progress=progress, options=options)
     except ConfigError:
         if name not in DATASETS and not os.path.exists(os.path.expanduser(name)):
             raise

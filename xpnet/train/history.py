@@ -4,35 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from xpnet.output import html_table
+from xpnet.output import figure_text, figure_title, html_table
 
-__all__ = ["History", "figure_text", "title"]
+__all__ = ["History"]
 
 _HEAD, _TAIL = 5, 20  # rows of a long table
-_SHARES = {"accuracy", "match", "f1"}  # of 1: written in percent
-_SHORT = {"rmse", "mae", "mse", "r2", "f1"}  # in capitals
-
-
-def title(name: str) -> str:
-    """Write the name of a figure in words: "test accuracy", "test RMSE"."""
-    return " ".join(word.upper() if word in _SHORT else word for word in name.split("_"))
-
-
-def figure_text(name: str, value: Any) -> str:
-    """Write a figure: shares in percent, other fractions with four digits after the point."""
-    if value is None:
-        return "-"
-    if not isinstance(value, float):
-        return str(value)
-    if name == "seconds":
-        return f"{value:.1f}"
-    return (
-        f"{value:.2%}"
-        if _SHARES.intersection(name.split("_"))
-        else f"{value:.4f}"
-        if abs(value) < 1e4
-        else f"{value:.5g}"
-    )
 
 
 class History(list[dict[str, Any]]):
@@ -44,7 +20,7 @@ class History(list[dict[str, Any]]):
         rows = [[figure_text(name, record.get(name)) for name in names] for record in self]
         if len(rows) > _HEAD + _TAIL:
             rows = [*rows[:_HEAD], ["..."] * len(names), *rows[-_TAIL:]]
-        return [[title(name) for name in names], *rows]
+        return [[figure_title(name) for name in names], *rows]
 
     def __repr__(self) -> str:
         rows = self._table()

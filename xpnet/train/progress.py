@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from xpnet import arguments
-from xpnet.output import Lenient
+from xpnet.output import Lenient, figure_text, figure_title
 from xpnet.train.callbacks import Callback, Training
-from xpnet.train.history import History, figure_text, title
+from xpnet.train.history import History
 
 __all__ = ["Progress", "in_notebook", "showing"]
 
@@ -137,8 +137,8 @@ class Progress(Callback):
 
 
 def _said(trainer: Training, name: str, value: Any) -> str:
-    """Write a figure with its name, that of the task's headline as the task does."""
+    """Write a figure with its name; its loss and headline name the part of the data, which others follow."""
     headline = None if trainer.task is None else trainer.task.headline
-    if headline is None or value is None or not name.endswith(f"_{headline.key}"):
-        return f"{title(name)} {figure_text(name, value)}"
-    return f"{title(name.removesuffix(headline.key))}{headline.title} {headline.text(value):>7}"
+    named = name.endswith(("_loss", *([f"_{headline.key}"] if headline else [])))
+    shown = name if named else name.removeprefix("validation_").removeprefix("test_")
+    return f"{figure_title(shown)} {figure_text(name, value):>{6 if name.endswith('_loss') or not named else 7}}"

@@ -26,13 +26,14 @@ from xpnet.errors import CheckpointError, ConfigError
 from xpnet.nn import Module
 from xpnet.optim import SGD, Optimizer
 from xpnet.optim.average import Average
+from xpnet.output import figure_text, figure_title
 from xpnet.train import inputs, scaling
 from xpnet.train.callbacks import Callback
 from xpnet.train.checkpoint import Checkpoint
 from xpnet.train.class_weights import check_class_weights
 from xpnet.train.device_errors import device_errors
 from xpnet.train.fitting import Fitting
-from xpnet.train.history import History, figure_text, title
+from xpnet.train.history import History
 from xpnet.train.metrics.own import Metric, check_metrics
 from xpnet.train.precision import check_precision
 from xpnet.train.progress import showing
@@ -211,7 +212,7 @@ class Trainer(Fitting):
     def __repr__(self) -> str:
         model = f"{type(self.model).__name__} of {self.model.parameter_count:,} parameters on {self.model.backend.spec}"
         figures = {k: v for k, v in (self.history or [{}])[-1].items() if k not in ("epoch", "seconds")}
-        last = "".join(f", {title(name)} {figure_text(name, value)}" for name, value in figures.items())
+        last = "".join(f", {figure_title(name)} {figure_text(name, value)}" for name, value in figures.items())
         done = f"{self.epoch} epoch{'s' * (self.epoch != 1)} done{last}"
         return f"Trainer({model}, {self.optimizer!r}; {done})"
 

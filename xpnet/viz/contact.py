@@ -11,7 +11,7 @@ from xpnet import arguments
 from xpnet.data import AUGMENTATIONS, Augmentation, Dataset, augment
 from xpnet.data.survey import ColumnFacts, Survey
 from xpnet.errors import DataError
-from xpnet.output import Html, escape
+from xpnet.output import Html, escape, number_text
 from xpnet.random import Key
 from xpnet.viz import marks, page
 
@@ -202,9 +202,7 @@ def _columns(columns: Sequence[ColumnFacts]) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if 10_000 <= abs(value) < 1e9 else f"{value:.4g}"
+    return "" if value is None else number_text(value)
 
 
 def _cut(text: str, most: int = 24) -> str:

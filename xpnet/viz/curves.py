@@ -8,25 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from xpnet import arguments
 from xpnet.errors import ConfigError
-from xpnet.output import printable
+from xpnet.output import figure_text, figure_title, is_share, printable
 from xpnet.viz.canvas import PALETTE, panels, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["compare", "curves", "is_share", "save_curves", "text_of", "title_of"]
+__all__ = ["compare", "curves", "save_curves"]
 
 _PARTS = ("validation", "test")
 _COLOURS = {"train": PALETTE[0], "test": PALETTE[1], "validation": PALETTE[2]}
-_TITLES = {
-    "rmse": "RMSE",
-    "mae": "MAE",
-    "mse": "MSE",
-    "r2": "R2",
-    "micro_f1": "micro F1",
-    "macro_f1": "macro F1",
-    "f1": "F1",
-}
 _MOST = 5  # figures that are drawn
 _DASHES = ("-", "--", ":", "-.")
 
@@ -44,7 +35,7 @@ def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Figure:
     history = _records("curves", "history", history)
     names = _figures(history)
     tested = [part for part in _PARTS if any(_value(r, f"{part}_loss") is not None for r in history)]
-    figure, axes = _panels(ax, 1 + (len(names) or (not tested)))
+    figure, axes = _panels(ax, 1 + len(names))
     left, *others = axes
     for part in ("train", *tested):
         label = "training" if part == "train" else part
@@ -56,14 +47,12 @@ def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Figure:
         for part in _PARTS:
             if _line(ax, history, f"{part}_{name}", color=_COLOURS[part], marker=".", label=part):
                 last = [r for r in history if _value(r, f"{part}_{name}") is not None][-1]
-                said = text_of(name, last[f"{part}_{name}"])
-                title = ax.get_title() or f"{part} {title_of(name)}: {said} after epoch {last['epoch']}"
+                said = figure_text(name, last[f"{part}_{name}"])
+                title = ax.get_title() or f"{part} {figure_title(name)}: {said} after epoch {last['epoch']}"
                 ax.set_title(title, fontsize=10)
         if len(ax.get_lines()) > 1:
             ax.legend(frameon=False)
         _percent_if_share(ax, name)
-    if not tested and not names:
-        others[0].text(0.5, 0.5, "no test set", ha="center", va="center", transform=others[0].transAxes, color="0.4")
     _finish(axes, [r["epoch"] for r in history])
     return figure
 
@@ -97,7 +86,7 @@ def compare(histories: Mapping[str, Sequence[dict[str, Any]]], ax: Any = None) -
     _log_if_positive(axes[0])
     for name, ax in zip(names, axes[1:], strict=True):
         parts = [p for p in _PARTS if p in {_part(history, name) for history in runs.values()}]
-        ax.set_title(f"{' or '.join(parts)} {title_of(name)}", fontsize=10)
+        ax.set_title(f"{' or '.join(parts)} {figure_title(name)}", fontsize=10)
         _log_if_positive(ax) if name == "loss" else _percent_if_share(ax, name)
     _finish(axes, [r["epoch"] for r in every])
     lines, labels = axes[0].get_legend_handles_labels()
@@ -114,21 +103,6 @@ def compare(histories: Mapping[str, Sequence[dict[str, Any]]], ax: Any = None) -
 def save_curves(history: Sequence[dict[str, Any]], path: str | Path) -> None:
     """Draw the curves into a PNG file, 120 dots an inch."""
     save(curves(history), path, dpi=120)
-
-
-def title_of(name: str) -> str:
-    """Say a figure's name in words."""
-    return _TITLES.get(name, printable(name.replace("_", " ")))
-
-
-def is_share(name: str) -> bool:
-    """Whether a figure is a share of 1, which is written in percent."""
-    return name.endswith(("accuracy", "f1", "match", "precision", "recall"))
-
-
-def text_of(name: str, value: float) -> str:
-    """Say a figure's value."""
-    return f"{value:.2%}" if is_share(name) else f"{value:.4g}"
 
 
 def _short(name: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from xpnet import arguments
 from xpnet.errors import ShapeError
+from xpnet.output import number_text
 from xpnet.viz.canvas import PALETTE, panels
 from xpnet.viz.confusion import short
 from xpnet.viz.predicting import host
@@ -112,5 +113,5 @@ def _errors(left: np.ndarray, true: np.ndarray, wide: bool) -> str:
         return "no numbers"
     spread = float(np.square(true - true.mean()).sum())
     r2 = f", R2 {1 - float(np.square(left).sum()) / spread:.3f}" if spread else ""
-    mae = f", MAE {np.abs(left).mean():.4g}" if wide else ""
-    return f"RMSE {np.sqrt(np.square(left).mean()):.{4 if wide else 3}g}{mae}{r2}"
+    mae = f", MAE {number_text(np.abs(left).mean())}" if wide else ""
+    return f"RMSE {number_text(np.sqrt(np.square(left).mean()))}{mae}{r2}"

@@ -14,9 +14,10 @@ from xpnet.backend import Backend
 from xpnet.data import Dataset
 from xpnet.errors import ConfigError, XpnetError
 from xpnet.nn import Module
+from xpnet.output import figure_text, figure_title
 from xpnet.viz import page
 from xpnet.viz.canvas import need_matplotlib
-from xpnet.viz.curves import curves, text_of, title_of
+from xpnet.viz.curves import curves
 from xpnet.viz.kinds import kind_text
 from xpnet.viz.predicting import Subject
 from xpnet.viz.summary import summarize
@@ -123,7 +124,7 @@ def _curves(history: list[dict[str, Any]]) -> list[str]:
     figures = [(k, v) for k, v in last.items() if k.startswith(("validation_", "test_")) and isinstance(v, float)]
     for key, value in figures:
         part, _, name = key.partition("_")
-        alt += f"; {part} {title_of(name)} {text_of(name, value)} at the end" * (name != "loss")
+        alt += f"; {part} {figure_title(name)} {figure_text(name, value)} at the end" * (name != "loss")
     return [page.figure(curves(history), alt)]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.data import Dataset
+from xpnet.output import number_text
 from xpnet.viz import page
 from xpnet.viz.boundary import decision_boundary
 from xpnet.viz.confusion import confusion, mistakes
@@ -140,7 +141,7 @@ def _regression(predicted: Any, targets: Any, names: Sequence[str]) -> list[str]
         page.figure(regression(predicted, targets, names), alt, "svg" if min(count, 12) * len(t) < 2500 else "png")
     ]
     if count == 1:
-        each = "; ".join(f"example {i}: {p[i, 0]:.4g} for {t[i, 0]:.4g}" for i in worst.tolist())
+        each = "; ".join(f"example {i}: {number_text(p[i, 0])} for {number_text(t[i, 0])}" for i in worst.tolist())
         parts.append(page.text(f"Largest errors: {each}."))
     else:
         left = p - t
@@ -148,8 +149,8 @@ def _regression(predicted: Any, targets: Any, names: Sequence[str]) -> list[str]
         rows = [
             (
                 names[k] if names else str(k),
-                f"{np.sqrt(np.square(left[:, k]).mean()):.4g}",
-                f"{np.abs(left[:, k]).mean():.4g}",
+                number_text(np.sqrt(np.square(left[:, k]).mean())),
+                number_text(np.abs(left[:, k]).mean()),
                 f"{1 - np.square(left[:, k]).sum() / spread[k]:.4f}" if spread[k] else "-",
             )
             for k in range(count)

@@ -14,13 +14,14 @@ import numpy as np
 from xpnet import data as datasets
 from xpnet import models
 from xpnet.data import Dataset, LoadOptions, Splits
+from xpnet.data.splits import LEAST
 from xpnet.errors import ConfigError, DataError
 from xpnet.train.runs.config_schema import TASKS
 from xpnet.train.runs.config import RunConfig
 
 __all__ = ["as_trained", "load_data", "load_options", "load_parts", "place", "placed", "whole"]
 
-_VALIDATION, _LEAST = 0.1, 5  # the part that is held out by default, if it is at least so many examples
+_VALIDATION = 0.1  # the part that is held out by default, if it is at least LEAST examples
 
 
 def place(data: str) -> str:
@@ -57,7 +58,7 @@ def load_parts(
     val = _VALIDATION if config.val is None else config.val
     if isinstance(val, str) and not os.path.exists(os.path.expanduser(val)):
         raise DataError.event(val, "no such folder or file", "give val a fraction, such as 0.1, or a path")
-    least = _LEAST if config.val is None else 1
+    least = LEAST if config.val is None else 1
     parts = datasets.splits(
         config.data, config.data_dir, validation=val, least=least, progress=progress, options=options
     )

@@ -33,12 +33,12 @@ def draw_run(folder: Path, trainer: Trainer, parts: Splits, config: RunConfig, a
     note = f"{', '.join(counts)} examples of {size}" + f" in {len(train.classes)} classes" * train.labelled + "."
     if trainer.interrupted:
         note += f" Interrupted after {trainer.epoch} of {trainer.epochs} epochs: the figures are from then."
-    asked = {name.replace("_", " "): value for name, value in dataclasses.asdict(config).items()}
+    asked = {name.replace("_", " "): value for name, value in dataclasses.asdict(config).items() if value is not False}
     path = folder / "curves.png"
     try:
         save_curves(trainer.history, path)
         path = folder / "report.html"
-        title = f"{config.model} on {train.name}"
+        title = f"{config.model} on {Path(config.data).name}"
         page = viz.report(trainer, shown, title=title, note=note, configuration=asked)
         write_atomically(path, page.encode())
     except Exception as error:  # all else is saved: do not fail for a picture

@@ -203,8 +203,8 @@ def _lines(trainer: Trainer, parts: Splits, config: RunConfig) -> list[str]:
     examples = ", ".join(counts[:-1]) + (" and " if counts[1:] else "") + counts[-1]
     classes = f", {len(train.classes)} classes" if train.labelled else ""
     return [
-        f"{config.model}, {trainer.model.parameter_count:,} parameters, on {train.name}: {examples} examples of {size}"
-        f"{classes}",
+        f"{config.model}, {trainer.model.parameter_count:,} parameters, on {Path(config.data).name}: {examples} "
+        f"examples of {size}{classes}",
         trainer.describe(),
         f"{trainer.model.backend.spec}, {config.precision}, batches of {config.batch_size}, "
         f"{config.optimizer} with rate {config.lr}, seed {config.seed}",

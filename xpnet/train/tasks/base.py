@@ -12,6 +12,7 @@ from xpnet.autograd import Tensor
 from xpnet.backend import Array, namespace, record_call
 from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, ConfigError, ShapeError
+from xpnet.output import figure_text, figure_title
 
 __all__ = ["Headline", "Section", "Task", "aligned", "named"]
 
@@ -23,19 +24,20 @@ class Headline(NamedTuple):
 
     Args:
         key: its name in figures.
-        title: in words.
-        form: how it is printed, a format specification.
         higher_is_better: whether a larger one is better.
     """
 
     key: str
-    title: str
-    form: str
     higher_is_better: bool
 
     def text(self, value: float) -> str:
         """Return a value as it is printed."""
-        return format(value, self.form)
+        return figure_text(self.key, float(value))
+
+    @property
+    def title(self) -> str:
+        """Its name in words."""
+        return figure_title(self.key)
 
 
 class Task:

@@ -34,7 +34,7 @@ class Classification(Task):
     name = "classification"
     loss = staticmethod(nn.softmax_cross_entropy)
     labelled = True
-    headline = Headline("accuracy", "accuracy", ".2%", True)
+    headline = Headline("accuracy", True)
     recorded = ("accuracy",)
 
     def __init__(self) -> None:

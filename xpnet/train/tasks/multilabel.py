@@ -30,7 +30,7 @@ class Multilabel(Task):
 
     name = "multilabel"
     loss = staticmethod(nn.binary_cross_entropy)
-    headline = Headline("micro_f1", "micro F1", ".4f", True)
+    headline = Headline("micro_f1", True)
     recorded = ("micro_f1", "macro_f1", "exact_match")
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ class Reconstruction(Task):
     loss = staticmethod(nn.mean_squared_error)
     labelled = None
     of_inputs = True
-    headline = Headline("mse", "squared error", ".4g", False)
+    headline = Headline("mse", False)
     recorded = ("mse",)
 
     def read(self, where: str, data: Dataset) -> Dataset:

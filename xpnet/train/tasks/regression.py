@@ -31,7 +31,7 @@ class Regression(Task):
 
     name = "regression"
     loss = staticmethod(nn.mean_squared_error)
-    headline = Headline("rmse", "RMSE", ".4g", False)
+    headline = Headline("rmse", False)
     recorded = ("rmse", "mae", "r2")
 
     def __init__(self) -> None:
