@@ -34,7 +34,7 @@ def figure_title(name: str) -> str:
 
 def is_share(name: str) -> bool:
     """Whether a figure is a share of 1, which is written in percent."""
-    return name.endswith(_SHARES)
+    return name.rpartition("_")[2] in _SHARES
 
 
 def figure_text(name: str, value: Any) -> str:
