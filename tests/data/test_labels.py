@@ -126,6 +126,8 @@ def test_images_without_a_label_are_counted(flat):
 
 BAD = {
     "an image that is not there": ("file,label\n0.png,a\n99.png,b", ["name '99.png'", "line 2"]),
+    "an image twice": ("file,label\n0.png,a\n1.png,b\n./0.png,b", ["each image in one line", "lines 1 and 3"]),
+    "an image of another folder": ("file,label\n0.png,a\n/etc/passwd.png,b", ["passwd.png", "line 2"]),
     "no value": ("file,label\n0.png,a\n1.png,\n2.png,b", ["a value in each line", "line 2", "column 'label'"]),
     "a word among numbers": ("file,x,y\n0.png,1,2\n1.png,1,b", ["value 'b'", "line 2", "column 'y'"]),
     "NaN": ("file,x,y\n0.png,1,nan\n1.png,1,2", ["value 'nan'"]),

@@ -170,7 +170,9 @@ def _targets(
 
 
 def _found(path: str, rows: list[dict[str, Any]], key: str, images: Sequence[str], root: str) -> list[str]:
-    """Return the paths of the images that lines name: below the folder, or by the last part of their name alone."""
+    """Return the paths of the images that lines name: each once; only those of the folder, by
+    their place in it or by the last part of their name alone, also where that begins with / or ../
+    """
     known: dict[str, str | None] = {}
     for image in images:
         below = from_path(os.path.relpath(image, root)).replace(os.sep, "/")
@@ -179,15 +181,17 @@ def _found(path: str, rows: list[dict[str, Any]], key: str, images: Sequence[str
             known[short] = _chosen(known[short], image, root) if short in known else image
     known |= {from_path(os.path.relpath(image, root)).replace(os.sep, "/"): image for image in images}
     known |= {from_path(os.path.basename(root)) + "/" + below: image for below, image in list(known.items()) if image}
-    files = []
+    files: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
         name = str(row[key] if row[key] is not None else "").strip().replace("\\", "/").removeprefix("./")
         image = known.get(name) or known.get(name.rpartition("/")[2] if is_image(name) else "")
         if image is None:
             do = "several images have that name: write their folder too" if name in known else ""
             raise DataError(path, f"names of images in {root}", do, name=repr(name), line=number)
-        files.append(image)
-    return files
+        if (first := files.setdefault(image, number)) != number:
+            do = "write several labels of one image in one line, with ; between them"
+            raise DataError(path, "each image in one line", do, name=repr(name), lines=f"{first} and {number}")
+    return list(files)
 
 
 def _chosen(one: str | None, other: str, root: str) -> str | None:
