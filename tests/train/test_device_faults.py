@@ -89,7 +89,7 @@ def test_a_callback_that_reads_the_lost_device_at_the_end_does_not_hide_what_hap
 @pytest.mark.parametrize("call", ["evaluate", "predict"])
 def test_a_device_lost_in_an_evaluation_is_the_same_error(monkeypatch, call):
     fit = trainer("mlp")
-    monkeypatch.setattr(scoring.Scoring, "_scaled", lambda *x: (_ for _ in ()).throw(CUDARuntimeError(ILLEGAL)))
+    monkeypatch.setattr(scoring.scaling, "converted", lambda *x: (_ for _ in ()).throw(CUDARuntimeError(ILLEGAL)))
     few = some_digits(32)
     with raises(DeviceLostError, call, "cudaErrorIllegalAddress"):
         fit.evaluate(few) if call == "evaluate" else fit.predict(few.x)

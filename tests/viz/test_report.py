@@ -198,7 +198,8 @@ def test_a_part_that_cannot_be_drawn_is_said_and_the_rest_is_there():
     page = Page(report(made, digits()[1]))
     assert page.headings[0] == "Own on digits"
     made.model.cost = lambda shape: 1 / 0  # pyright: ignore[reportAttributeAccessIssue]
-    assert "Not drawn: ZeroDivisionError: division by zero" in Page(report(made, digits()[1])).text
+    page = Page(report(made, digits()[1]))
+    assert "Not drawn: ZeroDivisionError: division by zero" in page.text
     assert {"Training", "Confusion matrix", "Layers"} < set(page.headings)
     assert len(page.pictures) == 3
     assert page.text.count("Not drawn: ") == 2
@@ -255,8 +256,14 @@ def test_a_run_ends_with_its_report(tmp_path):
     result, lines = run(tmp_path / "run", lr=0.02)
     page = Page((tmp_path / "run" / "report.html").read_text("utf-8"))
     assert page.headings[0] == "softmax on digits"
-    for words in ("1,437 training and 360 test examples of 8x8x1 in 10 classes.", "lr 0.02", "batch size 32",
-                  "optimizer momentum", "epochs 2", f"test accuracy {result['test_accuracy']:.2%}"):  # fmt: skip
+    for words in (
+        "1,293 training, 144 validation, 360 test examples of 8x8x1 in 10 classes.",
+        "lr 0.02",
+        "batch size 32",
+        "optimizer momentum",
+        "epochs 2",
+        f"test accuracy {result['test_accuracy']:.2%}",
+    ):
         assert words in page.text
     assert "data dir" not in page.text
     assert lines[-1] == f"report: {tmp_path / 'run' / 'report.html'}"
@@ -277,7 +284,8 @@ def test_ctrl_c_leaves_a_report_of_what_is_done_and_resuming_rewrites_it(tmp_pat
 
 def test_a_run_of_no_epochs_has_no_report(tmp_path):
     _, lines = run(tmp_path / "run", epochs=0)
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {"checkpoint.safetensors", "config.json", "metrics.jsonl"}
+    kept = {"checkpoint.safetensors", "config.json", "metrics.jsonl", "result.json"}
+    assert {p.name for p in (tmp_path / "run").iterdir()} == kept
     assert not [line for line in lines if "report" in line]
 
 

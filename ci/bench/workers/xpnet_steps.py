@@ -19,7 +19,7 @@ import xpnet
 from xpnet import models, nn, optim
 from xpnet.backend import get_backend, use_backend
 from xpnet.data import Dataset, Feed
-from xpnet.train import Callback, Trainer, trainer
+from xpnet.train import Callback, Trainer, fitting
 
 ENDLESS = 10**9
 NUMBERS = 1 << 28  # of a data set on a GPU, at most
@@ -68,7 +68,7 @@ def build(request: dict[str, Any]) -> Job:
     fitted = Trainer(model, optimizer, capture=request.get("capture"), precision=request["precision"])
     steps, on_host = 1, backend.xp is np
     if on_host:
-        trainer.Feed = SameBatch  # type: ignore[misc]
+        fitting.Feed = SameBatch  # type: ignore[misc]
     else:
         steps = max(1, min(1000, NUMBERS // x.size))
     names = tuple(str(k) for k in range(request["classes"]))
