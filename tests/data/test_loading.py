@@ -75,3 +75,9 @@ def test_a_path_with_a_null_character_is_refused(path):
         load(path)
     with pytest.raises(XpnetError, match="data_dir that is a path"):
         load("mnist", path)
+
+
+@pytest.mark.parametrize("name", ["digits", "moons", "table.npz"])
+def test_a_target_for_data_that_has_no_columns_is_an_error(name):
+    with raises(ConfigError, "target", "a table"):
+        load(name, options=xpnet.data.LoadOptions(target="price"))

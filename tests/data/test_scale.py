@@ -155,19 +155,40 @@ def test_bytes_for_a_model_of_standardized_images_are_refused():
 @pytest.mark.parametrize(
     "x",
     [
-        np.random.default_rng(0).normal(0, 3, (50, 4)),
-        np.random.default_rng(0).normal(40, 900, (50, 20)),
+        np.random.default_rng(0).normal(0, 1, (50, 4)),
+        np.random.default_rng(0).normal(0, 2, (50, 20)),
         np.random.default_rng(0).uniform(0, 1, (50, 20)),
-        np.random.default_rng(0).integers(0, 200, (50, 5)),
-        np.random.default_rng(0).integers(-3, 200, (50, 30)),
         np.random.default_rng(0).integers(0, 5, (50, 30)),
     ],
 )
-def test_tables_are_left_as_they_are(x):
+def test_standardized_tables_are_left_as_they_are(x):
     scale = Scale.of(x.astype(np.float32), data.from_arrays(x, np.arange(50) % 2).white)
     assert not scale.normalized
     for other in (x[:9], 3.0 * x, 0.1 * x[:1], -1.0 * x):
         assert scale.factor("predict", other.astype(np.float32)) == 1.0
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.random.default_rng(0).normal(5, 1, (50, 4)),
+        np.random.default_rng(0).normal(40, 900, (50, 20)),
+        np.random.default_rng(0).integers(0, 200, (50, 5)),
+        np.random.default_rng(0).integers(-3, 200, (50, 30)),
+        np.random.default_rng(0).normal(0, 0.05, (50, 10)),
+        np.random.default_rng(0).normal(0, [1, 1e-6, 1], (50, 3)),
+    ],
+)
+def test_other_tables_are_standardized_column_by_column(x):
+    x = x.astype(np.float32)
+    trainer = Trainer(nn.Linear(x.shape[1], 1), seed=0)
+    trainer.fit(x, x[:, 0].astype(float), epochs=1)
+    model = Trainer(trainer.model, task=trainer.task)
+    wide = x.astype(np.float64)
+    want = model.predict(((wide - wide.mean(axis=0)) / wide.std(axis=0)).astype(np.float32))
+    np.testing.assert_allclose(trainer.predict(x), want, rtol=1e-3, atol=1e-3 * np.abs(want).max())
+    for other in (x[:9], 3 * x, x[:1] / 10, -x):
+        assert trainer.scale.factor("predict", other) == 1.0
 
 
 def test_a_second_training_set_is_brought_to_the_scale_of_the_first():

@@ -158,6 +158,10 @@ def _found(
     arguments.instance(where, "options", options, kind=LoadOptions, rule="a LoadOptions")
     if max_pixels is not None:
         options = replace(options, max_pixels=max_pixels)
+    suffix = "" if name in DATASETS else os.path.splitext(name)[1].lower()
+    if options.target is not None and (name in DATASETS or suffix == ".npz"):
+        rule, do = "a table, or photos with a file of labels, to choose a column of", "omit it: this data has targets"
+        raise ConfigError("target", rule, do, target=repr(options.target), data=repr(name))
     if name == "digits":
         return _of(load_digits())
     if name in _PUBLISHED:

@@ -7,16 +7,18 @@ Sequences (N, T, D) are no pictures: they are always normalized, by the mean and
 1. White is what the Dataset says; from_arrays takes 255 or 16 for whole numbers from 0 that need it (and for images
    with fractions beyond 16), else 1. Values below 0 or beyond white are no pixels: their white is 0, not known.
 2. The first training set of a Trainer is its scale. Bytes, images with values of 16 or more, and rows of whole numbers
-   up to 16..255 are normalized by their mean and deviation; all else, such as tables and standardized data, is left as
-   it is.
+   up to 16..255 are normalized by their mean and deviation. Other rows, which are tables, are standardized column by
+   column if the columns' root mean squares say that they need it: one is above 3, all are below 1/8, or one is below
+   1/1000. All else, such as standardized data, is left as it is.
 3. Later data, to train, evaluate or predict, is brought to that scale:
    - values that fill the range of the training set are on its scale;
    - else the Dataset says its white, or the caller does, or the values do: at most 1, 16 or 255;
    - whole numbers in fewer than 8 examples may be dark: they keep the scale of the training set;
    - what cannot be told, such as standardized images for a model of bytes, images without negative values for a model
      of standardized ones, or bytes for a model of 16-bit images, is an error.
-   Tables are only changed if the training set or the new data are whole numbers of pixels. Rows from 0 to 1 may be
-   standardized, so a model of standardized rows takes them as they are: that they are pixels cannot be told.
+   Tables that are standardized here are taken as they are. Others are only changed if the training set or the new data
+   are whole numbers of pixels. Rows from 0 to 1 may be standardized, so a model of standardized rows takes them as they
+   are: that they are pixels cannot be told.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ __all__ = ["Scale", "are_images", "chunks", "white_of"]
 
 _CHUNK = 1 << 20  # elements looked at at a time
 _FEW = 8  # examples that may all be dark
+_LARGE, _SMALL, _LOST = 3.0, 1 / 8, 1e-3  # root mean squares of columns
 _PIXELS = 16  # numbers in a row that may be a picture: 4x4
 
 _log = logging.getLogger("xpnet")
@@ -72,6 +75,14 @@ def _may_be_pictures(x: np.ndarray | Lazy) -> bool:
     return x.ndim > 3 or (x.ndim == 2 and x.shape[1] >= _PIXELS)
 
 
+def _vary_widely(x: np.ndarray | Lazy) -> bool:
+    """Whether a table's columns need to be standardized: see rule 2."""
+    squares = sum(np.square(part, dtype=np.float64).sum(axis=0) for _, part in chunks(x))
+    size = np.sqrt(squares / max(1, len(x)))  # (D,)
+    size = size[size > 0]
+    return bool(size.size and (size.max() > _LARGE or size.max() < _SMALL or size.min() < _LOST))
+
+
 def are_images(x: np.ndarray) -> bool:
     """Whether an array with 3 axes is of gray images: bytes, or values of 0..1, or whole ones of 0..255."""
     if x.dtype in (np.uint8, np.bool_) or not x.size:
@@ -103,6 +114,7 @@ class Scale:
         whole: whether all are whole numbers.
         normalized: whether the data needs to be normalized.
         sequence: whether the data is sequences, (N, T, D); then arrays of 3 axes are no gray images.
+        columns: whether the data is a table, (N, D), each column of which is normalized by itself.
     """
 
     white: float
@@ -111,6 +123,7 @@ class Scale:
     whole: bool
     normalized: bool
     sequence: bool = False
+    columns: bool = False
 
     @classmethod
     def of(cls, x: np.ndarray | Lazy, white: float) -> Scale:
@@ -120,7 +133,9 @@ class Scale:
         is_white = pictures and v.low >= 0 and v.high <= white and (x.ndim > 2 or in_rows or white == 1)
         normalized = x.dtype == np.uint8 or (pictures and (v.top >= 16 if x.ndim > 2 else in_rows))
         sequence = x.ndim == 3
-        return cls(float(white) if is_white else 0.0, v.low, v.high, v.whole, bool(normalized or sequence), sequence)
+        columns = x.ndim == 2 and not is_white and not normalized and _vary_widely(x)
+        normalized = bool(normalized or sequence or columns)
+        return cls(float(white) if is_white else 0.0, v.low, v.high, v.whole, normalized, sequence, columns)
 
     def factor(
         self, where: str, x: np.ndarray | Lazy, *, white: float | None = None, declared: float | None = None
@@ -139,7 +154,7 @@ class Scale:
             if not self.white:
                 self._unlike(where, f"white {white:g}")
             return self.white / white
-        if not x.size or not _may_be_pictures(x):
+        if not x.size or self.columns or not _may_be_pictures(x):
             return 1.0
         v = _values(x)
         if x.dtype == np.bool_:
@@ -205,4 +220,4 @@ class Scale:
         if not isinstance(values, Mapping):
             raise ConfigError("Scale", "an object", values=arguments.shown(values))
         white, low, high = (arguments.number("Scale", n, values.get(n), -np.inf) for n in ("white", "low", "high"))
-        return cls(white, low, high, *(bool(values.get(n)) for n in ("whole", "normalized", "sequence")))
+        return cls(white, low, high, *(bool(values.get(n)) for n in ("whole", "normalized", "sequence", "columns")))

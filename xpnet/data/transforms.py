@@ -52,9 +52,9 @@ class Normalize:
             raise ConfigError("Normalize", "mean and std with one number per channel", mean=self.mean, std=self.std)
 
     @classmethod
-    def of(cls, dataset: Dataset) -> Normalize:
+    def of(cls, dataset: Dataset, columns: bool = False) -> Normalize:
         """Measure a training set: one mean and standard deviation per channel of images and feature of sequences, one
-        of each for vectors.
+        of each for vectors, or with columns one per column of them.
 
         A standard deviation below a thousandth of the channel's largest deviation is raised to that, so no normalized
         value of the set exceeds 1000; a channel that does not vary gets 1.
@@ -62,8 +62,10 @@ class Normalize:
         Cost: one pass over 8-bit images, two over floating data; a few MB.
         """
         arguments.instance("Normalize.of", "dataset", dataset, kind=Dataset, rule="a Dataset")
+        arguments.boolean("Normalize.of", "columns", columns)
+        channels = dataset.x.shape[-1] if columns or dataset.x.ndim > 2 else 1
         measure = _count_bytes if dataset.x.dtype == np.uint8 else _two_passes
-        mean, variance, deviation = measure(dataset.x)
+        mean, variance, deviation = measure(dataset.x, channels)
         std = np.maximum(np.sqrt(variance), _STD_FLOOR * deviation)
         std = np.where(deviation <= _CONSTANT * np.abs(mean), dataset.white, std)
         white = float(dataset.white)
@@ -131,16 +133,13 @@ def apply_affine(xp: Any, x: Array, dtype: Any, scale: Any, shift: Any, *, owned
     return y
 
 
-def _channels(x: np.ndarray | Lazy) -> int:
-    return x.shape[-1] if x.ndim > 2 else 1
-
-
-def _count_bytes(x: np.ndarray | Lazy) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _count_bytes(x: np.ndarray | Lazy, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute mean, variance and largest deviation of each channel of 8-bit images, exactly, from histograms."""
-    counts = np.zeros((_channels(x), 256), dtype=np.int64)
+    counts = np.zeros((channels, 256), dtype=np.int64)
     for _, part in chunks(x):
-        for c in range(len(counts)):
-            counts[c] += np.bincount(part[..., c].reshape(-1), minlength=256)
+        for c in range(channels):
+            values = part if channels == 1 else part[..., c]
+            counts[c] += np.bincount(values.reshape(-1), minlength=256)
     values = np.arange(256.0)
     total = counts.sum(axis=1)
     mean = counts @ values / total
@@ -149,9 +148,9 @@ def _count_bytes(x: np.ndarray | Lazy) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return mean, variance, np.where(counts > 0, np.abs(deviation), 0.0).max(axis=1)
 
 
-def _two_passes(x: np.ndarray | Lazy) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _two_passes(x: np.ndarray | Lazy, c: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute mean, variance and largest deviation of each channel of floating data, in float64."""
-    c, x = _channels(x), measured(x)
+    x = measured(x)
     n = x.size // c
     mean = sum(part.reshape(-1, c).sum(axis=0, dtype=np.float64) for _, part in chunks(x)) / n
     squares, largest = np.zeros(c), np.zeros(c)

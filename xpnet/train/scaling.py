@@ -13,7 +13,7 @@ from xpnet.data import Dataset, Normalize, Scale, several
 from xpnet.data.lazy import examples
 from xpnet.errors import ConfigError, DataError, DTypeError, ShapeError
 
-__all__ = ["converted", "from_json", "measure", "normalization", "read_examples", "to_json"]
+__all__ = ["converted", "from_json", "is_table", "measure", "normalization", "read_examples", "to_json"]
 
 
 def measure(train: Dataset, normalize: Any) -> tuple[Any, Any]:
@@ -21,9 +21,18 @@ def measure(train: Dataset, normalize: Any) -> tuple[Any, Any]:
     sets = train.inputs()
     scales = [Scale.of(part.x, part.white) for part in sets]
     if normalize is None and any(scale.normalized for scale in scales):
-        each = [Normalize.of(part) if scale.normalized else None for part, scale in zip(sets, scales, strict=True)]
+        each = [
+            Normalize.of(part, scale.columns) if scale.normalized else None
+            for part, scale in zip(sets, scales, strict=True)
+        ]
         normalize = several.like(train.x, each)
     return several.like(train.x, scales), normalize
+
+
+def is_table(train: Dataset) -> bool:
+    """Whether a training set is rows of numbers, (N, D), that are not pixels."""
+    x = train.x
+    return isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype != np.uint8 and not Scale.of(x, train.white).white
 
 
 def read_examples(where: str, x: Any, scale: Any) -> Any:

@@ -10,13 +10,14 @@ from typing import Any
 
 from xpnet import models, nn
 from xpnet.backend import Backend
-from xpnet.data import Columns, Splits
+from xpnet.data import DATASETS, Columns, Splits
 from xpnet.errors import ConfigError
 from xpnet.optim import OPTIMIZERS, Optimizer, cosine, inverse_decay, make_optimizer, one_cycle, step_decay, warmup
 from xpnet.train.checkpoint import Checkpoint
 from xpnet.train.runs.config_schema import parse_weights
 from xpnet.train.runs.fine_tuning import begin_from, freeze_body, head_of, outputs_of
 from xpnet.train.runs.config import RunConfig
+from xpnet.train.scaling import is_table
 from xpnet.train.tasks import infer_task, make_task
 from xpnet.train.trainer import Trainer
 
@@ -45,7 +46,8 @@ def make_trainer(
     given = weights if weights in (None, "balanced") else parse_weights(weights)
     task.set_class_weights(given)
     task.fit(train)
-    config = config.completed(len(train), isinstance(train.source, Columns))
+    of_columns = isinstance(train.source, Columns) or (config.data not in DATASETS and is_table(train))
+    config = config.completed(len(train), of_columns)
     outputs = outputs_of(task, train)
     model = models.build(config.model, train.shape, outputs).to(backend).initialize(config.seed)
     head = head_of(config.model, train.shape, outputs) if config.freeze else set()

@@ -37,6 +37,7 @@ from xpnet.train.runs.folder import FILES, is_same_file, locked
 from xpnet.train.runs.pictures import draw_run
 from xpnet.train.runs.result import ended, monitored, result_of
 from xpnet.train.runs.preparation import make_trainer
+from xpnet.train.scaling import measure
 from xpnet.train.schema import RUN, check
 from xpnet.train.trainer import Trainer
 from xpnet.writing import FileLock, remove_parts, write_atomically
@@ -198,6 +199,8 @@ def _lines(trainer: Trainer, parts: Splits, config: RunConfig) -> list[str]:
     """What is trained on what, and how."""
     train, *held = parts[:3]
     size = "x".join(map(str, train.shape)) + (" numbers" if len(train.shape) == 1 else "")
+    if len(train.shape) == 1 and (trainer.scale or measure(train, None)[0]).columns:
+        size += ", each standardized"
     counts = [f"{len(train):,} training"]
     counts += [f"{len(part):,} {name}" for name, part in zip(("validation", "test"), held, strict=True) if part]
     examples = ", ".join(counts[:-1]) + (" and " if counts[1:] else "") + counts[-1]
