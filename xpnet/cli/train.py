@@ -23,7 +23,7 @@ def train(
     model: Annotated[str | None, typer.Argument(help="{models}; cnn by default.")] = None,
     data: Annotated[
         str | None,
-        _option("Data", "{datasets}, a folder of images or an .npz file; digits by default."),
+        _option("Data", "{datasets}, a folder of images, a table or an .npz file; digits by default."),
     ] = None,
     data_dir: DataDir = None,
     task: Annotated[
