@@ -97,7 +97,7 @@ def test_training_changes_the_loss_and_inference_repeats_its_scores(
 ) -> None:
     pytest.importorskip(module.partition("_")[0])
     if module == "xpnet_steps":
-        monkeypatch.setattr(bench(module).trainer, "Feed", bench(module).trainer.Feed)  # restored after the test
+        monkeypatch.setattr(bench(module).fitting, "Feed", bench(module).fitting.Feed)  # restored after the test
     job = bench(module).build(request(bench, "mlp"))
     assert job.parameters == 784 * 128 + 128 + 128 * 10 + 10
     found = losses(job, 12)

@@ -54,7 +54,7 @@ def goes_on(xpnet: Callable[..., Any], here: Path, straight: Any) -> Callable[[]
             assert a.keys() == b.keys()
             assert all(np.array_equal(a[name], b[name]) for name in a)
         names = {path.name for path in (here / "run").iterdir()}
-        assert names == {"checkpoint.safetensors", "config.json", "metrics.jsonl"}
+        assert names == {"checkpoint.safetensors", "config.json", "metrics.jsonl", "result.json"}
         assert (here / "run" / "metrics.jsonl").read_text().count("\n") == EPOCHS
 
     return check

@@ -42,7 +42,7 @@ class InTurn(Callback):
     def __init__(self, counts: Iterator[int]) -> None:
         self.counts, self.left = counts, next(counts)
 
-    def on_step(self, trainer: Trainer) -> None:
+    def on_step(self, trainer: Any) -> None:
         """Count a step."""
         self.left -= 1
         if self.left == 0:
