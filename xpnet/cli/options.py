@@ -127,7 +127,7 @@ def in_options(error: XpnetError, app: Any, command: str) -> XpnetError:
     def named(text: str) -> str:
         text = re.sub(r"^\w+", lambda m: option(m[0]), text)
         text = re.sub(r"\b(\w+)='?([\w.-]+)'?", lambda m: f"{option(m[1])} {m[2]}" if m[1] in options else m[0], text)
-        return re.sub(r"(?<=\blower )\w+|(?<=<= )[a-z]\w*|\b\w+_\w+", lambda m: option(m[0]), text)
+        return re.sub(r"(?<=\blower )\w+|(?<=\bomit )\w+|(?<=<= )[a-z]\w*|\b\w+_\w+", lambda m: option(m[0]), text)
 
     found = type(error)(named(error.where), named(error.rule), named(error.do))
     found.path, found.is_event = error.path, error.is_event

@@ -81,6 +81,13 @@ def train(
     momentum: Annotated[float | None, _option("Training", "Of sgd, momentum, nesterov and rmsprop.")] = None,
     weight_decay: Annotated[float | None, _option("Training", "By default that of the model.")] = None,
     clip: Annotated[float | None, _option("Training", "Largest norm of the gradient.", metavar="NORM")] = None,
+    ema: Annotated[
+        float | None,
+        _option("Training", "Evaluate an average of the weights, of this decay, such as 0.999.", metavar="DECAY"),
+    ] = None,
+    accumulate: Annotated[
+        int | None, _option("Training", "Batches whose gradients are averaged for an update.", metavar="N")
+    ] = None,
     label_smoothing: Annotated[float | None, _option("Training", "Part of a label given to all classes.")] = None,
     class_weights: Annotated[
         str | None,
@@ -112,7 +119,7 @@ def train(
         str | None, _option("Fine-tuning", "Train the last layer alone, with --from.", metavar="body")
     ] = None,
     out: Annotated[
-        str | None, _option("Run", "Folder of the run; a new one in runs/ by default.", metavar="FOLDER")
+        str | None, _option("Run", "Folder of the run; a new one in runs/ by default.", "-o", "--out", metavar="FOLDER")
     ] = None,
     run_name: Annotated[
         str | None, _option("Run", "Name of the run, and of its folder in runs/.", "--name", metavar="NAME")

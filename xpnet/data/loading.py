@@ -26,13 +26,13 @@ from xpnet.data.table_rows import fitted, table_rows
 from xpnet.errors import ConfigError, DataError, nearest
 from xpnet.random import Key
 
-__all__ = ["DATASETS", "load", "splits"]
+__all__ = ["DATASETS", "PUBLISHED", "load", "splits"]
 
 _POINTS = 4000  # of a problem in the plane; with fewer, the default 20 epochs are too few steps for spirals
 _PLANE = {"moons": moons, "circles": circles, "spirals": spirals, "xor": xor, "blobs": blobs}
-_PUBLISHED = {"mnist": load_mnist, "fashion-mnist": load_fashion_mnist, "cifar10": load_cifar10}
+PUBLISHED = {"mnist": load_mnist, "fashion-mnist": load_fashion_mnist, "cifar10": load_cifar10}
 
-DATASETS = ("digits", *_PUBLISHED, *_PLANE)
+DATASETS = ("digits", *PUBLISHED, *_PLANE)
 
 
 def load(
@@ -164,8 +164,8 @@ def _found(
         raise ConfigError("target", rule, do, target=repr(options.target), data=repr(name))
     if name == "digits":
         return _of(load_digits())
-    if name in _PUBLISHED:
-        return _of(_PUBLISHED[name](data_dir, progress))
+    if name in PUBLISHED:
+        return _of(PUBLISHED[name](data_dir, progress))
     if name in _PLANE:
         return _of(_PLANE[name](_POINTS).hold_out_fifth(f"plane/{name}/test"))
     path = Path(os.path.expanduser(name))

@@ -52,7 +52,8 @@ def load_npz(path: Path, task: str | None = None) -> tuple[Dataset, Dataset]:
         keys = next((keys for keys in every if all(key in members for key in keys[:: 1 + no_labels])), None)
         if keys is None:
             rule = "the arrays x_train, y_train, x_test and y_test, or x and y, or images and labels"
-            raise DataError(where, rule, arrays=", ".join(list(members)[:20]) or "none")
+            do = "learn x itself with task=reconstruction" if {"x", "x_train"} & set(members) else ""
+            raise DataError(where, rule, do, arrays=", ".join(list(members)[:20]) or "none")
         with zipfile.ZipFile(file) as archive:
             x = [_read(archive, members[key], key, where) for key in keys[::2]]
             y = [None if no_labels else _targets(_read(archive, members[key], key, where)) for key in keys[1::2]]

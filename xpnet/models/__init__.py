@@ -48,6 +48,7 @@ class Recipe(NamedTuple):
         optimizer: a name of optim.OPTIMIZERS; lr its learning rate, weight_decay its decay.
         shape: one example of the model's own input, by default.
         classes: likewise, K.
+        characters: whether it is made for digits and letters, which are not mirrored.
     """
 
     build: Callable[..., nn.Module]
@@ -57,6 +58,7 @@ class Recipe(NamedTuple):
     weight_decay: float = 0.0
     shape: tuple[int, ...] = (28, 28, 1)
     classes: int = 10
+    characters: bool = False
 
 
 _CLASSES = nn.softmax_cross_entropy
@@ -65,7 +67,7 @@ MODELS: dict[str, Recipe] = {
     "perceptron": Recipe(perceptron, nn.perceptron_loss, "sgd", 0.01),
     "softmax": Recipe(softmax, _CLASSES, "momentum", 0.01),
     "mlp": Recipe(mlp, _CLASSES, "momentum", 0.02),
-    "lenet5": Recipe(lenet5, _CLASSES, "momentum", 0.02),
+    "lenet5": Recipe(lenet5, _CLASSES, "momentum", 0.02, characters=True),
     "cnn": Recipe(cnn, _CLASSES, "momentum", 0.05, 1e-3),
     "alexnet": Recipe(alexnet, _CLASSES, "momentum", 0.01, 5e-4, (227, 227, 3), 1000),
     "vgg16": Recipe(vgg16, _CLASSES, "momentum", 0.01, 5e-4, (224, 224, 3), 1000),

@@ -161,7 +161,8 @@ class Trainer(Fitting):
             epochs: >= 0; epochs trained before count: if all are done, nothing is trained, and the log says so.
             batch_size: N, >= 1.
             steps: how many batches are read of a generator or loader, such as one without an end; None: all.
-            augment: changes training images at random: a data.Transform, or none, light or strong, see data.augment.
+            augment: changes training images at random: a data.Transform, or none, light or strong, see data.augment;
+                classes that are named by one character each, such as digits, are not mirrored.
             keep_memory: whether the C library keeps freed memory for the next step, in the whole process and until it
                 ends (see backend.keep_freed_memory); on a CPU, steps take up to a third less time.
             progress: whether to show a bar and a line for each epoch; None: in a terminal and in a notebook.
@@ -179,12 +180,13 @@ class Trainer(Fitting):
         progress = arguments.optional(arguments.boolean)("fit", "progress", progress)
         batch_size = arguments.count("fit", "batch_size", batch_size, 1, _MOST)
         steps = arguments.optional(arguments.positive)("fit", "steps", steps)
-        augment = read_augment("fit", augment)
+        read_augment("fit", augment)  # before anything is read
         check_precision(self.precision, self.model.backend)
         inputs.check_parameters(self.model, (*self.optimizer.parameters, *self._others))
         train, held = inputs.read_sets(
             train, test, validation, self.model, self.task, self._choose, self.seed, sample_weight, steps
         )
+        augment = read_augment("fit", augment, train.classes)
         task = self._choose(train)
         train = task.read("fit", train)
         task.fit(train)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from xpnet import arguments
-from xpnet.data import AUGMENTATIONS, Augmentation, Dataset, augment
+from xpnet.data import AUGMENTATIONS, Dataset
+from xpnet.data.augmentation import in_words, read_augment
 from xpnet.data.survey import ColumnFacts, Survey
 from xpnet.errors import DataError
 from xpnet.output import Html, escape, number_text
@@ -136,7 +137,7 @@ def _read(data: Dataset, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _changed(data: Dataset, name: str) -> list[str]:
-    change = augment(name)
+    change = read_augment("augment", name, data.classes)
     images = [image for _, image in _read(data, _some(len(data), _CHANGED))]
     if change is None or not images:
         return []
@@ -146,12 +147,7 @@ def _changed(data: Dataset, name: str) -> list[str]:
         marks.strip([batch[i], *(each[i] for each in made)], data.white, "an example, augmented")
         for i in range(len(batch))
     ]
-    return [page.text(f"At the left as they are. --augment {name}: {_in_words(change)}."), *rows]
-
-
-def _in_words(change: Augmentation) -> str:
-    steps = [type(step).__name__.lower() for step in getattr(change, "transforms", ())]
-    return ", ".join(steps)
+    return [page.text(f"At the left as they are. --augment {name}: {in_words(change)}."), *rows]
 
 
 def _sizes(found: Survey) -> list[str]:

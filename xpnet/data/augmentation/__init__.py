@@ -9,7 +9,7 @@ trainer.fit(train, augment=data.Mirror() + data.Crop(area=(0.5, 1.0)) + data.Rot
 from xpnet.data.augmentation.colour import Colour
 from xpnet.data.augmentation.erase import Erase
 from xpnet.data.augmentation.geometry import Crop, Mirror, Rotate
-from xpnet.data.augmentation.presets import AUGMENTATIONS, augment, read_augment
+from xpnet.data.augmentation.presets import AUGMENTATIONS, are_characters, augment, in_words, read_augment
 from xpnet.data.augmentation.transform import Augmentation, Compose, Transform
 
 __all__ = [
@@ -22,6 +22,8 @@ __all__ = [
     "Mirror",
     "Rotate",
     "Transform",
+    "are_characters",
     "augment",
+    "in_words",
     "read_augment",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from xpnet import arguments
@@ -11,7 +12,7 @@ from xpnet.data.augmentation.geometry import Crop, Mirror, Rotate
 from xpnet.data.augmentation.transform import Augmentation, Compose
 from xpnet.errors import ConfigError, nearest
 
-__all__ = ["AUGMENTATIONS", "augment", "read_augment"]
+__all__ = ["AUGMENTATIONS", "are_characters", "augment", "in_words", "read_augment"]
 
 AUGMENTATIONS = ("none", "light", "strong")
 
@@ -41,14 +42,26 @@ def augment(name: str, *, mirror: bool = True) -> Compose | None:
     return Compose(*first, Crop((0.25, 1.0)), Rotate(15.0), Colour(0.4, 0.4, 0.4), Erase(0.25))
 
 
-def read_augment(where: str, value: Any) -> Augmentation | None:
+def are_characters(classes: Iterable[str]) -> bool:
+    """Tell whether classes are digits or letters, each named by one character, which must not be mirrored."""
+    return all(len(name) == 1 for name in classes)
+
+
+def in_words(change: Augmentation | None) -> str:
+    """Say in order what an augmentation changes, such as "mirror, crop, colour"."""
+    return ", ".join(type(step).__name__.lower() for step in getattr(change, "transforms", ()))
+
+
+def read_augment(where: str, value: Any, classes: Iterable[str] = ("",)) -> Augmentation | None:
     """Return what an argument ``augment`` means: the name of a preset, a function of (images, key), or None.
+
+    A preset does not mirror where the names of all classes are single characters.
 
     Raises:
         ConfigError: it is none of them.
     """
     if isinstance(value, str) and value in AUGMENTATIONS:
-        return augment(value)
+        return augment(value, mirror=not are_characters(classes))
     if value is not None and not callable(value):
         hint = nearest(value, AUGMENTATIONS) if isinstance(value, str) else ""
         rule = f"augment, a Transform or one of {', '.join(AUGMENTATIONS)}"

@@ -52,6 +52,8 @@ class RunConfig:
         warmup: the steps in which the rate rises first.
         weight_decay: >= 0. momentum: 0 <= momentum < 1. clip: the largest norm of the gradient, > 0.
         label_smoothing: 0 <= label_smoothing < 1.
+        ema: keep an average of the weights with this decay, 0 <= ema < 1, and evaluate it.
+        accumulate: of how many batches the gradients are averaged before an update.
         class_weights: "balanced", or a weight for each name: "cat=2,dog=0.5".
         val: the part of the training set that is held out to validate with, 0 <= val < 1, or a folder; None: 0.1.
         best: keep the best epoch by validation, and evaluate it. patience: stop after so many epochs without a better.
@@ -87,6 +89,8 @@ class RunConfig:
     label_smoothing: float | None = None
     class_weights: str | None = None
     clip: float | None = None
+    ema: float | None = None
+    accumulate: int | None = None
     val: float | str | None = None
     best: bool = False
     patience: int | None = None
@@ -133,11 +137,15 @@ class RunConfig:
             schedule=self.schedule or schedule,
             val=0.1 if self.val is None else self.val,
         )
-        steps = -(-examples // (config.batch_size or 1)) * (config.epochs or 0)
+        steps = config.steps(examples) * (config.epochs or 0)
         rises = {"inverse": _WARM, "cosine": min(_WARM, steps // 10), "step": min(_WARM, steps // 10)}
         return dataclasses.replace(
             config, warmup=rises.get(config.schedule or "", 0) if self.warmup is None else self.warmup
         )
+
+    def steps(self, examples: int) -> int:
+        """Return the updates of an epoch, once the batch size is known."""
+        return -(-examples // ((self.batch_size or 1) * (self.accumulate or 1)))
 
     def settings(self) -> dict[str, Any]:
         """Return what may not change when the run is resumed."""

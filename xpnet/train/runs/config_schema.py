@@ -100,6 +100,8 @@ CONFIG: dict[str, Rule] = {
     "label_smoothing": or_none(real("a number, 0 <= label_smoothing < 1", lambda x: 0 <= x < 1)),
     "class_weights": or_none(Rule("balanced, or a weight > 0 for each name, such as cat=2,dog=0.5", _are_weights)),
     "clip": or_none(real("a number > 0", lambda x: x > 0)),
+    "ema": or_none(real("a number, 0 <= ema < 1", lambda x: 0 <= x < 1)),
+    "accumulate": or_none(whole(1, 1 << 16)),
     "val": or_none(_VAL),
     "best": _FLAG,
     "patience": or_none(whole(1, EPOCHS)),

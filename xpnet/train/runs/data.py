@@ -19,8 +19,9 @@ from xpnet.errors import ConfigError, DataError
 from xpnet.train.runs.config_schema import TASKS
 from xpnet.train.runs.config import RunConfig
 
-__all__ = ["as_trained", "load_data", "load_options", "load_parts", "place", "placed", "whole"]
+__all__ = ["as_trained", "check_used", "load_data", "load_options", "load_parts", "place", "placed", "whole"]
 
+_OF_PHOTOS = ("image_size", "image_fit", "skip_damaged", "cache_images", "cache_folder", "workers")
 _VALIDATION = 0.1  # the part that is held out by default, if it is at least LEAST examples
 
 
@@ -65,6 +66,16 @@ def load_parts(
     for text in parts.warnings:
         warnings.warn(text, stacklevel=3)
     return parts
+
+
+def check_used(config: RunConfig, train: Dataset) -> None:
+    """Raise ConfigError where an option is given that this kind of data makes no use of."""
+    rules: dict[str, str] = {} if train.files is not None else dict.fromkeys(_OF_PHOTOS, "a folder of images")
+    if len(train.shape) != 3:
+        rules["augment"] = "images"
+    for name, rule in rules.items():
+        if (value := getattr(config, name)) not in (None, False, "none"):
+            raise ConfigError(name, f"data that is {rule}", f"omit {name}", **{name: value, "data": repr(config.data)})
 
 
 def load_data(

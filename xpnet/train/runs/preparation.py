@@ -10,7 +10,8 @@ from typing import Any
 
 from xpnet import models, nn
 from xpnet.backend import Backend
-from xpnet.data import DATASETS, Columns, Splits
+from xpnet.data import DATASETS, Augmentation, Columns, Dataset, Splits, augment
+from xpnet.data.augmentation import are_characters
 from xpnet.errors import ConfigError
 from xpnet.optim import OPTIMIZERS, Optimizer, cosine, inverse_decay, make_optimizer, one_cycle, step_decay, warmup
 from xpnet.train.checkpoint import Checkpoint
@@ -21,7 +22,7 @@ from xpnet.train.scaling import is_table
 from xpnet.train.tasks import infer_task, make_task
 from xpnet.train.trainer import Trainer
 
-__all__ = ["make_trainer"]
+__all__ = ["augmentation_of", "make_trainer"]
 
 _HALVED = 4  # epochs after which the inverse schedule is at half its highest rate
 
@@ -54,15 +55,22 @@ def make_trainer(
     frozen = freeze_body(model, head) if config.freeze else []
     optimizer = _optimizer(config, [p for p in model.parameters() if p.requires_grad])
     rate = optimizer.current_lr
-    optimizer.lr = _schedule(config, rate, -(-len(train) // (config.batch_size or 1)))
+    optimizer.lr = _schedule(config, rate, config.steps(len(train)))
     loss = _loss(config, models.recipe(config.model).loss if task.name == "classification" else None)
-    options = {"seed": config.seed, "precision": config.precision, "threads": config.threads}
+    options: dict[str, Any] = {"seed": config.seed, "precision": config.precision, "threads": config.threads}
+    options |= {"ema": config.ema, "accumulate": config.accumulate or 1}
     trainer = Trainer(model, optimizer, loss, task=task, class_weights=given, **options)
     trainer.frozen = frozen
     if start is not None:
         begin_from(trainer, config.model, train, start)
     val = config.val if parts.validation is not None else 0.0
     return trainer, dataclasses.replace(config, lr=rate, task=task.name, val=val)
+
+
+def augmentation_of(config: RunConfig, train: Dataset) -> Augmentation | None:
+    """Return the augmentation of a run: characters are not mirrored."""
+    characters = models.recipe(config.model).characters or are_characters(train.classes)
+    return augment(config.augment or "none", mirror=not characters)
 
 
 def _optimizer(config: RunConfig, parameters: Any) -> Optimizer:

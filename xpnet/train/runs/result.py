@@ -14,7 +14,7 @@ from xpnet.train.tasks import TASKS, Task
 from xpnet.train.tasks.classification import Classification
 from xpnet.train.trainer import Trainer
 
-__all__ = ["ended", "headline_text", "monitored", "names_of", "recorded_of", "result_of"]
+__all__ = ["chosen_by", "ended", "headline_text", "monitored", "names_of", "recorded_of", "result_of"]
 
 
 def names_of(model: str, data: str, backend: Backend) -> dict[str, Any]:
@@ -46,6 +46,16 @@ def headline_text(figures: Mapping[str, Any], name: str, task: Task | None = Non
     if value is None:
         return ""
     return f"{name} {headline.title} {headline.text(value)}" if headline else f"{name} loss {value:.4f}"
+
+
+def chosen_by(parts: Splits, config: RunConfig) -> str | None:
+    """Return the set that chooses the epoch: "test" where the validation set is the test set or shares files with it."""
+    if not (config.best or config.patience):
+        return None
+    held, test = parts.validation, parts.test
+    if held is None or test is None or held.files is None or test.files is None:
+        return "validation" if held is not test else "test"
+    return "test" if {*map(str, held.files)} & {*map(str, test.files)} else "validation"
 
 
 def ended(trainer: Trainer, config: RunConfig) -> list[str]:
@@ -92,6 +102,7 @@ def result_of(
         **recorded_of(task, held, "validation"),
         **recorded_of(task, tested, "test"),
         "best_epoch": best or None,
+        "chosen_by": chosen_by(parts, config),
         "seconds": round(seconds, 3),
         "images_per_second": round(images / seconds, 1) if seconds else 0.0,
         "peak_memory_bytes": model.backend.memory().peak,

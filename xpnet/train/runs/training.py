@@ -22,6 +22,7 @@ from typing import Any
 from xpnet import arguments, kernels
 from xpnet.backend import get_backend
 from xpnet.data import Splits
+from xpnet.data.augmentation import in_words
 from xpnet.errors import CheckpointError, ConfigError, DeviceLostError
 from xpnet.output import to_json
 from xpnet.train.callbacks import BestCheckpoint, Callback, EarlyStopping, JsonLines, SaveCheckpoint
@@ -32,11 +33,11 @@ from xpnet.train.inputs import read_callbacks
 from xpnet.train.runs.origin import origin_of
 from xpnet.train.precision import check_precision
 from xpnet.train.runs.config import RunConfig
-from xpnet.train.runs.data import as_trained, load_options, load_parts, placed
+from xpnet.train.runs.data import as_trained, check_used, load_options, load_parts, placed
 from xpnet.train.runs.folder import FILES, is_same_file, locked
 from xpnet.train.runs.pictures import draw_run
-from xpnet.train.runs.result import ended, monitored, result_of
-from xpnet.train.runs.preparation import make_trainer
+from xpnet.train.runs.result import chosen_by, ended, monitored, result_of
+from xpnet.train.runs.preparation import augmentation_of, make_trainer
 from xpnet.train.scaling import measure
 from xpnet.train.schema import RUN, check
 from xpnet.train.trainer import Trainer
@@ -72,7 +73,7 @@ def train_run(
     Returns:
         {model, data, task, backend, device, precision, epochs, seed, parameters, train_loss, validation_loss and
         further figures of the task as validation_accuracy, test_loss, test_accuracy, best_epoch (None where it is not
-        kept), seconds, images_per_second, peak_memory_bytes (of the device, or of this process where the host
+        kept), chosen_by (the set that chose the epoch, validation or test, which may be one; or None), seconds, images_per_second, peak_memory_bytes (of the device, or of this process where the host
         computes), run, interrupted: the number of the signal that ended training early, or 0}. With best, the figures
         are those of the best epoch.
     Raises:
@@ -102,6 +103,7 @@ def train_run(
         train, *held = (part and as_trained(part, resumed.meta, "resume", not i) for i, part in enumerate(parts[:3]))
         assert train is not None
         parts = parts._replace(train=train, validation=held[0], test=held[1])
+    check_used(config, parts.train)
     if parts.validation is None and (config.best or config.patience):
         name, do = "best" if config.best else "patience", "hold out more with val"
         raise ConfigError(name, "a validation set to compare epochs by", do, training_examples=len(parts.train))
@@ -133,7 +135,9 @@ def _train_in(
     saved = dataclasses.asdict(config) | origin_of(config, trainer.model.backend)
     write_atomically(folder / "config.json", (to_json(saved, indent=2) + "\n").encode())
     notes = [line for line in parts.note if not any(text.endswith(line) for text in parts.warnings)]
-    for line in (*notes, *_lines(trainer, parts, config)):
+    change = augmentation_of(config, parts.train)
+    made = [f"augmentation {config.augment}: {in_words(change)}"] if change else []
+    for line in (*notes, *_lines(trainer, parts, config), *made):
         announce(line)
     epochs, steps = parse_every(config.checkpoint_every or 1) or (1, 0)
     save = SaveCheckpoint(folder, meta, lock, every=epochs or 1, steps=steps or None)
@@ -154,7 +158,7 @@ def _train_in(
             validation=parts.validation,
             epochs=config.epochs or 0,
             batch_size=config.batch_size or 1,
-            augment=config.augment,
+            augment=change,
             progress=False,
         )
     except DeviceLostError as error:
@@ -167,6 +171,8 @@ def _train_in(
         save.on_epoch(trainer, {})
     for line in ended(trainer, config):
         announce(line)
+    if chosen_by(parts, config) == "test":
+        announce("the test set is the validation set, which chose the epoch: new examples will do worse")
     if config.best and trainer.history and not trainer.interrupted:
         read_checkpoint(best).restore(trainer.model)
     result = result_of(folder, trainer, parts, config, (trainer.epoch - seen, seconds))
