@@ -11,11 +11,11 @@ from xpnet.data.dataset import Dataset
 from xpnet.data.image import FITS
 from xpnet.errors import ConfigError
 
-__all__ = ["LEAST", "LoadOptions", "Splits"]
+__all__ = ["LEAST", "LoadOptions", "Splits", "parse_bytes"]
 
 LEAST = 5  # examples of a validation set that is held out unasked
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 class Splits(NamedTuple):
@@ -107,11 +107,17 @@ def _size(where: str, name: str, value: Any) -> int | tuple[int, int] | None:
     return (height, width) if len(found) == 2 else height
 
 
+def parse_bytes(text: str) -> int | None:
+    """Read a size such as 4GB, 500MB or 1000; None where it is none, or over 1000 TB."""
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?) ?([KMGT]?)(?:i?B)?", text, re.IGNORECASE | re.ASCII)
+    size = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
+    return size if 0 < size <= 10**15 else None
+
+
 def _bytes(where: str, name: str, value: Any) -> int | None:
-    """Read a number of bytes, or a text such as "4GB"."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", value.strip().upper()) if isinstance(value, str) else None
-    if found is not None:
-        return int(float(found[1]) * _UNITS[found[2] if found[2].endswith("B") or not found[2] else found[2] + "B"])
-    if value is None or not isinstance(value, str):
+    """Return a number of bytes, of one or of a text."""
+    if not isinstance(value, str):
         return arguments.optional(arguments.natural)(where, name, value)
-    raise ConfigError(where, f'{name}, bytes, or a text such as "4GB"', **{name: arguments.shown(value)})
+    if (size := parse_bytes(value.strip())) is None:
+        raise ConfigError(where, f'{name}, bytes, or a text such as "4GB"', **{name: arguments.shown(value)})
+    return size

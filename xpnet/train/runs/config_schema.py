@@ -7,13 +7,15 @@ from typing import Any
 
 from xpnet import arguments
 from xpnet.data.augmentation import AUGMENTATIONS
+from xpnet.data.image import FITS
+from xpnet.data.splits import parse_bytes
 from xpnet.errors import ConfigError
 from xpnet.models import MODELS
 from xpnet.optim import OPTIMIZERS
 from xpnet.train.precision import PRECISIONS
 from xpnet.train.schema import EPOCHS, SEED, TEXT, Rule, name, or_none, real, whole
 
-__all__ = ["CONFIG", "FITS", "ORIGIN", "SCHEDULES", "TASKS", "THREADS", "parse_bytes", "parse_every",
+__all__ = ["CONFIG", "ORIGIN", "SCHEDULES", "TASKS", "THREADS", "parse_every",
            "parse_weights"]  # fmt: skip
 
 THREADS = 1024  # the most that a step may be shared by, or that decode
@@ -21,16 +23,7 @@ _BATCH, _STEPS, _PIXELS = 100_000_000, 1 << 40, 65_536
 
 TASKS = ("classification", "multilabel", "regression", "reconstruction")
 SCHEDULES = ("inverse", "constant", "cosine", "step", "one-cycle")
-FITS = ("crop", "pad", "stretch")
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-
-
-def parse_bytes(text: str) -> int | None:
-    """Read a size such as 4GB, 500MB or 1000; None where it is none, or over 1000 TB."""
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?) ?([KMGT]?)(?:i?B)?", text, re.IGNORECASE | re.ASCII)
-    size = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
-    return size if 0 < size <= 10**15 else None
 
 
 def parse_every(text: str | int) -> tuple[int, int] | None:
