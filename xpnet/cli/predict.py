@@ -67,11 +67,11 @@ def _several(errors: list[Any], count: int) -> Exception:
 def _line(result: dict[str, Any]) -> str:
     name = result["image"] if "image" in result else f"{result['table']}, row {result['row']}"
     if "classes" in result:
-        said = [f"{c} {p:.1%}" for c, p in zip(result["classes"], result["probabilities"], strict=True)]
+        parts = [f"{c} {p:.1%}" for c, p in zip(result["classes"], result["probabilities"], strict=True)]
     elif "labels" in result:
-        said = [f"{label} {result['probabilities'][label]:.1%}" for label in result["labels"]] or ["none"]
+        parts = [f"{label} {result['probabilities'][label]:.1%}" for label in result["labels"]] or ["none"]
     elif "values" in result:
-        said = [f"{key} {value:.6g}" for key, value in result["values"].items()]
+        parts = [f"{key} {value:.6g}" for key, value in result["values"].items()]
     else:
-        said = [f"mean squared error {result['mse']:.6g}"]
-    return f"{name}: " + ", ".join(said)
+        parts = [f"mean squared error {result['mse']:.6g}"]
+    return f"{name}: " + ", ".join(parts)

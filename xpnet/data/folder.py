@@ -35,7 +35,7 @@ _log = logging.getLogger("xpnet")
 
 @dataclass
 class _Found:
-    """The images of a folder, before any is opened: paths, what is learned of each, and its part ("": not said)."""
+    """The images of a folder, before any is opened: paths, what is learned of each, and its part ("": not given)."""
 
     classes: tuple[str, ...] = ()
     files: list[str] = field(default_factory=list)

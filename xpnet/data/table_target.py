@@ -145,8 +145,8 @@ def require(table: Table, name: str) -> Column:
 
 def _closest(name: str, table: Table) -> str:
     """Say which column comes nearest to a name, or the first ones."""
-    said = nearest(name, table.columns)
-    return said if said.startswith("did you mean") else f"it has {_some(table.columns)}"
+    hint = nearest(name, table.columns)
+    return hint if hint.startswith("did you mean") else f"it has {_some(table.columns)}"
 
 
 def numbers(table: Table, name: str, missing: bool = True) -> np.ndarray:

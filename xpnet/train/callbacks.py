@@ -47,7 +47,7 @@ class Training(Protocol):
     meter: LossMeter
     interrupted: int  # the signal, such as SIGINT, that ended training early; 0: none
     task: Task | None  # what is learned
-    inferred: bool  # whether the data said that
+    inferred: bool  # whether the data decided it
 
     def stop(self) -> None:
         """End training after this epoch."""

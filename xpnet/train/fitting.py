@@ -27,7 +27,7 @@ from xpnet.train.device_errors import largest_batch, out_of_memory_advice
 from xpnet.train.history import History
 from xpnet.train.interrupt import Interrupt
 from xpnet.train.metrics.average import LossMeter, Slot, is_sum
-from xpnet.train.metrics.own import Metric
+from xpnet.train.metrics.custom import Metric
 from xpnet.train.precision import input_dtype
 from xpnet.train.runner import Runner
 from xpnet.train.scoring import Scoring

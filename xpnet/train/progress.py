@@ -60,7 +60,7 @@ class Progress(Callback):
         self._last = 0.0
         self._bar: Any = None
         self._page: Any = None  # what a notebook shows
-        self._chosen = ""  # the task, where the data said it
+        self._chosen = ""  # the task, where the data decided it
 
     def on_start(self, trainer: Training) -> None:
         """Open the bar, where the stream is a terminal or the process a notebook's."""
@@ -111,7 +111,7 @@ class Progress(Callback):
             self._page.update(self._html(self._text(trainer, "")))
             return
         figures = [f"epoch {record['epoch']:>{len(str(trainer.epochs))}}/{trainer.epochs}"]
-        figures += [_said(trainer, name, value) for name, value in record.items() if name not in ("epoch", "seconds")]
+        figures += [_figure(trainer, name, value) for name, value in record.items() if name not in ("epoch", "seconds")]
         figures.append(f"{record['seconds']:.1f} s")
         self._console.print("   ".join(figures), highlight=False, soft_wrap=True)
         if self._bar is not None:
@@ -136,7 +136,7 @@ class Progress(Callback):
         )
 
 
-def _said(trainer: Training, name: str, value: Any) -> str:
+def _figure(trainer: Training, name: str, value: Any) -> str:
     """Write a figure with its name; its loss and headline name the part of the data, which others follow."""
     headline = None if trainer.task is None else trainer.task.headline
     named = name.endswith(("_loss", *([f"_{headline.key}"] if headline else [])))

@@ -27,7 +27,7 @@ from xpnet.train import scaling
 from xpnet.train.device_errors import device_errors, out_of_memory_advice
 from xpnet.train.inputs import check_classes, check_tensor
 from xpnet.train.metrics.average import is_sum
-from xpnet.train.metrics.own import Metric, measured
+from xpnet.train.metrics.custom import Metric, measured
 from xpnet.train.precision import input_dtype
 from xpnet.train.tasks import Task
 from xpnet.train.weighting import WeightedLoss

@@ -124,7 +124,7 @@ class Step:
             x: examples, (N, ...), on the model's backend; or a tuple or dictionary of them, the model's arguments.
             y: labels, (N,), or targets, (N, ...); or (y, weights) with what each example weighs in the mean, (N,).
         Returns: the batch's loss before the update, (), still on the device. Batch norm and dropout do as model.train()
-            or model.eval() said.
+            or model.eval() set.
         Raises:
             ShapeError: there are fewer scores than classes (for two classes one score may do).
         """

@@ -34,7 +34,7 @@ from xpnet.train.class_weights import check_class_weights
 from xpnet.train.device_errors import device_errors
 from xpnet.train.fitting import Fitting
 from xpnet.train.history import History
-from xpnet.train.metrics.own import Metric, check_metrics
+from xpnet.train.metrics.custom import Metric, check_metrics
 from xpnet.train.precision import check_precision
 from xpnet.train.progress import showing
 from xpnet.train.scoring import Scoring

@@ -47,8 +47,8 @@ def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Figure:
         for part in _PARTS:
             if _line(ax, history, f"{part}_{name}", color=_COLOURS[part], marker=".", label=part):
                 last = [r for r in history if _value(r, f"{part}_{name}") is not None][-1]
-                said = figure_text(name, last[f"{part}_{name}"])
-                title = ax.get_title() or f"{part} {figure_title(name)}: {said} after epoch {last['epoch']}"
+                text = figure_text(name, last[f"{part}_{name}"])
+                title = ax.get_title() or f"{part} {figure_title(name)}: {text} after epoch {last['epoch']}"
                 ax.set_title(title, fontsize=10)
         if len(ax.get_lines()) > 1:
             ax.legend(frameon=False)

@@ -94,10 +94,10 @@ def label_figures(probabilities: Any, targets: Any, names: Sequence[str] = ()) -
     probabilities, targets = columns_of("multilabel", probabilities, targets)
     found = []
     for name, (p, t) in zip(names or map(str, range(targets.shape[1])), _each(probabilities, targets), strict=True):
-        said, true = p >= 0.5, t > 0.5
-        both, n_said, n_true = int((said & true).sum()), int(said.sum()), int(true.sum())
-        precision, recall = (both / n_said if n_said else None), (both / n_true if n_true else None)
-        f1 = 2 * both / (n_said + n_true) if n_said + n_true else None
+        predicted, true = p >= 0.5, t > 0.5
+        both, n_predicted, n_true = int((predicted & true).sum()), int(predicted.sum()), int(true.sum())
+        precision, recall = (both / n_predicted if n_predicted else None), (both / n_true if n_true else None)
+        f1 = 2 * both / (n_predicted + n_true) if n_predicted + n_true else None
         found.append(LabelFigures(name, n_true, precision, recall, f1, _precision_recall(p, t)[0], _roc(p, t)[0]))
     return found
 

@@ -52,9 +52,9 @@ def reconstruction(inputs: Any, outputs: Any, ax: Any = None, *, white: float | 
     figure, axes = panels(ax, len(chosen), 1, (1.35 * max(count, 4) if is_image else 9.0, high * len(chosen)))
     for panel, (words, rows) in zip(axes[:, 0], chosen.items(), strict=True):
         pairs = [(np.asarray(x[i : i + 1])[0], y[i]) for i in rows.tolist()]
-        said = [f"output: {errors[i]:.2g}" if is_image else f"{errors[i]:.3g}" for i in rows]
+        labels = [f"output: {errors[i]:.2g}" if is_image else f"{errors[i]:.3g}" for i in rows]
         panel.set_title(f"{words} (mean squared)", fontsize=10, loc="left")
-        (_images if is_image else _lines)(panel, pairs, said, white)
+        (_images if is_image else _lines)(panel, pairs, labels, white)
     return figure
 
 
@@ -68,7 +68,7 @@ def _errors(x: Any, y: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(found), np.inf, found)
 
 
-def _images(ax: Any, pairs: list[tuple[np.ndarray, np.ndarray]], said: list[str], white: float | None) -> None:
+def _images(ax: Any, pairs: list[tuple[np.ndarray, np.ndarray]], labels: list[str], white: float | None) -> None:
     above, below = [], []
     for image, made in pairs:
         both = np.concatenate([image.astype(np.float64), np.nan_to_num(made.astype(np.float64))])  # of one range
@@ -76,10 +76,10 @@ def _images(ax: Any, pairs: list[tuple[np.ndarray, np.ndarray]], said: list[str]
         shades = shades if shades.ndim == 3 else shades[..., np.newaxis].repeat(3, axis=2)
         above.append(shades[: len(image)])
         below.append(shades[len(image) :])
-    mosaic(ax, np.stack(above + below), len(pairs), ["input"] * len(pairs) + said)
+    mosaic(ax, np.stack(above + below), len(pairs), ["input"] * len(pairs) + labels)
 
 
-def _lines(ax: Any, pairs: list[tuple[np.ndarray, np.ndarray]], said: list[str], white: float | None) -> None:
+def _lines(ax: Any, pairs: list[tuple[np.ndarray, np.ndarray]], labels: list[str], white: float | None) -> None:
     """Draw each example as a line of its numbers, beside the others."""
     size = pairs[0][0].size
     for i, (line, made) in enumerate(pairs):
@@ -87,7 +87,7 @@ def _lines(ax: Any, pairs: list[tuple[np.ndarray, np.ndarray]], said: list[str],
         style = {"linewidth": 1.2, "marker": "." if size < 30 else ""}
         ax.plot(at, line.ravel(), color=PALETTE[0], label="input" if not i else None, **style)
         ax.plot(at, made.ravel(), color=PALETTE[1], label="output" if not i else None, **style)
-        ax.text(i * 1.1 + 0.5, -0.02, said[i], transform=ax.get_xaxis_transform(), ha="center", va="top", fontsize=8)
+        ax.text(i * 1.1 + 0.5, -0.02, labels[i], transform=ax.get_xaxis_transform(), ha="center", va="top", fontsize=8)
     ax.set_xticks([])
     ax.tick_params(labelsize=8)
     ax.spines[["top", "right", "bottom"]].set_visible(False)

@@ -94,15 +94,15 @@ def _confusion(counts: np.ndarray, classes: tuple[str, ...]) -> list[str]:
 def _classes(counts: np.ndarray, classes: tuple[str, ...]) -> list[str]:
     """Precision, recall and F1 of each class; of many, those with the lowest F1."""
     k = len(classes)
-    right, said, true = np.diag(counts)[:k], counts.sum(axis=0)[:k], counts.sum(axis=1)[:k]
-    f1 = 2 * right / np.maximum(1, said + true)
+    correct, predicted, true = np.diag(counts)[:k], counts.sum(axis=0)[:k], counts.sum(axis=1)[:k]
+    f1 = 2 * correct / np.maximum(1, predicted + true)
     order = np.argsort(f1, kind="stable")[:_ROWS] if k > _ROWS else range(k)
     rows = [
         (
             classes[i],
             f"{true[i]:,}",
-            *(_share(right[i], n) for n in (said[i], true[i])),
-            _share(2 * right[i], said[i] + true[i]),
+            *(_share(correct[i], n) for n in (predicted[i], true[i])),
+            _share(2 * correct[i], predicted[i] + true[i]),
         )
         for i in order
     ]

@@ -1,1 +1,1 @@
-"""Figures: of classes, labels and numbers, of one's own, and the average loss of an epoch."""
+"""Figures: of classes, labels and numbers, custom ones, and the average loss of an epoch."""

@@ -1,4 +1,4 @@
-"""What every task has: how targets are read, compared with scores, measured and said. See xpnet.train.tasks."""
+"""What every task has: how targets are read, compared with scores, measured and reported. See xpnet.train.tasks."""
 
 from __future__ import annotations
 
