@@ -76,7 +76,7 @@ def _real(*arrays: np.ndarray) -> bool:
 
 
 def _panel(above: Any, below: Any, predicted: np.ndarray, true: np.ndarray, name: str, wide: bool) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     good = np.isfinite(predicted) & np.isfinite(true)
     predicted, true = predicted[good], true[good]
@@ -101,7 +101,9 @@ def _panel(above: Any, below: Any, predicted: np.ndarray, true: np.ndarray, name
     below.set_xlabel("true", fontsize=9)
     for ax in (above, below):
         ax.xaxis.set_major_locator(MaxNLocator(5 if wide else 4))
-        ax.ticklabel_format(scilimits=(-3, 4))
+        for axis, values in ((ax.xaxis, true), (ax.yaxis, true if ax is above else left)):
+            if np.abs(values).max(initial=0) >= 1e4:
+                axis.set_major_formatter(EngFormatter(sep=""))  # 1.2M
         ax.yaxis.set_major_locator(MaxNLocator(5 if ax is above else 3))
         ax.tick_params(labelsize=8, labelbottom=ax is below)
         ax.spines[["top", "right"]].set_visible(False)
