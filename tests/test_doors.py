@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -428,6 +429,7 @@ def files(tmp_path_factory):
 @pytest.fixture
 def place(files, monkeypatch):
     monkeypatch.chdir(files)
+    Path("x").unlink(missing_ok=True)  # a word that a model may have been saved under
     monkeypatch.setattr(train.runs.training, "draw_run", lambda *drawn: None)
 
 

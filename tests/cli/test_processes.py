@@ -19,7 +19,7 @@ from xpnet.train import read_checkpoint
 KEYS = {
     "model", "data", "backend", "device", "precision", "epochs", "seed", "parameters",
     "task", "train_loss", "test_loss", "test_accuracy", "validation_loss", "validation_accuracy", "best_epoch",
-    "seconds", "images_per_second", "peak_memory_bytes", "run",
+    "chosen_by", "seconds", "images_per_second", "peak_memory_bytes", "run",
 }  # fmt: skip
 PATIENCE = 120  # seconds until a process that hangs is killed
 

@@ -14,7 +14,7 @@ from xpnet.train.runs.config import read_config
 
 KEYS = [
     "model", "data", "backend", "device", "task", "precision", "epochs", "seed", "parameters", "train_loss",
-    "validation_loss", "validation_accuracy", "test_loss", "test_accuracy", "best_epoch", "seconds",
+    "validation_loss", "validation_accuracy", "test_loss", "test_accuracy", "best_epoch", "chosen_by", "seconds",
     "images_per_second", "peak_memory_bytes", "run",
 ]  # fmt: skip
 HAS_MATPLOTLIB = importlib.util.find_spec("matplotlib") is not None

@@ -17,7 +17,7 @@ import pytest
 from tests.train.fitting import Recorded, assert_same_state, digits, some_digits, trainer
 from xpnet import data, models, nn
 from xpnet.backend import get_backend, use_backend
-from xpnet.data import Augment
+from xpnet.data import Augment, Normalize
 from xpnet.nn import Module
 from xpnet.train import Trainer, read_checkpoint, write_checkpoint
 
@@ -101,7 +101,8 @@ def seen_through_dropout(backend) -> tuple[np.ndarray, np.ndarray]:
     before, after = Spy(), Spy()
     with use_backend(backend):
         net = nn.Sequential(before=before, drop=nn.Dropout(0.25), after=after, scores=nn.Linear(12, 4))
-    Trainer(net, seed=9).fit(numbered(), epochs=3, batch_size=16)
+    same = Normalize((0.0,), (1.0,), 1.0)
+    Trainer(net, seed=9, normalize=same).fit(numbered(), epochs=3, batch_size=16)
     return np.stack(before.seen), np.stack(after.seen)
 
 

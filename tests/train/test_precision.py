@@ -15,6 +15,7 @@ from xpnet import nn
 from xpnet.autograd import Tensor
 from xpnet.backend import Backend, current_precision, get_backend, use_backend, use_precision
 from xpnet.backend.cuda import CuPy
+from xpnet.data import Normalize
 from xpnet.errors import ConfigError, DeviceError, DivergedError
 from xpnet.optim import SGD, LossScale
 from xpnet.train import Callback, SaveCheckpoint, Trainer, read_checkpoint
@@ -211,7 +212,7 @@ def test_gradients_are_made_plain_only_while_somebody_looks(monkeypatch: pytest.
 
 def test_a_loss_that_is_not_finite_is_an_error_as_ever(half_but_jax: Backend) -> None:
     model = neuron(half_but_jax, np.full((2, 1), 300.0))
-    fit = Trainer(model, SGD(model.parameters(), 0.1), precision="fp16")
+    fit = Trainer(model, SGD(model.parameters(), 0.1), precision="fp16", normalize=Normalize((0.0,), (1.0,), 1.0))
     x = np.full((4, 1), 300, np.float32)  # 90,000 is beyond float16
     with raises(DivergedError, "loss", "epoch 1", "step 1"):
         fit.fit((x, np.asarray([0, 1, 0, 1])), epochs=1, batch_size=4)

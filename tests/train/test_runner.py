@@ -183,7 +183,7 @@ class Live(Callback):
         self.steps += 1
         if self.steps % 100 == 0:
             gc.collect()
-            arrays = [a for a in gc.get_objects() if isinstance(a, Array)]
+            arrays = [a for a in gc.get_objects() if issubclass(type(a), Array)]  # not of a proxy, which may be dead
             owners = {id(b): b.nbytes for b in (a._a if a._a.base is None else a._a.base for a in arrays)}
             self.bytes.append(sum(owners.values()))
 

@@ -12,5 +12,5 @@ HISTORY = [{"epoch": n, "train_loss": 1 / n} for n in (1, 2)]
 def test_a_figure_shows_itself_as_a_png_without_pyplot():
     figure = viz.curves(HISTORY)
     assert figure._repr_png_().startswith(b"\x89PNG")
-    assert "9.0 x 3.6 inches" in repr(figure)
+    assert "4.5 x 3.6 inches" in repr(figure)
     assert "matplotlib.pyplot" not in sys.modules or figure.canvas.manager is None
