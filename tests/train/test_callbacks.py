@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.harness import raises
-from tests.train.fitting import InterruptAt, digits, some_digits, trainer
+from tests.train.fitting import InterruptAt, Script, digits, some_digits, trainer
 from xpnet.errors import ConfigError
 from xpnet.train import (
     BestCheckpoint,
@@ -20,17 +20,6 @@ from xpnet.train import (
     Trainer,
     read_checkpoint,
 )
-
-
-class Script(Callback):
-    """Puts figures of a script in the place of an epoch's own."""
-
-    def __init__(self, **figures: list[float]) -> None:
-        self.figures = figures
-
-    def on_epoch(self, trainer, record):
-        for name, values in self.figures.items():
-            record[name] = values[record["epoch"] - 1]
 
 
 def go(fit: Trainer, epochs: int) -> Trainer:

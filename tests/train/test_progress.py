@@ -10,20 +10,9 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from tests.harness import raises
-from tests.train.fitting import some_digits, trainer
+from tests.train.fitting import Script, some_digits, trainer
 from xpnet.errors import ConfigError
-from xpnet.train import Callback, Progress
-
-
-class Script(Callback):
-    """Puts figures of a script in the place of an epoch's own."""
-
-    def __init__(self, **figures: list[float]) -> None:
-        self.figures = figures
-
-    def on_epoch(self, trainer, record):
-        for name, values in self.figures.items():
-            record[name] = values[record["epoch"] - 1]
+from xpnet.train import Progress
 
 
 def go(fitted, epochs):

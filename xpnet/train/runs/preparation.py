@@ -56,7 +56,7 @@ def make_trainer(
     optimizer = _optimizer(config, [p for p in model.parameters() if p.requires_grad])
     rate = optimizer.current_lr
     optimizer.lr = _schedule(config, rate, config.steps(len(train)))
-    loss = _loss(config, models.recipe(config.model).loss if task.name == "classification" else None)
+    loss = _loss(config, models.recipe(config.model).loss if task.labelled else None)
     options: dict[str, Any] = {"seed": config.seed, "precision": config.precision, "threads": config.threads}
     options |= {"ema": config.ema, "accumulate": config.accumulate or 1}
     trainer = Trainer(model, optimizer, loss, task=task, class_weights=given, **options)
