@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 from xpnet.errors import XpnetError
 
 if TYPE_CHECKING:
-    from xpnet import backend, data, errors, models, nn, ops, optim, random, train, viz
+    from xpnet import backend, data, errors, interop, models, nn, ops, optim, random, train, viz
     from xpnet.autograd import Tensor, apply, backward, gradcheck, no_grad
     from xpnet.backend import Backend, get_backend, namespace, register_backend, use_backend
     from xpnet.nn.saving import load
 
-__version__ = "0.8.0"
+__version__ = "0.9.0"
 
 __all__ = [
     "Backend",
@@ -39,6 +39,7 @@ __all__ = [
     "errors",
     "get_backend",
     "gradcheck",
+    "interop",
     "load",
     "models",
     "namespace",

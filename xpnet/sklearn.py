@@ -1,0 +1,1 @@
+"""Neural networks as estimators of scikit-learn."""
