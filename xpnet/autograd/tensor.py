@@ -20,6 +20,7 @@ from typing import Any
 
 from xpnet import ops
 from xpnet.arguments import boolean, shown
+from xpnet.autograd.observing import observer
 from xpnet.autograd.values import READY, Values, plain
 from xpnet.backend import Array, current_program, namespace, record_call
 from xpnet.errors import ConfigError, DTypeError, ShapeError
@@ -231,6 +232,8 @@ def apply(op: Callable[..., tuple[Array, Any]], *inputs: Any, **options: Any) ->
     out.data, out.grad = y, None
     out.requires_grad = recorded = True in needs and _recording.get()
     out.node = Node(vjp, parents, tuple(needs)) if recorded else None
+    if (seen_by := observer()) is not None:
+        seen_by.applied(op, inputs, options, out)
     return out
 
 

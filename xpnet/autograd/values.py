@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from xpnet.autograd.observing import observer
 from xpnet.backend import Array, Backend, backend_of, current_program, namespace, record_call
 from xpnet.errors import DTypeError, ShapeError
 from xpnet.ops import checks
@@ -16,7 +17,7 @@ from xpnet.ops import checks
 if TYPE_CHECKING:
     from xpnet.autograd.tensor import Tensor
 
-__all__ = ["READY", "Values", "plain"]
+__all__ = ["READY", "Values", "all_of", "any_of", "argmax_of", "plain"]
 
 READY: set[type] = {float, int}  # types of operands that ops take as they are, Tensor too
 
@@ -63,6 +64,8 @@ class Values:
         program = current_program()
         if program is not None:
             program.unsupported("Tensor.numpy")
+        if (seen_by := observer()) is not None:
+            seen_by.read("Tensor.numpy", self)
         return self.backend.to_numpy(self.data)
 
     def item(self) -> Any:
@@ -99,6 +102,8 @@ class Values:
         program = current_program()
         if program is not None:
             program.unsupported("np.asarray")
+        if (seen_by := observer()) is not None:
+            seen_by.read("np.asarray", self)
         if self.requires_grad:  # what NumPy computes of it would have no gradient
             do = "write t.numpy() for its values, or t.detach()"
             raise DTypeError("np.asarray", "a tensor without requires_grad", do, requires_grad=True)
@@ -160,17 +165,16 @@ class Values:
 
     def any(self) -> Tensor:
         """Whether any element is true, or not 0."""
-        return self._read(namespace(self.data).any, self.data)
+        return self._read(any_of, self.data)
 
     def all(self) -> Tensor:
         """Whether all elements are true, or not 0."""
-        return self._read(namespace(self.data).all, self.data)
+        return self._read(all_of, self.data)
 
     def argmax(self, axis: int | None = None) -> Tensor:
         """Return where the largest element is: along an axis, or in the flattened array."""
         (axis,) = (None,) if axis is None else checks.axes("argmax", self.data, axis)
-        xp = namespace(self.data)
-        return self._read(lambda x: xp.argmax(x, axis=axis), self.data)
+        return self._read(argmax_of, self.data, axis)
 
     def _read(self, function: Callable[..., Any], *arguments: Any) -> Tensor:
         """Return a function's array as a tensor without a gradient."""
@@ -178,11 +182,29 @@ class Values:
             array = record_call(function, *arguments)
         except TypeError as error:
             raise DTypeError("compare", "numbers that compare", dtypes=", ".join(map(_kind, arguments))) from error
-        return self._new(array)
+        found = self._new(array)
+        if (seen_by := observer()) is not None:
+            seen_by.applied(function, arguments, {}, found)
+        return found
 
     def _new(self, array: Array) -> Tensor:
         """Return a tensor of an array."""
         raise NotImplementedError
+
+
+def any_of(x: Array) -> Array:
+    """Whether any element is true."""
+    return namespace(x).any(x)
+
+
+def all_of(x: Array) -> Array:
+    """Whether all elements are true."""
+    return namespace(x).all(x)
+
+
+def argmax_of(x: Array, axis: int | None) -> Array:
+    """Where the largest element is, along an axis or in the flattened array."""
+    return namespace(x).argmax(x, axis=axis)
 
 
 def _kind(x: Any) -> str:

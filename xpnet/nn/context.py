@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from xpnet.autograd import Tensor, has_tape
 
@@ -13,7 +13,15 @@ __all__ = ["changes", "count_change", "in_inference", "inference", "modes", "obs
 
 Observer = Callable[[Any, Any, Any], None]  # (module, its first input, its output)
 
-_watched: contextvars.ContextVar[Observer | None] = contextvars.ContextVar("xpnet_watched", default=None)
+
+class Watch(NamedTuple):
+    """What is called before and after each call of a module."""
+
+    before: Callable[[Any], None] | None
+    after: Observer
+
+
+_watched: contextvars.ContextVar[Watch | None] = contextvars.ContextVar("xpnet_watched", default=None)
 _inference: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_inference", default=False)
 _changes = 0
 
@@ -62,9 +70,10 @@ def watch() -> Iterator[dict[str, Tensor]]:
 
 
 @contextlib.contextmanager
-def observe(observer: Observer) -> Iterator[None]:
-    """Call a function with (module, first input, output) after each call of a module within a with-block."""
-    token = _watched.set(observer)
+def observe(after: Observer, before: Callable[[Any], None] | None = None) -> Iterator[None]:
+    """Within a with-block, call a function with (module, first input, output) after each call of a module, and one with
+    the module before it."""
+    token = _watched.set(Watch(before, after))
     try:
         yield
     finally:
@@ -82,8 +91,8 @@ def count_change() -> None:
     _changes += 1
 
 
-def watched() -> Observer | None:
-    """Return what is called after each call of a module, or None."""
+def watched() -> Watch | None:
+    """Return what is called around each call of a module, or None."""
     return _watched.get()
 
 

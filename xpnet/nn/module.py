@@ -128,14 +128,16 @@ class Module(Description):
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def __call__(self, *inputs: Any, **options: Any) -> Tensor:
+        watch = watched()
+        if watch is not None and watch.before is not None:
+            watch.before(self)
         try:
             y = self.forward(*inputs, **options)
         except XpnetError as error:
             error.path = error.path or self.path
             raise
-        seen = watched()
-        if seen is not None:
-            seen(self, inputs[0] if inputs else None, y)
+        if watch is not None:
+            watch.after(self, inputs[0] if inputs else None, y)
         return y
 
     def predict(self, x: Any, *, batch_size: int = 256) -> Any:
