@@ -10,8 +10,8 @@ import pytest
 
 from xpnet import cli
 from xpnet.train import RunConfig, train_run
-from xpnet.train.runs.origin import command_of, commit_of
 from xpnet.train.runs.config import read_config
+from xpnet.train.runs.origin import command_of, commit_of
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
 

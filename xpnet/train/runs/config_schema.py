@@ -25,7 +25,6 @@ TASKS = ("classification", "multilabel", "regression", "reconstruction")
 SCHEDULES = ("inverse", "constant", "cosine", "step", "one-cycle")
 
 
-
 def parse_every(text: str | int) -> tuple[int, int] | None:
     """Read "5" as 5 epochs and "500steps" as 500 steps: (epochs, 0) or (0, steps); None where it is neither."""
     found = re.fullmatch(r"([1-9]\d{0,8}) ?(steps?)?", str(text), re.ASCII)

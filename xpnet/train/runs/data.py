@@ -16,8 +16,8 @@ from xpnet import models
 from xpnet.data import Dataset, LoadOptions, Splits
 from xpnet.data.splits import LEAST
 from xpnet.errors import ConfigError, DataError
-from xpnet.train.runs.config_schema import TASKS
 from xpnet.train.runs.config import RunConfig
+from xpnet.train.runs.config_schema import TASKS
 
 __all__ = ["as_trained", "check_used", "load_data", "load_options", "load_parts", "place", "placed", "whole"]
 

@@ -13,9 +13,9 @@ from xpnet import data as datasets
 from xpnet.backend import Backend, get_backend
 from xpnet.data import Columns, Dataset
 from xpnet.errors import CheckpointError, DataError
+from xpnet.train.runs.data import as_trained, load_data, load_options, place, whole
 from xpnet.train.runs.fine_tuning import read_weights
 from xpnet.train.runs.prediction_csv import write_csv
-from xpnet.train.runs.data import as_trained, load_data, load_options, place, whole
 from xpnet.train.runs.result import names_of, recorded_of
 from xpnet.train.trainer import Trainer
 

@@ -15,9 +15,9 @@ from xpnet.data.augmentation import are_characters
 from xpnet.errors import ConfigError
 from xpnet.optim import OPTIMIZERS, Optimizer, cosine, inverse_decay, make_optimizer, one_cycle, step_decay, warmup
 from xpnet.train.checkpoint import Checkpoint
+from xpnet.train.runs.config import RunConfig
 from xpnet.train.runs.config_schema import parse_weights
 from xpnet.train.runs.fine_tuning import begin_from, freeze_body, head_of, outputs_of
-from xpnet.train.runs.config import RunConfig
 from xpnet.train.scaling import is_table
 from xpnet.train.tasks import infer_task, make_task
 from xpnet.train.trainer import Trainer

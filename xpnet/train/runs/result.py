@@ -49,7 +49,7 @@ def headline_text(figures: Mapping[str, Any], name: str, task: Task | None = Non
 
 
 def chosen_by(parts: Splits, config: RunConfig) -> str | None:
-    """Return the set that chooses the epoch: "test" where the validation set is the test set or shares files with it."""
+    """Return the set that chooses the epoch: "test" where the validation set is that set or shares files with it."""
     if not (config.best or config.patience):
         return None
     held, test = parts.validation, parts.test

@@ -27,17 +27,17 @@ from xpnet.errors import CheckpointError, ConfigError, DeviceLostError
 from xpnet.output import to_json
 from xpnet.train.callbacks import BestCheckpoint, Callback, EarlyStopping, JsonLines, SaveCheckpoint
 from xpnet.train.checkpoint import read_checkpoint
-from xpnet.train.runs.config_schema import parse_every
-from xpnet.train.runs.fine_tuning import outputs_of, read_weights
 from xpnet.train.inputs import read_callbacks
-from xpnet.train.runs.origin import origin_of
 from xpnet.train.precision import check_precision
 from xpnet.train.runs.config import RunConfig
+from xpnet.train.runs.config_schema import parse_every
 from xpnet.train.runs.data import as_trained, check_used, load_options, load_parts, placed
+from xpnet.train.runs.fine_tuning import outputs_of, read_weights
 from xpnet.train.runs.folder import FILES, is_same_file, locked
+from xpnet.train.runs.origin import origin_of
 from xpnet.train.runs.pictures import draw_run
-from xpnet.train.runs.result import chosen_by, ended, monitored, result_of
 from xpnet.train.runs.preparation import augmentation_of, make_trainer
+from xpnet.train.runs.result import chosen_by, ended, monitored, result_of
 from xpnet.train.scaling import measure
 from xpnet.train.schema import RUN, check
 from xpnet.train.trainer import Trainer
@@ -73,9 +73,10 @@ def train_run(
     Returns:
         {model, data, task, backend, device, precision, epochs, seed, parameters, train_loss, validation_loss and
         further figures of the task as validation_accuracy, test_loss, test_accuracy, best_epoch (None where it is not
-        kept), chosen_by (the set that chose the epoch, validation or test, which may be one; or None), seconds, images_per_second, peak_memory_bytes (of the device, or of this process where the host
-        computes), run, interrupted: the number of the signal that ended training early, or 0}. With best, the figures
-        are those of the best epoch.
+        kept), chosen_by (the set that chose the epoch, validation or test, which may be one; or None), seconds,
+        images_per_second, peak_memory_bytes (of the device, or of this process where the host computes), run,
+        interrupted: the number of the signal that ended training early, or 0}. With best, the figures are those of the
+        best epoch.
     Raises:
         ConfigError, DataError, DeviceError, CheckpointError: before anything is written, except a loss that diverges,
         and a device that is lost or out of memory.
