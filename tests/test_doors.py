@@ -328,6 +328,9 @@ METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
     "Module.load_state_dict": (lambda: net().load_state_dict, {"arrays": _STATE, "strict": True}),
     "Module.save": (lambda: net().save, {"path": "saved.safetensors"}),
     "xpnet.load": (lambda: xpnet.load, {"path": "run", "model": None}),
+    "xpnet.export_onnx": (lambda: partial(xpnet.export_onnx, net()), {
+        "path": "m.onnx", "shape": (6,), "inputs": "nhwc", "opset": 21, "batch": "N", "normalize": None, "finish": None,
+        "classes": ("a",), "metadata": None}),
     "Module.load_state_dict of a value": (lambda: lambda value: net().load_state_dict(_STATE | {"0.bias": value}),
                                           {"value": B[:1] + np.zeros(4, np.float32)}),
     "Module.weight =": (lambda: lambda weight: setattr(nn.Linear(6, 3), "weight", weight), {"weight": W}),
@@ -399,7 +402,7 @@ OTHERS = {
     "models": {"MODELS", "Recipe", "alexnet", "vgg16"},
     "data": {"AUGMENTATIONS", "Augmentation", "DATASETS"},
     "random": {"Key", "StepContext", "bounded", "current", "drop_threshold", "keep_mask", "random_bits", "use"},
-    "autograd": {"Node", "apply", "has_tape", "no_grad"},
+    "autograd": {"Node", "Observer", "apply", "has_tape", "no_grad", "observe_ops"},
     "train": {"Callback", "History", "TASKS", "Task"},
     "backend": {"PRECISIONS", "Array", "Backend", "BackendInfo", "Memory", "Program", "Recorder", "StagingBuffers",
                 "Unsupported", "add_at", "available_cores", "can_limit_blas", "cores", "current_backend",
@@ -437,7 +440,7 @@ def test_every_name_of_xpnet_itself_is_a_package_or_a_name_of_one():
     for name in xpnet.__all__:
         value = getattr(xpnet, name)
         owners = [module for module, _ in TABLES.values() if name in module.__all__ and getattr(module, name) is value]
-        assert owners or name in (*TABLES, "errors", "XpnetError", "load"), name  # load has a row of its own
+        assert owners or name in (*TABLES, "errors", "interop", "XpnetError") or f"xpnet.{name}" in METHODS, name
 
 
 @pytest.mark.parametrize("folder", list(TABLES))
@@ -466,6 +469,7 @@ PATHS: dict[str, Callable[[Any], Any]] = {
     "load_image": lambda path: data.load_image(path, (8, 8, 1)),
     "load": xpnet.load,
     "save": lambda path: net().save(path),
+    "export_onnx": lambda path: xpnet.export_onnx(net(), path, (6,)),
     "read_checkpoint": train.read_checkpoint,
     "write_checkpoint": lambda path: train.write_checkpoint(path, train.Trainer(net()).checkpoint()),
     "open_run": train.open_run,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xpnet import backend, data, errors, interop, models, nn, ops, optim, random, train, viz
     from xpnet.autograd import Tensor, apply, backward, gradcheck, no_grad
     from xpnet.backend import Backend, get_backend, namespace, register_backend, use_backend
+    from xpnet.interop.onnx.export import export_onnx
     from xpnet.nn.saving import load
 
 __version__ = "0.9.0"
@@ -37,6 +38,7 @@ __all__ = [
     "backward",
     "data",
     "errors",
+    "export_onnx",
     "get_backend",
     "gradcheck",
     "interop",
@@ -56,6 +58,7 @@ __all__ = [
 
 _FROM: dict[str, str] = dict.fromkeys(("Tensor", "apply", "backward", "gradcheck", "no_grad"), "autograd")
 _FROM["load"] = "nn.saving"
+_FROM["export_onnx"] = "interop.onnx.export"
 _FROM |= dict.fromkeys(("Backend", "get_backend", "namespace", "register_backend", "use_backend"), "backend")
 
 

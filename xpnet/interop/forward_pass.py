@@ -110,8 +110,11 @@ def forward_pass(
     arrays = [(state, state.data) for state in states]
     copied = copy.deepcopy(model, {id(state): state for state in states})
 
+    first = {id(array): function for array, function in zip(inputs, before, strict=False)}
+
     def wrapped(array: Array) -> Tensor:
-        return Tensor(array) if before is None else before(Tensor(array))
+        function = first.get(id(array))
+        return Tensor(array) if function is None else function(Tensor(array))
 
     try:
         x = several.like(form, inputs) if is_several(form) else inputs[0]

@@ -10,7 +10,7 @@ them. A size that does is a Batch; an array that an op takes, and that neither r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ def trace(
     shape: Any,
     *,
     batch: int | None = None,
-    before: Callable[[Tensor], Tensor] | None = None,
+    before: Sequence[Callable[[Tensor], Tensor] | None] = (),
     after: Callable[[Tensor], Tensor] | None = None,
 ) -> Graph:
     """Run a model in evaluation mode, without a tape, and return the ops that compute its output.
@@ -46,7 +46,7 @@ def trace(
         model: on any backend.
         shape: of one example; a tuple of such shapes, or a dictionary, where the model takes several inputs.
         batch: the number of examples, if it is fixed; None: any, so the sizes that depend on it are found.
-        before, after: applied to each input and to each output; part of the graph.
+        before: applied to the inputs, in turn, and after: applied to each output; parts of the graph.
     Raises:
         ConfigError: forward reads values of its input, or depends on them or on the number of examples in a way that no
             graph of ops has; or it fails, or gives no Tensor. Otherwise as the layers do.
