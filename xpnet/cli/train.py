@@ -129,6 +129,15 @@ def train(
         str | None,
         _option("Run", "Save every N epochs, or steps: 5 or 500steps; each epoch by default.", metavar="N|Nsteps"),
     ] = None,
+    log_dir: Annotated[
+        str | None,
+        _option(
+            "Run",
+            "Write curves, histograms and pictures there, in a folder named after the run's; see them with: "
+            "tensorboard --logdir FOLDER",
+            metavar="FOLDER",
+        ),
+    ] = None,
     backend: BackendName = None,
     device: Device = None,
     precision: Annotated[

@@ -4,6 +4,7 @@ from xpnet.train.callbacks import BestCheckpoint, Callback, EarlyStopping, JsonL
 from xpnet.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from xpnet.train.gradient_flow import GradientFlow
 from xpnet.train.history import History
+from xpnet.train.log import Log
 from xpnet.train.metrics.average import LossMeter
 from xpnet.train.metrics.classes import accuracy, confusion_matrix, top_k_accuracy
 from xpnet.train.metrics.labels import balanced_accuracy, exact_match, f1_score, precision_recall_f1
@@ -15,6 +16,7 @@ from xpnet.train.runs.prediction import predict_run
 from xpnet.train.runs.training import train_run
 from xpnet.train.step import Step
 from xpnet.train.tasks import TASKS, Task, infer_task, make_task
+from xpnet.train.tensorboard import TensorBoard
 from xpnet.train.trainer import Trainer
 
 __all__ = [
@@ -26,12 +28,14 @@ __all__ = [
     "GradientFlow",
     "History",
     "JsonLines",
+    "Log",
     "LossMeter",
     "Progress",
     "RunConfig",
     "SaveCheckpoint",
     "Step",
     "Task",
+    "TensorBoard",
     "Trainer",
     "accuracy",
     "balanced_accuracy",

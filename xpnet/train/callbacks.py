@@ -31,7 +31,7 @@ from xpnet.train.tasks.base import Task
 from xpnet.writing import FileLock, append, remove_parts, write_atomically
 
 __all__ = ["BestCheckpoint", "Callback", "EarlyStopping", "JsonLines", "SaveCheckpoint", "Training", "best_epoch",
-           "gradient_readers"]  # fmt: skip
+           "gradient_readers", "reads_some"]  # fmt: skip
 
 
 class Training(Protocol):
@@ -42,6 +42,7 @@ class Training(Protocol):
     history: History  # a record for each epoch that is done
     epoch: int  # epochs and steps of this epoch that are done
     step: int
+    shape: Any  # of an example of the training set; of several inputs a tuple or dictionary of shapes
     epochs: int  # how many there are
     steps: int
     meter: LossMeter
@@ -60,15 +61,26 @@ class Training(Protocol):
         """Return all that a resumed run needs."""
         ...
 
+    def evaluate(self, data: Any, *, batch_size: int = 256) -> dict[str, Any]:
+        """Measure the model on data; training goes on as without."""
+        ...
+
 
 class Callback:
-    """Five methods that do nothing, for subclasses to override."""
+    """Methods that do nothing, for subclasses to override."""
 
     def on_start(self, trainer: Training) -> None:
         """Called before the first step."""
 
     def on_gradients(self, trainer: Training, gradients: dict[Tensor, Array]) -> None:
         """Called with the gradient of each parameter, before the update; do not write to them."""
+
+    def reads_gradients(self, trainer: Training) -> bool:
+        """Whether on_gradients is called in the next step; True in each by default.
+
+        A step whose gradients are read runs eagerly. One whose gradients are not may be a replay.
+        """
+        return True
 
     def on_step(self, trainer: Training) -> None:
         """Called after each step."""
@@ -82,8 +94,16 @@ class Callback:
 
 def gradient_readers(callbacks: Iterable[Callback]) -> list[Callback]:
     """Return the callbacks that define on_gradients."""
-    mute = Callback.on_gradients
-    return [c for c in callbacks if getattr(c.on_gradients, "__func__", None) is not mute]
+    return [c for c in callbacks if _defines(c, "on_gradients")]
+
+
+def reads_some(callback: Callback) -> bool:
+    """Whether a callback says itself of which steps it reads the gradients."""
+    return _defines(callback, "reads_gradients")
+
+
+def _defines(callback: Callback, name: str) -> bool:
+    return getattr(getattr(callback, name, None), "__func__", None) not in (None, getattr(Callback, name))
 
 
 class _Writer(Callback):

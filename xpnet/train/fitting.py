@@ -8,7 +8,7 @@ import time
 import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from xpnet.data.feed_several import SeveralFeed
 from xpnet.errors import DivergedError
 from xpnet.nn import Module
 from xpnet.optim import Optimizer
-from xpnet.train.callbacks import Callback, gradient_readers
+from xpnet.train.callbacks import Callback, gradient_readers, reads_some
 from xpnet.train.checkpoint import Checkpoint
 from xpnet.train.device_errors import largest_batch, out_of_memory_advice
 from xpnet.train.history import History
@@ -60,6 +60,8 @@ class Fitting:
         self.history = History()
         self.epoch = self.step = self.epochs = self.steps = 0
         self.interrupted = 0
+        self.shape: Any = ()  # of an example
+        self._readers: list[Callback] = []  # of the next step's gradients
         self._resumed: dict[str, Any] = {}
         self._batches: list[int] | None = None  # batch size and examples of the epoch under way
         self._stopping = False
@@ -124,7 +126,7 @@ class Fitting:
     def _fit(self, feed: Feed | SeveralFeed, held: Mapping[str, Dataset], epochs: int) -> None:
         if self.optimizer.average is not None:
             self.optimizer.average.hide()
-        self.epochs, self.steps = epochs, len(feed)
+        self.epochs, self.steps, self.shape = epochs, len(feed), feed.dataset.shape
         batches = [feed.batch_size, len(feed.dataset)]
         if self.step and (self.step > len(feed) or self._batches not in (None, batches)):
             text = "fit: epoch %d begins anew: it was interrupted with other batches or another training set"
@@ -151,7 +153,6 @@ class Fitting:
                 for callback in self.callbacks:
                     callback.on_start(self)
                 while self.epoch < epochs and not self._stopping:
-                    step.gradient_hook = self._show if gradient_readers(self.callbacks) else None
                     if not self._run_epoch(runner, interrupt, held):
                         break
                     if interrupt.asked and self.epoch < epochs:
@@ -162,8 +163,9 @@ class Fitting:
                 shut_down_workers()
                 if self.optimizer.average is not None:
                     self.optimizer.average.show()
-                for callback in self.callbacks:
-                    callback.on_end(self)
+                with ExitStack() as ends:  # all are called, whatever one raises
+                    for callback in reversed(self.callbacks):
+                        ends.callback(callback.on_end, self)
 
     def _run_epoch(self, runner: Runner, interrupt: Interrupt, held: Mapping[str, Dataset]) -> bool:
         """Train and close an epoch; False if it was interrupted. After an error, the next fit goes on where it was."""
@@ -190,6 +192,9 @@ class Fitting:
         self.model.train()
         for module in self.frozen:
             module.eval()
+        readers = gradient_readers(self.callbacks)
+        runner.step.hook_is_rare = all(map(reads_some, readers))
+        self._choose_readers(runner.step, readers)
         with closing(self._steps(runner)) as steps:
             for weight, loss in steps:
                 self.step += 1
@@ -201,6 +206,7 @@ class Fitting:
                     self._resumed = self._progress()
                     self.interrupted = interrupt.asked
                     return False
+                self._choose_readers(runner.step, readers)
         self._guarded(self.meter.read)
         return True
 
@@ -214,8 +220,12 @@ class Fitting:
         ):
             yield from steps
 
+    def _choose_readers(self, step: Step, readers: list[Callback]) -> None:
+        self._readers = [c for c in readers if not reads_some(c) or c.reads_gradients(self)]
+        step.gradient_hook = self._show if self._readers else None
+
     def _show(self, gradients: dict[Tensor, Array]) -> None:
-        for callback in gradient_readers(self.callbacks):
+        for callback in self._readers:
             callback.on_gradients(self, gradients)
 
     def _guarded(self, read: Callable[[], Any]) -> None:

@@ -103,8 +103,7 @@ class Runner:
                 size = min(feed.batch_size, examples - step * feed.batch_size)
                 batch = () if batches is None else next(batches)
                 self._size = size
-                if reason := self.step.eager_reason():
-                    self._captured.explain(reason)
+                if self.step.is_eager(self._captured):
                     self._counted(*batch)
                 else:
                     self._captured(*batch, key=(size, modes()))

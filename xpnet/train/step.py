@@ -89,6 +89,7 @@ class Step:
         self._of_several: Captured | None = None
         self._form: list[Any] = []
         self.gradient_hook: Callable[[dict[Tensor, Array]], None] | None = None  # called before each update
+        self.hook_is_rare = False  # it is called in single steps, whose eager run needs no explanation
         recorder = model.backend.recorder()
         self._on_device = recorder is not None and recorder.is_device
         self._divisions: dict[tuple[int, ...], Division] = {}
@@ -138,10 +139,7 @@ class Step:
                 return self(x, y)
         rates = optimizer.rates()
         numbers = rates[0] if len(rates) == 1 else rates, optimizer.steps + 1
-        if reason := self.eager_reason():
-            self.captured.explain(reason)
-            loss = self.compute(x, y, *numbers)
-        elif self.captured.capture is False:
+        if self.is_eager(captured) or captured.capture is False:
             loss = self.compute(x, y, *numbers)
         elif now is None:
             loss = captured(*arrays, numbers=numbers, key=(modes(), form))
@@ -150,11 +148,19 @@ class Step:
         optimizer.steps += 1
         return loss
 
-    def eager_reason(self) -> str:
-        """Return why the next step must not be a replay; "" if it may be one."""
-        if self.gradient_hook is not None:
-            return "a callback reads the gradients"
-        return "nn.watch reads what layers give" if watching() else ""
+    def is_eager(self, captured: Captured) -> bool:
+        """Whether the next step must not be a replay; the log says why, unless only single steps are.
+
+        Raises:
+            ConfigError: it must not be one, and capture is required.
+        """
+        if watching():
+            captured.explain("nn.watch reads what layers give")
+        elif self.gradient_hook is None:
+            return False
+        elif not self.hook_is_rare:
+            captured.explain("a callback reads the gradients")
+        return True
 
     def compute(self, x: Array, y: Array, lr: Array | Sequence[float], t: Array | int) -> Array:
         """Do the device's part of a step; the caller increases ``optimizer.steps``.

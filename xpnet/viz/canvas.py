@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from xpnet.errors import ConfigError, nearest
 from xpnet.output import printable
 from xpnet.writing import write_atomically
 
-__all__ = ["FORMATS", "PALETTE", "check_format", "need_matplotlib", "panels", "save"]
+__all__ = ["FORMATS", "PALETTE", "check_format", "need_matplotlib", "panels", "save", "to_png"]
 
 # Okabe and Ito (2008): colours told apart with any kind of colour vision, the strongest first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -95,3 +96,12 @@ def save(figure: Any, path: str | Path, *, dpi: int = 150) -> None:
         figure.savefig(content, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
     data = content.getvalue()
     write_atomically(path, "\n".join(map(printable, data.decode().split("\n"))).encode() if kind == "svg" else data)
+
+
+def to_png(figure: Any, dpi: int = 100) -> bytes:
+    """Return a figure as the bytes of a PNG."""
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a name in letters that the font lacks is drawn as boxes
+        figure.savefig(content, format="png", dpi=dpi)
+    return content.getvalue()

@@ -70,6 +70,7 @@ class LossMeter:
         self.total = total
         self.count = count
         self.sums = arguments.boolean("LossMeter", "sums", sums)
+        self.losses: dict[int, float] = {}  # by step, of those that were read: also the one that is not finite
         self._pending: list[tuple[int, float, Array | Slot]] = []
 
     def add(self, step: int, weight: float, loss: Array | Slot) -> None:
@@ -93,6 +94,7 @@ class LossMeter:
         if self._pending:
             losses = self._fetched([loss for _, _, loss in self._pending])
             for (step, weight, _), loss in zip(self._pending, losses, strict=True):
+                self.losses[step] = loss
                 if not math.isfinite(loss):
                     raise DivergedError.event("loss", "the loss is not finite", "lower lr", step=step, loss=loss)
                 self.total += loss if self.sums else loss * weight

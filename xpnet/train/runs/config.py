@@ -25,7 +25,7 @@ _TABLE_STEPS, _TABLE_DECAY = 600, 800.0  # of a table: the fewest steps; weight 
 _WARM = 300  # steps in which the rate rises
 _ENDING = ("cosine", "step", "one-cycle")  # schedules that depend on the number of epochs
 _MAY_CHANGE = ("epochs", "backend", "data", "data_dir", "threads", "workers", "cache_images", "cache_folder",
-               "patience", "checkpoint_every")  # fmt: skip
+               "patience", "checkpoint_every", "log_dir")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class RunConfig:
         from_run: the folder of a run whose weights are the first ones. freeze: "body", to train its head alone.
         run_name: the name of the run.
         checkpoint_every: save after so many epochs, 5, or steps, "500steps"; None: after each epoch.
+        log_dir: a folder in which TensorBoard's event files are written, in one named after the run's; see TensorBoard.
     """
 
     model: str = "cnn"
@@ -98,6 +99,7 @@ class RunConfig:
     freeze: str | None = None
     run_name: str | None = None
     checkpoint_every: int | str | None = None
+    log_dir: str | None = None
 
     def __post_init__(self) -> None:
         check(dataclasses.asdict(self), CONFIG, "", ConfigError)

@@ -101,6 +101,7 @@ CONFIG: dict[str, Rule] = {
     "freeze": or_none(name("a part", ("body",))),
     "run_name": or_none(_NAME),
     "checkpoint_every": or_none(Rule("N epochs or Nsteps, such as 5 or 500steps", _is_every)),
+    "log_dir": or_none(TEXT),
 }
 
 _SHORT = Rule("a text of at most 1,000,000 characters", lambda value: isinstance(value, str) and len(value) <= 10**6)

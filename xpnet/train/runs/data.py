@@ -36,8 +36,9 @@ def placed(config: RunConfig) -> RunConfig:
     found = {name: place(value) for name in ("data", "data_dir", "from_run") if (value := getattr(config, name))}
     if isinstance(config.val, str):
         found["val"] = place(config.val)
-    if config.cache_folder:
-        found["cache_folder"] = str(Path(config.cache_folder).expanduser().absolute())
+    for name in ("cache_folder", "log_dir"):
+        if value := getattr(config, name):
+            found[name] = str(Path(value).expanduser().absolute())
     return dataclasses.replace(config, **found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from xpnet.errors import CheckpointError, ConfigError
 from xpnet.train.runs.config import RunConfig
 from xpnet.writing import FileLock
 
-__all__ = ["FILES", "is_same_file", "locked"]
+__all__ = ["FILES", "is_same_file", "locked", "make_log_dir"]
 
 FILES = ("checkpoint.safetensors", "best.safetensors", "config.json", "metrics.jsonl", "result.json", "curves.png",
          "report.html")  # fmt: skip
@@ -38,6 +39,21 @@ def locked(resume: Path | None, out: str | Path | None, config: RunConfig) -> It
         if (folder / "checkpoint.safetensors").exists() and not resume:
             raise _occupied(folder, "out" if out is not None else "run_name")
         yield folder, lock
+
+
+def make_log_dir(folder: str) -> None:
+    """Make the folder of logs, before anything of the run is written.
+
+    Raises:
+        CheckpointError: it cannot be written to.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        do = "choose another with log_dir=FOLDER"
+        raise CheckpointError.event(folder, "the folder cannot be written", do, error=error.strerror) from error
 
 
 def _occupied(folder: Path, name: str) -> ConfigError:

@@ -33,13 +33,14 @@ from xpnet.train.runs.config import RunConfig
 from xpnet.train.runs.config_schema import parse_every
 from xpnet.train.runs.data import as_trained, check_used, load_options, load_parts, placed
 from xpnet.train.runs.fine_tuning import outputs_of, read_weights
-from xpnet.train.runs.folder import FILES, is_same_file, locked
+from xpnet.train.runs.folder import FILES, is_same_file, locked, make_log_dir
 from xpnet.train.runs.origin import origin_of
 from xpnet.train.runs.pictures import draw_run
 from xpnet.train.runs.preparation import augmentation_of, make_trainer
 from xpnet.train.runs.result import chosen_by, ended, monitored, result_of
 from xpnet.train.scaling import measure
 from xpnet.train.schema import RUN, check
+from xpnet.train.tensorboard import TensorBoard
 from xpnet.train.trainer import Trainer
 from xpnet.writing import FileLock, remove_parts, write_atomically
 
@@ -113,6 +114,8 @@ def train_run(
         config.require(resumed.meta.get("settings") or {})
         trainer.resume(resumed)
         config = dataclasses.replace(config, epochs=max(trainer.epoch, config.epochs or 0))
+    if config.log_dir:
+        make_log_dir(config.log_dir)
     with locked(Path(resume) if resume else None, out, config) as (folder, lock):
         if kept and before and not is_same_file(before, kept.stat()):
             raise CheckpointError.event(str(kept), "another process has written it meanwhile", "resume once more")
@@ -148,6 +151,7 @@ def _train_in(
         *([BestCheckpoint(best, monitor, meta)] if config.best else []),  # before the run: a resumed one finds it
         save,
         JsonLines(folder / "metrics.jsonl"),
+        *([_tensorboard(config, folder, parts)] if config.log_dir else []),
         *callbacks,  # first saved, then printed
     ]
     seen, began = trainer.epoch, time.perf_counter()
@@ -180,6 +184,11 @@ def _train_in(
     write_atomically(folder / "result.json", (to_json(result, indent=2) + "\n").encode())
     draw_run(folder, trainer, parts, config, announce)
     return result
+
+
+def _tensorboard(config: RunConfig, folder: Path, parts: Splits) -> TensorBoard:
+    asked = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
+    return TensorBoard(Path(config.log_dir or "") / folder.absolute().name, parts.validation, configuration=asked)
 
 
 def _meta(trainer: Trainer, parts: Splits, config: RunConfig, fit: str) -> dict[str, Any]:

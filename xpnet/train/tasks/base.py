@@ -14,9 +14,10 @@ from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, ConfigError, ShapeError
 from xpnet.output import figure_text, figure_title
 
-__all__ = ["Headline", "Section", "Task", "aligned", "named"]
+__all__ = ["Headline", "Pictures", "Section", "Task", "aligned", "named"]
 
 Section = tuple[str, Callable[[], list[str]]]  # a heading of the report, and what makes its content
+Pictures = dict[str, Callable[[], Any]]  # of each name what makes a matplotlib Figure
 
 
 class Headline(NamedTuple):
@@ -158,6 +159,10 @@ class Task:
     def sections(self, trainer: Any, figures: Mapping[str, Any], test: Dataset) -> list[Section]:
         """Return the sections of a report about this task, in order."""
         return []
+
+    def pictures(self, figures: Mapping[str, Any], data: Dataset) -> Pictures:
+        """Return what draws how well data is predicted, by name; drawn several times while a model is trained."""
+        return {}
 
     def _numbers(self, values: Mapping[str, Any], key: str) -> np.ndarray:
         try:

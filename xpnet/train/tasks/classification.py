@@ -17,7 +17,7 @@ from xpnet.ops.activation import logistic
 from xpnet.train.class_weights import check_class_weights, given_values, weights_of
 from xpnet.train.metrics import classes as metrics
 from xpnet.train.metrics.labels import balanced_accuracy, precision_recall_f1
-from xpnet.train.tasks.base import Headline, Section, Task
+from xpnet.train.tasks.base import Headline, Pictures, Section, Task
 
 __all__ = ["Classification"]
 
@@ -157,3 +157,11 @@ class Classification(Task):
         from xpnet.viz.sections import classification_sections
 
         return classification_sections(trainer, figures["confusion"], metrics.columns_of(figures["scores"]), test)
+
+    def pictures(self, figures: Mapping[str, Any], data: Dataset) -> Pictures:
+        """Show confusions, and of images the most confident mistakes."""
+        from xpnet import viz
+
+        k, scores = len(data.classes), metrics.columns_of(figures["scores"])
+        found: Pictures = {"confusion": lambda: viz.confusion(figures["confusion"][:k, :k], data.classes)}
+        return found | ({"mistakes": lambda: viz.mistakes(scores, data)} if len(data.shape) == 3 else {})

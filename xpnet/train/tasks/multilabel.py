@@ -14,7 +14,7 @@ from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, DataError
 from xpnet.ops.activation import logistic
 from xpnet.train.metrics.labels import exact_match, f1_score, precision_recall_f1
-from xpnet.train.tasks.base import Headline, Section, Task, named
+from xpnet.train.tasks.base import Headline, Pictures, Section, Task, named
 
 __all__ = ["Multilabel"]
 
@@ -97,6 +97,12 @@ class Multilabel(Task):
         from xpnet.viz.sections import multilabel_sections
 
         return multilabel_sections(self.answer(figures["scores"]), test.y, test.classes)
+
+    def pictures(self, figures: Mapping[str, Any], data: Dataset) -> Pictures:
+        """Show precision and recall of each label."""
+        from xpnet import viz
+
+        return {"labels": lambda: viz.multilabel(self.answer(figures["scores"]), data.y, data.classes)}
 
     def to_json(self) -> dict[str, Any]:
         """Return name and number of labels."""

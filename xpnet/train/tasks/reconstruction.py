@@ -12,7 +12,7 @@ import numpy as np
 from xpnet import nn
 from xpnet.data import Dataset, Normalize, several
 from xpnet.errors import DataError
-from xpnet.train.tasks.base import Headline, Section, Task
+from xpnet.train.tasks.base import Headline, Pictures, Section, Task
 
 __all__ = ["Reconstruction"]
 
@@ -68,6 +68,13 @@ class Reconstruction(Task):
 
         scores = figures["scores"][:_SHOWN]
         return reconstruction_sections(test.x[: len(scores)], scores, test.white)
+
+    def pictures(self, figures: Mapping[str, Any], data: Dataset) -> Pictures:
+        """Show inputs beside outputs."""
+        from xpnet import viz
+
+        y = figures["scores"][:_SHOWN]
+        return {"reconstruction": lambda: viz.reconstruction(data.x[: len(y)], y, white=data.white)}
 
     def predictions(
         self, answers: np.ndarray, names: Sequence[str], x: np.ndarray, top: int = 1

@@ -14,7 +14,7 @@ from xpnet import nn
 from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, DataError
 from xpnet.train.metrics.regression import mean_absolute_error, r2_score, root_mean_squared_error
-from xpnet.train.tasks.base import Headline, Section, Task
+from xpnet.train.tasks.base import Headline, Pictures, Section, Task
 
 __all__ = ["Regression"]
 
@@ -107,6 +107,12 @@ class Regression(Task):
         from xpnet.viz.sections import regression_sections
 
         return regression_sections(figures["scores"], test.y, test.classes)
+
+    def pictures(self, figures: Mapping[str, Any], data: Dataset) -> Pictures:
+        """Show predicted against true numbers."""
+        from xpnet import viz
+
+        return {"regression": lambda: viz.regression(figures["scores"], data.y, data.classes)}
 
     def to_json(self) -> dict[str, Any]:
         """Return name, mean and deviation."""

@@ -1,0 +1,37 @@
+"""xpnet train --log-dir: event files for TensorBoard beside a run."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from tests.train.event_files import read, scalars
+from xpnet.train import tensorboard
+
+
+def test_log_dir_gets_a_folder_named_after_the_run_which_a_resumed_run_continues(xpnet, here, monkeypatch):
+    monkeypatch.setattr(tensorboard.TensorBoard, "_picture", lambda *_: None)
+    assert xpnet("train", "softmax", epochs=1, out="deep/first", log_dir="logs").code == 0
+    assert json.loads((here / "deep" / "first" / "config.json").read_text())["log_dir"] == str(here / "logs")
+    monkeypatch.chdir(here / "deep")
+    assert xpnet("train", resume="first", epochs=3, json=True).code == 0
+    lines = [json.loads(line) for line in (here / "deep" / "first" / "metrics.jsonl").read_text().splitlines()]
+    folder = here / "logs" / "first"
+    assert sorted(p.name for p in folder.iterdir()) == ["train", "validation"]
+    assert scalars(folder / "train", "loss") == {41 * r["epoch"]: np.float32(r["train_loss"]) for r in lines}
+    want = {41 * r["epoch"]: np.float32(r["validation_accuracy"]) for r in lines}
+    assert scalars(folder / "validation", "accuracy") == want
+    texts = [e.tensor_proto.string_val[0].decode() for e in read(folder / "train").Tensors("configuration")]
+    assert ["| epochs | 1 |" in texts[0], "| epochs | 3 |" in texts[1]] == [True, True]
+    assert "| lr | 0.01 |" in texts[0]
+
+
+def test_a_log_dir_that_cannot_be_made_is_one_line_before_the_run(refused, here):
+    (here / "file").touch()
+    refused("train softmax --epochs 1 --log-dir file/logs", "file/logs", "cannot be written", "--log-dir FOLDER")
+
+
+def test_the_help_says_how_to_see_the_logs(xpnet):
+    words = " ".join(xpnet("train", "--help").out.split())
+    assert "tensorboard --logdir FOLDER" in words
