@@ -25,6 +25,8 @@ def test_log_dir_gets_a_folder_named_after_the_run_which_a_resumed_run_continues
     texts = [e.tensor_proto.string_val[0].decode() for e in read(folder / "train").Tensors("configuration")]
     assert ["| epochs | 1 |" in texts[0], "| epochs | 3 |" in texts[1]] == [True, True]
     assert "| lr | 0.01 |" in texts[0]
+    assert xpnet("train", resume="first", epochs=4, log_dir="other").code == 0
+    assert list(scalars(here / "deep" / "other" / "first" / "train", "loss")) == [41 * 4]
 
 
 def test_a_log_dir_that_cannot_be_made_is_one_line_before_the_run(refused, here):

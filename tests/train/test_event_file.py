@@ -103,6 +103,9 @@ def test_two_files_of_one_second_have_names_in_the_order_in_which_they_were_made
     names = [file.path.name for file in files]
     assert names[0] == f"events.out.tfevents.1234567890.a_b_c.{os.getpid()}"
     assert sorted(set(names)) == names
+    (tmp_path / "events.out.tfevents.1234567899.z.1").touch()  # of another machine
+    files.append(EventFile(tmp_path, 0))
+    assert max(p.name for p in tmp_path.iterdir()) == files[-1].path.name
     for file in files:
         file.close()
 

@@ -29,22 +29,18 @@ _START, _STRING = 1, 7  # SessionLog.START, DataType.DT_STRING
 
 @cache
 def _table() -> list[int]:
-    """What two bytes change in a checksum: 65,536 numbers."""
-    crc = np.arange(1 << 16, dtype=np.uint32)
-    for _ in range(16):
+    """What a byte changes in a checksum: 256 numbers."""
+    crc = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
         crc = (crc >> 1) ^ (crc & 1) * np.uint32(_POLYNOMIAL)
     return crc.tolist()
 
 
 def crc32c(data: bytes) -> int:
-    """Return the CRC-32C of bytes. Cost: about 25 ns a byte, two bytes at a time."""
+    """Return the CRC-32C of bytes. Cost: about 60 ns a byte, of a picture a few milliseconds."""
     table, crc = _table(), 0xFFFFFFFF
-    for two in np.frombuffer(data, "<u2", len(data) // 2).tolist():
-        crc = table[(crc ^ two) & 0xFFFF] ^ (crc >> 16)
-    if len(data) % 2:
-        crc ^= data[-1]
-        for _ in range(8):
-            crc = (crc >> 1) ^ (crc & 1) * _POLYNOMIAL
+    for byte in data:
+        crc = table[(crc ^ byte) & 0xFF] ^ (crc >> 8)
     return crc ^ 0xFFFFFFFF
 
 

@@ -29,11 +29,9 @@ class Log(Callback):
         self.function = arguments.function("Log", "function", function)
         self.every = arguments.optional(arguments.count)("Log", "every", every)
         self._losses = StepLosses(self.every) if self.every else None
-        self._failed = False
 
     def on_start(self, trainer: Training) -> None:
         """Begin with the steps that come."""
-        self._failed = False
         if self._losses:
             self._losses.start(trainer)
 
@@ -50,7 +48,7 @@ class Log(Callback):
 
     def on_end(self, trainer: Training) -> None:
         """Call the function with the losses up to an interruption."""
-        if self._losses and not self._failed:
+        if self._losses:
             self._call_each(self._losses.new(trainer))
 
     def _call_each(self, losses: list[Any]) -> None:
@@ -61,6 +59,5 @@ class Log(Callback):
         try:
             self.function(figures, step)
         except Exception as error:
-            self._failed = True
             error.add_note(f"raised by the function of train.Log, after {step} updates")
             raise

@@ -72,5 +72,5 @@ class StepLosses:
 
     def _begin(self, trainer: Training) -> None:
         self._before = trainer.optimizer.steps - trainer.step  # updates before the epoch
-        self._seen, self._last = trainer.step, time.monotonic()
+        self._seen, self._last = 0, time.monotonic()
         self._rates: dict[int, list[float]] = {}
