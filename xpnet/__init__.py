@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from xpnet.autograd import Tensor, apply, backward, gradcheck, no_grad
     from xpnet.backend import Backend, get_backend, namespace, register_backend, use_backend
     from xpnet.interop.onnx.export import export_onnx
+    from xpnet.interop.onnx.load import load_onnx
     from xpnet.nn.saving import load
 
 __version__ = "0.9.0"
@@ -43,6 +44,7 @@ __all__ = [
     "gradcheck",
     "interop",
     "load",
+    "load_onnx",
     "models",
     "namespace",
     "nn",
@@ -59,6 +61,7 @@ __all__ = [
 _FROM: dict[str, str] = dict.fromkeys(("Tensor", "apply", "backward", "gradcheck", "no_grad"), "autograd")
 _FROM["load"] = "nn.saving"
 _FROM["export_onnx"] = "interop.onnx.export"
+_FROM["load_onnx"] = "interop.onnx.load"
 _FROM |= dict.fromkeys(("Backend", "get_backend", "namespace", "register_backend", "use_backend"), "backend")
 
 

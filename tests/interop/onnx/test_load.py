@@ -1,0 +1,111 @@
+"""xpnet.load_onnx: a model of ONNX that predicts, trains and moves, as ONNX Runtime computes it."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet import Tensor, nn
+from xpnet.train import Trainer
+
+pytest.importorskip("onnx")
+from interop.onnx.graphs import lenet, mlp, rng, runtime
+
+
+@pytest.fixture
+def images():
+    return rng(3).normal(size=(3, 1, 12, 12)).astype("f")
+
+
+def test_an_mlp_gives_the_scores_of_onnx_runtime(tmp_path):
+    path, x = mlp(tmp_path / "m.onnx"), rng().normal(size=(4, 6)).astype("f")
+    np.testing.assert_allclose(xpnet.load_onnx(path).predict(x), runtime(path, x)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_convolutional_network_gives_the_scores_of_onnx_runtime(tmp_path, images):
+    path = lenet(tmp_path / "m.onnx")
+    model = xpnet.load_onnx(path)
+    np.testing.assert_allclose(model.predict(images), runtime(path, images)[0], rtol=1e-5, atol=1e-5)
+    last = xpnet.load_onnx(path, inputs="nhwc")
+    wanted = runtime(path, images)[0]
+    np.testing.assert_allclose(last.predict(np.moveaxis(images, 1, -1)), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_are_parameters_and_running_statistics_buffers(tmp_path):
+    model = xpnet.load_onnx(lenet(tmp_path / "m.onnx"))
+    shapes = {path: state.shape for path, state in model.states().items() if isinstance(state, nn.Parameter)}
+    assert shapes == {
+        "layers.conv1.weight": (3, 5, 5, 1), "layers.conv1.bias": (3,), "layers.norm1.scale": (3,),
+        "layers.norm1.bias": (3,), "layers.conv2.weight": (5, 3, 3, 3), "layers.fc.weight": (4, 45),
+        "layers.fc.bias": (4,),
+    }  # fmt: skip
+    buffers = {path for path, state in model.states().items() if isinstance(state, nn.Buffer)}
+    assert buffers == {"layers.norm1.mean", "layers.norm1.var"}
+    assert not model.training
+
+
+def test_gradients_are_those_of_finite_differences(tmp_path, images):
+    model = xpnet.load_onnx(lenet(tmp_path / "m.onnx")).to(dtype="float64")
+    x = images.astype(np.float64)
+    loss = (model(Tensor(x)) ** 2).sum()
+    gradients = xpnet.backward(loss)
+    for path in ("layers.conv1.weight", "layers.norm1.scale", "layers.fc.bias"):
+        p = model.states()[path]
+        d = rng(5).normal(size=p.shape)
+        values, sides = p.numpy(), []
+        for step in (1e-6, -1e-6):
+            p.data = values + step * d
+            sides.append(float((model(Tensor(x)) ** 2).sum()))
+        p.data = values
+        assert np.sum(gradients[p] * d) == pytest.approx((sides[0] - sides[1]) / 2e-6, rel=1e-5)
+
+
+def test_training_uses_the_batch_renews_averages_and_drops(tmp_path, images):
+    model = xpnet.load_onnx(lenet(tmp_path / "m.onnx"))
+    x, before = Tensor(images), model.state_dict()
+    calm = model(x).numpy()
+    model.train()
+    lively = model(x).numpy()
+    assert not np.allclose(calm, lively, atol=1e-3)
+    assert not np.allclose(lively, model(x).numpy(), atol=1e-4)  # another draw
+    after = model.state_dict()
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed == {"layers.norm1.mean", "layers.norm1.var"}
+
+
+def test_a_model_moves_to_another_backend(tmp_path, images, backend):
+    path = lenet(tmp_path / "m.onnx")
+    model = xpnet.load_onnx(path).to(backend)
+    y = model(Tensor(backend.from_numpy(images)))
+    assert y.backend.name == backend.name
+    np.testing.assert_allclose(backend.to_numpy(y.data), runtime(path, images)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_trainer_learns_with_it(tmp_path):
+    model = xpnet.load_onnx(lenet(tmp_path / "m.onnx"), inputs="nhwc")
+    r = rng(7)
+    x = r.normal(size=(64, 12, 12, 1)).astype("f")
+    y = (x[:, :6].mean((1, 2, 3)) > 0) * 2 + (x[:, 6:].mean((1, 2, 3)) > 0)
+    history = Trainer(model, seed=1).fit((x, y.astype(np.int64)), epochs=6, batch_size=16)
+    losses = [epoch["train_loss"] for epoch in history]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_copies_and_pickles_give_the_same_scores(tmp_path, images):
+    model = xpnet.load_onnx(lenet(tmp_path / "m.onnx"))
+    scores = model.predict(images)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(other.predict(images), scores)
+
+
+def test_values_are_saved_and_loaded_into_the_same_graph(tmp_path, images):
+    path = lenet(tmp_path / "m.onnx")
+    model = xpnet.load_onnx(path)
+    model.layers["fc"].bias.data += 1.0
+    model.save(tmp_path / "m.safetensors")
+    again = xpnet.load(tmp_path / "m.safetensors", xpnet.load_onnx(path))
+    np.testing.assert_array_equal(again.predict(images), model.predict(images))

@@ -1,0 +1,136 @@
+"""What a file may make its reader compute: bounds on bytes, checked from shapes before an array is made.
+
+A file of a hundred bytes may ask for an array of any size, by ConstantOfShape, Expand or a product of two vectors. So
+every result passes ``Budget.check`` before it is computed, and what is kept from loading passes ``Budget.charge``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from xpnet import ops
+from xpnet.errors import DataError, ShapeError
+
+__all__ = ["MOST_BYTES", "MOST_TAPS", "Budget", "result_shape"]
+
+MOST_BYTES = 1 << 30  # of one value, and of all constants that are computed while a file is read
+MOST_TAPS = 4096  # rows or columns of a window, each of which is a pass over the images
+_RATIO = 256  # times the bytes of the inputs, where that is more: what one value of a run may take
+
+
+class Budget:
+    """The bytes that one value, and all constants of a file together, may take.
+
+    Args:
+        most: of a value, and of the constants that are computed.
+        stored: bytes that the file itself holds, which its constants may take too.
+    """
+
+    def __init__(self, most: int = MOST_BYTES, stored: int = 0) -> None:
+        self.most = most
+        self.total = most + 2 * stored
+        self.spent = 0
+
+    def for_inputs(self, nbytes: int) -> Budget:
+        """Return the budget of a run on inputs of so many bytes."""
+        return Budget(max(self.most, _RATIO * nbytes))
+
+    def check(self, shape: Sequence[int], itemsize: int = 4) -> None:
+        """Raise unless an array of a shape may be made.
+
+        Raises:
+            ShapeError: a size is negative. DataError: the array would exceed the budget.
+        """
+        if any(n < 0 for n in shape):
+            raise ShapeError("onnx", "sizes that are not negative", shape=tuple(shape))
+        size = math.prod(shape) * itemsize
+        if size > self.most:
+            what, do = (
+                f"a value of more than {self.most:,} bytes",
+                "raise max_bytes of load_onnx, if you trust the file",
+            )
+            raise DataError.event("onnx", what, do, shape=tuple(shape), bytes=f"{size:,}")
+
+    def charge(self, nbytes: int) -> None:
+        """Count a constant that is kept.
+
+        Raises:
+            DataError: all constants together exceed the budget.
+        """
+        self.spent += nbytes
+        if self.spent > self.total:
+            what, do = f"constants of more than {self.total:,} bytes", "raise max_bytes of load_onnx, if you trust it"
+            raise DataError.event("onnx", what, do)
+
+
+def result_shape(op: Callable[..., Any], shapes: list[tuple[int, ...]], options: dict[str, Any]) -> tuple[int, ...]:
+    """Return the largest shape that an op makes of arrays of some shapes; a shape that does not fit is left to the op.
+
+    Ops that are not listed here compute element by element, or reduce: their result is no larger than what their
+    arrays broadcast to.
+    """
+    rule = _RULES.get(op)
+    return broadcast(shapes) if rule is None else rule(shapes, options)
+
+
+def broadcast(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return what shapes broadcast to."""
+    rank = max(map(len, shapes), default=0)
+    padded = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
+    return tuple(0 if 0 in sizes else max(sizes) for sizes in zip(*padded, strict=True))
+
+
+def _matmul(shapes: list[tuple[int, ...]], options: dict[str, Any]) -> tuple[int, ...]:
+    a, b = shapes
+    return (*broadcast([a[:-2], b[:-2]]), *a[-2:-1], *b[-1:])
+
+
+def _linear(shapes: list[tuple[int, ...]], options: dict[str, Any]) -> tuple[int, ...]:
+    return (*shapes[0][:-1], shapes[1][0])
+
+
+def _windows(shape: tuple[int, ...], kernel: Sequence[int], options: dict[str, Any]) -> tuple[int, ...]:
+    """The shape of padded images; their windows are no more than their pixels."""
+    if max(kernel) > MOST_TAPS:
+        raise ShapeError("onnx", f"windows of at most {MOST_TAPS:,} rows and columns", kernel_shape=tuple(kernel))
+    n, h, w, c = shape
+    p, q = _pair(options.get("padding", 0))
+    return n, h + 2 * p, w + 2 * q, c
+
+
+def _conv(shapes: list[tuple[int, ...]], options: dict[str, Any]) -> tuple[int, ...]:
+    (n, h, w, c), filters = shapes[:2]
+    kernel = filters[1:3]
+    padded = _windows((n, h, w, c), kernel, options)
+    made = (*padded[:3], filters[0])
+    column = (padded[2], *kernel, filters[3])  # the windows of one row, which are always unrolled
+    return max((padded, made, column), key=math.prod)
+
+
+def _pool(shapes: list[tuple[int, ...]], options: dict[str, Any]) -> tuple[int, ...]:
+    return _windows(shapes[0], _pair(options["kernel_size"]), options)
+
+
+def _concat(shapes: list[tuple[int, ...]], options: dict[str, Any]) -> tuple[int, ...]:
+    return (sum(math.prod(shape) for shape in shapes),)
+
+
+def _given(shapes: list[tuple[int, ...]], options: dict[str, Any]) -> tuple[int, ...]:
+    return options["shape"]
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)
+
+
+_RULES: dict[Any, Callable[[list[tuple[int, ...]], dict[str, Any]], tuple[int, ...]]] = {
+    ops.matmul: _matmul,
+    ops.linear: _linear,
+    ops.conv2d: _conv,
+    ops.max_pool2d: _pool,
+    ops.avg_pool2d: _pool,
+    ops.concat: _concat,
+    ops.broadcast_to: _given,
+}

@@ -1,0 +1,1 @@
+"""The readers of ONNX ops, by family; see xpnet.interop.onnx.registry."""
