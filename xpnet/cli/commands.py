@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import typer
 
 from xpnet.backend import keep_freed_memory
-from xpnet.cli import compare, data, devices, draw, evaluate, predict, runs, summary, train
+from xpnet.cli import compare, data, devices, draw, evaluate, predict, runs, serve, summary, train
 from xpnet.cli.options import Command, NamesAll, Version, in_options, in_our_form
 from xpnet.errors import XpnetError
 from xpnet.output import Lenient, printable
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command(cls=NamesAll)(train.train)
 app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(predict.predict)
+app.command(cls=Command)(serve.serve)
 app.command(cls=NamesAll)(data.data)
 app.command(cls=NamesAll)(summary.summary)
 app.command(cls=NamesAll)(draw.draw)

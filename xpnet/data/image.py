@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-__all__ = ["FITS", "SUFFIXES", "Header", "decode", "load_image", "read_header"]
+__all__ = ["FITS", "SUFFIXES", "Encoded", "Header", "decode", "load_image", "read_header"]
 
 FITS = ("crop", "pad", "stretch")
 
@@ -52,6 +52,31 @@ _ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 exchange height and width
 _PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339  # TIFF tags; 0: white is zero, 1: without sign
 _MAX_PIXELS = 100_000_000
 _SCANS = 10  # of a progressive JPEG of that many pixels; each scan takes time for the whole image
+
+
+class Encoded(NamedTuple):
+    """An image file in memory.
+
+    Args:
+        name: of the file, in messages.
+        content: its bytes, of any of the formats that load_image reads.
+    """
+
+    name: str
+    content: bytes
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of its format, by its first bytes; "" where they are of none."""
+        if self.content[:1] == b"P" and self.content[1:2] in (b"1", b"2", b"3", b"4", b"5", b"6"):
+            return ".ppm"
+        found = [name for first, name in _FIRST_BYTES.items() if self.content.startswith(first)]
+        return next(
+            (suffix for suffix, reader in SUFFIXES.items() if [reader.upper()] == [n.upper() for n in found]), ""
+        )
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Header(NamedTuple):
@@ -107,16 +132,16 @@ def read_header(path: Path, max_pixels: int | None = None) -> Header:
 
 
 def decode(
-    path: Path,
+    path: Path | Encoded,
     shape: tuple[int, int, int],
     max_pixels: int | None = None,
     fit: str = "crop",
-    on_colour: Callable[[Path], None] | None = None,
+    on_colour: Callable[[Any], None] | None = None,
 ) -> np.ndarray:
     """Decode the pixels to (H, W, C) uint8, as load_image.
 
     Args:
-        path, shape, max_pixels, fit: as of load_image.
+        path: of the file, or the file in memory; shape, max_pixels, fit: as of load_image.
         on_colour: called with the path of a colour image that becomes gray.
     """
     import PIL.Image
@@ -193,11 +218,25 @@ def _check_sides(where: str, height: int, width: int) -> None:
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int | None) -> Iterator[tuple[ImageFile, BufferedReader]]:
+def _file(path: Path | Encoded) -> Iterator[tuple[BufferedReader, int]]:
+    """Open a file, of the disk or in memory; give also the bytes that are stored."""
+    if isinstance(path, Encoded):
+        yield BufferedReader(BytesIO(path.content)), len(path.content)  # pyright: ignore[reportArgumentType]
+    else:
+        with open_file(path, "image") as file:
+            yield file, disk_size(file)
+
+
+@contextmanager
+def _opened(path: Path | Encoded, max_pixels: int | None) -> Iterator[tuple[ImageFile, BufferedReader]]:
     """Open an image whose size has been checked, and its file."""
     where = str(path)
-    with open_file(path, "image") as file:
+    with _file(path) as (file, stored):
         reader = SUFFIXES.get(path.suffix.lower())
+        if reader is None and isinstance(path, Encoded):
+            formats = ", ".join(sorted({name.upper() for name in SUFFIXES.values()}))
+            first = arguments.shown(path.content[:8].decode("latin-1"))
+            raise DataError(where, f"an image of one of {formats}", first=first, bytes=f"{len(path.content):,}")
         if reader is None:
             raise DataError(where, f"an image that ends in {', '.join(sorted(SUFFIXES))}", suffix=repr(path.suffix))
         content = next((name for first, name in _FIRST_BYTES.items() if file.peek(4).startswith(first)), "")
@@ -207,7 +246,7 @@ def _opened(path: Path, max_pixels: int | None) -> Iterator[tuple[ImageFile, Buf
         try:
             plugin = import_module(f"PIL.{reader}ImagePlugin")
             with getattr(plugin, f"{reader}ImageFile")(file) as image:
-                _check_size(image, where, disk_size(file), max_pixels)
+                _check_size(image, where, stored, max_pixels)
                 yield image, file
         except XpnetError:
             raise
