@@ -24,7 +24,6 @@ class _Job:
         self.done = threading.Event()
         self.scores: Any = None
         self.error: BaseException | None = None
-        self.abandoned = False
 
 
 class Batcher:
@@ -83,7 +82,10 @@ class Batcher:
             self._waiting += job.n
             self._changed.notify_all()
         if not job.done.wait(timeout):
-            job.abandoned = True
+            with self._changed:
+                if job in self._jobs:  # else it is being computed
+                    self._jobs.remove(job)
+                    self._waiting -= job.n
             raise HttpError(503, f"server: no answer in {timeout:g} s; try later", Retry_After="1")
         if job.error is not None:
             raise job.error
@@ -123,27 +125,20 @@ class Batcher:
     def _next(self) -> list[_Job]:
         """Wait for jobs and return those of the next batch; none at the end."""
         with self._changed:
-            while True:
+            found: list[_Job] = []
+            while not found:
                 self._changed.wait_for(lambda: self._jobs or self._closed)
                 if not self._jobs:
-                    return []
+                    break
                 end = time.monotonic() + self._wait
                 while not self._is_complete() and (left := end - time.monotonic()) > 0:
                     self._changed.wait(left)
-                if found := self._taken():
-                    return found
-
-    def _taken(self) -> list[_Job]:
-        """Take the jobs of a batch from the queue, but those that nobody waits for any more."""
-        found: list[_Job] = []
-        count = 0
-        while self._jobs and (not found or count + self._jobs[0].n <= self._most):
-            job = self._jobs.popleft()
-            self._waiting -= job.n
-            if not job.abandoned:
-                found.append(job)
-                count += job.n
-        return found
+                count = 0
+                while self._jobs and (not found or count + self._jobs[0].n <= self._most):
+                    found.append(self._jobs.popleft())
+                    count += found[-1].n
+                self._waiting -= count
+            return found
 
     def _is_complete(self) -> bool:
         return self._closed or len(self._jobs) >= self._expected or self._waiting >= self._most
