@@ -334,6 +334,11 @@ METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
     "xpnet.export_onnx": (lambda: partial(xpnet.export_onnx, net()), {
         "path": "m.onnx", "shape": (6,), "inputs": "nhwc", "opset": 21, "batch": "N", "normalize": None, "finish": None,
         "classes": ("a",), "metadata": None}),
+    "xpnet.load_torch": (lambda: xpnet.load_torch, {"model": net(), "source": _STATE, "rename": {}, "shape": (6,),
+                                                    "strict": True, "verbose": False}),
+    "xpnet.to_torch_state_dict": (lambda: xpnet.to_torch_state_dict, {"model": net(), "names": None, "shape": (6,),
+                                                                      "numpy": True}),
+    "xpnet.from_dlpack": (lambda: xpnet.from_dlpack, {"x": X, "backend": "cpu", "copy": False}),
     "Module.load_state_dict of a value": (lambda: lambda value: net().load_state_dict(_STATE | {"0.bias": value}),
                                           {"value": B[:1] + np.zeros(4, np.float32)}),
     "Module.weight =": (lambda: lambda weight: setattr(nn.Linear(6, 3), "weight", weight), {"weight": W}),

@@ -23,9 +23,11 @@ from xpnet.errors import XpnetError
 if TYPE_CHECKING:
     from xpnet import backend, data, errors, interop, models, nn, ops, optim, random, train, viz
     from xpnet.autograd import Tensor, apply, backward, gradcheck, no_grad
+    from xpnet.autograd.exchange import from_dlpack
     from xpnet.backend import Backend, get_backend, namespace, register_backend, use_backend
     from xpnet.interop.onnx.export import export_onnx
     from xpnet.interop.onnx.load import load_onnx
+    from xpnet.interop.torch.loading import load_torch, to_torch_state_dict
     from xpnet.nn.saving import load
 
 __version__ = "0.9.0"
@@ -40,11 +42,13 @@ __all__ = [
     "data",
     "errors",
     "export_onnx",
+    "from_dlpack",
     "get_backend",
     "gradcheck",
     "interop",
     "load",
     "load_onnx",
+    "load_torch",
     "models",
     "namespace",
     "nn",
@@ -53,6 +57,7 @@ __all__ = [
     "optim",
     "random",
     "register_backend",
+    "to_torch_state_dict",
     "train",
     "use_backend",
     "viz",
@@ -62,6 +67,8 @@ _FROM: dict[str, str] = dict.fromkeys(("Tensor", "apply", "backward", "gradcheck
 _FROM["load"] = "nn.saving"
 _FROM["export_onnx"] = "interop.onnx.export"
 _FROM["load_onnx"] = "interop.onnx.load"
+_FROM["load_torch"] = _FROM["to_torch_state_dict"] = "interop.torch.loading"
+_FROM["from_dlpack"] = "autograd.exchange"
 _FROM |= dict.fromkeys(("Backend", "get_backend", "namespace", "register_backend", "use_backend"), "backend")
 
 

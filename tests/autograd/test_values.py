@@ -157,3 +157,24 @@ def test_a_repr_shows_values_dtype_and_place(backend):
     assert text.startswith("Tensor([[1., 2., 3.],")
     assert text.endswith("float32, requires_grad=True)" if backend.on_host else f"{backend.spec}, requires_grad=True)")
     assert "shape=(64, 64)" in repr(Tensor(np.zeros((64, 64))))
+
+
+def test_a_function_of_numpy_says_what_to_write_for_a_tensor():
+    t = Tensor(A, requires_grad=True)
+    with raises(DTypeError, "np.exp", "t.exp()"):
+        np.exp(t)
+    with raises(DTypeError, "np.sin", "t.numpy()"):
+        np.sin(t)
+    total = A.copy()
+    with raises(DTypeError, "np.add", "a = a + t"):
+        total += t
+    with raises(DTypeError, "np.add"):
+        np.add.reduce(t)
+    assert t.__array_ufunc__ is None  # by which CuPy leaves operators to the tensor
+    assert backward((A + t).sum())[t].tolist() == np.ones_like(A).tolist()
+
+
+def test_sizes_may_be_given_one_by_one_or_as_one_tuple():
+    t = Tensor(A)
+    assert t.reshape((3, 2)).shape == t.reshape(3, 2).shape == t.reshape([-1, 2]).shape == (3, 2)
+    assert t.permute((1, 0)).shape == t.permute(1, 0).shape == (3, 2)

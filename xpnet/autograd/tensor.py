@@ -15,7 +15,7 @@ import contextvars
 import heapq
 import itertools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from xpnet import ops
@@ -187,22 +187,26 @@ class Tensor(Values):
         """Turn scores into log-probabilities along an axis: ops.log_softmax."""
         return apply(ops.log_softmax, self, axis=axis)
 
-    def reshape(self, *shape: int) -> Tensor:
-        """Read the same elements in another shape; one size may be -1."""
-        return apply(ops.reshape, self, shape)
+    def reshape(self, *shape: int | Sequence[int]) -> Tensor:
+        """Read the same elements in another shape, t.reshape(2, 3) or t.reshape((2, 3)); one size may be -1."""
+        return apply(ops.reshape, self, _one_or_each(shape))
 
     def flatten(self) -> Tensor:
         """Make one row of features of each example."""
         return apply(ops.flatten, self)
 
-    def permute(self, *axes: int) -> Tensor:
-        """Reorder the axes."""
-        return apply(ops.permute_dims, self, axes)
+    def permute(self, *axes: int | Sequence[int]) -> Tensor:
+        """Reorder the axes, as t.permute(1, 0) or t.permute((1, 0))."""
+        return apply(ops.permute_dims, self, _one_or_each(axes))
 
     @property
     def T(self) -> Tensor:
         """The axes in reverse order: a matrix transposed."""
         return self.permute(*range(self.ndim)[::-1])
+
+
+def _one_or_each(sizes: tuple[Any, ...]) -> Any:
+    return sizes[0] if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
 
 
 def apply(op: Callable[..., tuple[Array, Any]], *inputs: Any, **options: Any) -> Tensor:

@@ -19,6 +19,42 @@ if TYPE_CHECKING:
 
 __all__ = ["READY", "Values", "all_of", "any_of", "argmax_of", "plain"]
 
+# Of NumPy's functions that operators call: the methods of a tensor on the left, and on the right.
+_OPERATORS = {
+    "add": ("__add__", "__radd__"),
+    "subtract": ("__sub__", "__rsub__"),
+    "multiply": ("__mul__", "__rmul__"),
+    "divide": ("__truediv__", "__rtruediv__"),
+    "matmul": ("__matmul__", "__rmatmul__"),
+    "equal": ("__eq__", "__eq__"),
+    "not_equal": ("__ne__", "__ne__"),
+    "less": ("__lt__", "__gt__"),
+    "less_equal": ("__le__", "__ge__"),
+    "greater": ("__gt__", "__lt__"),
+    "greater_equal": ("__ge__", "__le__"),
+}
+
+
+class _OnClass:
+    """What NumPy calls with a tensor: found on the class. On a tensor it is None: CuPy then calls the tensor itself."""
+
+    def __get__(self, tensor: Any, kind: Any) -> Any:
+        return _from_numpy if tensor is None else None
+
+
+def _from_numpy(tensor: Any, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+    """Leave operators between an array of NumPy and a tensor to the tensor; its other functions are not on the tape."""
+    name = ufunc.__name__
+    if method == "__call__" and not options and name in _OPERATORS:
+        first, second = inputs
+        mine = isinstance(first, Values)
+        return getattr(first if mine else second, _OPERATORS[name][not mine])(second if mine else first)
+    do = f"write t.{name}()" if callable(getattr(type(tensor), name, None)) else "apply it to t.numpy()"
+    if name in _OPERATORS:
+        do = "write a = a + t for a += t"
+    raise DTypeError(f"np.{name}", "arrays of NumPy", do, x=type(tensor).__name__)
+
+
 READY: set[type] = {float, int}  # types of operands that ops take as they are, Tensor too
 
 
@@ -28,10 +64,15 @@ def plain(x: Any) -> Any:
 
 
 class Values:
-    """The base of Tensor: how its array is read. Equality is elementwise; a tensor is hashed by identity."""
+    """The base of Tensor: how its array is read. Equality is elementwise; a tensor is hashed by identity.
+
+    A tensor that needs no gradient is read by NumPy (np.asarray) and by each library that has DLPack (from_dlpack),
+    in the same memory. It is not an array of the standard itself, so it has no __array_namespace__: its array, t.data,
+    is one.
+    """
 
     __slots__ = ()
-    __array_ufunc__ = None  # numpy_array + tensor is left to the tensor
+    __array_ufunc__ = _OnClass()
 
     data: Array
     requires_grad: bool
@@ -98,15 +139,28 @@ class Values:
     def __format__(self, form: str) -> str:
         return format(self._one("format", "format t.numpy() or parts of it"), form) if form else str(self)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __dlpack_device__(self) -> tuple[int, int]:
+        self._without_gradient("__dlpack__")
+        return self.data.__dlpack_device__()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """Export the array, as the library it is of does; a tensor that needs a gradient is an error."""
+        self._without_gradient("__dlpack__")
+        return self.data.__dlpack__(**options)
+
+    def _without_gradient(self, where: str) -> None:
+        """Raise where values would leave the tape, or a recording."""
         program = current_program()
         if program is not None:
-            program.unsupported("np.asarray")
+            program.unsupported(where)
         if (seen_by := observer()) is not None:
-            seen_by.read("np.asarray", self)
-        if self.requires_grad:  # what NumPy computes of it would have no gradient
+            seen_by.read(where, cast("Tensor", self))
+        if self.requires_grad:  # what another library computes of it would have no gradient
             do = "write t.numpy() for its values, or t.detach()"
-            raise DTypeError("np.asarray", "a tensor without requires_grad", do, requires_grad=True)
+            raise DTypeError(where, "a tensor without requires_grad", do, requires_grad=True)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        self._without_gradient("np.asarray")
         try:
             return np.array(self.data, dtype) if copy else np.asarray(self.data, dtype, copy=copy)
         except (TypeError, RuntimeError) as error:  # of a device's array; ValueError: copy=False

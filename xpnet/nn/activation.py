@@ -32,6 +32,8 @@ class Activation(Module):
         super().__init_subclass__()
         if "kind" not in vars(cls):
             cls.kind = cls.__name__.lower()
+        if "torch_classes" not in vars(cls) and cls.__module__ == __name__:
+            cls.torch_classes = (cls.__name__,)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the op."""
@@ -60,6 +62,10 @@ class LeakyReLU(Activation):
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = slope
 
+    def torch_settings(self) -> dict[str, Any]:
+        """Return the slope."""
+        return {"negative_slope": self.slope}
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.leaky_relu."""
         return apply(ops.leaky_relu, x, slope=self.slope)
@@ -85,6 +91,10 @@ class GELU(Activation):
     op = staticmethod(ops.gelu)
     fused = "gelu"
     keeps = "x"
+
+    def torch_settings(self) -> dict[str, Any]:
+        """Return which approximation."""
+        return {"approximate": "tanh"}
 
 
 class _OverAxis(Activation):

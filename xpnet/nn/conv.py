@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xpnet import ops
 from xpnet.arguments import Check, boolean, function, pair, positive
@@ -13,6 +14,7 @@ from xpnet.errors import ConfigError, ShapeError
 from xpnet.kernels.windows import out_size
 from xpnet.nn.affine import Filters, Form
 from xpnet.nn.cost import Cost, check_last, check_rank
+from xpnet.nn.exchange import TorchArray
 from xpnet.nn.initializers import Initializer, he_normal, zeros
 from xpnet.nn.module import Module
 from xpnet.nn.receptive import Field, pair_text, window_details
@@ -47,6 +49,7 @@ class Conv2d(Module):
     across_batch = False
     fuses = True
     fold_order = 2
+    torch_classes = ("Conv2d",)
     _checks: ClassVar[dict[str, Check]] = {
         "in_channels": positive,
         "out_channels": positive,
@@ -149,6 +152,17 @@ class Conv2d(Module):
         """Return the layer's own geometry."""
         slides = self.kernel_size, self.stride, self.padding, self.dilation
         return Form(self.in_channels, self.out_channels, *slides, self.groups)
+
+    def torch_settings(self) -> dict[str, Any]:
+        """Return how the filters slide."""
+        names = ("kernel_size", "stride", "padding", "dilation", "groups")
+        return {name: getattr(self, name) for name in names} | {"padding_mode": "zeros"}
+
+    def torch_arrays(self) -> Iterator[TorchArray]:
+        """Go over weight (F, C/G, KH, KW) and bias; PyTorch does not turn filters, so turned ones are turned there."""
+        for name, state, view in super().torch_arrays():
+            turned = self.flip and name == "weight"
+            yield TorchArray(name, state, (lambda w, view=view: view(w)[:, :, ::-1, ::-1]) if turned else view)
 
     def filters(self) -> Filters:
         """Return the filters as they are slid, and the bias."""

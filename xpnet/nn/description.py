@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from xpnet.nn.affine import Form
 from xpnet.nn.cost import Cost, UnknownCostError
+from xpnet.nn.exchange import TorchArray, by_rank
 from xpnet.nn.receptive import Field
 from xpnet.nn.state import State
 
@@ -56,6 +57,8 @@ class Description:
             evaluation mode; None: True unless it contains layers.
         fuses: whether its forward takes activation=..., the name of an activation to apply to its output.
         fused: the name by which such a layer knows this activation.
+        torch_classes: the classes of torch.nn that compute the same; () where none does, or it is not compared.
+        torch_names: PyTorch's names of the layer's own arrays, where they are others.
     """
 
     path: str = ""
@@ -66,6 +69,8 @@ class Description:
     computes: bool | None = None
     fuses: bool = False
     fused: str | None = None
+    torch_classes: tuple[str, ...] = ()
+    torch_names: ClassVar[dict[str, str]] = {}
     _may_be_none: tuple[str, ...] = ()  # parameters that may be replaced by None
 
     @property
@@ -143,6 +148,16 @@ class Description:
         A layer that returns a form can be folded; it also defines ``filters`` and ``folded``, as nn.Foldable says.
         """
         return None
+
+    def torch_settings(self) -> dict[str, Any]:
+        """Return what an equal layer of torch.nn has for settings, by attribute: what changes its output."""
+        return {}
+
+    def torch_arrays(self) -> Iterator[TorchArray]:
+        """Go over the arrays of this layer itself as PyTorch holds them; of rank 4, the last axis is second there."""
+        for name, part in cast("Module", self).named_parts():
+            if isinstance(part, State):
+                yield TorchArray(self.torch_names.get(name, name), part, by_rank)
 
     def in_sequence(self) -> list[tuple[str, Module]] | None:
         """Return the layers that forward applies one after the other, with their names; None if it does more."""

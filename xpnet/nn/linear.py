@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from xpnet.backend import Array, namespace
 from xpnet.errors import ShapeError
 from xpnet.nn.affine import Filters, Form
 from xpnet.nn.cost import Cost, check_last
+from xpnet.nn.exchange import TorchArray
 from xpnet.nn.initializers import Initializer, he_normal, zeros
 from xpnet.nn.module import Module
 from xpnet.nn.receptive import Field
@@ -49,6 +51,7 @@ class Linear(Module):
     pointwise = True
     fuses = True
     fold_order = 1
+    torch_classes = ("Linear",)
     augmented = False
     _checks: ClassVar[dict[str, Check]] = {"in_features": positive, "out_features": positive}
     _may_be_none = ("bias",)
@@ -94,6 +97,14 @@ class Linear(Module):
         """Return the form of a convolution with 1x1 filters."""
         return Form(self.in_features, self.out_features)
 
+    def torch_arrays(self) -> Iterator[TorchArray]:
+        """Go over weight (M, D) and bias (M,), which are two arrays in PyTorch where they are one here."""
+        if self.augmented:
+            yield TorchArray("weight", self.weight, lambda w: w[:, :-1])
+            yield TorchArray("bias", self.weight, lambda w: w[:, -1])
+        else:
+            yield from super().torch_arrays()
+
     def filters(self) -> Filters:
         """Return the weights as 1x1 filters, and the bias."""
         weight, shift = self.weight.as_float64(), None if self.bias is None else self.bias.as_float64()
@@ -125,6 +136,7 @@ class Flatten(Module):
     """Make one row of features of each example: (N, ...) to (N, D). Already flat rows pass unchanged."""
 
     kind = "flatten"
+    torch_classes = ("Flatten",)
     family = "reshape"
     across_batch = False
     computes = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -45,6 +45,13 @@ class BatchNorm(Module):
     across_batch = True
     pointwise = True
     fold_order = 0
+    torch_classes = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
+    torch_names: ClassVar[dict[str, str]] = {
+        "gamma": "weight",
+        "beta": "bias",
+        "mean": "running_mean",
+        "var": "running_var",
+    }
     _checks: ClassVar[dict[str, Check]] = {
         "features": positive,
         "eps": _eps,
@@ -82,6 +89,10 @@ class BatchNorm(Module):
         """False: the running averages are used."""
         return False
 
+    def torch_settings(self) -> dict[str, Any]:
+        """Return eps and momentum."""
+        return {"eps": self.eps, "momentum": self.momentum}
+
     def conv_form(self) -> Form | None:
         """Return the form of a convolution whose 1x1 filters see a channel each."""
         return Form(self.features, self.features, groups=self.features)
@@ -117,6 +128,8 @@ class LayerNorm(Module):
     family = "normalization"
     across_batch = False
     pointwise = True
+    torch_classes = ("LayerNorm",)
+    torch_names: ClassVar[dict[str, str]] = {"gamma": "weight", "beta": "bias"}
     _checks: ClassVar[dict[str, Check]] = {"features": positive, "eps": _eps}
 
     def __init__(self, features: int, eps: float = 1e-5) -> None:
@@ -133,6 +146,10 @@ class LayerNorm(Module):
         """Cost of one example (..., C)."""
         check_last(self.path or "LayerNorm", shape, "C", self.features)
         return Cost.of(shape, shape, keeps="x")
+
+    def torch_settings(self) -> dict[str, Any]:
+        """Return eps, and over which axes."""
+        return {"eps": self.eps, "normalized_shape": (self.features,)}
 
     def receptive_field(self, field: Field, output: tuple[int, ...]) -> Field:
         """Return the field of numbers that depend on all features."""
@@ -152,6 +169,7 @@ class LocalResponseNorm(Module):
     kind = "response norm"
     family = "normalization"
     across_batch = False
+    torch_classes = ("LocalResponseNorm",)
     _checks: ClassVar[dict[str, Check]] = {
         "size": positive,
         "alpha": number,
@@ -194,6 +212,11 @@ class LocalResponseNorm(Module):
         """Cost of one image (H, W, C)."""
         check_rank(self.path or "LocalResponseNorm", shape, "H, W, C")
         return Cost.of(shape, shape, keeps="x")
+
+    def torch_settings(self) -> dict[str, Any]:
+        """Return size, alpha, by which PyTorch multiplies the average of a region, beta and k."""
+        alpha = self.alpha if self.average else self.alpha * self.size
+        return {"size": self.size, "alpha": alpha, "beta": self.beta, "k": self.k}
 
     def details(self) -> tuple[str, ...]:
         """Return the size of the region."""

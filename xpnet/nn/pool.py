@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xpnet import ops
 from xpnet.arguments import Check, boolean, pair
@@ -57,6 +57,10 @@ class _Pool2d(Module):
         output = (height, width, shape[2])
         return Cost.of(shape, output, keeps=self._keeps)
 
+    def torch_settings(self) -> dict[str, Any]:
+        """Return how windows lie."""
+        return {name: getattr(self, name) for name in ("kernel_size", "stride", "padding", "ceil_mode")}
+
     def details(self) -> tuple[str, ...]:
         """Return the window."""
         return tuple(window_details(self.kernel_size, self.stride, self.padding))
@@ -82,6 +86,11 @@ class MaxPool2d(_Pool2d):
     kind = "max pool"
     across_batch = False
     _keeps = "xy"
+    torch_classes = ("MaxPool2d",)
+
+    def torch_settings(self) -> dict[str, Any]:
+        """Return how windows lie."""
+        return super().torch_settings() | {"dilation": 1}
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.max_pool2d to x (N, H, W, C)."""
@@ -106,6 +115,7 @@ class AvgPool2d(_Pool2d):
 
     kind = "average pool"
     across_batch = False
+    torch_classes = ("AvgPool2d",)
 
     def __init__(
         self,
@@ -117,6 +127,11 @@ class AvgPool2d(_Pool2d):
     ) -> None:
         super().__init__(kernel_size, stride, padding, ceil_mode)
         self.count_include_pad = count_include_pad
+
+    def torch_settings(self) -> dict[str, Any]:
+        """Return how windows lie and what is averaged."""
+        counted = {"count_include_pad": self.count_include_pad, "divisor_override": None}
+        return super().torch_settings() | counted
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.avg_pool2d to x (N, H, W, C)."""
@@ -137,6 +152,7 @@ class GlobalAvgPool2d(Module):
     kind = "global average"
     family = "pooling"
     across_batch = False
+    torch_classes = ("AdaptiveAvgPool2d",)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.global_avg_pool2d."""
@@ -146,6 +162,10 @@ class GlobalAvgPool2d(Module):
         """Cost of one image (H, W, C)."""
         check_rank(self.path or "GlobalAvgPool2d", shape, "H, W, C")
         return Cost.of(shape, shape[2:])
+
+    def torch_settings(self) -> dict[str, Any]:
+        """Return that one number a channel is left."""
+        return {"output_size": (1, 1)}
 
     def receptive_field(self, field: Field, output: tuple[int, ...]) -> Field:
         """Return the field of averages over all places."""
