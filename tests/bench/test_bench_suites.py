@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from xpnet.data import from_arrays
+from xpnet.errors import DataError
 
 BENCH = Path(__file__).resolve().parents[2] / "ci" / "bench"
 
@@ -307,8 +308,15 @@ def test_the_kept_results_are_of_the_present_recipes_and_reach_their_goals(bench
 # A GPU's suite, on the processor
 
 
-def test_the_gpus_suite_runs_on_a_cpu(bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_gpus_suite_runs_on_a_cpu(
+    bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("torch")
+
+    def absent(*_: object) -> None:
+        raise DataError("load", "MNIST", digits=0)  # and would be downloaded
+
+    monkeypatch.setattr(bench("mnist").data, "load", absent)
     path = tmp_path / "cpu.json"
     words = ["--device", "cpu", "--only", "mlp-64", "--seconds", "0.05", "--processes", "1", "--json", str(path)]
     assert command(bench, "gpu", *words, "--data-dir", str(tmp_path), "--peers", "torch") == 0
@@ -316,6 +324,7 @@ def test_the_gpus_suite_runs_on_a_cpu(bench: Any, tmp_path: Path, capsys: pytest
     assert (
         "torch-captured is left out; torch_steps: ValueError: a captured step needs a GPU, got device cpu" in said.err
     )
+    assert "LeNet-5 on MNIST is left out; DataError: load: expected MNIST, got digits 0" in said.err
     facts = json.loads(path.read_text())
     steps = {row["library"] for row in facts["rows"] if row["suite"] == "gpu"}
     assert steps == {"xpnet", "xpnet-eager", "torch"}

@@ -111,7 +111,7 @@ def library(family: str, flags: tuple[str, ...]) -> ctypes.PyDLL:
         with tempfile.TemporaryDirectory(dir=folder) as work:
             source, built = Path(work) / f"{family}.cpp", Path(work) / "built.so"
             source.write_text(text)
-            command = ["g++", "-std=c++20", "-O1", "-fPIC", "-shared", "-Wall", "-Werror", "-Wno-unknown-pragmas"]
+            command = ["g++", "-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Werror", "-Wno-unknown-pragmas"]
             command += ["-Wno-unused-variable", "-Wno-unused-function", "-DXPNET_HOST", *(f"-D{f}" for f in flags)]
             done = subprocess.run([*command, str(source), "-o", str(built)], capture_output=True, text=True)
             if done.returncode:

@@ -10,10 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
-#include <memory>
-#include <type_traits>
-#include <vector>
+#include <type_traits>  // no larger header of the standard library: each of 60 compilations would read it
 #if !defined(__x86_64__)
 #include <ucontext.h>
 #endif
@@ -87,14 +84,15 @@ struct Fiber {
   int line;
 };
 
-static std::vector<Fiber> fibers;
-static std::unique_ptr<char[]> stacks;  // not filled: pages that no fiber touches take no memory
-static int stacked = 0;
+constexpr int MOST = 1024;  // threads of a block
+static Fiber fibers[MOST];
+static char* const stacks = (char*)std::malloc(STACK * MOST);  // pages that no fiber touches take no memory
 static Context scheduler;
 static int running = -1;
 static const char* failure;  // of a fiber: an exception does not cross from one stack to another
-static std::function<void()> body;
-static unsigned char slots[1024][16];
+static void (*body)(const void*);
+static const void* captured;  // by the body
+static unsigned char slots[MOST][16];
 
 inline void pause() {
   change(fibers[running].context, scheduler);
@@ -110,7 +108,7 @@ inline void wait(State state, int line) {
 
 inline void enter() {
   try {
-    body();
+    body(captured);
   } catch (const Failure& f) {
     failure = f.what;
   }
@@ -140,11 +138,9 @@ inline bool open(State kind, int first, int stop) {
 }
 
 inline void run_block(int threads, bool descending) {
-  if ((int)fibers.size() < threads) fibers.resize(threads);
-  if (stacked < threads) stacks.reset(new char[STACK * (stacked = threads)]);
   for (int t = 0; t < threads; ++t) {
     fibers[t].state = READY;
-    prepare(fibers[t].context, stacks.get() + STACK * t, enter);
+    prepare(fibers[t].context, stacks + STACK * t, enter);
   }
   failure = nullptr;
   for (;;) {
@@ -168,11 +164,12 @@ inline void run_block(int threads, bool descending) {
 
 // Run a grid; what went wrong, or null.
 template <class F>
-const char* launch(unsigned blocks, unsigned threads, bool cooperative, bool descending, F kernel) {
+const char* launch(unsigned blocks, unsigned threads, bool cooperative, bool descending, const F& kernel) {
   static char said[200];
   blockDim = {threads, 1, 1};
   gridDim = {blocks, 1, 1};
-  body = kernel;
+  body = [](const void* of) { (*(const F*)of)(); };
+  captured = &kernel;
   running = -1;
   try {
     for (unsigned b = 0; b < blocks; ++b) {

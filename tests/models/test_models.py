@@ -56,7 +56,7 @@ def test_every_model_learns_from_images_of_any_size(name, shape):
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_every_model_runs_on_every_backend_to_the_same_scores(backend, name):
-    few_on_jax(backend, name in ("perceptron", "softmax", "mlp", "lenet5"))  # the others' layers: tests/nn
+    few_on_jax(backend, name in ("mlp", "lenet5"))  # the others' layers: tests/nn
     shape = LARGE.get(name, (8, 8, 1))
     model, scores, gradients = learn(backend, name, shape)
     _, want, expected = learn_on_numpy(name, shape)

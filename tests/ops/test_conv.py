@@ -64,7 +64,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_conv2d_agrees_with_its_definition_and_with_autograd(backend, case):
-    few_on_jax(backend, case in ("same", "1x1 strided", "dilated, strided, padded", "depthwise", "flipped"))
+    few_on_jax(backend, case in ("1x1 strided", "dilated, strided, padded", "depthwise"))
     shape, options = CASES[case]
     check_conv(backend, X, sample(*shape, seed=1), sample(shape[0], seed=2), **options)
 

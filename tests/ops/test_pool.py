@@ -162,7 +162,7 @@ def test_no_gradient_goes_to_padding_where_all_pixels_are_minus_infinity(backend
 @pytest.mark.parametrize("channels", [1, 5, 8, 40])
 @pytest.mark.parametrize("options", [{"kernel_size": 2}, {"kernel_size": 3, "stride": 1, "padding": 1}])
 def test_the_gradient_of_a_window_with_a_nan_goes_to_the_nan(backend, channels, options):
-    few_on_jax(backend, channels == 5)
+    few_on_jax(backend, channels == 5 and "padding" in options)
     x = sample(2, 6, 6, channels, seed=4)
     x[0, 2, 3, 0] = x[1, 5, 5, channels - 1] = np.nan
     y, vjp = ops.max_pool2d(put(backend, x, np.float32), **options)

@@ -56,6 +56,7 @@ def _check(backend, case):
 
 @pytest.mark.parametrize("case", SUMS)
 def test_sums_of_many_equal_numbers_keep_their_digits(backend, case):
+    few_on_jax(backend, case in ("sum of rows", "bias of conv2d", "moments"))
     _check(backend, case)
 
 
@@ -69,7 +70,7 @@ def test_sums_keep_their_digits_with_fewer_kernels(case, folders):
 @pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2), ()])
 @pytest.mark.parametrize("shape", [(2, 700, 3), (257, 2, 300), (129, 1, 128), (0, 4, 200), (1, 1, 1)])
 def test_totals_and_averages_are_those_of_any_axes(backend, axes, shape):
-    few_on_jax(backend, chosen=shape == (2, 700, 3))
+    few_on_jax(backend, chosen=shape == (2, 700, 3) and axes in ((1,), (0, 2)))
     values = sample(*shape, seed=3)
     x = put(backend, values, np.float32)
     for keep in (False, True):

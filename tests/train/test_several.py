@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.harness import raises
+from tests.harness import few_on_jax, raises
 from tests.train.fitting import InterruptAt, assert_same_state
 from xpnet import data, nn
 from xpnet.autograd import Tensor
@@ -66,6 +66,7 @@ def reference() -> tuple[list[float], np.ndarray]:
 
 @pytest.mark.parametrize("form", [dict, tuple])
 def test_a_fit_of_two_inputs_is_the_formula(backend, form):
+    few_on_jax(backend, form is dict)
     x = {"table": TABLE, "image": IMAGES} if form is dict else (IMAGES, TABLE)
     losses, weight = reference()
     trainer = fitted(x, backend)
