@@ -115,6 +115,16 @@ class FileLock:
         Raises:
             CheckpointError: another writer holds it, or the folder cannot be written to.
         """
+        if not self.try_acquire():
+            do = "wait for it to end, or use another folder"
+            raise CheckpointError.event(str(self.path), "another process or trainer is writing this file", do)
+
+    def try_acquire(self) -> bool:
+        """Take the lock, or return False where another writer holds it.
+
+        Raises:
+            CheckpointError: the folder cannot be written to.
+        """
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         while self._file is None:
             try:
@@ -124,16 +134,15 @@ class FileLock:
                 raise CheckpointError.event(str(self.path.parent), what, error=error.strerror) from error
             try:
                 _lock(file.fileno())
-            except (BlockingIOError, PermissionError) as error:
+            except (BlockingIOError, PermissionError):
                 file.close()
-                do = "wait for it to end, or use another folder"
-                what = "another process or trainer is writing this file"
-                raise CheckpointError.event(str(self.path), what, do) from error
+                return False
             with contextlib.suppress(FileNotFoundError):  # removed by the writer before, between open and lock
                 if os.path.samestat(os.fstat(file.fileno()), os.stat(self._beside, follow_symlinks=False)):
                     self._file = file
-                    return
+                    return True
             file.close()
+        return True
 
     def release(self) -> None:
         """Give the lock up, if it is held."""

@@ -12,11 +12,13 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from xpnet.kernels.cuda import driver
+from xpnet.writing import FileLock
 
 SHIM = tuple(Path(__file__).with_name(name) for name in ("shim.h", "device_functions.h"))
 KERNEL = re.compile(r'extern "C" __global__ void(?:\s+__launch_bounds__\([^)]*\))?\s+(\w+)\(([^)]*)\)\s*\{')
@@ -107,8 +109,11 @@ def library(family: str, flags: tuple[str, ...]) -> ctypes.PyDLL:
     folder = Path(tempfile.gettempdir()) / f"xpnet-emulator-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     file = folder / f"{family}-{digest}.so"
-    if not file.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as work:
+    lock = FileLock(file)
+    while not lock.try_acquire():  # another process compiles it
+        time.sleep(0.02)
+    with lock, tempfile.TemporaryDirectory(dir=folder) as work:
+        if not file.exists():
             source, built = Path(work) / f"{family}.cpp", Path(work) / "built.so"
             source.write_text(text)
             command = ["g++", "-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Werror", "-Wno-unknown-pragmas"]

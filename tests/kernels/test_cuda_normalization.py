@@ -63,6 +63,8 @@ def test_normalizing_any_number_of_rows_and_channels_is_torchs(emulated, shape, 
     arrays = [a.astype(dtype) for a in (2.0 + drawn(*shape), 1.0 + drawn(shape[1], seed=1), drawn(shape[1], seed=2))]
     if shape == (1, 1) or (shape[1] == 1 and kind == "layer_norm"):
         pytest.skip("a single number is not normalized")
+    if kind == "layer_norm" and shape[0] > 10_000 and dtype != FLOAT:
+        pytest.skip("how rows are shared does not depend on the dtype, and takes the emulator seconds")
     dy = drawn(*shape, seed=3).astype(dtype)
     x, gamma, beta = map(emulated.from_numpy, arrays)
     if kind == "batch_norm":

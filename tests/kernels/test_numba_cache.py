@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import numba
 from numba.core import caching, config
 
 from xpnet.kernels.numba import cache
+from xpnet.writing import FileLock
 
 
 @pytest.fixture
@@ -43,6 +46,51 @@ def test_a_loop_is_compiled_once_and_read_by_the_next_process(folder):
     assert (sum(first.stats.cache_misses.values()), sum(second.stats.cache_hits.values())) == (1, 1)
     written = [p for p in folder.rglob("*") if p.is_dir()]
     assert [p.stat().st_mode & 0o777 for p in written] == [0o700]
+
+
+COMPILING = """
+import sys
+import numba
+from numba.core import config
+from xpnet.kernels.numba import cache
+
+config.CACHE_DIR = sys.argv[1]
+
+
+def double(x):
+    return x * 2
+
+
+loop = numba.njit(double)
+cache.keep_on_disk(loop, double)
+print("ready", flush=True)
+sys.stdin.readline()
+assert loop(3) == 6
+print(sum(loop.stats.cache_misses.values()))
+"""
+
+
+def test_of_processes_that_need_a_loop_at_once_one_compiles_it(folder):
+    (script := folder / "script.py").write_text(COMPILING)
+    command = [sys.executable, str(script), str(folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert sorted(int(process.communicate(timeout=120)[0]) for process in processes) == [0, 0, 1]
+    assert not list(folder.rglob("*.lock"))
+
+
+def test_a_process_that_compiles_for_ever_is_not_waited_for(folder, monkeypatch):
+    make_loop()(3)
+    (file,) = folder.rglob("*.nbc")
+    file.unlink()
+    monkeypatch.setattr(cache, "_PATIENCE", 0.05)
+    with FileLock(file):
+        assert make_loop()(3) == 6
+    assert file.exists()
 
 
 def flip(data: bytes) -> bytes:

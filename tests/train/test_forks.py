@@ -60,7 +60,7 @@ if moment == "while compiling":
     from xpnet.kernels.numba import compiling
     work(1)
     compiling._preparing.join()
-    slow = [numba.njit(eval(f"lambda x: np.sort(np.zeros(x)).sum() + {i}")) for i in range(30)]
+    slow = [numba.njit(eval(f"lambda x: np.sort(np.zeros(x)).sum() + {i}")) for i in range(12)]
     compiling._loops[:] = [(loop, "i") for loop in slow]
     compiling._preparing = None
     kernels.prepare(x)
@@ -82,7 +82,7 @@ elif moment == "by multiprocessing":
     work(1)
     with multiprocessing.get_context("fork").Pool(2) as pool:
         pool.map_async(work, [1, 1, 1]).get(120)
-for _ in range(0 if moment == "by multiprocessing" else 5):
+for _ in range(0 if moment == "by multiprocessing" else 3):
     fork(2 if moment == "after a sharded fit" else 1)
 if moment == "while BLAS is held":
     leave.set()

@@ -14,15 +14,20 @@ import logging
 import os
 import pickle
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 from numba.core import caching
 
+from xpnet.errors import CheckpointError
+from xpnet.writing import FileLock
+
 __all__ = ["keep_on_disk"]
 
 _DIGEST = hashlib.sha256().digest_size
+_PATIENCE = 60.0  # seconds to wait for another process that compiles the same
 _log = logging.getLogger("xpnet")
 _logged: set[str] = set()
 
@@ -96,6 +101,10 @@ class _Files(caching.IndexDataCacheFile):
     def _name(self, key: Any) -> str:
         return f"{self._forms}-{_hash(key)}.nbc"
 
+    def lock(self, key: Any) -> FileLock:
+        """Return the lock that a process holds while it compiles a form."""
+        return FileLock(self._data_path(self._name(key)))
+
     def save(self, key: Any, data: Any) -> None:
         for old in Path(self._cache_path).glob(f"{glob.escape(self._base)}*.nbc"):
             if not old.name.startswith(self._forms):
@@ -129,9 +138,18 @@ class _Cache(caching.FunctionCache):
         super().__init__(function)
         file = self._cache_file
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, file._source_stamp)
+        self._lock: FileLock | None = None
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Read a compiled loop; None where there is none that can be read."""
+        """Read a compiled loop; None where there is none that can be read. One that is being compiled is waited for."""
+        found = self._read(sig, target_context)
+        if found is None and self._waited(self._index_key(sig, target_context.codegen())):
+            found = self._read(sig, target_context)
+            if found is not None:
+                self._release()
+        return found
+
+    def _read(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
         except Exception as error:  # damaged files raise every kind
@@ -141,6 +159,23 @@ class _Cache(caching.FunctionCache):
     def save_overload(self, sig: Any, data: Any) -> None:
         """Write a compiled loop, if that is possible."""
         self._try(lambda: super(_Cache, self).save_overload(sig, data))
+        self._release()
+
+    def _waited(self, key: Any) -> bool:
+        """Take the lock of a form, which is held until the form is written; return whether another process held it."""
+        self._release()
+        self._lock, start = self._cache_file.lock(key), time.monotonic()
+        waited = False
+        with contextlib.suppress(CheckpointError):  # the folder cannot be written: what is compiled stays in memory
+            while not self._lock.try_acquire() and time.monotonic() - start < _PATIENCE:
+                waited = True
+                time.sleep(0.01)
+        return waited
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _try(self, write: Callable[[], None]) -> None:
         try:
