@@ -1,31 +1,21 @@
-"""Batches on the device: from a set that is stored there, or from a thread that prepares two batches ahead.
-
-    for x, y in feed.epoch(3):                  # the usual way
-
-A captured step is recorded once and replayed, so it reads the position in the epoch from device memory:
-
-    feed.begin(3)                               # resident: writes the order into the memory that batch_at reads
-    x, y = feed.batch_at(step, epoch)           # step and epoch are counted on the device
-
-    for raw, y in feed.raw(3):                  # not resident: unconverted, to be copied to where the step reads them
-        x = feed.finish(raw)                    # inside the captured step
-"""
+"""Batches of a set on the device: from memory there, or from a thread that prepares two batches ahead."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from xpnet import arguments, kernels
+from xpnet import arguments
 from xpnet.backend import Array, Backend, StagingBuffers, set_at
 from xpnet.data.augmentation import Augmentation
+from xpnet.data.batches import Batches, Conversion, Layout, Weigh
 from xpnet.data.dataset import Dataset
 from xpnet.data.lazy import gather, is_resident
 from xpnet.data.prefetch import send_ahead, work_ahead
-from xpnet.data.transforms import Normalize, apply_affine
+from xpnet.data.transforms import Normalize
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, permutation
 
@@ -36,7 +26,7 @@ _FLOATING = ("float16", "bfloat16", "float32", "float64")
 _UNKNOWN = 1 << 30  # bytes assumed for that quarter if the backend does not report its memory
 
 
-class Feed:
+class Feed(Batches):
     """Serve a data set in batches on a backend, in an order that is the same on every backend.
 
     The order of an epoch is permutation(Key(seed, "shuffle", epoch), N), and the augmentation of a step is drawn from
@@ -97,18 +87,17 @@ class Feed:
         self.dataset, self.batch_size, self.backend = dataset, batch_size, backend
         self.shuffle, self.seed, self.augment = shuffle, seed, augment
         moves = getattr(augment, "only_moves", False)  # not of a custom function
-        self._dtype = getattr(backend.xp, dtype)
-        self._factors = None if normalize is None else normalize.factors(backend.xp, backend.device, dtype)
+        self.layout = Layout(dataset.shape, len(dataset.classes) if dataset.labelled else 0)
+        self.finish = Conversion(backend, normalize, dtype)
         self._on_host = backend.on_host
-        self._kernel = kernels.find("take_batch", backend.xp.empty(0, device=backend.device))
-        on_device = augment is None or (self._kernel is not None and moves and dtype != "bfloat16")
+        on_device = augment is None or (self.finish.kernel is not None and moves and dtype != "bfloat16")
         if resident and not is_resident(dataset.x):
             raise ConfigError("Feed", "resident=False, since the set is not in memory", resident=resident)
         if resident and not on_device:
             raise ConfigError("Feed", "resident=False, since augment runs on the host", resident=resident)
         if resident is None:
             resident = on_device and is_resident(dataset.x) and (self._on_host or _fits(dataset, backend))
-        self.resident = resident
+        self.resident = bool(resident)
         self._current: Array | None = None  # the order of the current epoch
         self._buffers: list[StagingBuffers] = []  # those not in use
         if resident and not self._on_host:
@@ -120,6 +109,16 @@ class Feed:
     def __len__(self) -> int:
         """Return the number of steps of an epoch."""
         return -(-len(self.dataset) // self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """The number of steps of an epoch."""
+        return len(self)
+
+    @property
+    def examples(self) -> int:
+        """The number of examples of an epoch."""
+        return len(self.dataset)
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Array, Array]]:
         """Iterate over the batches of an epoch.
@@ -144,9 +143,16 @@ class Feed:
         order = self._order(epoch)
         return self.dataset.y if order is None else self.dataset.y[order]
 
-    def weights(self, epoch: int) -> np.ndarray | None:
-        """Return what each example of an epoch weighs, in its order: None, all alike; see SeveralFeed."""
-        return None
+    def weigher(self, epoch: int, weigh: Weigh | None) -> Callable[[int], float] | None:
+        """Return what weighs the batch of a step by its labels; None where they do not count."""
+        if weigh is None:
+            return None
+        labels, size = self.labels(epoch), self.batch_size
+        return lambda step: weigh(labels[step * size : (step + 1) * size])
+
+    def size(self, step: int) -> int:
+        """Return the number of examples of a step."""
+        return min(self.batch_size, len(self.dataset) - step * self.batch_size)
 
     def begin(self, epoch: int) -> None:
         """Write the order of an epoch where batch_at reads it, in place if arrays are writable, without synchronizing.
@@ -205,30 +211,10 @@ class Feed:
             raise ConfigError("Feed.raw", "a set that is not resident", "use batch_at", resident=True)
         return self._from_thread(epoch, start, self._staging())
 
-    def finish(self, x: Array) -> Array:
-        """Convert and normalize a batch on the device.
-
-        Args:
-            x: as yielded by raw; not written.
-        Returns:
-            A new array of x's shape and the feed's dtype.
-        """
-        if self._kernel is not None:
-            size = x.shape[0]
-            made = self._kernel(x, None, None, size, size, Key(0, ""), self._dtype, self._factors, None)
-            if made is not NotImplemented:
-                return made[0]
-        if self._factors is None:
-            return self.backend.xp.astype(x, self._dtype, copy=True)
-        return self._finish(x, owned=False)
-
-    def finish_batch(self, x: Array, y: Array) -> tuple[Array, Array]:
+    def finish_batch(self, *arrays: Array) -> tuple[Array, Array]:
         """Finish a batch as yielded by raw."""
+        x, y = arrays
         return self.finish(x), y
-
-    def _check_range(self, where: str, epoch: int, start: int) -> None:
-        arguments.count(where, "epoch", epoch, 0)
-        arguments.count(where, "start", start, 0, len(self))
 
     def _require_resident(self, where: str) -> None:
         if not self.resident:
@@ -248,34 +234,30 @@ class Feed:
     def _batch(self, order: Array | None, step: Array | int, epoch: Array | int, size: int) -> tuple[Array, Array]:
         """Take size rows of the resident set, from step * batch_size on, in the given order (None: the set's own)."""
         xp, x, y = self.backend.xp, self._x, self._y
-        if self._kernel is not None:
+        if self.finish.kernel is not None:
             key = Key(self.seed, "augment", epoch, step)  # type: ignore[arg-type]
             labels = y if self.dataset.labelled else None
-            made = self._kernel(x, labels, order, self.batch_size, size, key, self._dtype, self._factors, self.augment)
+            dtype, factors = self.finish.dtype, self.finish.factors
+            made = self.finish.kernel(x, labels, order, self.batch_size, size, key, dtype, factors, self.augment)
             if made is not NotImplemented:
                 rows = None if labels is not None else self._rows(order, step, size)
                 return made if rows is None else (made[0], xp.take(y, rows, axis=0))
         if isinstance(step, int):
             part = slice(step * self.batch_size, step * self.batch_size + size)
             if order is None:
-                return self._finish(x[part, ...], owned=False), y[part, ...]
+                return self.finish.cast(x[part, ...], owned=False), y[part, ...]
             rows = order[part]
             if self._on_host:  # np.take costs more than a batch of one
-                return self._finish(x.take(rows, axis=0), owned=True), y.take(rows, axis=0)
+                return self.finish.cast(x.take(rows, axis=0), owned=True), y.take(rows, axis=0)
         else:
             rows = self._rows(order, step, size)
-        return self._finish(xp.take(x, rows, axis=0), owned=True), xp.take(y, rows, axis=0)
+        return self.finish.cast(xp.take(x, rows, axis=0), owned=True), xp.take(y, rows, axis=0)
 
     def _rows(self, order: Array | None, step: Array | int, size: int) -> Array:
         """Return which samples a step takes; its number may be on the device."""
         xp = self.backend.xp
         rows = step * self.batch_size + xp.arange(size, device=self.backend.device)
         return rows if order is None else xp.take(order, rows, axis=0)
-
-    def _finish(self, x: Array, owned: bool) -> Array:
-        if self._factors is None:
-            return x if x.dtype == self._dtype else self.backend.xp.astype(x, self._dtype)
-        return apply_affine(self.backend.xp, x, self._dtype, *self._factors, owned=owned)
 
     def _load(self, order: np.ndarray | None, epoch: int, step: int, out: Sequence[np.ndarray]) -> int:
         """Fill the first rows of out, host arrays of x and y, with a batch; return the number of rows."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array, Backend
 from xpnet.data import several
+from xpnet.data.batches import Batches, Layout, Weigh
 from xpnet.data.dataset import Dataset
 from xpnet.data.feed import Feed
 
 __all__ = ["SeveralFeed"]
 
 
-class SeveralFeed:
+class SeveralFeed(Batches):
     """Serves (x, y) as a Feed does, x in the form of the set's; with weights y is (y, weights), both (B, ...).
 
     Each array is served by a Feed of its own. As an order is drawn by seed and epoch, and an augmentation by seed,
@@ -57,18 +58,27 @@ class SeveralFeed:
         if len({feed.resident for feed in self._feeds}) > 1:
             self._feeds = feeds(False)
         self.resident = self._feeds[0].resident
+        self.layout = Layout(dataset.shape, self._feeds[0].layout.classes)
 
-    def __len__(self) -> int:
-        """Return the number of steps of an epoch."""
+    @property
+    def steps(self) -> int:
+        """The number of steps of an epoch."""
         return len(self._feeds[0])
 
-    def labels(self, epoch: int) -> np.ndarray:
-        """Return the labels of an epoch on the host, (N,), in its order."""
-        return self._feeds[0].labels(epoch)
+    @property
+    def examples(self) -> int:
+        """The number of examples of an epoch."""
+        return len(self.dataset)
 
-    def weights(self, epoch: int) -> np.ndarray | None:
-        """Return what each example of an epoch weighs, (N,), in its order; None: all alike."""
-        return None if self.dataset.weights is None else self._feeds[-1].labels(epoch)
+    def weigher(self, epoch: int, weigh: Weigh | None) -> Callable[[int], float] | None:
+        """Return what weighs the batch of a step by the weights of its examples, or by their labels."""
+        if self.dataset.weights is None:
+            return self._feeds[0].weigher(epoch, weigh)
+        return self._feeds[-1].weigher(epoch, lambda part: float(part.sum(dtype=np.float64)))
+
+    def size(self, step: int) -> int:
+        """Return the number of examples of a step."""
+        return self._feeds[0].size(step)
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, Any]]:
         """Iterate over the batches of an epoch; see Feed.epoch."""

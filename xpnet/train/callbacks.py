@@ -44,7 +44,7 @@ class Training(Protocol):
     step: int
     shape: Any  # of an example of the training set; of several inputs a tuple or dictionary of shapes
     epochs: int  # how many there are
-    steps: int
+    steps: int | None  # None: of a stream, before its first epoch has ended
     meter: LossMeter
     interrupted: int  # the signal, such as SIGINT, that ended training early; 0: none
     task: Task | None  # what is learned
@@ -170,8 +170,8 @@ class SaveCheckpoint(_Writer):
 
     def on_step(self, trainer: Training) -> None:
         """Save, if so many steps were made; at the end of an epoch on_epoch does."""
-        done = trainer.epoch * trainer.steps + trainer.step
-        if self.steps and trainer.step < trainer.steps and done % self.steps == 0:
+        done = trainer.epoch * (trainer.steps or 0) + trainer.step
+        if self.steps and (trainer.steps is None or trainer.step < trainer.steps) and done % self.steps == 0:
             self.save(trainer, **self.meta)
 
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:

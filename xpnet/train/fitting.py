@@ -17,6 +17,7 @@ import numpy as np
 from xpnet.autograd import Tensor
 from xpnet.backend import Array, is_out_of_memory, shut_down_workers
 from xpnet.data import Augmentation, Dataset, Feed, several
+from xpnet.data.batches import Batches
 from xpnet.data.feed_several import SeveralFeed
 from xpnet.errors import DivergedError
 from xpnet.nn import Module
@@ -58,7 +59,8 @@ class Fitting:
     def __init__(self) -> None:
         self.frozen: list[Module] = []  # modules that stay in evaluation mode
         self.history = History()
-        self.epoch = self.step = self.epochs = self.steps = 0
+        self.epoch = self.step = self.epochs = 0
+        self.steps: int | None = 0  # of an epoch; None: not known yet
         self.interrupted = 0
         self.shape: Any = ()  # of an example
         self._readers: list[Callback] = []  # of the next step's gradients
@@ -92,7 +94,7 @@ class Fitting:
         """End training after the epoch under way."""
         self._stopping = True
 
-    def _feed(self, train: Dataset, batch_size: int, augment: Augmentation | None) -> Feed | SeveralFeed:
+    def _feed(self, train: Dataset, batch_size: int, augment: Augmentation | None) -> Batches:
         """Serve the training set; where it was to lie on the device and does not fit after all, from the host."""
 
         normalize = self._scoring().normalization("fit", train.x, declared=train.white)
@@ -101,7 +103,7 @@ class Fitting:
 
         kind = SeveralFeed if several.is_several(train.x) or train.weights is not None else Feed
 
-        def feed(resident: bool | None) -> Feed | SeveralFeed:
+        def feed(resident: bool | None) -> Batches:
             return kind(
                 train,
                 batch_size * self.accumulate,
@@ -123,19 +125,19 @@ class Fitting:
         _log.warning("the training set has no room on %s: batches come from the host", self.model.backend.spec)
         return feed(False)
 
-    def _fit(self, feed: Feed | SeveralFeed, held: Mapping[str, Dataset], epochs: int) -> None:
+    def _fit(self, feed: Batches, held: Mapping[str, Dataset], epochs: int) -> None:
         if self.optimizer.average is not None:
             self.optimizer.average.hide()
-        self.epochs, self.steps, self.shape = epochs, len(feed), feed.dataset.shape
-        batches = [feed.batch_size, len(feed.dataset)]
-        if self.step and (self.step > len(feed) or self._batches not in (None, batches)):
+        self.epochs, self.steps, self.shape = epochs, feed.steps, feed.layout.shape
+        batches = [feed.batch_size, feed.examples or 0]
+        if self.step and (self.step > (feed.steps or self.step) or self._batches not in (None, batches)):
             text = "fit: epoch %d begins anew: it was interrupted with other batches or another training set"
             _log.warning(text, self.epoch + 1)
             self.step, self._resumed = 0, {}
         self._batches = batches
         self.interrupted, self._stopping = 0, False
         is_custom = self.task is not None and self.task.labelled is None  # whose scores are not of the classes
-        classes = len(feed.dataset.classes) if feed.dataset.labelled and not is_custom else 0
+        classes = 0 if is_custom else feed.layout.classes
         step = Step(
             self.model,
             self.loss,
@@ -201,7 +203,7 @@ class Fitting:
                 self.meter.add(self.step, weight, loss)
                 for callback in self.callbacks:
                     self._guarded(lambda callback=callback: callback.on_step(self))
-                if interrupt.asked and self.step < self.steps:
+                if interrupt.asked and (self.steps is None or self.step < self.steps):
                     self._guarded(self.meter.read)
                     self._resumed = self._progress()
                     self.interrupted = interrupt.asked
@@ -213,7 +215,7 @@ class Fitting:
     def _steps(self, runner: Runner) -> Generator[tuple[float, Array | Slot], None, None]:
         """Run the rest of an epoch; the error of a step without memory says which batch size to try."""
         model, feed, backend = self.model, runner.feed, self.model.backend
-        shape, size = feed.dataset.shape, feed.batch_size // self.accumulate
+        shape, size = feed.layout.shape, feed.batch_size // self.accumulate
         with (
             out_of_memory_advice("fit", size, lambda: largest_batch(model, shape, backend, self._used)),
             closing(runner.epoch(self.epoch, self.step)) as steps,

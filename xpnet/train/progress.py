@@ -101,7 +101,9 @@ class Progress(Callback):
         self._last = now
         loss = f"{trainer.meter.read():.4f}"
         if self._bar is not None:
-            self._bar.update(self._task, completed=trainer.step, epoch=trainer.epoch + 1, loss=loss)
+            self._bar.update(
+                self._task, completed=trainer.step, total=trainer.steps, epoch=trainer.epoch + 1, loss=loss
+            )
         elif self._page is not None:
             self._page.update(self._html(self._text(trainer, loss)))
 
@@ -129,7 +131,12 @@ class Progress(Callback):
         """Write the table of the epochs that are done, and the bar of the one under way, as HTML."""
         done = History(trainer.history[self._first :])
         place = f"epoch {min(trainer.epoch + 1, trainer.epochs)}/{trainer.epochs}"
-        bar = f'<progress value="{trainer.step}" max="{trainer.steps}"></progress>'
+        is_known = trainer.steps is not None
+        bar = (
+            f'<progress value="{trainer.step}" max="{trainer.steps}"></progress>'
+            if is_known
+            else f"step {trainer.step}"
+        )
         chosen = f"<div>{html.escape(self._chosen)}</div>" if self._chosen else ""
         return (
             chosen + (done._repr_html_() if done else "") + f"<div>{place} {bar} {'loss ' + loss if loss else ''}</div>"

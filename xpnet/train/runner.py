@@ -12,13 +12,11 @@ import logging
 from collections.abc import Callable, Generator
 from typing import Any
 
-import numpy as np
-
 from xpnet import random
 from xpnet.backend import Array
 from xpnet.capture import Captured
-from xpnet.data import Feed, several
-from xpnet.data.feed_several import SeveralFeed
+from xpnet.data import several
+from xpnet.data.batches import Batches
 from xpnet.nn.context import modes
 from xpnet.train.counters import DeviceCounters
 from xpnet.train.metrics.average import Slot, batch_weight
@@ -40,7 +38,7 @@ class Runner:
             own recordings are not used. False: never.
     """
 
-    def __init__(self, step: Step, feed: Feed | SeveralFeed, seed: int, capture: bool | None = None) -> None:
+    def __init__(self, step: Step, feed: Batches, seed: int, capture: bool | None = None) -> None:
         self.step = step
         self.feed = feed
         self.seed = seed
@@ -48,9 +46,9 @@ class Runner:
         self._size = 0  # of the batch under way
         self._weigh = batch_weight(step.loss)
         recorder = feed.backend.recorder()
-        if capture is not False and recorder is not None and recorder.is_device:
-            optimizer = step.optimizer
-            self.counters = DeviceCounters(feed.backend, len(feed), optimizer.flat.dtype, len(optimizer.groups))
+        if capture is not False and recorder is not None and recorder.is_device and feed.counted:
+            optimizer, steps = step.optimizer, feed.steps or 0
+            self.counters = DeviceCounters(feed.backend, steps, optimizer.flat.dtype, len(optimizer.groups))
             self._captured: Captured = step.capture(self._counted, capture, feed, log_level=logging.WARNING)
 
     def epoch(self, epoch: int, start: int) -> Steps:
@@ -64,17 +62,14 @@ class Runner:
             step.
         """
         steps = self._from_host(epoch, start) if self.counters is None else self._from_counters(epoch, start)
-        weights = self.feed.weights(epoch)
-        if weights is not None:
-            return self._weighed(steps, weights, start, lambda part: float(part.sum(dtype=np.float64)))
-        return steps if self._weigh is None else self._weighed(steps, self.feed.labels(epoch), start, self._weigh)
+        weigh = self.feed.weigher(epoch, self._weigh)
+        return steps if weigh is None else self._weighed(steps, start, weigh)
 
-    def _weighed(self, steps: Steps, each: np.ndarray, start: int, weigh: Callable[[np.ndarray], float]) -> Steps:
+    def _weighed(self, steps: Steps, start: int, weigh: Callable[[int], float]) -> Steps:
         """Replace the examples of each step by what they weigh, by their labels or weights, which the host knows."""
-        size = self.feed.batch_size
         with contextlib.closing(steps):
             for step, (_, loss) in enumerate(steps, start):
-                yield weigh(each[step * size : (step + 1) * size]), loss
+                yield weigh(step), loss
 
     def _from_host(self, epoch: int, start: int) -> Steps:
         with _closing(self.feed.epoch(epoch, start)) as batches:
@@ -86,7 +81,7 @@ class Runner:
     def _from_counters(self, epoch: int, start: int) -> Steps:
         feed, counters, optimizer = self.feed, self.counters, self.step.optimizer
         assert counters is not None
-        total, examples = len(feed), len(feed.dataset)
+        total = feed.steps or 0
         optimizer.sync()
         set_rates, updates = self._set_rates(), optimizer.steps
         counters.begin(epoch, start, self._rates(total - start), updates + 1)
@@ -100,7 +95,7 @@ class Runner:
                 if optimizer.steps != updates or self._set_rates() != set_rates:  # changed by a callback
                     set_rates, updates = self._set_rates(), optimizer.steps
                     counters.schedule(step, self._rates(total - step), updates + 1)
-                size = min(feed.batch_size, examples - step * feed.batch_size)
+                size = feed.size(step)
                 batch = () if batches is None else next(batches)
                 self._size = size
                 if self.step.is_eager(self._captured):
