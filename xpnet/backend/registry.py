@@ -186,7 +186,7 @@ def _check(x: Array, *others: Array | None) -> None:
 def _learn(x: Array) -> Backend:
     """Find and keep the library of a type of array that is seen for the first time."""
     kind = type(x)
-    found = _registered(kind)
+    found = _registered(kind) if hasattr(x, "dtype") else None  # a library has classes that are no arrays
     if found is None:
         if not hasattr(x, "__array_namespace__"):
             raise DTypeError("namespace", "an array", "convert it with Backend.from_numpy", x=kind.__name__)

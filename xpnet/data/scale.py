@@ -156,16 +156,38 @@ class Scale:
             return self.white / white
         if not x.size or self.columns or not _may_be_pictures(x):
             return 1.0
+        factor, v = self._factor(where, x, declared)
+        if factor != 1.0:
+            text = "%s: values up to %g are multiplied by %g, to be on the scale of the training set, up to %g"
+            _log.info(text, where, v.high, factor, self.high)
+        return factor
+
+    def _factor(self, where: str, x: np.ndarray | Lazy, declared: float | None) -> tuple[float, _Values]:
         v = _values(x)
         if x.dtype == np.bool_:
             declared = 1.0
         fills = self.low <= v.low and self.high / 4 < v.high <= self.high and (self.low >= 0 or v.low < 0)
         empty = v.low == v.high == 0 or v.low > v.high  # black, or all are NaN
-        factor = 1.0 if fills or empty else self._by_values(where, x, v, declared or 0.0)
-        if factor != 1.0:
-            text = "%s: values up to %g are multiplied by %g, to be on the scale of the training set, up to %g"
-            _log.info(text, where, v.high, factor, self.high)
-        return factor
+        return 1.0 if fills or empty else self._by_values(where, x, v, declared or 0.0), v
+
+    def check(self, where: str, x: np.ndarray, factor: float, first: str, *, declared: float | None = None) -> None:
+        """Raise DataError where more data of a stream would be multiplied by another factor than its first examples.
+
+        Args:
+            where, x, declared: as factor takes them.
+            factor: of the first examples; first: their values, in words.
+        """
+        is_table = self.columns or not _may_be_pictures(x) or (x.ndim == 2 and not self.white)
+        if is_table or not x.size or x.dtype == np.uint8:
+            return
+        try:
+            same = self._factor(where, x, declared)[0] == factor
+        except DataError:
+            same = False
+        if not same:
+            v = _values(x)
+            got = {"first": first, "values": f"{v.low:g} to {v.high:g}"}
+            raise DataError(where, "values on the scale of the first batches", "scale all alike", **got)
 
     def _by_values(self, where: str, x: np.ndarray | Lazy, v: _Values, declared: float) -> float:
         """The factor of the first line below that holds; None: refused."""

@@ -19,6 +19,8 @@ from xpnet.backend import Array, is_out_of_memory, shut_down_workers
 from xpnet.data import Augmentation, Dataset, Feed, several
 from xpnet.data.batches import Batches
 from xpnet.data.feed_several import SeveralFeed
+from xpnet.data.feed_stream import StreamFeed
+from xpnet.data.stream import Stream
 from xpnet.errors import DivergedError
 from xpnet.nn import Module
 from xpnet.optim import Optimizer
@@ -33,6 +35,7 @@ from xpnet.train.precision import input_dtype
 from xpnet.train.runner import Runner
 from xpnet.train.scoring import Scoring
 from xpnet.train.step import Step
+from xpnet.train.stream_sets import StreamSets
 from xpnet.train.tasks import Task
 
 __all__ = ["Fitting"]
@@ -67,6 +70,7 @@ class Fitting:
         self._resumed: dict[str, Any] = {}
         self._batches: list[int] | None = None  # batch size and examples of the epoch under way
         self._stopping = False
+        self._once: Stream | None = None  # of a generator, which goes on where it was
         self._used = 0  # bytes of the device's memory before the first step
         self.meter = self._meter()
 
@@ -125,7 +129,21 @@ class Fitting:
         _log.warning("the training set has no room on %s: batches come from the host", self.model.backend.spec)
         return feed(False)
 
-    def _fit(self, feed: Batches, held: Mapping[str, Dataset], epochs: int) -> None:
+    def _stream_feed(self, sets: StreamSets, augment: Augmentation | None) -> Batches:
+        """Serve a stream."""
+        head, task = sets.head, self.task
+        return StreamFeed(
+            sets,
+            self.model.backend,
+            normalize=self._scoring().normalization("fit", head.x, declared=head.white),
+            dtype=input_dtype(self.model, self.precision),
+            seed=self.seed,
+            augment=augment,
+            joined=self.accumulate,
+            targets=None if task is None else task.targets,
+        )
+
+    def _fit(self, feed: Batches, held: Mapping[str, Any], epochs: int) -> None:
         if self.optimizer.average is not None:
             self.optimizer.average.hide()
         self.epochs, self.steps, self.shape = epochs, feed.steps, feed.layout.shape
@@ -169,7 +187,7 @@ class Fitting:
                     for callback in reversed(self.callbacks):
                         ends.callback(callback.on_end, self)
 
-    def _run_epoch(self, runner: Runner, interrupt: Interrupt, held: Mapping[str, Dataset]) -> bool:
+    def _run_epoch(self, runner: Runner, interrupt: Interrupt, held: Mapping[str, Any]) -> bool:
         """Train and close an epoch; False if it was interrupted. After an error, the next fit goes on where it was."""
         epoch = self.epoch
         try:
@@ -191,6 +209,7 @@ class Fitting:
         self.meter = self._meter(before.get("loss_sum", 0.0), before.get("examples", 0))
         self._began = time.perf_counter() - before.get("seconds", 0.0)
         self._resumed = {}
+        self.steps = runner.feed.steps
         self.model.train()
         for module in self.frozen:
             module.eval()
@@ -200,6 +219,8 @@ class Fitting:
         with closing(self._steps(runner)) as steps:
             for weight, loss in steps:
                 self.step += 1
+                if self.steps is not None and self.step > self.steps:  # longer than the epoch before
+                    self.steps = None
                 self.meter.add(self.step, weight, loss)
                 for callback in self.callbacks:
                     self._guarded(lambda callback=callback: callback.on_step(self))
@@ -238,7 +259,7 @@ class Fitting:
             error.got = {"epoch": self.epoch + 1, **error.got}
             raise
 
-    def _close_epoch(self, held: Mapping[str, Dataset], batch_size: int) -> None:
+    def _close_epoch(self, held: Mapping[str, Any], batch_size: int) -> None:
         record: dict[str, Any] = {"epoch": self.epoch + 1, "train_loss": self.meter.read()}
         for name, data in held.items():
             figures = self.evaluate(data, batch_size=max(batch_size, 256))

@@ -10,7 +10,7 @@ import numpy as np
 from xpnet import arguments
 from xpnet.autograd import Tensor
 from xpnet.data import Dataset, from_arrays, host, several
-from xpnet.data.reading import is_set, read_set
+from xpnet.data.reading import is_set, is_stream, read_set
 from xpnet.errors import ConfigError, DataError, ShapeError
 from xpnet.nn import Module
 from xpnet.random import Key
@@ -26,6 +26,7 @@ __all__ = [
     "check_parameters",
     "check_tensor",
     "images_only",
+    "paired",
     "read_callbacks",
     "read_dataset",
     "read_sets",
@@ -81,24 +82,17 @@ def read_sets(
     choose: Callable[[Dataset], Task],
     seed: int = 0,
     weights: Any = None,
-    steps: int | None = None,
-) -> tuple[Dataset, dict[str, Dataset]]:
-    """Return the training set, and the sets that are measured after each epoch, by name, of what fit is given.
+) -> tuple[Dataset, dict[str, Any]]:
+    """Return the training set, and the sets or streams that are measured after each epoch, by name.
 
     Args:
         train, test, validation, seed: of fit and the Trainer.
         model: which takes the examples.
         task: of the Trainer, if it is known; choose says it of a training set.
         weights: of the training examples, or None.
-        steps: how many batches are taken of a training set that gives batches; None: all.
     """
-    alone = task is not None and task.of_inputs  # then a second array is no targets
-    if not alone and _are_x_and_y(train, test):
-        train, test = (train, test), None
     if is_set(train):
-        train = read_set("fit", train, steps)
-    elif steps is not None:
-        raise ConfigError("fit", "batches, of which steps are taken", "omit steps", train=arguments.shown(train))
+        train = read_set("fit", train)
     images = images_only("fit", train, model)
     train = read_dataset("fit", train, task=task, images=images)
     if weights is not None:
@@ -108,6 +102,12 @@ def read_sets(
     task = choose(train)
     held = {"test": test, "validation": validation}
     return train, {name: _read_held(name, data, train, model, task) for name, data in held.items() if data is not None}
+
+
+def paired(train: Any, test: Any, task: Task | None) -> tuple[Any, Any]:
+    """Return the training and the test set of what fit is given: fit(x, y) is fit((x, y))."""
+    alone = task is not None and task.of_inputs  # then a second array is no targets
+    return ((train, test), None) if not alone and _are_x_and_y(train, test) else (train, test)
 
 
 def _are_x_and_y(train: Any, test: Any) -> bool:
@@ -155,8 +155,13 @@ def _are_images(x: Any) -> bool | None:
     return None if several.is_several(x) else x.ndim == 4
 
 
-def _read_held(name: str, data: Any, train: Dataset, model: Module, task: Task) -> Dataset:
-    """Return a test or validation set: an error unless the model takes its examples, and its classes are known."""
+def _read_held(name: str, data: Any, train: Dataset, model: Module, task: Task) -> Any:
+    """Return a test or validation set: an error unless the model takes its examples, and its classes are known.
+
+    What is read anew each time stays what it is; what can be read once only is read into memory.
+    """
+    if is_stream("fit", data) and not hasattr(data, "__next__"):
+        return data
     data = read_dataset("fit", data, len(train.classes), task, _are_images(train.x))
     if data.shape != train.shape:
         got = {name: data.shape, "train": train.shape}

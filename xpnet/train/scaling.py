@@ -86,11 +86,11 @@ def normalization(where: str, x: Any, scale: Any, normalize: Any, **white: Any) 
     """
     if not several.is_several(x):
         return _normalization(where, x, scale, normalize, **white)
-    n = len(several.each(x))
+    n, keys = len(several.each(x)), list(x) if isinstance(x, dict) else range(len(x))
     if normalize is not None and several.form(normalize) != several.form(x):
         raise ConfigError(where, "normalize for each input, as the data has them", normalize=arguments.shown(normalize))
     scales, normalizes = (several.each(each) if each is not None else [None] * n for each in (scale, normalize))
-    whites = [{key: several.each(w)[i] if several.is_several(w) else w for key, w in white.items()} for i in range(n)]
+    whites = [{key: w[k] if several.is_several(w) else w for key, w in white.items()} for k in keys]
     parts = zip(several.each(x), scales, normalizes, whites, strict=True)
     return several.like(x, [_normalization(where, a, s, norm, **w) for a, s, norm, w in parts])
 

@@ -18,7 +18,7 @@ from xpnet import arguments, nn
 from xpnet.autograd import Tensor
 from xpnet.backend import Array
 from xpnet.data import Dataset, several
-from xpnet.data.lazy import examples, is_resident
+from xpnet.data.lazy import is_resident
 from xpnet.data.prefetch import work_ahead
 from xpnet.errors import DeviceError, ShapeError
 from xpnet.nn import Module
@@ -29,6 +29,7 @@ from xpnet.train.inputs import check_classes, check_tensor
 from xpnet.train.metrics.average import is_sum
 from xpnet.train.metrics.custom import Metric, measured
 from xpnet.train.precision import input_dtype
+from xpnet.train.stream_sets import InputSets, StreamSets
 from xpnet.train.tasks import Task
 from xpnet.train.weighting import WeightedLoss
 
@@ -62,68 +63,77 @@ class Scoring:
     task: Task
     metrics: Mapping[str, Metric]
 
-    def evaluate(self, data: Dataset, batch_size: int, declared: bool) -> dict[str, Any]:
+    def evaluate(self, data: Dataset | StreamSets, batch_size: int, declared: bool) -> dict[str, Any]:
         """Measure the model on data; see Trainer.evaluate.
 
         Args:
-            data: a set; declared: whether it says the names of its classes and its scale, which arrays do not.
+            data: a set, or those of a stream, one after the other.
             batch_size: N.
+            declared: whether data says the names of its classes and its scale, which arrays do not.
         """
-        task = self.task
-        data = task.weighted(task.read("evaluate", data))
-        if self.classes and declared and data.labelled:
-            check_classes("evaluate", data, self.classes)
-        names, targets, parts, losses, weights = data.classes, data.y, [], [], data.weights
-        if data.labelled and not declared:
-            names = names[: int(data.y.max()) + 1]
-        elif not data.labelled:
-            targets = task.targets(data.y)
-        white = data.white if declared else None
-        inputs = self._inputs("evaluate", data.x, declared=white)
-        partly = task.of_inputs and not is_resident(data.x) and not self.metrics
-        each, bad, size = [], 0, 0
-        with self.model.backend.active(), device_errors("evaluate"):
-            for part, x, out in self._scored("evaluate", data.x, batch_size, declared=white):
-                found = out.numpy()
-                task.check_scores("evaluate", found, names)
-                bad += int(np.isnan(found).reshape(len(found), -1).any(axis=1).sum())
-                if partly:
-                    each.append(task.figures(task.in_units(found, *inputs), data.x[part], names)["each"])
-                if not partly or not parts or size < _KEPT:
-                    parts.append(found)
-                    size += found.nbytes
-                if task.of_inputs or nn.is_average(self.loss) or weights is not None:
-                    weight = None if weights is None else weights[part]
-                    total = part.stop - part.start if weight is None else float(weight.sum(dtype=np.float64))
-                    losses.append((self._loss_of(out, x if task.of_inputs else targets[part], weight), total))
-            every = np.concatenate(parts)
+        task, metrics = self.task, self.metrics
+        if isinstance(data, StreamSets):
+            head, sets, is_whole = data.head, data.parts(), False
+        else:
+            head = task.weighted(task.read("evaluate", data))
+            sets, is_whole = iter([head]), is_resident(head.x)
+        if self.classes and declared and head.labelled:
+            check_classes("evaluate", head, self.classes)
+        names, white = head.classes, head.white if declared else None
+        if head.labelled and not declared:
+            names = names[: int(head.y.max()) + 1]
+        x = scaling.read_examples("evaluate", head.x, self.scale)
+        normalize = self.normalization("evaluate", x, declared=white)
+        inputs = (normalize, head.shape) if task.of_inputs else (None, ())
+        partly = task.of_inputs and not is_whole and not metrics
+        by_parts = task.of_inputs or nn.is_average(self.loss) or head.weights is not None
+        losses, parts, ys, targets, each, bad, size = [], [], [], [], [], 0, 0
+        with self.model.backend.active(), device_errors("evaluate"), contextlib.closing(_closable(sets)) as every:
+            for given in every:
+                wanted = given.y if given.labelled else task.targets(given.y)
+                for part, x, out in self._scored("evaluate", given.x, batch_size, normalize):
+                    found = out.numpy()
+                    task.check_scores("evaluate", found, names)
+                    bad += int(np.isnan(found).reshape(len(found), -1).any(axis=1).sum())
+                    if partly:
+                        each.append(task.figures(task.in_units(found, *inputs), given.x[part], names)["each"])
+                    if not partly or not parts or size < _KEPT:
+                        parts.append(found)
+                        size += found.nbytes
+                    if by_parts:
+                        weight = None if given.weights is None else given.weights[part]
+                        total = part.stop - part.start if weight is None else float(weight.sum(dtype=np.float64))
+                        losses.append((self._loss_of(out, x if task.of_inputs else wanted[part], weight), total))
+                if not partly:
+                    ys.append(given.x if task.of_inputs else given.y)
+                    targets.append(wanted)
+            scores = _joined(parts)
             if not losses:
-                losses = [(self._loss_of(self.model.backend.from_numpy(every), targets), len(every))]
+                losses = [(self._loss_of(self.model.backend.from_numpy(scores), _joined(targets)), len(scores))]
             loss = self._average(losses)
         if bad:
-            _log.warning("evaluate: %d of %d examples have scores that are NaN", bad, len(data))
-        scores = task.in_units(every, *inputs)
+            total = len(_joined(each)) if partly else len(scores)
+            _log.warning("evaluate: %d of %d examples have scores that are NaN", bad, total)
+        scores = task.in_units(scores, *inputs)
         if partly:
             found = np.concatenate(each)
             return {"loss": loss, "mse": float(found.mean()), "each": found, "scores": scores}
-        y: Any = data.x if task.of_inputs else data.y
-        own = {name: measured(name, metric, scores, y[:]) for name, metric in self.metrics.items()}
+        y = _joined(ys)
+        own = {name: measured(name, metric, scores, y[:]) for name, metric in metrics.items()}
         return {"loss": loss, **task.figures(scores, y, names), **own, "scores": scores}
 
     def predict(self, x: Any, batch_size: int, white: float | None) -> np.ndarray:
-        """Return what the task says of examples; see Trainer.predict."""
-        with self.model.backend.active(), device_errors("predict"):
-            each = np.concatenate([out.numpy() for _, _, out in self._scored("predict", x, batch_size, white=white)])
-        return self.task.answer(each, *self._inputs("predict", x, white=white))
+        """Return what the task says of examples, or of those of a stream; see Trainer.predict."""
+        head = x.head if isinstance(x, InputSets) else scaling.read_examples("predict", x, self.scale)
+        parts = x.parts() if isinstance(x, InputSets) else iter([head])
+        normalize = self.normalization("predict", head, white=white)
+        with self.model.backend.active(), device_errors("predict"), contextlib.closing(_closable(parts)) as every:
+            scored = (self._scored("predict", given, batch_size, normalize) for given in every)
+            each = [out.numpy() for outs in scored for _, _, out in outs]
+        inputs = (normalize, tuple(head.shape[1:])) if self.task.of_inputs else (None, ())
+        return self.task.answer(np.concatenate(each), *inputs)
 
-    def _inputs(self, where: str, x: Any, **white: float | None) -> tuple[Any, tuple[int, ...]]:
-        """Return how inputs were normalized, and the shape of one, for a task that gives them back."""
-        if not self.task.of_inputs:
-            return None, ()
-        x = examples(where, x)
-        return self.normalization(where, x, **white), x.shape[1:]
-
-    def _scored(self, where: str, x: Any, batch_size: int, **white: Any) -> Iterator[tuple[slice, Any, Tensor]]:
+    def _scored(self, where: str, x: Any, batch_size: int, normalize: Any) -> Iterator[tuple[slice, Any, Tensor]]:
         """Go over examples of the host in batches; give each as the model takes it, and its scores, as predict does.
 
         A batch has at most 32 of large examples, such as photos. One that there is no memory for is halved, and so are
@@ -131,7 +141,6 @@ class Scoring:
         """
         batch_size, x = arguments.count(where, "batch_size", batch_size), scaling.read_examples(where, x, self.scale)
         start, score, dtype = 0, predictor(self.model), input_dtype(self.model)
-        normalize = self.normalization(where, x, **white)
         n, backend = several.count(x), self.model.backend
         numbers = sum(math.prod(array.shape[1:]) for array in several.each(x))
         batch_size = min(batch_size, max(_LEAST, _NUMBERS // max(1, numbers)))
@@ -181,6 +190,14 @@ class Scoring:
     def normalization(self, where: str, x: Any, **white: Any) -> Any:
         """Return what brings data, (N, ...), to the scale of the training set and normalizes it; or None."""
         return scaling.normalization(where, x, self.scale, self.normalize, **white)
+
+
+def _closable(sets: Iterator[Any]) -> Generator[Any, None, None]:
+    yield from sets
+
+
+def _joined(arrays: list[Any]) -> Any:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _batches(x: Any, starts: range) -> Generator[Any, None, None]:

@@ -99,7 +99,9 @@ class TensorBoard(Callback):
 
     def reads_gradients(self, trainer: Training) -> bool:
         """Whether the next step is the last of an epoch that gets histograms."""
-        return self._open and trainer.step == trainer.steps - 1 and self._is_due(self.histograms, trainer.epoch + 1)
+        return (
+            self._open and trainer.step == (trainer.steps or 0) - 1 and self._is_due(self.histograms, trainer.epoch + 1)
+        )
 
     def on_gradients(self, trainer: Training, gradients: dict[Tensor, Array]) -> None:
         """Write histograms of the gradients."""
@@ -240,7 +242,7 @@ def _facts(trainer: Training) -> dict[str, Any]:
         "optimizer": repr(trainer.optimizer),
         "task": trainer.describe(),
         "epochs": trainer.epochs,
-        "steps an epoch": trainer.steps,
+        "steps an epoch": "not known" if trainer.steps is None else trainer.steps,
     }
 
 

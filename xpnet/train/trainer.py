@@ -20,8 +20,9 @@ import numpy as np
 from xpnet import arguments, kernels
 from xpnet.autograd import Tensor
 from xpnet.backend import keep_freed_memory
-from xpnet.data import Augmentation, Dataset, Normalize, Scale
+from xpnet.data import Augmentation, Dataset, Normalize, Scale, several
 from xpnet.data.augmentation import read_augment
+from xpnet.data.reading import is_set, stream_of
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.nn import Module
 from xpnet.optim import SGD, Optimizer
@@ -39,6 +40,8 @@ from xpnet.train.precision import check_precision
 from xpnet.train.progress import showing
 from xpnet.train.scoring import Scoring
 from xpnet.train.sharding import check_threads
+from xpnet.train.stream_sets import InputSets, StreamSets
+from xpnet.train.streams import check_options, open_stream
 from xpnet.train.tasks import Task, infer_task, make_task, saved_task
 from xpnet.train.tasks.classification import Classification
 
@@ -149,18 +152,22 @@ class Trainer(Fitting):
 
         Args:
             train: the training set, or a tuple of arrays (x, y): x (N, ...), y (N,) integers, of any library, or lists.
-                Or what has a length and gives (x, y) by number, as sets of torch and Hugging Face do, or batches (x, y)
-                when it is iterated over, as data loaders and generators do: it is read into memory once, by each call
-                of fit, and shuffled and divided into batches here; see data.reading. x may be a
-                tuple or dictionary of arrays of the same examples, which the model's forward takes as arguments.
-            test: a set to evaluate after each epoch, likewise, or None. fit(x, y) is fit((x, y)).
+                Or what has a length and gives (x, y) by number, as sets of torch and Hugging Face do: it is read into
+                memory, or beyond 4 GB on the way, and shuffled and divided into batches here. Or a stream: what gives
+                batches (x, y), or examples, when it is iterated over, such as a data loader, or a function that returns
+                a generator. A stream is read anew in each epoch, in its own order and batches; the number of classes is
+                that of the model's scores, and scale and normalization are those of its first 1,024 examples. A
+                generator itself is read once. x may be a tuple or dictionary of arrays of the same examples, which the
+                model's forward takes as arguments.
+            test: a set or a stream to evaluate after each epoch, likewise, or None. fit(x, y) is fit((x, y)).
             validation: another set to evaluate after each epoch; or a fraction of the training set, above 0, below 1,
                 that is not trained on: of each class alike, and the same whenever the trainer has this seed; or None.
             sample_weight: what each training example weighs in the loss, (N,), >= 0: the loss of a batch, of an epoch
                 and of a held-out part is the weighted mean. Data that has weights (Dataset.weighted) is weighted too.
             epochs: >= 0; epochs trained before count: if all are done, nothing is trained, and the log says so.
-            batch_size: N, >= 1.
-            steps: how many batches are read of a generator or loader, such as one without an end; None: all.
+            batch_size: N, >= 1; of a stream only where it gives examples one by one.
+            steps: how many batches of a stream are an epoch, such as of one without an end; None: all. The next epoch
+                goes on with the next batches of a generator, and begins anew with all else.
             augment: changes training images at random: a data.Transform, or none, light or strong, see data.augment;
                 classes that are named by one character each, such as digits, are not mirrored.
             keep_memory: whether the C library keeps freed memory for the next step, in the whole process and until it
@@ -183,15 +190,26 @@ class Trainer(Fitting):
         read_augment("fit", augment)  # before anything is read
         check_precision(self.precision, self.model.backend)
         inputs.check_parameters(self.model, (*self.optimizer.parameters, *self._others))
-        train, held = inputs.read_sets(
-            train, test, validation, self.model, self.task, self._choose, self.seed, sample_weight, steps
+        train, test = inputs.paired(train, test, self.task)
+        opened = open_stream(
+            "fit", train, *self._known(), self._once, steps=steps, batch_size=batch_size, seed=self.seed
         )
+        if opened is not None:
+            stream, train = opened
+            self._once = stream if stream.once else None
+            check_options(stream, epochs - self.epoch, validation, sample_weight, self._class_weights)
+        elif steps is not None:
+            raise ConfigError("fit", "batches, of which steps are taken", "omit steps", train=arguments.shown(train))
+        train, held = inputs.read_sets(
+            train, test, validation, self.model, self.task, self._choose, self.seed, sample_weight
+        )
+        head = train
         augment = read_augment("fit", augment, train.classes)
         task = self._choose(train)
         train = task.read("fit", train)
         task.fit(train)
         train = task.weighted(train)
-        held = {name: task.read("fit", data) for name, data in held.items()}
+        held = {k: task.read("fit", data) if isinstance(data, Dataset) else data for k, data in held.items()}
         backend = self.model.backend
         if 0 < epochs <= self.epoch:
             text = "fit: nothing is trained: %d epochs are done already, and epochs=%d is the total; ask for more"
@@ -205,7 +223,10 @@ class Trainer(Fitting):
             self.scale, self.normalize = scaling.measure(train, self.normalize)
             self.classes = train.classes
         with backend.active(), device_errors("fit"):
-            feed = self._feed(train, batch_size, augment)
+            if opened is None:
+                feed = self._feed(train, batch_size, augment)
+            else:
+                feed = self._stream_feed(StreamSets(opened[0], head, task, self.scale), augment)
             self._used = backend.memory().used
             with showing(self.callbacks, progress):
                 self._fit(feed, held, epochs)
@@ -222,7 +243,7 @@ class Trainer(Fitting):
         """Measure the model on data, as it predicts: no dropout, running averages.
 
         Args:
-            data: a set, or a tuple of arrays (x, y) as fit takes it; brought to the scale of the training set.
+            data: a set, a stream, or arrays (x, y) as fit takes them; brought to the scale of the training set.
             batch_size: N, >= 1; the figures do not depend on it, but for rounding.
         Returns:
             The loss, which is that of all examples at once, the model's scores, the metrics of the Trainer, and
@@ -238,6 +259,10 @@ class Trainer(Fitting):
             DataError: the scale of the data cannot be told, or its classes are not those of the training set.
             ShapeError: there is no score for a class. ConfigError: batch_size is below 1.
         """
+        if (opened := open_stream("evaluate", data, *self._known())) is not None:
+            sets = StreamSets(*opened, self._choose(opened[1]), self.scale)
+            with self.averaged():
+                return self._scoring().evaluate(sets, batch_size, True)
         declared = isinstance(data, Dataset)
         images = inputs.images_only("evaluate", data, self.model, self.scale)
         data = inputs.read_dataset("evaluate", data, max(2, len(self.classes)), self.task, images)
@@ -249,7 +274,8 @@ class Trainer(Fitting):
         """Say what the task predicts: of classes and labels probabilities, else numbers in their own units.
 
         Args:
-            x: examples, (N, ...), arrays of any library or lists; brought to the scale of the training set.
+            x: examples, (N, ...), arrays of any library or lists; brought to the scale of the training set. Or a set or
+                a stream, such as a data loader, of x or of (x, y), whose y is not looked at.
             batch_size: N, >= 1.
             white: the value of full brightness of x; None: it is decided by the values, see xpnet.data.scale.
         Returns:
@@ -263,8 +289,14 @@ class Trainer(Fitting):
             ShapeError, DTypeError: x is no array of numbers (N, ...), N >= 1.
         """
         white = None if white is None else arguments.number("predict", "white", white, 0, above=True)
+        if not isinstance(x, list) and is_set(x):
+            size, form = arguments.count("predict", "batch_size", batch_size), several.form(self.scale)
+            x = InputSets(stream_of("predict", x, batch_size=size, targets=False, form=form), self.scale, white)
         with self.averaged():
             return self._scoring().predict(x, batch_size, white)
+
+    def _known(self) -> tuple[Module, Task | None, tuple[str, ...], Any]:
+        return self.model, self.task, self.classes, self.scale
 
     def _scoring(self) -> Scoring:
         task = self.task or Classification()
