@@ -128,6 +128,7 @@ class CheckpointError(XpnetError, ValueError):
 
 
 _MOST = 30  # names in a message
+_NEAR = 0.1  # a second name is as good as the first, if their likeness differs by less
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -135,6 +136,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
     known = sorted(n if len(n) < 80 else n[:76] + " ..." for n in names)
     close = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.5)
     if close:
+        like = [difflib.SequenceMatcher(None, c, name.lower()).ratio() for c in close]
+        close = [c for c, likeness in zip(close, like, strict=True) if likeness > like[0] - _NEAR]
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
     return (
         "choose one of " + ", ".join(known[:_MOST]) + (f" and {len(known) - _MOST} more" if len(known) > _MOST else "")

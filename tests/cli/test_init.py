@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
+from xpnet.cli.commands import _command
+from xpnet.cli.help import EXAMPLES
 
-@pytest.mark.parametrize("words", [(), ("--help",)])
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
 def test_help_lists_the_commands(xpnet, words):
     result = xpnet(*words)
     assert result.code == 0
@@ -20,3 +25,27 @@ def test_help_of_train_lists_its_options(xpnet):
     for option in ("data", "data-dir", "backend", "device", "epochs", "batch-size", "optimizer", "lr", "seed", "out",
                    "resume", "json"):  # fmt: skip
         assert f"--{option}" in result.out
+
+
+def test_the_commands_are_described_in_full_with_an_example_of_each(xpnet):
+    out = " ".join(xpnet("--help").out.split())
+    for name, command in _command().commands.items():
+        assert command.get_short_help_str(limit=1000) in out
+        if name in EXAMPLES:
+            assert EXAMPLES[name][0] in out
+    assert "..." not in out.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize("name", _command().commands)
+def test_h_is_help_of_each_command(name, xpnet):
+    short, long = xpnet(name, "-h"), xpnet(name, "--help")
+    assert short == long
+    assert short.code == 0
+    assert "-h, --help" in short.out
+
+
+@pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
+def test_each_example_is_read_without_an_error_and_stands_in_one_line_of_its_help(line, xpnet):
+    _, name, *words = shlex.split(line)
+    _command().commands[name].make_context(name, words)
+    assert f"  {line}\n" in xpnet(name, "--help").out

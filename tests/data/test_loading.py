@@ -15,7 +15,7 @@ from xpnet.errors import ConfigError, DataError, XpnetError
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("mnits", "did you mean 'mnist' or 'moons'?"),
+        ("mnits", "did you mean 'mnist'?"),
         ("fashion", "did you mean 'fashion-mnist'?"),
         ("zzz", "choose one of blobs, cifar10, circles, digits, fashion-mnist, mnist, moons, spirals, xor"),
         ("", "choose one of"),
@@ -25,6 +25,33 @@ def test_an_unknown_name_is_an_error_with_the_nearest_names(name, hint, tmp_path
     monkeypatch.chdir(tmp_path)
     with raises(ConfigError, "data", f"data {name!r}", hint):
         load(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "hint"),
+    [
+        ("iris.cvs", DataError, "no such folder or file; did you mean 'iris.csv'?"),
+        ("irsi.csv", DataError, "no such file; did you mean 'iris.csv'?"),
+        ("deep/Fotos/", DataError, "no such folder or file; did you mean 'deep/photos'?"),
+        ("./mnits", DataError, "no such folder or file; check the path"),
+        ("deep/zzz.csv", DataError, "no such file"),
+        ("none/iris.csv", DataError, "no such file"),
+        ("flwers", ConfigError, "did you mean 'flowers'?"),
+        (
+            "zzz",
+            ConfigError,
+            "choose one of blobs, cifar10, circles, digits, fashion-mnist, mnist, moons, spirals, xor",
+        ),
+    ],
+)
+def test_a_mistyped_path_is_answered_with_what_is_beside_it(name, error, hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "iris.csv").touch()
+    (tmp_path / "flowers").mkdir()
+    (tmp_path / "deep" / "photos").mkdir(parents=True)
+    with pytest.raises(error) as caught:
+        load(name)
+    assert str(caught.value).endswith(hint)
 
 
 def test_a_file_of_another_kind_is_an_error(tmp_path):

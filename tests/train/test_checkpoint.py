@@ -17,6 +17,7 @@ from xpnet.errors import CheckpointError, DivergedError
 from xpnet.optim import SGD
 from xpnet.train import Checkpoint, SaveCheckpoint, Trainer, read_checkpoint, write_checkpoint
 from xpnet.train.checkpoint import FORMAT_VERSION
+from xpnet.train.runs.config import read_config
 
 
 @pytest.fixture(scope="module")
@@ -304,3 +305,26 @@ def test_swapped_arrays_of_one_shape_are_found(saved, tmp_path):
     save_file(arrays, tmp_path / "swapped", notes)
     with raises(CheckpointError, str(tmp_path / "swapped"), "checksum"):
         read_checkpoint(tmp_path / "swapped")
+
+
+@pytest.mark.parametrize(
+    ("run", "hint"),
+    [
+        ("runs/mlp-digit-1", "did you mean 'runs/mlp-digits-1'?"),
+        ("mlp-digits-1", "did you mean 'runs/mlp-digits-1'?"),
+        ("mien", "did you mean 'mine'?"),
+        ("zzz", "give the folder of a run"),
+        ("runs", "give the folder of a run"),
+        ("mlp-digits-2", "did you mean 'runs/mlp-digits-1'?"),
+    ],
+)
+def test_a_mistyped_run_is_answered_with_the_path_of_the_nearest(run, hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/mlp-digits-1", "runs/softmax-moons-1", "mine"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "checkpoint.safetensors").touch()
+    (tmp_path / "mlp-digits-x").mkdir()  # no run
+    for read in (read_checkpoint, read_config):
+        with pytest.raises(CheckpointError) as caught:
+            read(f"{run}/checkpoint.safetensors" if read is read_checkpoint else run)
+        assert str(caught.value).endswith(f"no such file; {hint}")

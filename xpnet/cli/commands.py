@@ -13,6 +13,7 @@ import typer
 
 from xpnet.backend import keep_freed_memory
 from xpnet.cli import compare, data, devices, draw, evaluate, predict, runs, serve, summary, train
+from xpnet.cli.help import Program
 from xpnet.cli.options import Command, NamesAll, Version, in_options, in_our_form
 from xpnet.errors import XpnetError
 from xpnet.output import Lenient, printable
@@ -20,7 +21,9 @@ from xpnet.output import Lenient, printable
 __all__ = ["app", "run"]
 
 app = typer.Typer(
+    cls=Program,
     help="Train neural networks on NumPy, CuPy, torch or jax: the same layers, written once.",
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

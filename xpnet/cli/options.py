@@ -12,6 +12,7 @@ import typer
 import typer.core
 
 from xpnet import __version__
+from xpnet.cli.help import EXAMPLES, write_examples
 from xpnet.errors import ConfigError, XpnetError, nearest
 from xpnet.output import printable, to_json
 
@@ -94,6 +95,10 @@ class Command(typer.core.TyperCommand):
         for group, records in groups.items():
             with formatter.section(group):
                 formatter.write_dl(records)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the command's examples."""
+        write_examples(formatter, EXAMPLES.get(self.name or "", ()))
 
 
 class NamesAll(Command):

@@ -19,6 +19,7 @@ from xpnet.data.folder import load_folder
 from xpnet.data.idx import load_fashion_mnist, load_mnist
 from xpnet.data.labels import folder_of
 from xpnet.data.npz import load_npz
+from xpnet.data.opening import beside, nearest_path
 from xpnet.data.plane import blobs, circles, moons, spirals, xor
 from xpnet.data.splits import LoadOptions, Splits
 from xpnet.data.table import TABLES
@@ -185,9 +186,12 @@ def _found(
         raise DataError(
             name, "a folder of images by class, or a .csv, .parquet or .npz file", suffix=path.suffix or "none"
         )
-    if len(path.parts) > 1 or name.endswith("/"):
-        raise DataError.event(name, "no such folder or file", "check the path")
-    raise ConfigError("data", "a data set, folder, .csv or .npz file", nearest(name, DATASETS), data=repr(name))
+    if os.path.dirname(name) or path.suffix:
+        raise DataError.event(name, "no such folder or file", nearest_path(path, beside(path), "check the path"))
+    do = nearest(name, {*DATASETS, *(place.name for place in beside(path))} if name else DATASETS)
+    if not do.startswith("did you mean"):
+        do = nearest(name, DATASETS)
+    raise ConfigError("data", "a data set, folder, .csv or .npz file", do, data=repr(name))
 
 
 def _of(parts: tuple[Dataset, Dataset]) -> Splits:

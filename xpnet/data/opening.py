@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
+from itertools import islice
+from pathlib import Path
 
 from xpnet.errors import DataError, XpnetError
 
-__all__ = ["Gunzip", "check_expansion", "disk_size", "is_gzip", "open_file"]
+__all__ = ["Gunzip", "beside", "check_expansion", "disk_size", "is_gzip", "nearest_path", "open_file"]
 
 _FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY"))
 _KINDS = {
@@ -24,6 +27,7 @@ _KINDS = {
 _FREE = 64 << 20  # bytes that any file may hold, however small it is
 _RATIO = 250  # times its size, where that is more
 _CHUNK = 1 << 14
+_ENTRIES = 10_000  # of a folder that are compared with a mistyped name
 
 
 @contextmanager
@@ -36,7 +40,7 @@ def open_file(
         path: the file.
         kind: what is expected, in messages.
         error: the kind of error.
-        do: what to do where there is no such file.
+        do: what to do where there is no such file; "": a file of the folder with a similar name is named.
     Raises:
         error: there is no such file, it is not a regular one, or reading it fails, also inside the block.
     """
@@ -49,10 +53,26 @@ def open_file(
     except XpnetError:
         raise
     except FileNotFoundError as cause:
-        raise error.event(where, f"no such {kind}", do) from cause
+        raise error.event(where, f"no such {kind}", do or nearest_path(where, beside(where))) from cause
     except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
         reason = getattr(cause, "strerror", None) or cause
         raise error.event(where, f"cannot read the {kind}", error=reason) from cause
+
+
+def beside(path: str | os.PathLike[str]) -> list[Path]:
+    """Return what is in the folder of a path, but for hidden files; nothing where there is no such folder."""
+    try:
+        with os.scandir(Path(path).parent) as entries:
+            return [Path(path).parent / e.name for e in islice(entries, _ENTRIES) if not e.name.startswith(".")]
+    except (OSError, ValueError):
+        return []
+
+
+def nearest_path(path: str | os.PathLike[str], places: Iterable[Path], otherwise: str = "") -> str:
+    """Say which of some paths has the name that comes nearest to that of a mistyped one, else what otherwise says."""
+    names = {place.name.lower(): str(place) for place in places}
+    close = difflib.get_close_matches(Path(path).name.lower(), sorted(names), n=1, cutoff=0.6)
+    return f"did you mean {names[close[0]]!r}?" if close else otherwise
 
 
 def _require_regular(where: str, mode: int, error: type[XpnetError]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import arguments
+from xpnet.data.opening import beside, nearest_path
 from xpnet.errors import CheckpointError, XpnetError
 from xpnet.nn import Module
 from xpnet.nn.architecture import describe
@@ -26,7 +27,7 @@ from xpnet.nn.storage import FORMAT_VERSION, read_file, write_file
 from xpnet.optim import Optimizer
 from xpnet.train.schema import CHECKPOINT, check
 
-__all__ = ["FORMAT_VERSION", "Checkpoint", "check_finite", "read_checkpoint", "write_checkpoint"]
+__all__ = ["FORMAT_VERSION", "Checkpoint", "check_finite", "nearest_run", "read_checkpoint", "write_checkpoint"]
 
 _log = logging.getLogger("xpnet")
 
@@ -127,6 +128,21 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     write_file(arguments.path("write_checkpoint", "path", path), arrays, checkpoint.meta)
 
 
+def nearest_run(run: Path, file: Path) -> str:
+    """Say which run has the name nearest to that of a folder that is none, beside it or in ``runs``.
+
+    Args:
+        run: the folder.
+        file: what is missing; where the folder exists, a file in it with a similar name is said.
+    """
+    if run.is_dir():
+        return nearest_path(file, beside(file), "give the folder of a run")
+    places = {path.parent for path in run.parent.glob("*/checkpoint.safetensors")}
+    if len(run.parts) == 1:
+        places |= {path.parent for path in Path("runs").glob("*/checkpoint.safetensors")}
+    return nearest_path(run, sorted(places), "give the folder of a run")
+
+
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint.
 
@@ -134,7 +150,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         CheckpointError: no such file, truncated, changed, not xpnet's, of a newer format, or with weights of NaN.
     """
     path = arguments.path("read_checkpoint", "path", path)
-    arrays, meta = read_file(path, "give the folder of a run")
+    arrays, meta = read_file(path, "" if path.exists() else nearest_run(path.parent, path))
     check(meta, CHECKPOINT, str(path), CheckpointError, others=True)
     if "history" in meta and "progress" in meta and len(meta["history"]) != (done := meta["progress"]["epoch"]):
         rule = f"a record in history for each of {done} epochs"

@@ -11,6 +11,7 @@ import numpy as np
 
 from xpnet import arguments
 from xpnet.errors import ConfigError, nearest
+from xpnet.libraries import require
 from xpnet.output import printable
 from xpnet.writing import write_atomically
 
@@ -24,11 +25,7 @@ FORMATS = ("svg", "png", "pdf")
 
 def need_matplotlib() -> None:
     """Raise ConfigError, with the command that installs it, where matplotlib is missing."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        do = "pip install 'xpnet[viz]'"
-        raise ConfigError.event("viz", "matplotlib, which draws pictures, is not installed", do, error=error) from error
+    require("viz", "matplotlib", "viz")
 
 
 def panels(

@@ -21,10 +21,10 @@ from xpnet.autograd import Tensor
 from xpnet.data import Normalize, several
 from xpnet.errors import ConfigError, XpnetError
 from xpnet.interop.graph import Batch, Graph, Size, Value
-from xpnet.interop.libraries import require
 from xpnet.interop.onnx.writer import NCHW, Stored, Writer
 from xpnet.interop.onnx.writing_ops import writer_of
 from xpnet.interop.trace import trace
+from xpnet.libraries import require
 from xpnet.nn import Module
 from xpnet.writing import write_atomically
 

@@ -13,7 +13,6 @@ import numpy as np
 from xpnet import arguments
 from xpnet.data.opening import check_expansion, disk_size, open_file
 from xpnet.errors import ConfigError, DataError, XpnetError, nearest
-from xpnet.interop.libraries import require
 from xpnet.interop.onnx.graph import Graph, Plan, Port, compute_node
 from xpnet.interop.onnx.layer import Layer
 from xpnet.interop.onnx.limits import MOST_BYTES, Budget
@@ -22,6 +21,7 @@ from xpnet.interop.onnx.registry import NEWEST, find
 from xpnet.interop.onnx.run import Run
 from xpnet.interop.onnx.scan import scan
 from xpnet.interop.onnx.stored import DTYPES, Stored
+from xpnet.libraries import require
 from xpnet.nn import he_normal, ones, zeros
 from xpnet.nn.state import DTYPES as FLOATING
 from xpnet.nn.state import Buffer, Parameter, State

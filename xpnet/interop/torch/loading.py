@@ -11,11 +11,11 @@ import numpy as np
 from xpnet import arguments
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.interop.layouts import channels_first, flattened
-from xpnet.interop.libraries import require
 from xpnet.interop.torch import torchvision
 from xpnet.interop.torch.comparing import compare
 from xpnet.interop.torch.matching import Own, Pair, Rename, check_complete, left_over, match, own_arrays
 from xpnet.interop.torch.reading import is_torch_module, read
+from xpnet.libraries import require
 from xpnet.nn import Module, State
 
 __all__ = ["Loaded", "LoadedArray", "load_torch", "to_torch_state_dict"]

@@ -17,7 +17,7 @@ from xpnet.autograd import Tensor
 from xpnet.backend import backend_of
 from xpnet.data.opening import check_expansion, disk_size, open_file
 from xpnet.errors import CheckpointError, ConfigError, XpnetError
-from xpnet.interop.libraries import require
+from xpnet.libraries import require
 
 __all__ = ["Found", "Source", "is_torch_module", "read"]
 

@@ -13,6 +13,7 @@ from xpnet import arguments, models
 from xpnet.data.opening import open_file
 from xpnet.errors import CheckpointError, ConfigError, nearest
 from xpnet.nn.storage import parse
+from xpnet.train.checkpoint import nearest_run
 from xpnet.train.runs.config_schema import CONFIG, ORIGIN
 from xpnet.train.schema import check
 
@@ -179,7 +180,8 @@ def read_config(run: str | Path) -> tuple[RunConfig, dict[str, Any]]:
     """
     path = arguments.path("read_config", "run", run) / "config.json"
     what, do = "the configuration cannot be read", "give the folder of a run"
-    with open_file(path, error=CheckpointError, do=do) as file:
+    hint = "" if path.exists() else nearest_run(path.parent, path)
+    with open_file(path, error=CheckpointError, do=hint) as file:
         text = file.read(_LONGEST + 1)
     if len(text) > _LONGEST:
         raise CheckpointError(str(path), f"a configuration of at most {_LONGEST:,} bytes", do)

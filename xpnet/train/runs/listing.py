@@ -10,6 +10,7 @@ from xpnet import arguments
 from xpnet.data.opening import open_file
 from xpnet.errors import CheckpointError, ConfigError, XpnetError, nearest
 from xpnet.nn.storage import parse
+from xpnet.train.checkpoint import nearest_run
 from xpnet.train.runs.config import read_config
 from xpnet.train.schema import RECORD
 
@@ -113,7 +114,8 @@ def history_of(run: str | Path) -> list[dict[str, Any]]:
 
 
 def _text(path: Path) -> str:
-    with open_file(path, error=CheckpointError, do="give the folder of a run") as file:
+    do = "" if path.exists() else nearest_run(path.parent, path)
+    with open_file(path, error=CheckpointError, do=do) as file:
         text = file.read(_LONGEST + 1)
     if len(text) > _LONGEST:
         raise CheckpointError(str(path), f"at most {_LONGEST:,} bytes")

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from xpnet.errors import ConfigError
-from xpnet.interop.libraries import require
+from xpnet.libraries import require
 
 
 def test_a_library_that_is_installed_is_imported():

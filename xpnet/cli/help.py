@@ -1,0 +1,55 @@
+"""The help of the program and of its commands: descriptions in full, and examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer.core
+
+__all__ = ["EXAMPLES", "Program", "write_examples"]
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "train": (
+        "xpnet train",
+        "xpnet train lenet5 --data mnist --device cuda",
+        "xpnet train cnn --data photos/ --augment light",
+        "xpnet train mlp --data flats.csv --target price",
+        "xpnet train --resume runs/cnn-digits-1 --epochs 40",
+    ),
+    "evaluate": ("xpnet evaluate runs/cnn-digits-1", "xpnet evaluate runs/cnn-photos-1 --data new-photos/"),
+    "predict": (
+        "xpnet predict runs/cnn-digits-1 five.png --top 3",
+        "xpnet predict runs/mlp-flats-1 new.csv --csv prices.csv",
+    ),
+    "data": ("xpnet data photos/ -o photos.html", "xpnet data flats.csv --target price"),
+    "summary": ("xpnet summary lenet5", "xpnet summary resnet18 --input 64x64x3 --batch 32"),
+    "draw": ("xpnet draw alexnet --style volumes -o alexnet.svg", "xpnet draw runs/cnn-digits-1"),
+    "runs": ("xpnet runs", "xpnet runs --sort test_accuracy"),
+    "compare": ("xpnet compare runs/cnn-digits-1 runs/mlp-digits-1 -o both.svg",),
+    "serve": ("xpnet serve runs/cnn-digits-1 --port 8000",),
+    "devices": ("xpnet devices", "xpnet devices --kernels"),
+}
+
+
+class Program(typer.core.TyperGroup):
+    """The commands, each described in full, with an example of each."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands; a long description goes on in the next line."""
+        found = [(name, self.commands[name].get_short_help_str(limit=1000)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(found)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Show an example of each command."""
+        write_examples(formatter, [EXAMPLES[name][0] for name in self.list_commands(ctx) if name in EXAMPLES])
+        formatter.write_paragraph()
+        formatter.write_text("xpnet COMMAND --help says what a command takes.")
+
+
+def write_examples(formatter: Any, lines: list[str] | tuple[str, ...]) -> None:
+    """Write lines that can be copied: they are not wrapped."""
+    if lines:
+        with formatter.section("Examples"):
+            for line in lines:
+                formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
