@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import typer
 
 from xpnet.backend import keep_freed_memory
-from xpnet.cli import compare, data, devices, draw, evaluate, predict, runs, serve, summary, train
+from xpnet.cli import compare, data, devices, draw, evaluate, export, predict, runs, serve, summary, train
 from xpnet.cli.help import Program
 from xpnet.cli.options import Command, NamesAll, Version, in_options, in_our_form
 from xpnet.errors import XpnetError
@@ -35,6 +35,7 @@ app.command(cls=Command)(serve.serve)
 app.command(cls=NamesAll)(data.data)
 app.command(cls=NamesAll)(summary.summary)
 app.command(cls=NamesAll)(draw.draw)
+app.command(cls=Command)(export.export)
 app.command(cls=Command)(runs.runs)
 app.command(cls=Command)(compare.compare)
 app.command(cls=Command)(devices.devices)

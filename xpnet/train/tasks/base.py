@@ -14,7 +14,7 @@ from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, ConfigError, ShapeError
 from xpnet.output import figure_text, figure_title
 
-__all__ = ["Headline", "Pictures", "Section", "Task", "aligned", "named"]
+__all__ = ["Headline", "Pictures", "Section", "Task", "aligned", "named", "on_backend"]
 
 Section = tuple[str, Callable[[], list[str]]]  # a heading of the report, and what makes its content
 Pictures = dict[str, Callable[[], Any]]  # of each name what makes a matplotlib Figure
@@ -128,6 +128,10 @@ class Task:
         """Return what predict says, of raw scores of the host; arguments as in_units takes them."""
         return self.in_units(scores, normalize, shape)
 
+    def answer_tensor(self, scores: Tensor, normalize: Any = None, shape: tuple[int, ...] = ()) -> Tensor:
+        """Return what answer does, computed by ops: so it can be part of an exported model."""
+        return scores
+
     def predictions(
         self, answers: np.ndarray, names: Sequence[str], x: np.ndarray, top: int = 1
     ) -> list[dict[str, Any]]:
@@ -198,6 +202,12 @@ def aligned(where: str, scores: Tensor, y: Array, required: bool = True) -> tupl
     if y.dtype != scores.dtype and "float" in str(y.dtype):
         y = record_call(namespace(y).astype, y, scores.dtype)
     return scores, y
+
+
+def on_backend(values: Any, like: Tensor) -> Array:
+    """Return numbers of the host as an array of the dtype and on the backend of a tensor."""
+    xp, backend = namespace(like.data), like.backend
+    return xp.astype(backend.from_numpy(np.asarray(values, np.float32)), like.dtype)
 
 
 def _column(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -118,6 +118,10 @@ class Classification(Task):
         each = np.exp(scores - scores.max(axis=1, keepdims=True))
         return each / each.sum(axis=1, keepdims=True)
 
+    def answer_tensor(self, scores: Tensor, normalize: Any = None, shape: tuple[int, ...] = ()) -> Tensor:
+        """Return the probability of each class."""
+        return scores.sigmoid() if scores.ndim == 1 or scores.shape[1] == 1 else scores.softmax(axis=1)
+
     def predictions(
         self, answers: np.ndarray, names: Sequence[str], x: np.ndarray, top: int = 1
     ) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import nn
+from xpnet.autograd import Tensor
 from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, DataError
 from xpnet.ops.activation import logistic
@@ -91,6 +92,10 @@ class Multilabel(Task):
     def answer(self, scores: np.ndarray, normalize: Any = None, shape: tuple[int, ...] = ()) -> np.ndarray:
         """Return the probability of each label."""
         return logistic(np, self.in_units(scores))
+
+    def answer_tensor(self, scores: Tensor, normalize: Any = None, shape: tuple[int, ...] = ()) -> Tensor:
+        """Return the probability of each label."""
+        return scores.reshape(scores.shape[0], -1).sigmoid()
 
     def sections(self, trainer: Any, figures: Mapping[str, Any], test: Dataset) -> list[Section]:
         """Return the curves and figures of each label."""

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from xpnet import nn
+from xpnet.autograd import Tensor
 from xpnet.data import Dataset, Normalize, several
 from xpnet.errors import DataError
-from xpnet.train.tasks.base import Headline, Pictures, Section, Task
+from xpnet.train.tasks.base import Headline, Pictures, Section, Task, on_backend
 
 __all__ = ["Reconstruction"]
 
@@ -52,6 +53,15 @@ class Reconstruction(Task):
         dtype = np.result_type(scores.dtype, np.float32)
         mean, std = (np.asarray(values, dtype) * normalize.white for values in (normalize.mean, normalize.std))
         return scores * std + mean
+
+    def answer_tensor(self, scores: Tensor, normalize: Any = None, shape: tuple[int, ...] = ()) -> Tensor:
+        """Undo the normalization of inputs of a shape."""
+        if math.prod(shape) == math.prod(scores.shape[1:]):
+            scores = scores.reshape(scores.shape[0], *shape)
+        if not isinstance(normalize, Normalize):
+            return scores
+        means, stds = ([v * normalize.white for v in values] for values in (normalize.mean, normalize.std))
+        return scores * on_backend(stds, scores) + on_backend(means, scores)
 
     def figures(self, scores: np.ndarray, y: Any, names: tuple[str, ...]) -> dict[str, Any]:
         """Measure the squared error of each example, and their average."""

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from xpnet import nn
+from xpnet.autograd import Tensor
 from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, DataError
 from xpnet.train.metrics.regression import mean_absolute_error, r2_score, root_mean_squared_error
-from xpnet.train.tasks.base import Headline, Pictures, Section, Task
+from xpnet.train.tasks.base import Headline, Pictures, Section, Task, on_backend
 
 __all__ = ["Regression"]
 
@@ -81,6 +82,13 @@ class Regression(Task):
             return scores
         dtype = np.result_type(scores.dtype, np.float32)  # units may be beyond float16
         return (scores.reshape(-1, *self.mean.shape) * self.deviation + self.mean).astype(dtype)
+
+    def answer_tensor(self, scores: Tensor, normalize: Any = None, shape: tuple[int, ...] = ()) -> Tensor:
+        """Undo the standardization."""
+        if self.mean is None or self.deviation is None:
+            return scores
+        rows = scores.reshape(-1, *self.mean.shape)
+        return rows * on_backend(self.deviation, scores) + on_backend(self.mean, scores)
 
     def figures(self, scores: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
         """Measure root mean squared error, mean absolute error and R2: averages over targets, and of each by name."""

@@ -1,0 +1,93 @@
+"""A run's model written as an ONNX file, with what the run knows of its inputs and outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet import arguments
+from xpnet.data import Normalize
+from xpnet.errors import ConfigError
+from xpnet.interop.onnx.export import Exported, export_onnx
+from xpnet.train import scaling
+from xpnet.train.runs.evaluation import open_run
+from xpnet.train.trainer import Trainer
+
+__all__ = ["export_run"]
+
+_WHITE = 255.0  # of pixels in files of images
+
+
+def export_run(
+    run: str | Path,
+    path: str | Path,
+    *,
+    inputs: str = "nchw",
+    opset: int = 21,
+    batch: str | int = "N",
+    with_preprocessing: bool = False,
+) -> Exported:
+    """Write the model of a run, of its best epoch where the run keeps it, as export_onnx does.
+
+    Args:
+        run: the run's folder.
+        path, inputs, opset: as export_onnx takes them.
+        batch: likewise, or "fixed" for one example.
+        with_preprocessing: whether the file normalizes its inputs, which are then pixels of 0..255, or the numbers of
+            the data if those are no images; and gives what the run predicts: probabilities, or values in their units.
+            Otherwise it takes normalized numbers and gives scores.
+    Returns:
+        What the file holds. Its metadata has, as JSON, "classes" (the names of the outputs), "task", "model",
+        "preprocessing" (how inputs are normalized, and whether the file does it) and "columns" of a table.
+    Raises:
+        CheckpointError: no such run, or the file cannot be written. Otherwise as export_onnx.
+    """
+    trainer, meta = open_run(run)
+    shape = tuple(meta["shape"])
+    included = arguments.boolean("export", "with_preprocessing", with_preprocessing)
+    normalize = _normalization(trainer, meta, shape)
+    if included and normalize is not None and not isinstance(normalize, Normalize):
+        what = "a custom normalization cannot be part of the file"
+        raise ConfigError.event(
+            "with_preprocessing", what, "omit with_preprocessing", normalize=type(normalize).__name__
+        )
+    task = trainer.task
+    assert task is not None  # a run has one
+    is_image = len(shape) == 3 and not meta.get("columns")
+    facts = {
+        "normalize": normalize.to_json() if isinstance(normalize, Normalize) else None,
+        "white": _WHITE if is_image and trainer.scale and trainer.scale.white else None,
+        "included": included,
+    }
+    metadata = {"model": meta["model_name"], "task": json.dumps(task.to_json()), "preprocessing": json.dumps(facts)}
+    if meta.get("columns"):
+        metadata["columns"] = json.dumps(meta["columns"])
+    return export_onnx(
+        trainer.model,
+        path,
+        shape,
+        inputs=inputs,
+        opset=opset,
+        batch=1 if batch == "fixed" else batch,
+        normalize=normalize if included else None,
+        finish=partial(task.answer_tensor, normalize=normalize, shape=shape) if included else None,
+        classes=meta["classes"],
+        metadata=metadata,
+    )
+
+
+def _normalization(trainer: Trainer, meta: Mapping[str, Any], shape: tuple[int, ...]) -> Any:
+    """Return what normalizes pixels of 0..255, or of data that is no images its own numbers; None: nothing does."""
+    if len(shape) != 3 or meta.get("columns") or (trainer.scale and not trainer.scale.white):
+        return trainer.normalize
+    if trainer.scale:
+        return scaling.normalization("export", np.zeros((1, *shape)), trainer.scale, trainer.normalize, white=_WHITE)
+    factor = float(meta["white"]) / _WHITE  # a run of xpnet 0.6 or older
+    if isinstance(trainer.normalize, Normalize):
+        return trainer.normalize.scaled(factor)
+    return trainer.normalize if factor == 1.0 else Normalize((0.0,), (1.0,), 1.0 / factor)
