@@ -7,6 +7,7 @@ file exists at any time. A symbolic link in its place is replaced, never followe
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -40,6 +41,8 @@ def replaced(path: str | Path) -> Iterator[BufferedWriter]:
         OSError: it cannot be written.
     """
     path = Path(path)
+    if not path.name:  # such as "."
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
     try:
         with open(os.open(part, os.O_WRONLY | _NEW, 0o666), "wb") as file:
