@@ -24,6 +24,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "data": ("xpnet data photos/ -o photos.html", "xpnet data flats.csv --target price"),
     "summary": ("xpnet summary lenet5", "xpnet summary resnet18 --input 64x64x3 --batch 32"),
     "draw": ("xpnet draw alexnet --style volumes -o alexnet.svg", "xpnet draw runs/cnn-digits-1"),
+    "export": ("xpnet export runs/cnn-digits-1 -o digits.onnx --with-preprocessing",),
     "runs": ("xpnet runs", "xpnet runs --sort test_accuracy"),
     "compare": ("xpnet compare runs/cnn-digits-1 runs/mlp-digits-1 -o both.svg",),
     "serve": ("xpnet serve runs/cnn-digits-1 --port 8000",),
