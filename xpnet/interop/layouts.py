@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from xpnet.errors import ConfigError, XpnetError
+from xpnet.interop.axis_order import rows_of_images
+from xpnet.interop.trace import trace
 from xpnet.nn import Module, State
 
 __all__ = ["channels_first", "flattened"]
@@ -48,8 +50,7 @@ def flattened(model: Module, shape: tuple[int, ...] | None, where: str) -> dict[
             raise ConfigError(
                 where, rule, "the order of the numbers in flattened rows depends on it", layer=error
             ) from None
-        what = "the order of the numbers in flattened rows is not known of a forward of its own"
-        raise ConfigError.event(where, what, layer=error) from None
+    return rows_of_images(trace(where, model, shape), where)
 
 
 def _walk(model: Module, shape: tuple[int, ...] | None) -> Iterator[tuple[State, int]]:

@@ -129,7 +129,7 @@ def load_torch(
     shape = None if shape is None else arguments.shape(where, "shape", shape, 1)
     found = read(where, source)
     own = own_arrays(model)
-    pairs = match(own, found, rename, where)
+    pairs, found = match(own, found, rename, where)
     if strict or not pairs:
         check_complete(found.where, own, found, pairs)
     if found.module is not None:
@@ -188,8 +188,7 @@ def _names(model: Module, own: Sequence[Own], names: Any, where: str) -> list[st
     if names is None:
         return [o.name for o in own]
     if isinstance(names, Mapping) or is_torch_module(names):
-        source = read(where, names, "names")
-        pairs = match(own, source, None, where)
+        pairs, source = match(own, read(where, names, "names"), None, where)
         check_complete(where, own, source, pairs)
         if source.module is not None:
             compare(model, source.module, pairs, where)

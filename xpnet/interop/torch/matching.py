@@ -18,7 +18,7 @@ from xpnet.interop.torch.reading import Found, Source
 from xpnet.nn import Module
 from xpnet.nn.exchange import TorchArray
 
-__all__ = ["Own", "Pair", "Rename", "check_complete", "left_over", "match", "own_arrays", "without_counts"]
+__all__ = ["Own", "Pair", "Rename", "check_complete", "left_over", "match", "own_arrays"]
 
 Rename = Mapping[Any, str | None] | Callable[[str], str | None]
 _USUAL = ("weight", "bias", "running_mean", "running_var")  # PyTorch's names, which tell kinds of layers apart
@@ -71,26 +71,27 @@ def own_arrays(model: Module) -> list[Own]:
     return found
 
 
-def without_counts(arrays: Iterable[Found]) -> list[Found]:
-    """Leave out how many batches PyTorch's batch norm has seen, which changes nothing here."""
-    return [found for found in arrays if _leaf(found.name) != "num_batches_tracked"]
-
-
-def match(own: Sequence[Own], source: Source, rename: Rename | None, where: str) -> list[Pair]:
+def match(own: Sequence[Own], source: Source, rename: Rename | None, where: str) -> tuple[list[Pair], Source]:
     """Pair arrays off; those without a partner are in no pair.
+
+    How many batches PyTorch's batch norm has seen is left out: it changes nothing here.
 
     Args:
         own: the model's.
         source: PyTorch's.
         rename: prefixes and patterns, or a function, of names; see load_torch.
         where: the function, for messages.
+    Returns:
+        The pairs, in the order of the model, and the source without what is left out.
     Raises:
         ConfigError: rename names what the model or the file does not have. CheckpointError: the order would decide
             between layers of one kind, and it is not known, or contradicts names.
     """
-    arrays = without_counts(source.arrays)
+    arrays = [found for found in source.arrays if _leaf(found.name) != "num_batches_tracked"]
     left = {found.name: found for found in arrays}
     pairs = [] if rename is None else _renamed(own, left, rename, where)
+    kept = {*left, *(pair.found.name for pair in pairs)}
+    source = source._replace(arrays=[found for found in arrays if found.name in kept])
     named = {pair.own.name for pair in pairs}
     rest = [o for o in own if o.name not in named]
     theirs = _layers(list(left.values()))
@@ -105,7 +106,7 @@ def match(own: Sequence[Own], source: Source, rename: Rename | None, where: str)
     else:
         pairs += _by_kind(ours, theirs, source)
     order = {o.name: i for i, o in enumerate(own)}
-    return sorted(pairs, key=lambda pair: order[pair.own.name])
+    return sorted(pairs, key=lambda pair: order[pair.own.name]), source
 
 
 def _renamed(own: Sequence[Own], left: dict[str, Found], rename: Rename, where: str) -> list[Pair]:
@@ -231,7 +232,7 @@ def check_complete(where: str, own: Sequence[Own], source: Source, pairs: Sequen
     """Raise CheckpointError unless every array of both sides is in a pair."""
     missing, unexpected = left_over(own, source, pairs)
     if missing or unexpected:
-        layers = [layer.name for layer in _layers(without_counts(source.arrays))]
+        layers = [layer.name for layer in _layers(source.arrays)]
         raise _mismatch(where, missing, unexpected, torchvision.model_of(_plain(layers)))
 
 
@@ -241,7 +242,7 @@ def left_over(own: Sequence[Own], source: Source, pairs: Sequence[Pair]) -> tupl
     memory = {pair.found.memory for pair in pairs} - {None}
     named = {pair.own.name for pair in pairs}
     missing = [o for o in own if o.name not in named]
-    unexpected = [f for f in without_counts(source.arrays) if f.name not in used and f.memory not in memory]
+    unexpected = [f for f in source.arrays if f.name not in used and f.memory not in memory]
     return missing, unexpected
 
 
@@ -252,8 +253,13 @@ def _mismatch(where: str, missing: Sequence[Own], unexpected: Sequence[Found], k
 
 
 def _listed(arrays: Sequence[Any]) -> str:
-    first = ", ".join(f"{a.name} {a.shape}" for a in arrays[:3])
-    return (first or "none") + (f" and {len(arrays) - 3} more" if len(arrays) > 3 else "")
+    layers = _layers(arrays)
+    first = ", ".join(f"{layer.name or 'the model'} ({_shapes(layer)})" for layer in layers[:2])
+    return (first or "none") + (f" and {len(layers) - 2} layers more" if len(layers) > 2 else "")
+
+
+def _shapes(layer: _Layer) -> str:
+    return ", ".join(f"{_leaf(array.name)} {'x'.join(map(str, array.shape)) or 'of rank 0'}" for array in layer.arrays)
 
 
 def _layers(arrays: Iterable[Any]) -> list[_Layer]:

@@ -1,0 +1,94 @@
+"""A module of PyTorch whose arrays fit but which computes something else is refused, with both sides in one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import xpnet  # noqa: E402
+from tests.interop.torch.twins import NEEDS_SHAPE, PUBLISHED, SMALL, randomized, scores  # noqa: E402
+from xpnet import nn  # noqa: E402
+from xpnet.errors import CheckpointError  # noqa: E402
+
+T = torch.nn
+
+
+@pytest.mark.parametrize("name", [*SMALL, *PUBLISHED])
+def test_equal_networks_are_equal(name):
+    ours, theirs, shape = {**SMALL, **PUBLISHED}[name]()
+    xpnet.load_torch(ours, randomized(theirs), shape=shape[1:] if name in NEEDS_SHAPE else None, verbose=False)
+    if name in SMALL:
+        found, want = scores(ours, theirs, shape)
+        np.testing.assert_allclose(found, want, atol=2e-5)
+
+
+CONV = (4, 4, 3)
+DIFFERENT = {
+    "stride": (nn.Conv2d(*CONV), T.Conv2d(*CONV, stride=2)),
+    "padding": (nn.Conv2d(*CONV, padding=1), T.Conv2d(*CONV)),
+    "dilation": (nn.Conv2d(*CONV, dilation=2), T.Conv2d(*CONV)),
+    "padding_mode": (nn.Conv2d(*CONV, padding=1), T.Conv2d(*CONV, padding=1, padding_mode="circular")),
+    "groups": (nn.Conv2d(8, 4, 1, groups=2), T.Conv2d(4, 4, 1)),
+    "kind: ConvTranspose2d": (nn.Conv2d(*CONV), T.ConvTranspose2d(*CONV)),
+    "eps": (nn.BatchNorm(4), T.BatchNorm2d(4, eps=1e-3)),
+    "momentum": (nn.BatchNorm(4), T.BatchNorm2d(4, momentum=0.01)),
+    "momentum None": (nn.BatchNorm(4), T.BatchNorm2d(4, momentum=None)),
+    "kind: InstanceNorm2d": (nn.LayerNorm(4), T.InstanceNorm2d(4, affine=True)),
+    "kind: GroupNorm": (nn.LayerNorm(4), T.GroupNorm(2, 4)),
+    "kind: Embedding": (nn.Linear(4, 3, bias=False), T.Embedding(3, 4)),
+}
+WITHOUT_ARRAYS = {
+    "approximate": (nn.GELU(), T.GELU()),
+    "negative_slope": (nn.LeakyReLU(0.1), T.LeakyReLU(0.2)),
+    "kind: ReLU": (nn.Tanh(), T.ReLU()),
+    "kind: SiLU": (nn.ReLU(), T.SiLU()),
+    "kernel_size": (nn.MaxPool2d(2), T.MaxPool2d(3)),
+    "stride of a pool": (nn.MaxPool2d(2), T.MaxPool2d(2, stride=1)),
+    "ceil_mode": (nn.AvgPool2d(2), T.AvgPool2d(2, ceil_mode=True)),
+    "count_include_pad": (nn.AvgPool2d(2, padding=1), T.AvgPool2d(2, padding=1, count_include_pad=False)),
+    "alpha": (nn.LocalResponseNorm(5, alpha=1e-4), T.LocalResponseNorm(5, alpha=1e-4)),
+    "dilation of a pool": (nn.MaxPool2d(2), T.MaxPool2d(2, dilation=2)),
+}
+
+
+@pytest.mark.parametrize("setting", [*DIFFERENT, *WITHOUT_ARRAYS])
+def test_a_layer_that_differs_is_named_with_both_values(setting):
+    ours, theirs = {**DIFFERENT, **WITHOUT_ARRAYS}[setting]
+    model, source = nn.Sequential(nn.Linear(5, 5), ours), T.Sequential(T.Linear(5, 5), theirs)
+    before = model.state_dict()
+    words = setting.split()[0].removesuffix(":") if "kind" not in setting else rf"one kind.*{setting.split()[-1]}"
+    with pytest.raises(CheckpointError, match=rf"1 and 1.*{words}"):
+        xpnet.load_torch(model, source, verbose=False)
+    assert all(np.array_equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (nn.Conv2d(*CONV, padding=1), T.Conv2d(*CONV, padding="same")),
+        (nn.Conv2d(*CONV), T.Conv2d(*CONV, padding="valid")),
+        (nn.MaxPool2d((2, 2)), T.MaxPool2d(2)),
+        (nn.GlobalAvgPool2d(), T.AdaptiveAvgPool2d((1, 1))),
+        (nn.LocalResponseNorm(5, alpha=1e-4), T.LocalResponseNorm(5, alpha=5e-4, k=2)),
+        (nn.Dropout(0.2), T.Dropout(0.5)),
+        (nn.LayerNorm(4), T.LayerNorm(4)),
+    ],
+    ids=["same", "valid", "pair", "global", "alpha", "dropout", "layer norm"],
+)
+def test_settings_that_say_the_same_in_other_words_are_equal(ours, theirs):
+    xpnet.load_torch(nn.Sequential(nn.Linear(3, 2), ours), T.Sequential(T.Linear(3, 2), theirs), verbose=False)
+
+
+def test_a_layer_more_on_one_side_is_named():
+    source = T.Sequential(T.Linear(3, 2), T.ReLU(), T.Softmax(1))
+    with pytest.raises(CheckpointError, match="more in PyTorch 2"):
+        xpnet.load_torch(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), source, verbose=False)
+    with pytest.raises(CheckpointError, match="more in model 2"):
+        xpnet.load_torch(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.ReLU(), nn.Tanh()), source[:2], verbose=False)
+
+
+def test_to_torch_compares_as_well():
+    with pytest.raises(CheckpointError, match="stride"):
+        xpnet.to_torch_state_dict(nn.Conv2d(*CONV), T.Conv2d(*CONV, stride=2))
