@@ -21,7 +21,18 @@ from typing import Any
 
 from workloads import Case
 
-PACKAGES = ["xpnet", "numpy", "numba", "torch", "jax", "scikit-learn", "onnxruntime", "cupy-cuda13x"]
+PACKAGES = [
+    "xpnet",
+    "numpy",
+    "numba",
+    "torch",
+    "jax",
+    "scikit-learn",
+    "onnxruntime",
+    "fastapi",
+    "uvicorn",
+    "cupy-cuda13x",
+]
 PACKAGES += ["nvidia-cudnn-frontend"]
 Row = dict[str, Any]
 Turns = list[list[float]]  # a list for each process

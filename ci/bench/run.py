@@ -7,6 +7,7 @@
     ci/bench/run.py feed                      JPEG images decoded a second, beside training
     ci/bench/run.py photos                    JPEGs of 4032x3024: decoding, memory, start
     ci/bench/run.py mnist --json mnist.json   every recipe of mnist.py, three seeds each
+    ci/bench/run.py serve                     requests a second and latency of xpnet serve, beside FastAPI
     ci/bench/run.py small_tables --seeds 5    accuracy and R2 of tables, beside scikit-learn's MLP
     ci/bench/run.py gpu                       on a CUDA GPU, beside PyTorch, within eight minutes
     ci/bench/run.py table FILE                what any of them wrote, as Markdown
@@ -44,6 +45,7 @@ from xpnet.errors import XpnetError  # noqa: E402
 
 # suite: the module that has a function of that name
 SUITES = dict.fromkeys(("cpu", "process", "growth", "feed"), "suites")
+SUITES["serve"] = "serving"
 SUITES |= {name: name for name in ("mnist", "small_tables", "gpu", "photos")}
 
 

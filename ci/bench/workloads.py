@@ -160,7 +160,7 @@ GPU_LIBRARIES = {
 }
 TITLES = {name: library.title for name, library in {**LIBRARIES, **GPU_LIBRARIES}.items()}
 TITLES |= {"floor": "floor", "beside": "both at once", "published": "LeCun et al. 1998", "pillow": "Pillow"}
-TITLES["sklearn"] = "scikit-learn"
+TITLES |= {"sklearn": "scikit-learn", "fastapi": "FastAPI, ONNX Runtime"}
 RIVALS = ("torch", "torch-last", "jax", "onnxruntime")  # the fastest of them is the peer to reach
 PYTORCH = ("torch", "torch-last")  # images channels first and last: the faster counts
 

@@ -21,7 +21,8 @@ class _Job:
 
     def __init__(self, x: Any) -> None:
         self.x, self.n = x, len(x)
-        self.done = threading.Event()
+        self.done = threading.Lock()  # free once it is; cheaper than an Event
+        self.done.acquire()
         self.scores: Any = None
         self.error: BaseException | None = None
 
@@ -61,7 +62,8 @@ class Batcher:
         finally:
             with self._changed:
                 self._expected -= 1
-                self._changed.notify_all()
+                if self._jobs and self._is_complete():
+                    self._changed.notify()
 
     def predict(self, x: Any, timeout: float) -> Any:
         """Return the scores of the examples of one request.
@@ -80,8 +82,9 @@ class Batcher:
                 raise HttpError(503, f"server: {self._waiting:,} examples wait already; try later", Retry_After="1")
             self._jobs.append(job)
             self._waiting += job.n
-            self._changed.notify_all()
-        if not job.done.wait(timeout):
+            if len(self._jobs) == 1 or self._is_complete():  # else the thread waits for others anyway
+                self._changed.notify()
+        if not job.done.acquire(timeout=timeout):
             with self._changed:
                 if job in self._jobs:  # else it is being computed
                     self._jobs.remove(job)
@@ -95,7 +98,7 @@ class Batcher:
         """Predict what waits, and end the thread."""
         with self._changed:
             self._closed = True
-            self._changed.notify_all()
+            self._changed.notify()
         self._thread.join()
 
     def _work(self) -> None:
@@ -109,7 +112,7 @@ class Batcher:
                 else:
                     self._one_by_one(jobs)
             for job in jobs:
-                job.done.set()
+                job.done.release()
 
     def _answer(self, jobs: list[_Job]) -> None:
         for job, scores in zip(jobs, self._predict([job.x for job in jobs]), strict=True):

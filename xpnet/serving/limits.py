@@ -8,6 +8,8 @@ from xpnet import arguments
 
 __all__ = ["Limits"]
 
+_DAY = 86_400.0  # seconds
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -17,12 +19,13 @@ class Limits:
         max_bytes: of the body of a request, >= 1: 413.
         images: in a request, >= 1: 413. The pixels of each are limited as load_image limits them: 400.
         rows: in a request, >= 1: 413.
-        timeout: seconds in which a request must have arrived (408), and those in which it is answered (503), > 0.
-        idle: seconds that a connection may wait for its next request before it is closed, > 0.
+        timeout: seconds in which a request must have arrived (408), and those in which it is answered (503), > 0, less
+            than a day.
+        idle: seconds that a connection may wait for its next request before it is closed, > 0, less than a day.
         connections: at a time, >= 1: 503.
         queue: examples that wait for the model, >= 1: 503.
         batch: examples that are predicted at once, >= 1.
-        wait: seconds that a batch waits for requests which are being read, >= 0.
+        wait: seconds that a batch waits for requests which are being read, 0 to 1.
     """
 
     max_bytes: int = 32 << 20
@@ -39,5 +42,6 @@ class Limits:
         for name in ("max_bytes", "images", "rows", "connections", "queue", "batch"):
             object.__setattr__(self, name, arguments.count("Limits", name, getattr(self, name)))
         for name in ("timeout", "idle"):
-            object.__setattr__(self, name, arguments.number("Limits", name, getattr(self, name), 0, above=True))
-        object.__setattr__(self, "wait", arguments.number("Limits", "wait", self.wait, 0))
+            value = arguments.number("Limits", name, getattr(self, name), 0, _DAY, above=True)
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "wait", arguments.number("Limits", "wait", self.wait, 0, 1))
