@@ -157,6 +157,8 @@ class Backend:
             return np.asarray(array)
         except (TypeError, ValueError):
             raise self._no_array("to_numpy", array) from None
+        except RuntimeError:  # it is on another device than the processor
+            return np.from_dlpack(array, device="cpu", copy=True)
 
     def _no_array(self, where: str, value: Any) -> DTypeError:
         return DTypeError(where, f"an array of {self.name if where == 'to_numpy' else 'NumPy'}", array=shown(value))

@@ -7,6 +7,7 @@ import contextvars
 import copyreg
 import importlib.util
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -217,7 +218,11 @@ def library(x: Array) -> Backend:
 def backend_of(x: Array) -> Backend:
     """Return the backend of an array's library and device."""
     found = library(x)
-    return found if x.device == found.device else _open(f"{found.name}:{found.label(x.device)}")
+    if x.device == found.device:
+        return found
+    if found.name not in REGISTRY:
+        return replace(found, device=x.device)
+    return _open(f"{found.name}:{found.label(x.device)}")
 
 
 def add_at(x: Array, index: Any, value: Array) -> Array:

@@ -175,7 +175,9 @@ class Step:
             if isinstance(y, tuple):
                 y, weights = y
             x, y = self.precision.inputs(x), x if self._of_inputs else y
-            loss, gradients = self.differentiate(x, y if weights is None else (y, self._weighted.shares(weights)))
+            if weights is not None:
+                y = y, self._weighted.shares(weights, self.optimizer.flat.dtype)
+            loss, gradients = self.differentiate(x, y)
         if self.gradient_hook is not None:
             self.gradient_hook(self.precision.plain(gradients))
         self.optimizer.update(gradients, lr, t)

@@ -34,8 +34,15 @@ class WeightedLoss:
         self._loss, self._sums = loss, sums
         self._takes: str | None = None
 
-    def shares(self, weights: Array) -> Array:
-        """Return the weights of a batch, (N,), divided by their mean; shards and parts of it are added up then."""
+    def shares(self, weights: Array, dtype: Any = None) -> Array:
+        """Return the weights of a batch, (N,), divided by their mean; shards and parts of it are added up then.
+
+        Args:
+            weights: (N,).
+            dtype: in which that is computed; None: their own.
+        """
+        if dtype is not None and weights.dtype != dtype:
+            weights = record_call(namespace(weights).astype, weights, dtype)
         return weights if self._sums else record_call(_shares, weights)
 
     def __call__(self, scores: Tensor, targets: Any, shares: Array) -> Any:
