@@ -9,6 +9,7 @@
     ci/bench/run.py mnist --json mnist.json   every recipe of mnist.py, three seeds each
     ci/bench/run.py serve                     requests a second and latency of xpnet serve, beside FastAPI
     ci/bench/run.py small_tables --seeds 5    accuracy and R2 of tables, beside scikit-learn's MLP
+    ci/bench/run.py estimators --seeds 10     xpnet.sklearn's NetClassifier beside MLPClassifier: time of fit, accuracy
     ci/bench/run.py gpu                       on a CUDA GPU, beside PyTorch, within eight minutes
     ci/bench/run.py table FILE                what any of them wrote, as Markdown
 
@@ -46,7 +47,7 @@ from xpnet.errors import XpnetError  # noqa: E402
 # suite: the module that has a function of that name
 SUITES = dict.fromkeys(("cpu", "process", "growth", "feed"), "suites")
 SUITES["serve"] = "serving"
-SUITES |= {name: name for name in ("mnist", "small_tables", "gpu", "photos")}
+SUITES |= {name: name for name in ("mnist", "small_tables", "estimators", "gpu", "photos")}
 
 
 def positive(text: str) -> float:
@@ -80,7 +81,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--limit", type=positive, default=150.0, help="growth: seconds of a point; a series ends before a longer one")
     add("--device", default="cuda", help="gpu: cuda or cuda:N; cpu only tries the code")
     add("--data-dir", help="folder of MNIST's files; XPNET_DATA_DIR by default")
-    add("--seeds", type=count, default=3, help="mnist, small_tables: how many runs of each")
+    add("--seeds", type=count, default=3, help="mnist, small_tables, estimators: how many runs of each")
     add("--held-out", action="store_true", help="mnist: train on 50,000 digits, test on the other 10,000; keep nothing")
     return parser
 

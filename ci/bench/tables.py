@@ -106,6 +106,8 @@ def goals(row: Row) -> list[tuple[str, tuple[str, ...], float | None]]:
     if row["suite"] == "gpu":
         eager, fast = known.GPU_TARGETS[row["name"], row["cudnn"]]
         return [("xpnet", ("torch",), eager), ("xpnet", ("torch-captured", "torch-compiled"), fast)]
+    if row["suite"] == "estimators":
+        return [("xpnet", ("sklearn",), known.ESTIMATORS_TARGET)]
     least = known.PROCESS_TARGET
     return (
         [("xpnet", PYTORCH, least), ("xpnet-numpy", PYTORCH, known.NUMPY_SHARE * least)]

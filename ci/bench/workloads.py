@@ -178,6 +178,7 @@ TARGETS = {
 NUMPY_SHARE = 0.7  # of those, for NumPy alone, without compiled loops
 BEFORE_TARGET = 0.97  # time before a change / time after it
 PROCESS_TARGET = 2.0  # from `python` to LeNet-5 at an accuracy on MNIST
+ESTIMATORS_TARGET = 3.0  # the time of MLPClassifier.fit, of NetClassifier.fit
 
 # On an H100, by workload and whether cuDNN may be used: against PyTorch eager, and the faster of captured and compiled.
 GPU_TARGETS = {

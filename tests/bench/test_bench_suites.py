@@ -47,6 +47,8 @@ def test_a_small_real_run_prints_the_table_of_the_file_that_it_writes(
         (["cpu", "--json", "no/such/o.json"], "--json: expected a file in a folder that exists, got no/such"),
         (["cpu", "--baseline", "no/such"], "--baseline: expected a checkout of xpnet, got no/such"),
         (["process", "--data-dir", "no/such"], "--data-dir: expected a folder with MNIST's four files, got no/such"),
+        (["estimators", "--data-dir", "no/such"], "--data-dir: expected a folder with MNIST's four files, got no/such"),
+        (["estimators", "--only", "iris"], "--only: expected some of digits, mnist, got iris"),
         (["growth", "--only", "vgg16"], "--only: expected some of lenet5, alexnet, got vgg16"),
         (["feed", "--only", "mlp"], "--only: expected some of alexnet, lenet5, got mlp"),
         (["mnist", "--only", "lenet"], "--only: expected some of softmax, mlp-300-100,"),
