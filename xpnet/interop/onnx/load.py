@@ -251,7 +251,7 @@ class _Loader:
         for attribute in proto.attribute:
             if attribute.ref_attr_name or attribute.type not in _KINDS:
                 raise DataError(where, "attributes that are numbers, texts or tensors", attribute=attribute.name)
-            if attribute.name in node.attributes or (schema and attribute.name not in schema):
+            if attribute.name in node.attributes or (schema is not None and attribute.name not in schema):
                 raise DataError(where, f"attributes of {proto.op_type}, each once", attribute=repr(attribute.name))
             node.attributes[attribute.name] = self._attribute(where, attribute)
         count, reader = len(proto.input), node.reader

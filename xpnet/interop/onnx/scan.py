@@ -12,7 +12,8 @@ from xpnet.errors import DataError
 
 __all__ = ["scan"]
 
-_MOST_FIELDS = 3_000_000  # of messages within messages; a network of 1,000 nodes has some 20,000
+_MOST_FIELDS = 2_000_000  # of messages within messages; a network of 1,000 nodes has some 20,000
+_TEXT = "text"
 _DEEPEST = 60  # messages within messages
 
 
@@ -27,15 +28,10 @@ def scan(where: str, data: bytes, descriptor: Any) -> None:
         DataError: the bytes end within a field or hold none, or there are too many fields or levels.
     """
     messages: dict[str, dict[int, Any]] = {}
-    spans = [(0, len(data), descriptor, 0)]
-    count = 0
-    while spans:
-        at, end, kind, level = spans.pop()
-        if level > _DEEPEST:
-            raise DataError(where, f"messages nested {_DEEPEST} deep at most")
-        fields = messages.get(kind.full_name)
-        if fields is None:
-            fields = messages[kind.full_name] = {f.number: f.message_type for f in kind.fields if f.message_type}
+    open_messages = [(len(data), _messages(messages, descriptor))]
+    at = count = 0
+    while open_messages:
+        end, fields = open_messages.pop()
         while at < end:
             count += 1
             if count > _MOST_FIELDS:
@@ -48,13 +44,40 @@ def scan(where: str, data: bytes, descriptor: Any) -> None:
                 at += 8 if wire == 1 else 4
             elif wire == 2:
                 size, at = _varint(where, data, at, end)
-                if number in fields and at + size <= end:
-                    spans.append((at, at + size, fields[number], level + 1))
-                at += size
+                kind = fields.get(number)
+                if kind is _TEXT:
+                    if not _is_text(data[at : min(end, at + size)]):
+                        raise DataError(where, "texts in UTF-8", field=number)
+                    at += size
+                elif kind is not None and 0 < size <= end - at:
+                    open_messages.append((end, fields))
+                    end, fields = at + size, _messages(messages, kind)
+                    if len(open_messages) > _DEEPEST:
+                        raise DataError(where, f"messages nested {_DEEPEST} deep at most")
+                else:
+                    at += size
             else:
                 raise _cut(where, data)
             if at > end:
                 raise _cut(where, data)
+
+
+def _messages(known: dict[str, dict[int, Any]], kind: Any) -> dict[int, Any]:
+    """Return which fields of a message hold messages, and of what kind, and which hold texts."""
+    found = known.get(kind.full_name)
+    if found is None:
+        found = known[kind.full_name] = {
+            f.number: f.message_type or _TEXT for f in kind.fields if f.message_type or f.type == f.TYPE_STRING
+        }
+    return found
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _varint(where: str, data: bytes, at: int, end: int) -> tuple[int, int]:

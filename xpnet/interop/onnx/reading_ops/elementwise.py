@@ -31,7 +31,7 @@ def old_axis(node: Any, a: Any, b: Any) -> Any:
         return b
     rank, own = len(shape_of(a)), len(shape_of(b))
     axis = node.integer("axis", rank - own)
-    axis = axis_of(node.where, axis, rank) if rank else 0
+    axis = axis_of(node.where, axis, rank) if own else 0
     if axis + own > rank:
         raise ShapeError(node.where, "b that fits into a from axis on", a=shape_of(a), b=shape_of(b), axis=axis)
     shape = (*shape_of(b), *(1,) * (rank - axis - own))

@@ -166,7 +166,7 @@ def split(run: Any, node: Any, x: Any, sizes: Any = None) -> tuple[Any, ...]:
             raise ConfigError(node.where, "at least one output", num_outputs=count)
         each = -(-n // count)
         given = [min(each, max(0, n - i * each)) for i in range(count)]
-    if sum(given) != n or any(k < 0 for k in given):
+    if len(given) != len(node.outputs) or sum(given) != n or any(k < 0 for k in given):
         raise ShapeError(node.where, "parts that make up the axis", x=shape, split=tuple(given)[:32])
     parts, start = [], 0
     for size in given:
