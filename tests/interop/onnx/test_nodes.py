@@ -13,7 +13,7 @@ import xpnet
 from xpnet.errors import XpnetError
 from xpnet.interop.onnx import registry
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 from onnx import TensorProto, numpy_helper
 
 _SHIFTS = ("{0}_int8", "{0}_int16", "{0}_int32", "{0}_int64", "{0}_int8_shift_ge_width", "{0}_int32_shift_ge_width",
@@ -109,8 +109,10 @@ def test_the_node_cases_of_the_ops_that_are_read_give_the_expected_values(cases,
             wrong.append(f"{case.name} passes, but is listed as left out")
     with capsys.disabled():
         counts = ", ".join(f"{op} {n}" + f" of {n + left[op]}" * bool(left[op]) for op, n in sorted(passed.items()))
-        print(f"\n{sum(passed.values())} of {sum((passed + left).values())} node cases, {floating} of one floating node;"
-              f" {len(registry.names())} ops: {counts}")  # fmt: skip
+        print(
+            f"\n{sum(passed.values())} of {sum((passed + left).values())} node cases, {floating} of one floating node"
+        )
+        print(f"{len(registry.names())} ops: {counts}")
     assert wrong == []
     assert floating >= 450
     assert len(registry.names()) >= 133
