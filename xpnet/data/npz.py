@@ -63,7 +63,7 @@ def load_npz(path: Path, task: str | None = None) -> tuple[Dataset, Dataset]:
         return from_arrays(x[0], y[0], names, where, labelled=labelled).hold_out_fifth("npz/test", stratified=True)
     if names is None and labelled is None and all(a is not None and a.dtype.kind in "bui" and a.ndim == 1 for a in y):
         known = np.concatenate(y)  # type: ignore[arg-type]
-        names = from_arrays(np.zeros((len(known), 1)), known).classes if len(known) else None
+        names = from_arrays(np.zeros((len(known), 1)), known, name=where).classes if len(known) else None
     if names is None and all(a is not None and a.dtype.kind == "U" for a in y):
         names = np.unique(np.concatenate(y)).tolist()  # type: ignore[arg-type]
     train = from_arrays(x[0], y[0], names, where, labelled=labelled)

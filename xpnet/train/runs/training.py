@@ -107,7 +107,7 @@ def train_run(
         parts = parts._replace(train=train, validation=held[0], test=held[1])
     check_used(config, parts.train)
     if parts.validation is None and (config.best or config.patience):
-        name, do = "best" if config.best else "patience", "hold out more with val"
+        name, do = "best" if config.best else "patience", "hold out a part with val=0.2"
         raise ConfigError(name, "a validation set to compare epochs by", do, training_examples=len(parts.train))
     trainer, config = make_trainer(config, backend, parts, start)
     if resumed:
