@@ -82,7 +82,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_nothing_is_lost(here, xpnet):
     assert {p.suffix for p in (here / "run").iterdir()} <= {".safetensors", ".json", ".jsonl", ".png", ".html"}
 
     resumed = xpnet("train", resume="run", epochs=done + 1, json=True)
-    straight = xpnet("train", "mlp", epochs=done + 1, out="straight", json=True)
+    straight = xpnet("train", "mlp", epochs=done + 1, warmup=300, out="straight", json=True)
     assert resumed.code == 0
     assert resumed.json["train_loss"] == straight.json["train_loss"]
     assert epochs(here / "run") == list(range(1, done + 2))
@@ -123,7 +123,7 @@ def test_a_killed_run_goes_on_from_its_last_epoch(here, xpnet):
     assert code < 0 or os.name == "nt"
     done = read_checkpoint(here / "run" / "checkpoint.safetensors").meta["progress"]["epoch"]
     resumed = xpnet("train", resume="run", epochs=done + 1, json=True)
-    straight = xpnet("train", "softmax", epochs=done + 1, json=True)
+    straight = xpnet("train", "softmax", epochs=done + 1, warmup=300, json=True)
     assert resumed.code == 0
     assert resumed.json["train_loss"] == straight.json["train_loss"]
     assert epochs(here / "run") == list(range(1, done + 2))

@@ -88,7 +88,13 @@ def train(
         ),
     ] = None,
     warmup: Annotated[
-        int | None, _option("Training", "Steps in which the rate rises; 300 with inverse.", metavar="STEPS")
+        int | None,
+        _option(
+            "Training",
+            "Steps in which the rate rises first; with inverse 300, but at most 3/8 of all; with cosine and step at "
+            "most 1/10.",
+            metavar="STEPS",
+        ),
     ] = None,
     momentum: Annotated[float | None, _option("Training", "Of sgd, momentum, nesterov and rmsprop.")] = None,
     weight_decay: Annotated[float | None, _option("Training", "By default that of the model.")] = None,

@@ -86,7 +86,7 @@ class Spoil(Callback):
 
 def test_the_best_epoch_is_kept_evaluated_and_predicted_with(tmp_path):
     said: list[str] = []
-    config = RunConfig("softmax", epochs=3, best=True)
+    config = RunConfig("softmax", epochs=3, best=True, lr=0.001)
     result = train_run(config, tmp_path / "run", callbacks=[Spoil(3)], announce=said.append)
     assert result["best_epoch"] == 2
     assert result["validation_accuracy"] == records(tmp_path / "run")[1]["validation_accuracy"]
@@ -102,10 +102,10 @@ def test_the_best_epoch_is_kept_evaluated_and_predicted_with(tmp_path):
 
 
 def test_a_resumed_run_finds_the_best_epoch_and_stops_as_one_in_one_go(tmp_path):
-    config = RunConfig("softmax", epochs=30, best=True, patience=2, lr=0.05)
+    config = RunConfig("softmax", epochs=30, best=True, patience=2, lr=0.05, warmup=300)
     straight = train_run(config, tmp_path / "straight")
     assert 2 < straight["epochs"] < 30
-    part = RunConfig("softmax", epochs=2, best=True, patience=2, lr=0.05)
+    part = RunConfig("softmax", epochs=2, best=True, patience=2, lr=0.05, warmup=300)
     train_run(part, tmp_path / "parts")
     parts = train_run(resumed_config(tmp_path / "parts", {"epochs": 30}), resume=tmp_path / "parts")
     for key in ("epochs", "best_epoch", "train_loss", "validation_loss", "test_loss", "test_accuracy"):

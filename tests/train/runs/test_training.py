@@ -74,3 +74,13 @@ def test_a_table_is_trained_for_enough_steps_with_less_decay_the_more_rows_there
     assert (given.optimizer, given.lr, given.epochs) == ("momentum", 0.02, 3)
     assert RunConfig("mlp", weight_decay=0.5).completed(examples, table=True).weight_decay == 0.5
     assert RunConfig("mlp").completed(examples).optimizer == "momentum"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "examples", "steps"),
+    [(20, 1293, 300), (5, 1293, 76), (1, 1293, 15), (5, 60_000, 300), (0, 1293, 300)],
+)
+def test_the_rate_of_a_short_run_rises_in_three_eighths_of_its_steps(epochs, examples, steps):
+    assert RunConfig("cnn", epochs=epochs).completed(examples).warmup == steps
+    assert RunConfig("cnn", epochs=epochs, warmup=7).completed(examples).warmup == 7
+    assert RunConfig("cnn", epochs=epochs, schedule="constant").completed(examples).warmup == 0

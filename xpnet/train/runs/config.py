@@ -50,7 +50,8 @@ class RunConfig:
         skip_damaged: leave out images that cannot be decoded. cache_images: such as "4GB". workers: decoding threads.
         cache_folder: where decoded images are kept on disk.
         schedule: how the rate changes: "inverse" (the default), "constant", "cosine", "step" or "one-cycle".
-        warmup: the steps in which the rate rises first.
+        warmup: the steps in which the rate rises first; None: with inverse 300, but at most 3/8 of all, with cosine and
+            step at most 1/10, else none.
         weight_decay: >= 0. momentum: 0 <= momentum < 1. clip: the largest norm of the gradient, > 0.
         label_smoothing: 0 <= label_smoothing < 1.
         ema: keep an average of the weights with this decay, 0 <= ema < 1, and evaluate it.
@@ -141,7 +142,9 @@ class RunConfig:
             val=0.1 if self.val is None else self.val,
         )
         steps = config.steps(examples) * (config.epochs or 0)
-        rises = {"inverse": _WARM, "cosine": min(_WARM, steps // 10), "step": min(_WARM, steps // 10)}
+        # of 2 and 5 epochs of the digits 3/8 do better than 300 by 2 to 15 points, of 20 epochs 300 by 0.5 than 1/10
+        long = min(_WARM, 3 * steps // 8) if steps else _WARM
+        rises = {"inverse": long, "cosine": min(_WARM, steps // 10), "step": min(_WARM, steps // 10)}
         return dataclasses.replace(
             config, warmup=rises.get(config.schedule or "", 0) if self.warmup is None else self.warmup
         )

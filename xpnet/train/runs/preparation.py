@@ -87,8 +87,8 @@ def _optimizer(config: RunConfig, parameters: Any) -> Optimizer:
 def _schedule(config: RunConfig, rate: float, steps: int) -> Callable[[int], float]:
     """The rate at each step.
 
-    inverse and constant depend on the step alone, not on the number of epochs, so that 5 epochs and then 5 more are the
-    same as 10. The others end with the last step.
+    inverse and constant depend on the step and the warmup alone, not on the number of epochs, so that 5 epochs and then
+    5 more are the same as 10 with that warmup. The others end with the last step.
     """
     rise = config.warmup or 0
     rest = max(1, steps * (config.epochs or 0) - rise)
