@@ -67,6 +67,7 @@ def test_nothing_is_written_to_the_model():
     assert model.seen == 0
     assert model.total.data is before
     assert model.training
+    assert model.total.data.flags.writeable
 
 
 def test_sizes_that_depend_on_the_number_of_examples_are_said():
@@ -102,12 +103,19 @@ def test_a_batch_of_a_fixed_size_is_traced_at_that_size():
     assert graph_of(lambda self, x: x * 1.0 / len(x), batch=3).steps[-1].inputs[1] == 3
 
 
+def _zero_first(y):
+    y.data[:, 0] = 0
+    return y
+
+
 WRONG = {
     "a value that is read": (lambda self, x: x * float(x.sum()), "t: Tensor.numpy reads"),
     "a branch": (lambda self, x: x if x.sum() > 0 else -x, "t: Tensor.numpy reads"),
     "an array of NumPy": (lambda self, x: x + np.asarray(x), "t: np.asarray reads"),
     "an array computed elsewhere": (lambda self, x: x + x.data * 2, "an array that it takes"),
     "a branch on the array": (lambda self, x: x * 2.0 if x.data.max() > 1 else x + 2.0, "whether add or multiply"),
+    "a limit of pixels": (lambda self, x: apply(ops.where, x.data > 128, x, 0.0), "an array that it takes"),
+    "what is written in place": (lambda self, x: _zero_first(x * 2.0), "read-only"),
     "more ops": (lambda self, x: (x + 2.0) * 2.0 if x.data.max() > 1 else x + 2.0, "how many ops"),
     "random numbers": (lambda self, x: x + np.random.default_rng().random(4, np.float32), "an array that it takes"),
     "half of a batch": (lambda self, x: x[: len(x) // 2], "a size"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,6 +20,9 @@ from xpnet.nn.context import observe
 from xpnet.random import Key, normal
 
 __all__ = ["Applied", "Number", "Pass", "forward_pass", "is_several"]
+
+
+_SIZES = 100.0, 1.0, 1000.0, 0.1, 10.0  # of the examples that are drawn
 
 
 def is_several(shape: Any) -> bool:
@@ -59,12 +63,22 @@ class Pass:
         self.outputs: dict[str, Any] = {}
         self._numbers: dict[int, int] = {}
         self._others: list[Any] = []
+        self._locked: list[np.ndarray] = []
 
     def computes(self, array: Array) -> int:
         """Give a computed array a number."""
+        if isinstance(array, np.ndarray) and array.flags.writeable:
+            array.flags.writeable = False  # what is written in place is no op: an error, not another result
+            self._locked.append(array)
         self._numbers[id(array)] = len(self.computed)
         self.computed.append(array)
         return len(self.computed) - 1
+
+    def unlock(self) -> None:
+        """Let arrays be written again: one may be the model's own."""
+        for array in self._locked:
+            with contextlib.suppress(ValueError):  # a view of what cannot be written
+                array.flags.writeable = True
 
     def given(self, x: Any) -> Any:
         """Return the number of what was computed; else the array, or what else it is."""
@@ -101,9 +115,11 @@ def forward_pass(
     dtype, backend = next((state.dtype_ for state in states), "float32"), model.backend
     inputs = []
     for i, shape in enumerate(shapes):
-        full = (n, *shape)  # of zeros, then of numbers that reach beyond usual limits
-        values = 3 * normal(Key(seed, f"trace/{i}"), full) if seed else np.zeros(full)
-        inputs.append(backend.from_numpy(np.asarray(values).astype(dtype)))
+        values = np.zeros((n, *shape))
+        if seed:  # of several sizes, so that a limit that values are compared with lies between some
+            sizes = np.resize(_SIZES, n).reshape(n, *(1,) * len(shape))
+            values = sizes * normal(Key(seed, f"trace/{i}"), values.shape)
+        inputs.append(backend.from_numpy(values.astype(dtype)))
     for array in inputs:
         run.computes(array)
     # Custom modules may write to themselves; their parameters are shared, and have their arrays again afterwards.
@@ -119,7 +135,7 @@ def forward_pass(
     try:
         x = several.like(form, inputs) if is_several(form) else inputs[0]
         pop = partial(_leave, run.layers)
-        with inference(), no_grad(), observe_ops(run), observe(pop, run.layers.append):
+        with np.errstate(all="ignore"), inference(), no_grad(), observe_ops(run), observe(pop, run.layers.append):
             y = several.call(copied, x, wrapped)
             named = y if isinstance(y, dict) else dict(enumerate(y)) if isinstance(y, tuple | list) else {"": y}
             for name, output in named.items():
@@ -131,8 +147,9 @@ def forward_pass(
         raise
     except Exception as error:
         got = {"shape": shapes[0] if len(shapes) == 1 else tuple(shapes), "error": f"{type(error).__name__}: {error}"}
-        raise ConfigError.event(where, f"the model's forward fails on {n} examples of zeros", **got) from error
+        raise ConfigError.event(where, f"the model's forward fails on {n} examples", **got) from error
     finally:
+        run.unlock()
         for state, array in arrays:
             if state.data is not array:
                 state.data = array

@@ -57,7 +57,7 @@ def forward(model, x):
     """What the model computes in evaluation mode, on the host."""
     with nn.inference(), no_grad():
         y = several.call(model, x, Tensor)
-    return y.numpy() if isinstance(y, Tensor) else [each.numpy() for each in several.each(y)]
+    return y.numpy() if isinstance(y, Tensor) else [t.numpy() for t in (y.values() if isinstance(y, dict) else y)]
 
 
 def ran(path, x, layout="nchw"):

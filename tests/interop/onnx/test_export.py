@@ -124,6 +124,9 @@ def test_a_model_of_several_outputs_has_their_names(file):
     x = samples((6,), 3)
     for theirs, ours in zip(ran(file, x), forward(model, x), strict=True):
         close(theirs, ours)
+    turned = Custom(lambda self, x: [y := x * 2.0, y.permute(1, 0)])
+    export_onnx(turned, file, (6,))
+    close(ran(file, x)[1], x.T * 2)
     twice = Custom(lambda self, x: [y := x * 2.0, y])
     assert list(export_onnx(twice, file, (6,)).outputs) == ["output0", "output1"]
     close(ran(file, x)[1], x * 2)

@@ -99,6 +99,8 @@ CASES = {
     "a constant image": (lambda self, x: self.conv(x) + np.arange(20, dtype=np.float32).reshape(5, 4),
                          {"conv": _conv}, IMAGE, 0),
     "a constant for each row": (lambda self, x: x * np.full((len(x), 6), 2, np.float32), {}, ROWS, 0),
+    "constants for each row and what has none": (
+        lambda self, x: x.mean(axis=0) + np.full((len(x), 6), 2, np.float32), {}, ROWS, 0),
     "rows times a constant": (lambda self, x: self.conv(x).flatten() * np.arange(120, dtype=np.float32),
                               {"conv": _conv}, IMAGE, 1),
     "numbers": (lambda self, x: (2 - x) / 3.5 + 1 / (x * x + 0.5) - -x, {}, ROWS, 0),

@@ -221,8 +221,8 @@ def _write_steps(writer: Writer, graph: Graph) -> None:
 
 def _write_outputs(writer: Writer, graph: Graph, layout: str, batch: str) -> dict[str, Any]:
     found = {}
-    for name, value in graph.outputs.items():
-        stored = writer.ordered(value, _file_axes(value, layout))
+    every = [(name, writer.ordered(value, _file_axes(value, layout))) for name, value in graph.outputs.items()]
+    for name, stored in every:  # all are written before one gets another name
         name = writer.unique(name if name.isidentifier() else f"output{name}")
         writer.output(stored.name, name)
         found[name] = _described(stored, batch)

@@ -235,7 +235,8 @@ class Writer:
         if not all(x.shape[-1:] in ((), (1,)) or _same(x.columns, columns) for x in traced):
             columns = None  # they are in several orders
         shape = self._shape_of(arrays, rank)
-        names = [self._aligned(x, axes, columns, kind, shape) for x in operands]
+        rows = self._shape_of(traced, rank)
+        names = [self._aligned(x, axes, columns, kind, rows) for x in operands]
         return Stored(self.node(op, *names, **attributes), shape, dtype or kind, axes, columns)
 
     def _shape_of(self, arrays: Sequence[Value | Stored], rank: int) -> tuple[Size, ...]:
@@ -246,7 +247,7 @@ class Writer:
         return tuple(shape)
 
     def _aligned(
-        self, x: Operand, axes: tuple[int, ...], columns: np.ndarray | None, kind: str, shape: tuple[Size, ...]
+        self, x: Operand, axes: tuple[int, ...], columns: np.ndarray | None, kind: str, rows: tuple[Size, ...]
     ) -> str:
         if isinstance(x, Batch):
             raise self.unsupported("a number that depends on the number of examples", "export with a fixed batch")
@@ -256,9 +257,8 @@ class Writer:
         missing = rank - len(shape_of_x)
         if isinstance(x, Value) and x.array is not None:
             array = x.array
-            if any(isinstance(n, Batch) for n in shape_of_x) and not any(isinstance(n, Batch) for n in shape):
-                array = None  # nothing else has the N rows
-            if array is not None:
+            pairs = zip(shape_of_x, rows[missing:], strict=True)
+            if all(isinstance(m, Batch) for n, m in pairs if isinstance(n, Batch)):  # something else has the N rows
                 if columns is not None and array.shape and array.shape[-1] == len(columns):
                     array = array[..., columns]
                 whole = array.reshape((1,) * missing + array.shape).transpose(axes)

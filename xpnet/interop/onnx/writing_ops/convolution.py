@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import ops
-from xpnet.interop.graph import Value
+from xpnet.interop.graph import Batch, Value
 from xpnet.interop.onnx.writer import NCHW, Stored, Writer
 from xpnet.interop.onnx.writing_ops.elementwise import activate
 from xpnet.interop.onnx.writing_ops.registry import writes
@@ -55,10 +55,14 @@ def conv2d(
     return activate(g, g.result(name, NCHW), activation)
 
 
-def _windows(x: Value, kernel: Pair, stride: Pair | None, padding: Pair, ceil_mode: bool) -> tuple[Axis, Axis]:
+def _windows(
+    g: Writer, x: Value, kernel: Pair, stride: Pair | None, padding: Pair, ceil_mode: bool
+) -> tuple[Axis, Axis]:
     sizes = pair("pool", "kernel_size", kernel, 1)
     strides = sizes if stride is None else pair("pool", "stride", stride, 1)
     pads = pair("pool", "padding", padding, 0)
+    if any(isinstance(n, Batch) for n in x.shape[1:3]):
+        raise g.unsupported("images whose size depends on the number of examples", "export with a fixed batch")
     rows, cols = (
         Axis(n, k, s, p, 1, out_size(n, k, s, p, ceil_mode=ceil_mode))  # type: ignore[arg-type]
         for n, k, s, p in zip(x.shape[1:3], sizes, strides, pads, strict=True)
@@ -86,7 +90,7 @@ def max_pool2d(
     g: Writer, x: Value, *, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, ceil_mode: bool = False
 ) -> Stored:
     """MaxPool."""
-    return g.result(_pool(g, "MaxPool", x, _windows(x, kernel_size, stride, padding, ceil_mode)), NCHW)
+    return g.result(_pool(g, "MaxPool", x, _windows(g, x, kernel_size, stride, padding, ceil_mode)), NCHW)
 
 
 @writes(ops.avg_pool2d)
@@ -101,7 +105,7 @@ def avg_pool2d(
     count_include_pad: bool = True,
 ) -> Stored:
     """AveragePool; where a window reaches over the padded border, the average of a whole window is corrected."""
-    axes = _windows(x, kernel_size, stride, padding, ceil_mode)
+    axes = _windows(g, x, kernel_size, stride, padding, ceil_mode)
     if not count_include_pad:
         return g.result(_pool(g, "AveragePool", x, axes, count_include_pad=0), NCHW)
     y = g.result(_pool(g, "AveragePool", x, axes, count_include_pad=1), NCHW)
