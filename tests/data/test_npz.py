@@ -319,3 +319,41 @@ def test_a_changed_file_gives_the_same_values_or_a_data_error(tmp_path):
             assert np.array_equal(train.x[..., 0], X)
             assert np.array_equal(train.y, Y)
     assert refused > 100
+
+
+# Several inputs
+
+
+def test_arrays_x_name_are_inputs_by_name(tmp_path):
+    train, test = load(save(tmp_path, x_image=X, x_age=np.arange(10.0), y=Y))
+    assert (len(train), len(test)) == (8, 2)
+    assert train.shape == {"image": (5, 4, 1), "age": (1,)}
+    both = np.sort(np.concatenate([train.x["age"], test.x["age"]]).ravel())
+    assert both.tolist() == list(range(10))
+    row = int(test.x["age"][0, 0])
+    assert np.array_equal(test.x["image"][0, ..., 0], X[row])
+    assert test.y[0] == Y[row]
+
+
+def test_several_inputs_may_have_test_arrays(tmp_path):
+    arrays = {"x_train_a": X[:7], "x_train_b": X[:7, 0], "x_test_b": X[7:, 0], "x_test_a": X[7:]}
+    train, test = load(save(tmp_path, **arrays, y_train=Y[:7], y_test=Y[7:]))
+    assert np.array_equal(train.x["b"], X[:7, 0])
+    assert np.array_equal(test.x["b"], X[7:, 0])
+    assert list(test.x) == list(train.x) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"x_a": X, "x_b": X[:9], "y": Y},
+        {"x_a": X, "x_b": X},
+        {"x_train_a": X, "x_test_b": X, "y_train": Y, "y_test": Y},
+        {"x_train_a": X, "x_test_a": X[:, :2], "y_train": Y, "y_test": Y},
+    ],
+    ids=["counts", "no y", "other names", "other shapes"],
+)
+def test_several_inputs_that_do_not_fit_are_one_line(tmp_path, arrays):
+    with pytest.raises(DataError) as caught:
+        load(save(tmp_path, **arrays))
+    assert "\n" not in str(caught.value)

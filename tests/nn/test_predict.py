@@ -502,3 +502,29 @@ def test_a_batch_has_at_least_one_example(size):
 def test_a_list_is_an_error():
     with raises(DTypeError, "predict", "list", "from_numpy"):
         nn.Linear(3, 2).predict([[1.0, 2.0, 3.0]])
+
+
+class Both(nn.Module):
+    """As a module of xpnet with two inputs, which is recorded."""
+
+    __module__ = "xpnet.nn.both"
+
+    def __init__(self):
+        self.left, self.right = nn.Linear(3, 2), nn.Linear(4, 2)
+
+    def forward(self, a, b):
+        return self.left(a) + self.right(b)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_predictions_of_several_inputs_are_captured(named):
+    model, random = Both().initialize(1), np.random.default_rng(2)
+    for n in (5, 5, 5, 5, 5, 3, 5):
+        a, b = random.normal(size=(n, 3)).astype(np.float32), random.normal(size=(n, 4)).astype(np.float32)
+        y = model.predict({"b": b, "a": a} if named else (a, b))
+        want = a @ model.left.weight.data.T + b @ model.right.weight.data.T
+        np.testing.assert_allclose(y, want, rtol=1e-5, atol=1e-6)
+        model.left.weight.data *= 0.5  # what is written counts from the next prediction
+    (found,) = vars(model)["_predictor"]._several.values()
+    assert found._captured.reason == ""
+    assert any(recording.is_verified for recording in found._captured.recordings.values())

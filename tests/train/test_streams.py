@@ -17,6 +17,7 @@ from xpnet import nn, optim
 from xpnet.autograd import Tensor, backward
 from xpnet.data import Augment, reading, stream
 from xpnet.errors import ConfigError, DataError, DTypeError, ShapeError
+from xpnet.random import Key
 from xpnet.train import Callback, Trainer, read_checkpoint, write_checkpoint
 
 RNG = np.random.default_rng(7)
@@ -207,8 +208,20 @@ def test_batches_of_several_inputs(several):
     np.testing.assert_allclose(fit.predict(alone), fit.predict(several), rtol=1e-5, atol=1e-7)
 
 
+def test_the_loss_of_an_epoch_weighs_batches_as_their_examples_weigh():
+    model = linear()
+    fit = Trainer(model, optim.SGD(model.parameters(), lr=1e-12), class_weights=[1, 5])
+    fit.fit(parts(), epochs=1)
+    assert losses(fit)[0] == pytest.approx(fit.evaluate((X, Y))["loss"], rel=1e-5)
+
+
 def test_images_of_a_stream_are_augmented_with_draws_of_their_own():
     data = some_digits(60)
+    keys = []
+    trainer("softmax").fit(
+        parts(data.x, data.y, [(0, 40), (40, 60)]), epochs=2, augment=lambda x, key: keys.append(key) or x
+    )
+    assert keys == [Key(3, "augment", epoch, step) for epoch in (0, 1) for step in (0, 1)]
     fits = [trainer("softmax") for _ in range(3)]
     for fit, augment in zip(fits, (Augment(shift=1), Augment(shift=1), None), strict=True):
         fit.fit(parts(data.x, data.y, [(0, 40), (40, 60)]), epochs=2, augment=augment)

@@ -381,3 +381,46 @@ def test_what_is_no_model_no_shape_and_no_batch_is_refused():
             viz.summarize(nn.ReLU(), (4,), batch)  # pyright: ignore[reportArgumentType]
     with raises(ShapeError, "1", "D = 4", "(3,)"):
         viz.summarize(nn.Sequential(nn.ReLU(), nn.Linear(4, 2)), (3,))
+
+
+class Joined(nn.Module):
+    """An image and a row of numbers."""
+
+    def __init__(self):
+        self.flatten, self.image = nn.Flatten(), nn.Linear(12, 5)
+        self.row, self.head = nn.Linear(3, 5), nn.Linear(5, 2)
+
+    def forward(self, image, row):
+        return self.head(self.image(self.flatten(image)) + self.row(row))
+
+
+@pytest.mark.parametrize("shape", [((2, 6, 1), (3,)), {"row": (3,), "image": (2, 6, 1)}], ids=["tuple", "names"])
+def test_a_model_of_several_inputs_is_summarized(shape):
+    summary = viz.summarize(Joined(), shape)
+    rows = {layer.name: layer for layer in summary.layers if layer.parameters}
+    assert {name: layer.macs for name, layer in rows.items()} == {"image": 60, "row": 15, "head": 10}
+    assert summary.parameters == 60 + 5 + 15 + 5 + 10 + 2
+    # the gradient of the weights only, where a layer reads an input
+    assert {name: layer.flops_backward for name, layer in rows.items()} == {"image": 120, "row": 30, "head": 40}
+    text = str(summary)
+    assert "2x6x1" in text
+    assert ("image 2x6x1" in text) == isinstance(shape, dict)
+    assert json.loads(json.dumps(summary.to_json()))["input"] == (
+        {"row": [3], "image": [2, 6, 1]} if isinstance(shape, dict) else [[2, 6, 1], [3]]
+    )
+
+
+def test_several_inputs_that_a_model_does_not_take_are_one_line():
+    with raises(ConfigError, "forward", "inputs"):
+        viz.summarize(Joined(), ((3,),))
+    with raises(ConfigError, "summary", "shape"):
+        viz.summarize(Joined(), {"image": (2, 6, 1), "row": (-3,)})
+    with raises(ShapeError, "summary"):
+        viz.summarize(Joined(), {"image": (2, 6, 1), "row": ()})
+
+
+def test_volumes_are_of_one_input():
+    pytest.importorskip("matplotlib")
+    viz.blocks(Joined(), ((2, 6, 1), (3,)))
+    with raises(ShapeError, "volumes", "one input", "2x6x1"):
+        viz.volumes(Joined(), ((2, 6, 1), (3,)))

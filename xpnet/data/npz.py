@@ -8,6 +8,7 @@ import struct
 import warnings
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import replace
 from io import BufferedReader
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from xpnet.data import several
 from xpnet.data.dataset import Dataset, from_arrays
 from xpnet.data.opening import check_expansion, disk_size, open_file
 from xpnet.errors import DataError
@@ -33,7 +35,8 @@ def load_npz(path: Path, task: str | None = None) -> tuple[Dataset, Dataset]:
 
     It holds x_train, y_train, x_test and y_test; or x and y (or images and labels), of which a random fifth, of each
     class alike and always the same, becomes the test set; and optionally classes, the names of the classes or of the
-    targets. Samples, labels and targets are as in from_arrays. For reconstruction, there may be no y.
+    targets. Samples, labels and targets are as in from_arrays. For reconstruction, there may be no y. In the place of x
+    there may be x_NAME, several inputs by name, and x_train_NAME and x_test_NAME in that of x_train and x_test.
 
     Args:
         path: the file; it is read without pickle. Other arrays in it are not read.
@@ -49,13 +52,19 @@ def load_npz(path: Path, task: str | None = None) -> tuple[Dataset, Dataset]:
     with open_file(path) as file:
         members = _members(file, where)
         every = (_SPLIT_KEYS, *_WHOLE_KEYS)
-        keys = next((keys for keys in every if all(key in members for key in keys[:: 1 + no_labels])), None)
+        keys: Any = next((keys for keys in every if all(key in members for key in keys[:: 1 + no_labels])), None)
+        keys = keys or _several_keys(members)
         if keys is None:
             rule = "the arrays x_train, y_train, x_test and y_test, or x and y, or images and labels"
             do = "learn x itself with task=reconstruction" if {"x", "x_train"} & set(members) else ""
             raise DataError(where, rule, do, arrays=", ".join(list(members)[:20]) or "none")
         with zipfile.ZipFile(file) as archive:
-            x = [_read(archive, members[key], key, where) for key in keys[::2]]
+            x: list[Any] = [
+                {name: _read(archive, members[k], k, where) for name, k in key.items()}
+                if isinstance(key, dict)
+                else _read(archive, members[key], key, where)
+                for key in keys[::2]
+            ]
             y = [None if no_labels else _targets(_read(archive, members[key], key, where)) for key in keys[1::2]]
             names = _names(_read(archive, members["classes"], "classes", where)) if "classes" in members else None
     labelled = None if task != "regression" else False
@@ -67,12 +76,22 @@ def load_npz(path: Path, task: str | None = None) -> tuple[Dataset, Dataset]:
     if names is None and all(a is not None and a.dtype.kind == "U" for a in y):
         names = np.unique(np.concatenate(y)).tolist()  # type: ignore[arg-type]
     train = from_arrays(x[0], y[0], names, where, labelled=labelled)
-    options = {"white": train.white, "labelled": labelled, "images": train.x.ndim == 4}
-    test = from_arrays(x[1], y[1], names, f"{where} (x_test)", **options)
-    kinds = [f"{part.shape} {part.x.dtype}" for part in (train, test)]
+    name, is_one = f"{where} (x_test)", not several.is_several(train.x)
+    like = {"white": train.white, "images": train.x.ndim == 4} if is_one else {}
+    test = replace(from_arrays(x[1], y[1], names, name, labelled=labelled, **like), white=train.white)
+    kinds = [f"{part.shape} {', '.join(str(a.dtype) for a in several.each(part.x))}" for part in (train, test)]
     if kinds[0] != kinds[1]:
         raise DataError(where, "x_train and x_test of the same kind", x_train=kinds[0], x_test=kinds[1])
     return replace(train, classes=test.classes), test
+
+
+def _several_keys(members: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """Return the names of arrays x_NAME, a dictionary by NAME, and those of their targets."""
+    train, test = ({k.removeprefix(p): k for k in members if k.startswith(p)} for p in ("x_train_", "x_test_"))
+    if train and train.keys() == test.keys() and {"y_train", "y_test"} <= members.keys():
+        return train, "y_train", {name: test[name] for name in train}, "y_test"
+    found = {k[2:]: k for k in members if k.startswith("x_") and len(k) > 2 and k not in _SPLIT_KEYS}
+    return (found, "y") if found and "y" in members and not train and not test else None
 
 
 def _damaged(where: str, problem: object, array: str = "") -> DataError:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.data import several
 from xpnet.data.dataset import Dataset
 from xpnet.data.download import Progress
 from xpnet.data.duplicates import Duplicates, same_examples, same_files
@@ -157,6 +158,9 @@ def survey(
     name = path.name or str(path.absolute())
     if is_path and path.is_dir():
         return _of_folder(str(path), name, found, parts, options, progress)
+    if several.is_several(found.train.x):
+        shapes = {f"input {key}": x.shape[1:] for key, x in found.train.x.items()}
+        raise DataError(name, "one array of examples to survey", "look at each by itself", **shapes)
     arrays = [data.x for data in parts.values()]
     known = all(map(is_resident, arrays)) and sum(x.nbytes for x in arrays) <= _COMPARED
     columns = _of_rows(parts) if len(found.train.shape) == 1 else ()

@@ -30,6 +30,8 @@ class Stage(NamedTuple):
         saved: numbers it keeps that no layer before it keeps already; their sum is what the model keeps.
         kept: whether its output is among the numbers kept so far.
         branches: of a sum, how many stages before it are its body's and how many its shortcut's.
+        of_input: whether its input is one of the model's, of which no gradient is needed, though other layers are
+            before it.
     """
 
     path: str
@@ -39,6 +41,7 @@ class Stage(NamedTuple):
     saved: int
     kept: bool
     branches: tuple[int, int] | None = None
+    of_input: bool = False
 
 
 class Description:

@@ -137,7 +137,7 @@ class Module(Description):
             error.path = error.path or self.path
             raise
         if watch is not None:
-            watch.after(self, inputs[0] if inputs else None, y)
+            watch.after(self, inputs[0] if inputs else next(iter(options.values()), None), y)
         return y
 
     def predict(self, x: Any, *, batch_size: int = 256) -> Any:

@@ -102,6 +102,7 @@ class Predictor:
         self._state: State | None = None  # any of the model's
         self._each_alone = False
         self._macs: dict[tuple[int, ...], int] = {}  # of an example, by shape
+        self._several: dict[Any, _SeveralPredictor] = {}  # by the form of the inputs
 
     def __reduce__(self) -> Any:
         """A copy of the model makes a predictor when it first predicts."""
@@ -127,15 +128,20 @@ class Predictor:
         return x if backend.on_host else backend.from_numpy(x)
 
     def __call__(self, x: Any) -> Array:
-        """Compute the scores of a batch, an array or several; those of several are not recorded."""
+        """Compute the scores of a batch, an array or several."""
         if isinstance(x, tuple | dict):
-            with inference(), no_grad():
-                return several.call(self.model, x, Tensor).data
+            return self._several_of(x)(x)
         if watching() or not x.shape:
             return self.compute(x)
         y = self._captured(x, key=(cores(), current_precision()))
         assert y is not None
         return y
+
+    def _several_of(self, x: Any) -> _SeveralPredictor:
+        form = several.form(x)
+        if form not in self._several:
+            self._several[form] = _SeveralPredictor(self.model, several.like(x, [None] * len(several.each(x))))
+        return self._several[form]
 
     def compute(self, x: Array) -> Array:
         """Call the model; the examples of a batch are divided among threads where that pays."""
@@ -174,3 +180,27 @@ class Predictor:
             self._version, self._macs = changes(), {}
             self._state = next(iter(self.model.states().values()), None)
             self._each_alone = all(m.across_batch_in_inference is False for _, m in self.model.modules())
+
+
+class _SeveralPredictor:
+    """Predicts with a model from several inputs, in the form of a tuple or a dictionary."""
+
+    def __init__(self, model: Model, form: Any) -> None:
+        self._model, self._form = weakref.ref(model), form
+        self._captured = Captured(self.compute, ModelGuard(model), where="predict", max_bytes=_MOST_BYTES)
+
+    def __call__(self, x: Any) -> Array:
+        """Compute the scores of a batch."""
+        arrays = several.each(x)
+        if watching() or not all(a.shape for a in arrays):
+            return self.compute(*arrays)
+        y = self._captured(*arrays, key=(cores(), current_precision()))
+        assert y is not None
+        return y
+
+    def compute(self, *arrays: Array) -> Array:
+        """Call the model."""
+        model = self._model()
+        assert model is not None, "the model owns its predictor"
+        with inference(), no_grad():
+            return several.call(model, several.like(self._form, arrays), Tensor).data

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from xpnet import arguments
 from xpnet.errors import ShapeError
 from xpnet.nn import Module, Stage, UnknownCostError
 from xpnet.viz.trace import traced
 
-__all__ = ["Fork", "every", "flow"]
+__all__ = ["Fork", "every", "flow", "read_shape"]
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Fork(NamedTuple, Generic[T]):
     sum: T
 
 
-def flow(model: Module, shape: tuple[int, ...]) -> tuple[tuple[Stage | Fork[Stage], ...], tuple[str, ...]]:
+def flow(model: Module, shape: Any) -> tuple[tuple[Stage | Fork[Stage], ...], tuple[str, ...]]:
     """Lay out a model's stages, for one example, as they follow each other and fork.
 
     Where a layer defines neither cost nor stages, the model is run once on zeros, and the layers that it calls follow
@@ -37,7 +37,7 @@ def flow(model: Module, shape: tuple[int, ...]) -> tuple[tuple[Stage | Fork[Stag
 
     Args:
         model: any module; one that does not define stages is a single step.
-        shape: the input without N, sizes >= 1.
+        shape: the input without N, sizes >= 1; or a tuple or dictionary of them, for a model of several inputs.
     Returns:
         The steps, and the names of the layers whose cost is not known.
     Raises:
@@ -45,16 +45,35 @@ def flow(model: Module, shape: tuple[int, ...]) -> tuple[tuple[Stage | Fork[Stag
         ShapeError: shape is not a shape, or a layer cannot take its input.
     """
     arguments.instance("summary", "model", model, kind=Module, rule="a Module")
-    shape = arguments.shape("summary", "shape", shape, 1)
-    if not shape:
-        raise ShapeError("summary", "the shape of one example", shape=shape)
+    shape = read_shape(shape)
     for _ in model.modules():  # sets the paths
         pass
+    if isinstance(shape, dict) or isinstance(shape[0], tuple):
+        steps, unknown = traced(model, shape)
+        return tuple(steps), unknown
     try:
         return tuple(_forked(model.stages(shape))), ()
     except UnknownCostError:
         steps, unknown = traced(model, shape)
         return tuple(steps), unknown
+
+
+def read_shape(shape: Any) -> Any:
+    """Return the shape of one example, a tuple; or one for each of several inputs, in a tuple or a dictionary."""
+    if isinstance(shape, dict):
+        found = {str(name): _sizes(sizes) for name, sizes in shape.items()}
+    elif isinstance(shape, tuple | list) and any(isinstance(sizes, tuple | list) for sizes in shape):
+        found = tuple(_sizes(sizes) for sizes in shape)
+    else:
+        return _sizes(shape)
+    return found
+
+
+def _sizes(shape: Any) -> tuple[int, ...]:
+    found = arguments.shape("summary", "shape", shape, 1)
+    if not found:
+        raise ShapeError("summary", "the shape of one example", shape=found)
+    return found
 
 
 def every(steps: Sequence[T | Fork[T]]) -> Iterator[T]:

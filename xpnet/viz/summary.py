@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from xpnet import arguments
 from xpnet.nn import Field, Module, Parameter, Stage
-from xpnet.viz.flow import Fork, every, flow
+from xpnet.viz.flow import Fork, every, flow, read_shape
 from xpnet.viz.table import html, table
 
 __all__ = ["Layer", "Summary", "summarize"]
@@ -64,14 +64,14 @@ class Summary:
     """The result of summarize, which shows itself as a table.
 
     Args:
-        input: the shape of one example.
+        input: the shape of one example; or one for each of several inputs, in a tuple or a dictionary.
         batch: N, for saved_bytes.
         steps: the layers in order; a Fork where a residual splits the data.
         parameters: of the model; one that is shared counts once.
         uncounted: layers whose multiply-adds and saved numbers are not known, since they define no cost.
     """
 
-    input: tuple[int, ...]
+    input: Any
     batch: int
     steps: tuple[Layer | Fork[Layer], ...]
     parameters: int
@@ -136,7 +136,7 @@ class Summary:
         return html(self)
 
 
-def summarize(model: Module, shape: tuple[int, ...], batch: int = 1) -> Summary:
+def summarize(model: Module, shape: Any, batch: int = 1) -> Summary:
     """Count the parameters, multiply-adds and saved bytes of a model's layers, from shapes alone.
 
     FLOPs are two for each multiply-add of the layers with weights; additions, comparisons and exponentials of other
@@ -146,7 +146,8 @@ def summarize(model: Module, shape: tuple[int, ...], batch: int = 1) -> Summary:
     Args:
         model: any module. A custom layer is one row if it defines ``cost``, several if it defines ``stages``. If it
             defines neither, a copy of the model is run once on zeros, and there is a row for each layer that it calls.
-        shape: the input of one example, without N: (H, W, C), (D,) or other.
+        shape: the input of one example, without N: (H, W, C), (D,) or other. Of a model of several inputs a tuple of
+            shapes, or a dictionary by the names of forward's arguments: then its forward is run.
         batch: N, >= 1: how many examples are kept for the backward pass at once, at 4 bytes a number.
     Returns:
         A Summary.
@@ -157,9 +158,11 @@ def summarize(model: Module, shape: tuple[int, ...], batch: int = 1) -> Summary:
     """
     batch = arguments.count("summary", "batch", batch)
     stages, uncounted = flow(model, shape)
-    start = _State(tuple(shape), Field.of_image(tuple(shape)), False)
+    shape = read_shape(shape)
+    is_one = isinstance(shape, tuple) and not isinstance(shape[0], tuple)
+    start = _State(shape if is_one else (), Field.of_image(shape) if is_one else None, False)
     steps, _ = _Count(batch).steps(stages, start)
-    return Summary(tuple(shape), batch, steps, model.parameter_count, uncounted)
+    return Summary(shape, batch, steps, model.parameter_count, uncounted)
 
 
 class _State(NamedTuple):
@@ -201,7 +204,8 @@ class _Count:
         new = [p for p in own if p not in self.seen]
         self.seen.update(new)
         trained = any(p.requires_grad for p in own)
-        gradients = (trained or (state.learned and not own)) + state.learned  # of the weights, of the input
+        learned = state.learned and not stage.of_input
+        gradients = (trained or (learned and not own)) + learned  # of the weights, of the input
         row = Layer(
             name=stage.path or type(layer).__name__,
             kind=layer.kind or type(layer).__name__,
@@ -224,4 +228,6 @@ class _Count:
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value

@@ -52,8 +52,12 @@ def html(summary: Any) -> str:
     return html_table(head, body, total, numbers) + f"\n<p>{notes}</p>"
 
 
-def size(shape: tuple[int, ...]) -> str:
-    """Write a shape as 227x227x3."""
+def size(shape: Any) -> str:
+    """Write a shape as 227x227x3, and those of several inputs as "image 28x28x1, age 1"."""
+    if isinstance(shape, dict):
+        return ", ".join(f"{printable(name)} {size(sizes)}" for name, sizes in shape.items())
+    if any(isinstance(sizes, tuple) for sizes in shape):
+        return ", ".join(map(size, shape))
     return "x".join(map(str, shape))
 
 

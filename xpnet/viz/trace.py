@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.autograd import Tensor, no_grad
+from xpnet.data import several
 from xpnet.errors import ConfigError, XpnetError
 from xpnet.nn import Cost, Module, Stage, UnknownCostError
 from xpnet.nn.context import inference, observe
@@ -18,12 +19,15 @@ __all__ = ["traced"]
 Call = tuple[Module, Any, Any]  # module, its first input, its output
 
 
-def traced(model: Module, shape: tuple[int, ...]) -> tuple[list[Stage], tuple[str, ...]]:
+def traced(model: Module, shape: Any) -> tuple[list[Stage], tuple[str, ...]]:
     """Run a copy of a model in evaluation mode on one example of zeros, and list the layers it calls, in order.
 
     A layer within which no other is called is a stage; so is one that computes beside the layers it calls, or has
     parameters that none of them has.
 
+    Args:
+        model: whose forward is run.
+        shape: of one example; or a tuple or dictionary of shapes, one for each input.
     Returns:
         The stages, and the names of those whose multiply-adds are not known: they define no cost.
     Raises:
@@ -32,10 +36,11 @@ def traced(model: Module, shape: tuple[int, ...]) -> tuple[list[Stage], tuple[st
     model = copy.deepcopy(model)
     calls: list[Call] = []
     dtype = next((state.dtype_ for state in model.states().values()), "float32")
-    x = Tensor(model.backend.from_numpy(np.zeros((1, *shape), dtype)))
+    each = shape.values() if isinstance(shape, dict) else shape if _is_several(shape) else [shape]
+    inputs = [Tensor(model.backend.from_numpy(np.zeros((1, *sizes), dtype))) for sizes in each]
     try:
         with inference(), no_grad(), observe(lambda *call: calls.append(call)):
-            y = model(x)
+            y = several.call(model, several.like(shape if _is_several(shape) else None, inputs), lambda x: x)
     except XpnetError:
         raise
     except Exception as error:
@@ -43,10 +48,15 @@ def traced(model: Module, shape: tuple[int, ...]) -> tuple[list[Stage], tuple[st
         raise ConfigError.event("summary", what, do, shape=shape, error=f"{type(error).__name__}: {error}") from error
     if not isinstance(y, Tensor):
         raise ConfigError("summary", "a model that returns a Tensor", returned=f"of type {type(y).__name__}")
-    return _stages([call for call in calls if isinstance(call[1], Tensor) and isinstance(call[2], Tensor)])
+    given = {id(x) for x in inputs}
+    return _stages([call for call in calls if isinstance(call[1], Tensor) and isinstance(call[2], Tensor)], given)
 
 
-def _stages(calls: list[Call]) -> tuple[list[Stage], tuple[str, ...]]:
+def _is_several(shape: Any) -> bool:
+    return isinstance(shape, dict) or any(isinstance(sizes, tuple) for sizes in shape)
+
+
+def _stages(calls: list[Call], given: set[int]) -> tuple[list[Stage], tuple[str, ...]]:
     stages: list[Stage] = []
     unknown: list[str] = []
     called, counted = {id(module) for module, _, _ in calls}, set()
@@ -67,7 +77,9 @@ def _stages(calls: list[Call]) -> tuple[list[Stage], tuple[str, ...]]:
         twice = math.prod(_one(x)) if before and "x" in cost.keeps else 0
         kept[id(x)] = before or "x" in cost.keeps
         kept[id(y)] = "y" in cost.keeps or (kept[id(x)] and "=" in cost.keeps)
-        stages.append(Stage(module.path, module, _one(x), cost, cost.saved - twice, kept[id(y)]))
+        stages.append(
+            Stage(module.path, module, _one(x), cost, cost.saved - twice, kept[id(y)], of_input=id(x) in given)
+        )
     return stages, tuple(dict.fromkeys(unknown))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xpnet import arguments
+from xpnet.errors import ShapeError
 from xpnet.nn import Module
 from xpnet.viz.boxes import LABEL, TEXT, UP, Box, Scale, draw_box, filled, label, pieces
 from xpnet.viz.flow import Fork, every
@@ -73,6 +74,8 @@ class _Picture:
     def __init__(self, summary: Summary, steps: Steps, title: str) -> None:
         self.title = title
         self.facts = f"{summary.parameters:,} parameters, {short(summary.macs)} multiply-adds"
+        if isinstance(summary.input, dict) or isinstance(summary.input[0], tuple):
+            raise ShapeError("volumes", "a model of one input", "draw it with blocks", inputs=size(summary.input))
         groups = list(every(steps))
         self.scale = Scale([summary.input, *(g.main.output for g in groups)])
         self.families = {"input", *(g.main.family for g in groups)}

@@ -13,7 +13,7 @@ import numpy as np
 
 from xpnet import data as datasets
 from xpnet import models
-from xpnet.data import Dataset, LoadOptions, Splits
+from xpnet.data import Dataset, LoadOptions, Splits, several
 from xpnet.data.splits import LEAST
 from xpnet.errors import ConfigError, DataError
 from xpnet.train.runs.config import RunConfig
@@ -66,6 +66,10 @@ def load_parts(
     )
     for text in parts.warnings:
         warnings.warn(text, stacklevel=3)
+    if several.is_several(parts.train.x):
+        do = "fit a model whose forward takes them in a program: Trainer(model).fit(xpnet.data.load(file)[0])"
+        rule = "one array of examples, as the models of xpnet train take"
+        raise ConfigError("data", rule, do, inputs=", ".join(map(str, parts.train.x)))
     return parts
 
 
