@@ -8,7 +8,7 @@ net.predict_proba(X)
 
 from __future__ import annotations
 
-from xpnet.interop.libraries import require
+from xpnet.libraries import require
 
 require("xpnet.sklearn", "sklearn", "sklearn")
 

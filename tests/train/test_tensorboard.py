@@ -94,7 +94,7 @@ def test_groups_have_rates_of_their_own(tmp_path):
     assert scalars(tmp_path / "train", "learning_rate/1") == {4: 0.5}
 
 
-@pytest.mark.parametrize("name", ["numpy", "torch", "array-api-strict:device1"])
+@pytest.mark.parametrize("name", ["numpy", "torch", "array-api-strict:device1", "emulator"])
 @pytest.mark.parametrize("accumulate", [1, 2], ids=["whole", "accumulated"])
 def test_histograms_are_of_all_weights_and_of_the_last_gradients_of_an_epoch(name, accumulate, tmp_path):
     if name == "torch":

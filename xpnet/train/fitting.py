@@ -229,7 +229,8 @@ class Fitting:
                     self._resumed = self._progress()
                     self.interrupted = interrupt.asked
                     return False
-                self._choose_readers(runner.step, readers)
+                if readers:
+                    self._choose_readers(runner.step, readers)
         self._guarded(self.meter.read)
         return True
 

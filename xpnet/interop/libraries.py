@@ -1,3 +1,0 @@
-"""Where ``require`` was: see xpnet.libraries."""
-
-from xpnet.libraries import require as require
