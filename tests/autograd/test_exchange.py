@@ -114,6 +114,13 @@ def test_a_model_predicts_for_an_array_of_another_library():
     model = nn.Sequential(nn.Linear(4, 2))
     x = torch.from_numpy(A)
     assert np.array_equal(model.predict(from_dlpack(x)), model.predict(A))
+    found = model.predict(x)  # of the host, so as an array of NumPy
+    assert isinstance(found, np.ndarray)
+    assert np.array_equal(found, model.predict(A))
+    model.to("torch")
+    assert isinstance(model.predict(x), torch.Tensor)
+    with raises(DTypeError, "from_dlpack", "x.detach()"):
+        nn.Linear(4, 2).predict(x.clone().requires_grad_())
 
 
 def bad_values():

@@ -11,7 +11,7 @@ from xpnet.autograd.tensor import Tensor
 from xpnet.backend import Array, Backend, backend_of, current_backend, get_backend
 from xpnet.errors import DTypeError, XpnetError
 
-__all__ = ["from_dlpack"]
+__all__ = ["from_dlpack", "is_on_host"]
 
 _HOST = (1, 3)  # kDLCPU and kDLCUDAHost, of DLPack's devices
 
@@ -67,9 +67,14 @@ def from_dlpack(x: Any, backend: str | Backend | None = None, *, copy: bool | No
     return Tensor(array)
 
 
+def is_on_host(x: Any) -> bool:
+    """Whether an array of any library lies in the host's memory, as far as DLPack tells."""
+    return hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] in _HOST
+
+
 def _is_native(x: Any, target: Backend) -> bool:
     """Whether an array is of the target's library, or on a device that is not the host's memory."""
-    if x.__dlpack_device__()[0] not in _HOST:
+    if not is_on_host(x):
         return True
     try:
         return backend_of(x) == target

@@ -149,8 +149,8 @@ class Module(Description):
 
         Args:
             x: (N, ...), real floating, on the same scale as the examples that the model was trained with: on the host,
-                then in any precision; or on the model's backend. Bytes are an error, since their scale is not known;
-                Trainer.predict knows it.
+                then of any library and precision; or on the model's backend. Bytes are an error, since their scale is
+                not known; Trainer.predict knows it.
             batch_size: how many examples are computed at once, >= 1. On a CPU the threads share them.
         Returns:
             The model's scores, such as (N, K); on the host, as a NumPy array, where x was.

@@ -20,9 +20,11 @@ import numpy as np
 
 from xpnet.arguments import count
 from xpnet.autograd import Tensor, no_grad
+from xpnet.autograd.exchange import from_dlpack, is_on_host
 from xpnet.backend import (
     Array,
     Backend,
+    backend_of,
     can_limit_blas,
     cores,
     current_backend,
@@ -57,6 +59,8 @@ def predict(model: Model, x: Any, batch_size: int = 256) -> Any:
         raise DTypeError("predict", "x of a real floating dtype, not bytes", do, dtype=x.dtype)
     n, score = x.shape[0] if x.ndim else 0, predictor(model)
     backend, parts = score.backend, []
+    if not on_host and backend_of(x) != backend and is_on_host(x):
+        x, on_host = from_dlpack(x, "cpu").data, True
     for start in range(0, max(1, n), batch_size):
         part = x if n <= batch_size else x[start : min(start + batch_size, n), ...]
         parts.append(score(score.received(part, backend) if on_host else part))

@@ -92,3 +92,25 @@ def test_a_layer_more_on_one_side_is_named():
 def test_to_torch_compares_as_well():
     with pytest.raises(CheckpointError, match="stride"):
         xpnet.to_torch_state_dict(nn.Conv2d(*CONV), T.Conv2d(*CONV, stride=2))
+
+
+class Custom(T.Module):
+    """A forward of its own, on layers without arrays."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.fc, self.others = T.Linear(3, 2), T.ModuleList(layers)
+
+    def forward(self, x):
+        return self.others[0](self.fc(x))
+
+
+def test_layers_of_a_forward_of_its_own_are_compared_where_both_sides_have_as_many():
+    model = nn.Sequential(nn.Linear(3, 2), nn.GELU())
+    with pytest.raises(CheckpointError, match="approximate"):
+        xpnet.load_torch(model, Custom(T.GELU()), verbose=False)
+    with pytest.raises(CheckpointError, match=r"kinds of layers.*others\.0 SiLU.*state_dict"):
+        xpnet.load_torch(model, Custom(T.SiLU()), verbose=False)
+    xpnet.load_torch(model, Custom(T.GELU("tanh")), verbose=False)
+    xpnet.load_torch(model, Custom(T.GELU(), T.GELU()), verbose=False)  # which one is used is not known
+    xpnet.load_torch(model, Custom(T.SiLU()).state_dict(), verbose=False)

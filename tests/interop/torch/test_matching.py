@@ -53,13 +53,26 @@ def test_a_sorted_file_has_an_order_only_in_numbers(tmp_path):
     from safetensors.numpy import save_file
 
     save_file(arrays("zeta", "eta", "c"), tmp_path / "names")
-    with pytest.raises(CheckpointError, match=r"sorted and hold no order.*rename"):
+    with pytest.raises(CheckpointError, match=r"keep no order.*rename"):
         loaded(tmp_path / "names")
     assert loaded(tmp_path / "names", rename={"zeta": "first"}) == [1, 2, 3]
     save_file(arrays("layer9", "layer10", "layer11"), tmp_path / "numbers")
     assert loaded(tmp_path / "numbers") == [1, 2, 3]
-    with pytest.raises(CheckpointError, match="sorted"):  # a dictionary read from such a file
-        loaded(dict(sorted(arrays("zeta", "eta", "c").items())))
+    save_file(arrays("layer9", "layer10", "layer8", layer10=2, layer8=3), tmp_path / "numbers")
+    assert loaded(tmp_path / "numbers", nn.Sequential(*map(nn.Linear, (3, 3, 3), (3, 3, 2)))) == [3, 1, 2]
+
+
+def test_a_dictionary_whose_names_are_sorted_or_shuffled_has_no_order():
+    source = arrays("zeta", "eta", "c")
+    together = [*list(source)[2:], *list(source)[:2]]
+    shuffled = ["eta.weight", "zeta.bias", "c.weight", "eta.bias", "zeta.weight", "c.bias"]
+    turned = ["zeta.bias", "zeta.weight", "eta.weight", "eta.bias", "c.weight", "c.bias"]
+    assert loaded({name: source[name] for name in together}) == [2, 1, 3]
+    for names in (sorted(source), shuffled, turned):
+        with pytest.raises(CheckpointError, match="keep no order"):
+            loaded({name: source[name] for name in names})
+    with pytest.raises(CheckpointError, match="the numbers in the names differ"):
+        loaded(arrays("conv2", "conv1", "c"))
 
 
 def test_what_a_user_renames_goes_where_it_is_said():
@@ -87,7 +100,7 @@ def test_none_leaves_arrays_out():
 def test_a_name_of_a_batch_norm_may_be_either_sides():
     norm = nn.Sequential(norm1=nn.BatchNorm(2))
     source = {"x.weight": 1, "x.bias": 2, "x.running_mean": 3, "x.running_var": 4, "x.num_batches_tracked": 5}
-    source = {name: np.full(2 if i < 5 else (), i, np.float32) for name, i in source.items()}
+    source = {name: np.full(2 if i < 5 else (), i, np.float32) for name, i in sorted(source.items())}
     for rename in ({"x": "norm1"}, {"x.weight": "norm1.gamma", "x.running_var": "norm1.var"}, None):
         xpnet.load_torch(norm, source, rename=rename, verbose=False)
         layer = norm["norm1"]
@@ -125,6 +138,9 @@ def test_kinds_of_layers_are_told_by_their_arrays():
     layer = {"l.weight": 5, "l.bias": 6}
     xpnet.load_torch(net, {n: np.full(4, v, np.float32) for n, v in {**batch, **layer}.items()}, verbose=False)
     assert [int(s.numpy()[0]) for s in net.states().values()] == [5, 6, 1, 2, 3, 4]
+    plain = {name: np.ones(4, np.float32) for name in ("b.running_mean", "b.running_var")}  # without affine
+    with pytest.raises(CheckpointError, match="running_mean"):
+        xpnet.load_torch(net[:1], plain, verbose=False)
     instance = {name: np.ones(4, np.float32) for name in ("a.weight", "a.bias", "l.weight", "l.bias")}
     with pytest.raises(CheckpointError, match=r"1 \(weight 4, bias 4, running_mean 4, running_var 4\)"):
         xpnet.load_torch(net, instance, verbose=False)

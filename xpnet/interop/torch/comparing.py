@@ -14,6 +14,7 @@ from xpnet.nn import Module
 __all__ = ["compare"]
 
 Named = tuple[str, Any]
+_DO = "pass its state_dict() to compare arrays alone"
 _PASSING = ("Dropout", "Dropout1d", "Dropout2d", "AlphaDropout", "Flatten", "Identity")  # no new numbers in prediction
 
 
@@ -21,7 +22,8 @@ def compare(model: Module, theirs: Any, pairs: Sequence[Pair], where: str) -> No
     """Compare the layers whose arrays go together, and those without arrays as far as their order is known.
 
     Layers without arrays are compared one by one where both sides are layers one after the other; else those of a class
-    that both sides have as many of. Dropout is not compared, and what a forward computes beside its layers is not seen.
+    that both sides have as many of, and a class that the model has none of is an error. Dropout is not compared, and
+    what a forward computes beside its layers is not seen.
 
     Args:
         model: ours.
@@ -38,13 +40,10 @@ def compare(model: Module, theirs: Any, pairs: Sequence[Pair], where: str) -> No
         if path in ours and name in modules:
             _compare((path, ours[path]), (name, modules[name]), where)
     own = [(p, m) for p, m in ours.items() if m.torch_classes and not any(m.torch_arrays()) and not _passes(m)]
-    others = [(n, m) for n, m in modules.items() if not any(True for _ in m.children())]
-    others = [
-        (n, m) for n, m in others if not any(True for _ in m.parameters(False)) and type(m).__name__ not in _PASSING
-    ]
-    if all(type(m).__name__ == "Sequential" for m in modules.values() if any(True for _ in m.children())) and _is_chain(
-        model
-    ):
+    leaves = [(n, m) for n, m in modules.items() if not [*m.children(), *m.parameters(False)]]
+    others = [(n, m) for n, m in leaves if type(m).__name__ not in _PASSING]
+    containers = [m for m in modules.values() if [*m.children()]]
+    if _is_chain(model) and all(type(m).__name__ == "Sequential" for m in containers):
         _compare_chains(own, others, where)
         return
     mine, yours = _by_class(own), _by_class(others)
@@ -52,6 +51,10 @@ def compare(model: Module, theirs: Any, pairs: Sequence[Pair], where: str) -> No
         if len(found) == len(yours[kind]):
             for pair in zip(found, yours[kind], strict=True):
                 _compare(*pair, where)
+    absent = [name for kind in yours if kind not in mine and kind != "AdaptiveAvgPool2d" for name, _ in yours[kind]]
+    if absent and not any(module.is_custom for module in ours.values()):
+        rule = "a model that has PyTorch's kinds of layers"
+        raise CheckpointError(where, rule, _DO, **{absent[0]: type(modules[absent[0]]).__name__})
 
 
 def _compare_chains(own: list[Named], others: list[Named], where: str) -> None:
@@ -63,7 +66,8 @@ def _compare_chains(own: list[Named], others: list[Named], where: str) -> None:
         first = own[len(others)] if len(own) > len(others) else others[len(own)]
         side = "model" if len(own) > len(others) else "PyTorch"
         rule = "as many layers without arrays on both sides"
-        raise CheckpointError(where, rule, model=len(own), PyTorch=len(others), **{f"more in {side}": first[0]})
+        got = {"model": len(own), "PyTorch": len(others), f"more in {side}": first[0]}
+        raise CheckpointError(where, rule, _DO, **got)
 
 
 def _compare(own: Named, found: Named, where: str) -> None:
@@ -74,13 +78,13 @@ def _compare(own: Named, found: Named, where: str) -> None:
     label = f"{path or type(layer).__name__} and {name or type(theirs).__name__}"
     if not set(classes) & set(layer.torch_classes):
         rule = f"{label} to be layers of one kind"
-        raise CheckpointError(where, rule, model=type(layer).__name__, PyTorch=type(theirs).__name__)
+        raise CheckpointError(where, rule, _DO, model=type(layer).__name__, PyTorch=type(theirs).__name__)
     for setting, value in layer.torch_settings().items():
         other = getattr(theirs, setting, value)
         if setting == "padding" and isinstance(other, str):
             other = _in_pixels(theirs, other)
         if not _equal(value, other):
-            raise CheckpointError(where, f"{label} of one {setting}", model=value, PyTorch=other)
+            raise CheckpointError(where, f"{label} of one {setting}", _DO, model=value, PyTorch=other)
 
 
 def _in_pixels(theirs: Any, padding: str) -> Any:

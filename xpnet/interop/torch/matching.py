@@ -199,11 +199,17 @@ def _by_kind(ours: list[_Layer], theirs: list[_Layer], source: Source) -> list[P
 
 
 def _check_order(mine: list[_Layer], chosen: list[_Layer], by_name: dict[str, _Layer], source: Source) -> None:
-    """Raise unless the order of layers of one kind is known: in files that sort by name, by numbers in the names."""
-    names = {re.sub(r"\d+", "0", layer.name) for layer in chosen}
-    crossed = next((m.name for m, c in zip(mine, chosen, strict=True) if by_name.get(m.name, c) is not c), None)
-    if len(chosen) > 1 and ((len(names) > 1 and not source.ordered) or crossed):
-        why = "some names are equal, but in another order" if crossed else "the names are sorted and hold no order"
+    """Raise unless the order of layers of one kind is known: where the source keeps none, by numbers in the names."""
+    names = [layer.name for layer in chosen]
+    numbered = len({re.sub(r"\d+", "0", name) for name in names}) == 1
+    why = ""
+    if any(by_name.get(m.name, c) is not c for m, c in zip(mine, chosen, strict=True)):
+        why = "some names are equal, but in another order"
+    elif numbered and names != sorted(names, key=_natural):
+        why = "the order and the numbers in the names differ"
+    elif not numbered and not source.ordered:
+        why = "safetensors, and names that are sorted or shuffled, keep no order"
+    if why and len(chosen) > 1:
         raise CheckpointError.event(
             source.where,
             f"which layers of equal shapes belong together is not known: {why}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import sys
 import warnings
@@ -47,7 +48,7 @@ class Source(NamedTuple):
     Args:
         where: the file, or "load_torch".
         arrays: in the order of the file or dictionary.
-        ordered: whether that is the order in which PyTorch's module defines them; else it is that of the alphabet.
+        ordered: whether that may be the order in which PyTorch's module defines them: safetensors keep none.
         module: PyTorch's module, where one was given.
     """
 
@@ -111,7 +112,7 @@ def _of_safetensors(path: str, data: bytes) -> Source:
             rule = "arrays of " + ", ".join(_DTYPES)
             raise CheckpointError(path, rule, array=name, dtype=kind)
         arrays.append(Found(name, shape, lambda raw=raw, kind=kind, shape=shape: _decoded(raw, kind, shape)))
-    return Source(path, arrays, False)  # the writer sorts them by name
+    return Source(path, sorted(arrays, key=lambda found: found.name), False)
 
 
 def _decoded(raw: bytearray, kind: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -148,12 +149,8 @@ def _of_torch_save(where: str, path: str, file: Any, is_zip: bool) -> Any:
 
 def _check_archive(path: str, file: Any) -> None:
     with zipfile.ZipFile(file) as archive:
-        parts = archive.infolist()
-        stored = disk_size(file)
-        check_expansion(path, sum(part.file_size for part in parts), stored, "use another file", CheckpointError)
-        if any(part.filename.endswith("/constants.pkl") for part in parts):
-            do = "in PyTorch, write torch.save(model.state_dict(), file)"
-            raise CheckpointError.event(path, "a TorchScript archive holds code, not a state dictionary", do)
+        size = sum(part.file_size for part in archive.infolist())
+        check_expansion(path, size, disk_size(file), "use another file", CheckpointError)
         if part := archive.testzip():
             what = "the file was changed after it was written: a checksum is another"
             raise CheckpointError.event(path, what, "copy or download it again", part=part)
@@ -173,8 +170,16 @@ def _source(where: str, values: Any, argument: str = "source") -> Source:
     if not values:
         raise CheckpointError(where, "a dictionary of arrays", **{argument: "an empty dictionary"})
     arrays = [_found(where, name, value) for name, value in values.items()]
-    names = [found.name for found in arrays]
-    return Source(where, arrays, names != sorted(names))
+    return Source(where, arrays, _is_defined_order([found.name for found in arrays]))
+
+
+def _is_defined_order(names: list[str]) -> bool:
+    """Whether names may be in the order of definition: a layer's together, weight first; not sorted, nor shuffled."""
+    layers = [name.rpartition(".")[0] for name in names]
+    places = {name: i for i, name in enumerate(names)}
+    together = len({*layers}) == 1 + sum(a != b for a, b in itertools.pairwise(layers))
+    turned = any(places.get(f"{layer}.weight", -1) > places.get(f"{layer}.bias", len(names)) for layer in layers)
+    return together and not turned and (names != sorted(names) or len({*layers}) == 1)
 
 
 def _is_array(value: Any) -> bool:
