@@ -84,7 +84,7 @@ def digit(i: int) -> bytes:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Train a small run of a kind, once: "digits", "classes", "price", "labels", "rows", "sequences" or "copies"."""
+    """Train a small run of a kind, once; see _config."""
     folder = tmp_path_factory.mktemp("runs")
 
     def train(kind: str) -> Path:
@@ -101,6 +101,16 @@ def _config(kind: str, folder: Path) -> RunConfig:
     draw, path = np.random.default_rng(0), folder / f"{kind}.npz"
     if kind == "digits":
         return RunConfig("softmax", epochs=1)
+    if kind == "photos":
+        import PIL.Image
+
+        for k, name in enumerate(("green", "red")):
+            (folder / "pictures" / name).mkdir(parents=True)
+            for i in range(12):
+                pixels = draw.integers(0, 99, (12, 18, 3), np.uint8)
+                pixels[..., 1 - k] += 120
+                PIL.Image.fromarray(pixels).save(folder / "pictures" / name / f"{i}.png")
+        return RunConfig("softmax", str(folder / "pictures"), epochs=2, image_size="9x8", image_fit="crop")
     if kind in ("classes", "price"):
         path = path.with_suffix(".csv")
         a, b = draw.normal(size=(2, 60))

@@ -14,6 +14,8 @@ from xpnet.errors import CheckpointError, ConfigError
 from xpnet.serving import Limits, Server, open_source
 from xpnet.train import predict_run
 
+OCTETS = {"Content-Type": "application/octet-stream"}
+
 
 def form(files, boundary="xx"):
     """The body and headers of a form with files."""
@@ -40,6 +42,19 @@ def test_an_image_gets_what_xpnet_predict_says_of_its_file(serve, runs, tmp_path
         assert said["probabilities"] == pytest.approx(wanted["probabilities"], abs=1e-6)
         assert (said["class"], said["probability"]) == (said["classes"][0], said["probabilities"][0])
     assert len(client.image(digit(0)).json["predictions"][0]["classes"]) == 3
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".gif", ".ppm", ".bmp", ".tiff"])
+def test_photos_of_every_format_get_what_xpnet_predict_says_of_their_file(serve, runs, tmp_path, suffix):
+    import PIL.Image
+
+    pixels = np.linspace(0, 255, 40 * 61 * 3).astype(np.uint8).reshape(40, 61, 3)
+    PIL.Image.fromarray(pixels).save(tmp_path / f"photo{suffix}")
+    (wanted,) = predict_run(runs("photos"), [str(tmp_path / f"photo{suffix}")])
+    reply = serve("photos")("POST", "/predict", (tmp_path / f"photo{suffix}").read_bytes(), OCTETS)
+    (said,) = reply.json["predictions"]
+    assert said["classes"] == wanted["classes"]
+    assert said["probabilities"] == pytest.approx(wanted["probabilities"], abs=1e-6)
 
 
 def test_several_images_are_answered_in_order_and_a_bad_one_is_named(serve):
@@ -214,6 +229,19 @@ def test_a_server_that_closes_answers_what_is_under_way_and_ends_idle_connection
     assert replies[0].headers["Connection"] == "close"
     with pytest.raises(OSError):
         Client(client.server)("GET", "/health")
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        *[(host, True) for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost")],
+        *[(host, False) for host in ("0.0.0.0", "::", "192.0.2.1", "", "no.such.host.invalid")],
+    ],
+)
+def test_only_addresses_of_this_machine_are_local(host, local):
+    from xpnet.serving.server import _is_loopback
+
+    assert _is_loopback(host) == local
 
 
 def test_what_cannot_be_served_is_one_line(runs, tmp_path):

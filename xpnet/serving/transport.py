@@ -12,6 +12,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable
+from email.errors import MissingHeaderBodySeparatorDefect
 from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -139,6 +140,9 @@ class _Handler(BaseHTTPRequestHandler):
             raise HttpError(400, "request: expected METHOD PATH HTTP/1.1")
         if not self.parse_request():
             raise HttpError(400, "request: expected METHOD PATH HTTP/1.1")
+        is_cut = any(isinstance(defect, MissingHeaderBodySeparatorDefect) for defect in self.headers.defects)
+        if is_cut or any(name != name.strip() for name in self.headers):
+            raise HttpError(400, "request: expected headers, lines of Name: value")
         headers = {name.lower(): value.strip() for name, value in self.headers.items()}
         self._check_host(headers)
         path, _, query = self.path.partition("?")
