@@ -15,7 +15,7 @@ __all__ = ["serve"]
 
 
 def serve(
-    run: Annotated[str, typer.Argument(help="Folder of a run.")],
+    run: Annotated[str, typer.Argument(metavar="RUN|FILE.onnx", help="Folder of a run, or a file of xpnet export.")],
     port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.", metavar="N")] = 8000,
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines use it.", metavar="ADDRESS")

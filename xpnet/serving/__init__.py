@@ -10,7 +10,7 @@ model) and batching (concurrent requests are predicted at once). The standard li
 """
 
 from xpnet.serving.limits import Limits
+from xpnet.serving.opening import open_source
 from xpnet.serving.server import Server
-from xpnet.serving.sources import open_source
 
 __all__ = ["Limits", "Server", "open_source"]

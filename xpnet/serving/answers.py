@@ -19,7 +19,7 @@ from xpnet.serving.batching import Batcher
 from xpnet.serving.limits import Limits
 from xpnet.serving.messages import Answer, HttpError, json_answer, read_json, rows_of
 from xpnet.serving.multipart import read_multipart
-from xpnet.serving.sources import Given, Run
+from xpnet.serving.sources import Given, Source
 
 __all__ = ["Request", "Service"]
 
@@ -55,7 +55,7 @@ class Service:
         limits: of requests.
     """
 
-    def __init__(self, source: Run, limits: Limits) -> None:
+    def __init__(self, source: Source, limits: Limits) -> None:
         self.source, self.limits = source, limits
         self.batcher = Batcher(source.scores, most=source.largest(limits.batch), wait=limits.wait, queue=limits.queue)
         self._page, self._policy = _read_page()

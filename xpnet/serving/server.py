@@ -13,7 +13,7 @@ from xpnet import arguments
 from xpnet.errors import ConfigError
 from xpnet.serving.answers import Service
 from xpnet.serving.limits import Limits
-from xpnet.serving.sources import Run
+from xpnet.serving.sources import Source
 from xpnet.serving.transport import Transport
 
 __all__ = ["Server"]
@@ -36,13 +36,13 @@ class Server:
 
     def __init__(
         self,
-        source: Run,
+        source: Source,
         host: str = "127.0.0.1",
         port: int = 8000,
         limits: Limits | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        arguments.instance("Server", "source", source, kind=Run, rule="what open_source gives")
+        arguments.instance("Server", "source", source, kind=Source, rule="what open_source gives")
         host = arguments.text("Server", "host", host)
         port = arguments.count("Server", "port", port, 0, 65535)
         bounds = Limits() if limits is None else _limits("Server", "limits", limits)

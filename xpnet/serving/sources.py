@@ -1,7 +1,6 @@
-"""What is served: a run, which makes examples of what a client sends, scores them, and says what is predicted.
+"""What is served: it makes examples of what a client sends, scores them, and says what is predicted.
 
-    source = open_source("runs/mnist")
-    given = source.rows([[0.0, 1.0], [1.0, 1.0]])           # or source.images([("a.png", bytes), ...])
+    given = source.rows([[0.0, 1.0], [1.0, 1.0]])           # or source.images([source.image("a.png", bytes), ...])
     scores = source.scores([given.x])[0]                    # in a batch with other requests
     source.predictions(given, scores, top=3)                # [{"classes": ..., "probabilities": ...}, ...]
 
@@ -12,28 +11,25 @@ what is predicted does not depend on the other requests of a batch.
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet import arguments
-from xpnet.backend import Backend, available_cores
+from xpnet.backend import Array, available_cores
 from xpnet.data import Columns
 from xpnet.data.image import Encoded, decode
 from xpnet.errors import ConfigError, DataError, DTypeError, ShapeError
+from xpnet.nn import Module
 from xpnet.nn.predict import predictor
 from xpnet.serving.tables import table_of
 from xpnet.train import scaling
 from xpnet.train.device_errors import device_errors
 from xpnet.train.precision import input_dtype
-from xpnet.train.runs.evaluation import open_run
-from xpnet.train.scoring import Scoring
+from xpnet.train.tasks import Task
 
-__all__ = ["Given", "Run", "open_source"]
+__all__ = ["Given", "Source"]
 
 _NUMBERS = 1 << 21  # in a batch
 _PIXELS = b"P5 2 2 255\n" + bytes(4)  # an image
@@ -53,44 +49,44 @@ class Given(NamedTuple):
     inputs: tuple[Any, tuple[int, ...]]
 
 
-def open_source(path: str | os.PathLike[str], backend: str | Backend | None = None) -> Run:
-    """Open what is to be served.
+class Source:
+    """A model of images, of a table, or of other arrays. Subclasses say how examples are normalized.
 
     Args:
-        path: the folder of a run.
-        backend: where to compute; the default one by default.
-    Raises:
-        CheckpointError: no such run, or its checkpoint cannot be read. ConfigError: the path is none.
+        path: of the run or file. name: of the model.
+        model: on the backend that computes.
+        task: what was learned. classes: names of the outputs.
+        shape: of an example.
+        columns: of a table, or None.
+        fit: how an image of another aspect ratio is brought to the shape, as load_image takes it.
     """
-    return Run(arguments.path("open_source", "path", path), backend)
 
-
-class Run:
-    """A trained run, of images, of a table, or of other arrays."""
-
-    def __init__(self, path: str | Path, backend: str | Backend | None = None) -> None:
-        trainer, meta = open_run(path, backend)
-        assert trainer.task is not None  # a run has one
-        self.path, self.name, self.task = str(path), str(meta["model_name"]), trainer.task
-        self.classes: list[str] = list(meta["classes"])
-        self.shape: tuple[int, ...] = tuple(meta["shape"])
-        self.columns = Columns.from_json(meta["columns"]) if meta.get("columns") else None
-        self.takes_images = self.columns is None and len(self.shape) == 3 and self.shape[2] in (1, 3)
-        self.backend = trainer.model.backend
-        self._fit, self._white = meta.get("fit", "stretch"), meta.get("white", 255.0)
-        self._scoring = Scoring(
-            trainer.model, trainer.loss, trainer.normalize, trainer.scale, trainer.classes, trainer.task, {}
-        )
-        self._score, self._dtype = predictor(trainer.model), input_dtype(trainer.model)
+    def __init__(
+        self,
+        path: str,
+        name: str,
+        model: Module,
+        task: Task,
+        classes: Sequence[str],
+        shape: tuple[int, ...],
+        columns: Columns | None,
+        fit: str,
+    ) -> None:
+        self.path, self.name, self.task, self.classes = path, name, task, list(classes)
+        self.shape, self.columns, self._fit = shape, columns, fit
+        self.takes_images = columns is None and len(shape) == 3 and shape[2] in (1, 3)
+        self._model, self.backend = model, model.backend  # its predictor does not keep the model
+        self._score, self._dtype = predictor(model), input_dtype(model)
         self._decoding = threading.Semaphore(available_cores())  # bounds the memory of large images
 
     def warm_up(self) -> None:
         """Predict once, and load the readers of images, so that the first client does not wait for it.
 
         Raises:
-            ConfigError: XPNET_MAX_PIXELS is none.
+            ConfigError: XPNET_MAX_PIXELS is none. ShapeError: the model gives no score for each class.
         """
-        self.scores([self.backend.xp.zeros((1, *self.shape), dtype=getattr(self.backend.xp, self._dtype))])
+        zeros = self.backend.xp.zeros((1, *self.shape), dtype=getattr(self.backend.xp, self._dtype))
+        self.task.check_scores(self.path, self.scores([zeros])[0], tuple(self.classes))
         if self.takes_images:
             self.image("warm-up", _PIXELS)
 
@@ -122,10 +118,7 @@ class Run:
 
     def images(self, pixels: Sequence[np.ndarray]) -> Given:
         """Return decoded images as the model takes them."""
-        x = np.stack(pixels).astype(np.float32)
-        if self._scoring.scale is None:  # a run of xpnet 0.6 or older
-            return self._given(x * np.float32(self._white / 255.0))
-        return self._given(x, 255.0)
+        return self._given(np.stack(pixels).astype(np.float32), white=255.0)
 
     def rows(self, rows: list[Any]) -> Given:
         """Return rows of JSON as the model takes them: of a table objects by column or lists, else nested lists.
@@ -137,7 +130,7 @@ class Run:
             return self._given(self.columns.apply(table_of(rows, [f.name for f in self.columns.features])))
         return self._given(_array(rows, self.shape))
 
-    def scores(self, xs: Sequence[Any]) -> list[np.ndarray]:
+    def scores(self, xs: Sequence[Array]) -> list[np.ndarray]:
         """Score the examples of several requests at once; return those of each, on the host."""
         backend, counts = self.backend, [len(x) for x in xs]
         with backend.active(), device_errors("predict"):
@@ -152,8 +145,7 @@ class Run:
         Raises:
             ConfigError: top is outside 1 .. K, the number of classes.
         """
-        answers = self.task.answer(scores, *given.inputs)
-        return self.task.predictions(answers, self.classes, given.host, self.top(top))
+        return self.task.predictions(self._answers(given, scores), self.classes, given.host, self.top(top))
 
     def top(self, top: int | None) -> int:
         """Return how many classes are named: 3, or as many as there are, where top is None."""
@@ -162,10 +154,19 @@ class Run:
             raise ConfigError("top", f"1 <= top <= {K}, the number of classes", top=top)
         return min(3, K) if top is None else top
 
+    def normalization(self, x: np.ndarray, white: float | None) -> Any:
+        """Return what normalizes the examples of one request, (n, ...) of this white; or None.
+
+        Raises:
+            DataError: they are not on the scale of the training set.
+        """
+        raise NotImplementedError
+
+    def _answers(self, given: Given, scores: np.ndarray) -> np.ndarray:
+        return self.task.answer(scores, *given.inputs)
+
     def _given(self, x: np.ndarray, white: float | None = None) -> Given:
-        """Normalize the examples of one request, as Trainer.predict does."""
-        x = scaling.read_examples("predict", x, self._scoring.scale)
-        normalize = self._scoring.normalization("predict", x, white=white)
+        normalize = self.normalization(x, white)
         inputs = (normalize, x.shape[1:]) if self.task.of_inputs else (None, ())
         with self.backend.active(), device_errors("predict"):
             return Given(scaling.converted(x, normalize, self._dtype, self.backend), x, inputs)

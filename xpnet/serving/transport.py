@@ -21,10 +21,10 @@ from typing import Any, NoReturn
 from xpnet.output import printable
 from xpnet.serving.answers import Request, Service
 from xpnet.serving.messages import Answer, HttpError
+from xpnet.serving.receiving import HEAD, Timed
 
 __all__ = ["Transport"]
 
-_HEAD = 1 << 16  # bytes of the first line and the headers
 _LINE = 8192  # bytes of the first line
 _SPARE = 16  # connections beyond the limit that are told so
 _LINGER = 2.0  # seconds in which what a refused client sends is read, so that it sees the answer
@@ -38,31 +38,6 @@ _SECURE = {
 _log = logging.getLogger("xpnet")
 
 
-class _Timed(io.RawIOBase):
-    """What a socket receives, until a point in time, and at most so many bytes."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket, self._until, self._left = connection, 0.0, 0
-
-    def allow(self, seconds: float, size: int) -> None:
-        """Begin anew: the next so many bytes have to arrive in so many seconds."""
-        self._until, self._left = time.monotonic() + seconds, size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        if self._left <= 0:
-            raise HttpError(431, f"request: expected headers of at most {_HEAD:,} bytes")
-        self._socket.settimeout(left)
-        count = self._socket.recv_into(buffer)
-        self._left -= count
-        return count
-
-
 class _Handler(BaseHTTPRequestHandler):
     """Reads the requests of one connection, and answers each."""
 
@@ -72,7 +47,7 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         self.connection = self.request
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._raw = _Timed(self.connection)
+        self._raw = Timed(self.connection)
         self.rfile = self._reader = io.BufferedReader(self._raw)
         self._unread = False  # whether the client may still be sending
 
@@ -110,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._unread = False
                 return
         start = time.perf_counter()
-        self._raw.allow(limits.timeout, _HEAD)
+        self._raw.allow(limits.timeout, HEAD)
         try:
             answer = self._answered()
         except HttpError as error:

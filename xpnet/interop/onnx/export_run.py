@@ -43,7 +43,8 @@ def export_run(
             Otherwise it takes normalized numbers and gives scores.
     Returns:
         What the file holds. Its metadata has, as JSON, "classes" (the names of the outputs), "task", "model",
-        "preprocessing" (how inputs are normalized, and whether the file does it) and "columns" of a table.
+        "preprocessing" (how images are resized and inputs normalized, and whether the file does the latter) and
+        "columns" of a table.
     Raises:
         CheckpointError: no such run, or the file cannot be written. Otherwise as export_onnx.
     """
@@ -63,6 +64,7 @@ def export_run(
         "normalize": normalize.to_json() if isinstance(normalize, Normalize) else None,
         "white": _WHITE if is_image and trainer.scale and trainer.scale.white else None,
         "included": included,
+        "fit": meta.get("fit", "stretch") if is_image else None,
     }
     metadata = {"model": meta["model_name"], "task": json.dumps(task.to_json()), "preprocessing": json.dumps(facts)}
     if meta.get("columns"):

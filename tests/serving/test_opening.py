@@ -1,0 +1,91 @@
+"""Files of `xpnet export` are served as their runs are."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from tests.harness import raises
+from tests.serving.conftest import Client, digit
+from xpnet import export_onnx, nn
+from xpnet.errors import DataError
+from xpnet.serving import Server, open_source
+
+onnx = pytest.importorskip("onnx")
+
+from xpnet.interop.onnx.export_run import export_run  # noqa: E402
+
+
+def photo(suffix="JPEG"):
+    import PIL.Image
+
+    file = io.BytesIO()
+    PIL.Image.fromarray(np.linspace(0, 255, 40 * 61 * 3).astype(np.uint8).reshape(40, 61, 3)).save(file, suffix)
+    return file.getvalue()
+
+
+ROWS = {
+    "classes": [{"size": 0.5, "its colour": "red"}, {"size": None, "its colour": "blue"}],
+    "price": [[0.5, "red"], [-1, None]],
+    "labels": np.random.default_rng(1).normal(size=(2, 5)).tolist(),
+    "sequences": np.random.default_rng(1).normal(size=(2, 4, 3)).tolist(),
+    "copies": np.random.default_rng(1).normal(size=(2, 5)).tolist(),
+}
+
+
+@pytest.mark.parametrize("included", [False, True], ids=["scores", "answers"])
+@pytest.mark.parametrize("kind", ["digits", "photos", *ROWS])
+def test_a_file_says_what_its_run_says(runs, tmp_path, kind, included):
+    export_run(runs(kind), tmp_path / "m.onnx", with_preprocessing=included)
+    both = []
+    for path in (runs(kind), tmp_path / "m.onnx"):
+        with Server(open_source(path), port=0) as server:
+            client = Client(server)
+            about = client("GET", "/health").json
+            image = digit(0) if kind == "digits" else photo()
+            reply = client.rows(ROWS[kind]) if kind in ROWS else client.image(image)
+            assert reply.status == 200, reply
+            both.append((about, reply.json["predictions"]))
+            client.connection.close()
+    assert both[0][0] == both[1][0]
+    for mine, theirs in zip(both[0][1], both[1][1], strict=True):
+        assert set(mine) == set(theirs)
+        for key, value in mine.items():
+            if isinstance(value, dict) or key in ("probabilities", "probability", "mse"):
+                assert theirs[key] == pytest.approx(value, rel=1e-5, abs=2e-6)
+            else:
+                assert theirs[key] == value
+
+
+def test_files_that_do_not_say_how_their_inputs_are_made_are_refused(runs, tmp_path):
+    path = tmp_path / "m.onnx"
+    with raises(DataError, str(path), "no such file"):
+        open_source(path)
+    path.write_bytes(b"no model")
+    with pytest.raises(DataError):
+        open_source(path)
+    export_onnx(nn.Sequential(nn.Linear(3, 2)), path, (3,))
+    with raises(DataError, str(path), "a file that xpnet export wrote", "preprocessing"):
+        open_source(path)
+    export_run(runs("digits"), path, batch=4)
+    with raises(DataError, str(path), "a free number of examples"):
+        open_source(path)
+    export_run(runs("digits"), path)
+    for key, value in (("preprocessing", "{"), ("classes", "{}"), ("task", "[]"), ("columns", "3")):
+        model = onnx.load(path)
+        known = {entry.key: entry.value for entry in model.metadata_props} | {key: value}
+        del model.metadata_props[:]
+        onnx.helper.set_model_props(model, known)
+        onnx.save(model, tmp_path / "other.onnx")
+        with raises(DataError, str(tmp_path / "other.onnx"), key):
+            open_source(tmp_path / "other.onnx")
+    model = onnx.load(path)
+    known = {entry.key: entry.value for entry in model.metadata_props} | {"classes": json.dumps(["a"] * 11)}
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, known)
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(ValueError, match="a score for each class"):
+        Server(open_source(tmp_path / "other.onnx"), port=0)

@@ -1,0 +1,114 @@
+"""What can be served: the folder of a run, or a file that `xpnet export` wrote of one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet import arguments
+from xpnet.backend import Backend, get_backend
+from xpnet.data import Columns, Normalize
+from xpnet.data.image import FITS
+from xpnet.errors import DataError
+from xpnet.interop.onnx.load import load_onnx
+from xpnet.serving.sources import Given, Source
+from xpnet.train.runs.evaluation import open_run
+from xpnet.train.scoring import Scoring
+from xpnet.train.tasks import saved_task
+
+__all__ = ["OnnxFile", "Run", "open_source"]
+
+_KEYS = ("input", "model", "preprocessing", "task")  # of the metadata of a file
+
+
+def open_source(path: str | os.PathLike[str], backend: str | Backend | None = None) -> Source:
+    """Open what is to be served.
+
+    Args:
+        path: the folder of a run, or an .onnx file that `xpnet export` wrote.
+        backend: where to compute; the default one by default.
+    Raises:
+        CheckpointError: no such run, or its checkpoint cannot be read. ConfigError: the path is none, or a package is
+            not installed. DataError: the file cannot be read, or does not say how its inputs are made.
+    """
+    found = arguments.path("open_source", "path", path)
+    return OnnxFile(found, backend) if found.suffix.lower() == ".onnx" and not found.is_dir() else Run(found, backend)
+
+
+class Run(Source):
+    """A run: says what `xpnet predict` says."""
+
+    def __init__(self, path: Path, backend: str | Backend | None = None) -> None:
+        trainer, meta = open_run(path, backend)
+        assert trainer.task is not None  # a run has one
+        columns = Columns.from_json(meta["columns"]) if meta.get("columns") else None
+        shape, fit = tuple(meta["shape"]), meta.get("fit", "stretch")
+        super().__init__(
+            str(path), meta["model_name"], trainer.model, trainer.task, meta["classes"], shape, columns, fit
+        )
+        self._white = float(meta["white"])
+        self._scoring = Scoring(
+            trainer.model, trainer.loss, trainer.normalize, trainer.scale, trainer.classes, trainer.task, {}
+        )
+
+    def images(self, pixels: Sequence[np.ndarray]) -> Given:
+        """Return decoded images as the model takes them."""
+        if self._scoring.scale is None:  # a run of xpnet 0.6 or older
+            return self._given(np.stack(pixels).astype(np.float32) * np.float32(self._white / 255.0))
+        return super().images(pixels)
+
+    def normalization(self, x: np.ndarray, white: float | None) -> Any:
+        """Bring examples to the scale of the training set, as Trainer.predict does."""
+        return self._scoring.normalization("predict", x, white=white)
+
+
+class OnnxFile(Source):
+    """A file of `xpnet export`, whose metadata say what the run knew; rows of an image are pixels of 0 to 255."""
+
+    def __init__(self, path: Path, backend: str | Backend | None = None) -> None:
+        model, where = load_onnx(path), str(path)
+        known = model.metadata
+        if missing := [key for key in _KEYS if key not in known]:
+            do = "serve the run, or export it again"
+            raise DataError(where, "a file that xpnet export wrote of a run", do, without=", ".join(missing))
+        facts = _read(where, known, "preprocessing", dict)
+        if _read(where, known, "input", dict).get("layout") == "nchw" and not model.plan.images_last:
+            model = load_onnx(path, inputs="nhwc")
+        whole = model.plan.inputs[0].shape or (0,)
+        shape = tuple(size for size in model.input_shape or () if size is not None)
+        if len(shape) + 1 != len(whole) or whole[0] not in (None, 1):
+            rule = "an input of known sizes, and a free number of examples"
+            raise DataError(where, rule, "export it with batch N", shape=whole)
+        columns = Columns.from_json(_read(where, known, "columns", dict)) if "columns" in known else None
+        classes = [str(name) for name in _read(where, known, "classes", list)] if "classes" in known else []
+        task = saved_task(_read(where, known, "task", dict))
+        fit = arguments.choice(where, "fit", facts.get("fit") or "stretch", FITS)
+        model = model.to(get_backend(backend))
+        super().__init__(where, known["model"], model, task, classes, shape, columns, fit)
+        self.takes_images = self.takes_images and facts.get("white") == 255
+        self._included = facts.get("included") is True  # whether the file normalizes and answers by itself
+        self._normalize = None
+        if facts.get("normalize") is not None and not self._included:
+            self._normalize = Normalize.from_json(facts["normalize"])
+
+    def normalization(self, x: np.ndarray, white: float | None) -> Any:
+        """Normalize as the metadata say."""
+        return self._normalize
+
+    def _answers(self, given: Given, scores: np.ndarray) -> np.ndarray:
+        return scores if self._included else super()._answers(given, scores)
+
+
+def _read(where: str, known: dict[str, str], key: str, kind: type) -> Any:
+    try:
+        found = json.loads(known[key])
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, kind):
+        raise DataError(where, f"metadata {key} as xpnet export writes them", **{key: arguments.shown(known[key])})
+    return found
