@@ -45,6 +45,16 @@ def test_an_image_gets_what_xpnet_predict_says_of_its_file(serve, runs, tmp_path
     assert len(client.image(digit(0)).json["predictions"][0]["classes"]) == 3
 
 
+def test_a_dark_image_is_as_dark_as_for_xpnet_predict(serve, runs, tmp_path):
+    import PIL.Image
+
+    pixels = np.linspace(0, 15, 64).astype(np.uint8).reshape(8, 8)  # on the scale of the digits this would be bright
+    PIL.Image.fromarray(pixels).save(tmp_path / "dark.png")
+    (wanted,) = predict_run(runs("digits"), [str(tmp_path / "dark.png")])
+    (said,) = serve("digits").image((tmp_path / "dark.png").read_bytes()).json["predictions"]
+    assert said["probabilities"] == pytest.approx(wanted["probabilities"], abs=ROUNDED)
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".gif", ".ppm", ".bmp", ".tiff"])
 def test_photos_of_every_format_get_what_xpnet_predict_says_of_their_file(serve, runs, tmp_path, suffix):
     import PIL.Image
@@ -79,6 +89,7 @@ def test_rows_of_a_table_get_what_xpnet_predict_says_of_a_file(serve, runs, tmp_
     wanted = predict_run(runs(kind), [str(tmp_path / "new.csv")])
     cells = (("red", 0.5), (None, -1), ("blue", "NA"), ("green", "2e3"))
     objects = [{"its colour": colour, "size": size} for colour, size in cells]
+    objects[1] = dict(reversed(objects[1].items()))
     lists = [[0.5, "red"], [-1, None], [None, "blue"], [2000, "green"]]
     client = serve(kind)
     for rows in (objects, {"rows": objects}, lists):

@@ -95,6 +95,7 @@ def test_names_of_this_machine_are_taken(serve, host):
         (b"GET / HTTP/1.1\r\n" + HOST + (b"X: " + b"y" * 60000 + b"\r\n") * 3 + b"\r\n", 431),
         (POST + b"\r\n", 411),
         (POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
+        (POST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc", 411),
         (POST + b"Content-Length: -1\r\n\r\n", 400),
         (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
         (POST + b"Content-Length: 99\r\n\r\nabc", 400),
@@ -103,7 +104,7 @@ def test_names_of_this_machine_are_taken(serve, host):
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n", 400),  # TLS
         (b"\x00" * 100, 400),
     ],
-    ids=range(20),
+    ids=range(21),
 )  # fmt: skip
 def test_what_is_no_request_is_answered_and_the_connection_closed(serve, raw, status):
     reply = serve("digits").send(raw, end=True)
