@@ -20,7 +20,7 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines use it.", metavar="ADDRESS")
     ] = "127.0.0.1",
-    max_bytes: Annotated[int, typer.Option(help="Largest request.", metavar="N")] = 32 << 20,
+    max_bytes: Annotated[int, typer.Option(help="Largest request, in bytes.", metavar="N")] = 32 << 20,
     timeout: Annotated[float, typer.Option(help="Seconds to send a request, and to answer it.", metavar="S")] = 30.0,
     connections: Annotated[int, typer.Option(help="Connections at a time.", metavar="N")] = 64,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print a line for each request.")] = False,
