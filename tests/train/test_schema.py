@@ -11,7 +11,7 @@ import pytest
 from tests.harness import raises
 from tests.train.fitting import some_digits, trainer
 from xpnet.errors import CheckpointError, ConfigError
-from xpnet.train import RunConfig, open_run, read_checkpoint, write_checkpoint
+from xpnet.train import TASKS, RunConfig, open_run, read_checkpoint, write_checkpoint
 from xpnet.train.runs.config import resumed_config
 
 NEVER = [[], {}, {"a": 1}, [1], True, -1, 1.5, 10**30, float("-inf"), [[[[]]]], ""]
@@ -135,3 +135,13 @@ def test_a_wrong_value_in_a_checkpoint_is_refused(saved, tmp_path, path, value):
     write_checkpoint(tmp_path / "checkpoint.safetensors", held)  # with its checksum: as by an adversary
     with pytest.raises(CheckpointError):
         open_run(tmp_path)[0].resume(read_checkpoint(tmp_path / "checkpoint.safetensors"))
+
+
+def test_a_run_may_learn_each_task_that_needs_no_loss_of_the_users():
+    for name, kind in TASKS.items():
+        if kind.needs_loss:
+            with pytest.raises(ConfigError, match="task"):
+                RunConfig(task=name)
+        else:
+            assert RunConfig(task=name).task == name
+    assert [name for name, kind in TASKS.items() if kind.needs_loss] == ["custom"]

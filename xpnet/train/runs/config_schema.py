@@ -12,6 +12,7 @@ from xpnet.data.splits import parse_bytes
 from xpnet.errors import ConfigError
 from xpnet.models import MODELS
 from xpnet.optim import OPTIMIZERS
+from xpnet.train import tasks
 from xpnet.train.precision import PRECISIONS
 from xpnet.train.schema import EPOCHS, SEED, TEXT, Rule, name, or_none, real, whole
 
@@ -21,7 +22,7 @@ __all__ = ["CONFIG", "ORIGIN", "SCHEDULES", "TASKS", "THREADS", "parse_every",
 THREADS = 1024  # the most that a step may be shared by, or that decode
 _BATCH, _STEPS, _PIXELS = 100_000_000, 1 << 40, 65_536
 
-TASKS = ("classification", "multilabel", "regression", "reconstruction")
+TASKS = tuple(name for name, kind in tasks.TASKS.items() if not kind.needs_loss)
 SCHEDULES = ("inverse", "constant", "cosine", "step", "one-cycle")
 
 

@@ -17,6 +17,7 @@ from xpnet.train.runs.data import as_trained, load_data, load_options, place, wh
 from xpnet.train.runs.fine_tuning import read_weights
 from xpnet.train.runs.prediction_csv import write_csv
 from xpnet.train.runs.result import names_of, recorded_of
+from xpnet.train.tasks import saved_kind
 from xpnet.train.trainer import Trainer
 
 __all__ = ["evaluate_run", "open_run", "test_part"]
@@ -37,14 +38,14 @@ def open_run(run: str | Path, backend: str | Backend | None = None) -> tuple[Tra
         path = Path(run) / "checkpoint.safetensors"
         raise CheckpointError(str(path), "normalize, of a run trained on bytes", normalize=scale)
     outputs, K = meta.get("outputs"), len(meta["classes"])
-    task = (meta.get("task") or {}).get("name", "classification")
-    if task == "classification" and (K < 2 or outputs not in (None, K)):
+    labelled = saved_kind(meta.get("task")).labelled
+    if labelled and (K < 2 or outputs not in (None, K)):
         path = Path(run) / "checkpoint.safetensors"
         raise CheckpointError(str(path), "the names of at least 2 classes, one an output", classes=K, outputs=outputs)
     outputs = outputs or K
     model = models.build(meta["model_name"], tuple(meta["shape"]), outputs).to(get_backend(backend))
     checkpoint.restore(model)
-    trainer = Trainer(model, loss=models.recipe(meta["model_name"]).loss if task == "classification" else None)
+    trainer = Trainer(model, loss=models.recipe(meta["model_name"]).loss if labelled else None)
     trainer.take_scale(meta)
     return trainer, meta
 

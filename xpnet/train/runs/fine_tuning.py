@@ -13,6 +13,7 @@ from xpnet.errors import CheckpointError, ConfigError
 from xpnet.nn import Module
 from xpnet.train.checkpoint import Checkpoint, read_checkpoint
 from xpnet.train.schema import RUN, check
+from xpnet.train.tasks import saved_kind
 from xpnet.train.trainer import Trainer
 
 __all__ = ["begin_from", "freeze_body", "head_of", "outputs_of", "read_weights"]
@@ -68,7 +69,7 @@ def begin_from(trainer: Trainer, name: str, train: Dataset, found: Checkpoint) -
     columns = getattr(train.source, "to_json", dict)().get("features") if train.source is not None else None
     theirs: dict[str, Any] = {
         "model": meta["model_name"],
-        "task": (meta.get("task") or {"name": "classification"})["name"],
+        "task": saved_kind(meta.get("task")).name,
         "shape": tuple(meta["shape"]),
     }
     for key, own in {"model": name, "task": task.name, "shape": train.shape}.items():

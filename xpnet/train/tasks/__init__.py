@@ -24,7 +24,7 @@ from xpnet.train.tasks.multilabel import Multilabel
 from xpnet.train.tasks.reconstruction import Reconstruction
 from xpnet.train.tasks.regression import Regression
 
-__all__ = ["TASKS", "Headline", "Task", "infer_task", "make_task", "saved_task"]
+__all__ = ["TASKS", "Headline", "Task", "infer_task", "make_task", "saved_kind", "saved_task"]
 
 TASKS: dict[str, type[Task]] = {
     kind.name: kind for kind in (Classification, Multilabel, Regression, Reconstruction, Custom)
@@ -45,11 +45,12 @@ def make_task(task: str | Task | None, loss: Callable[..., Tensor] | None = None
     if not isinstance(task, str) or task not in TASKS:
         do = nearest(task, TASKS) if isinstance(task, str) else nearest("", TASKS)
         raise ConfigError("task", "the name of a task", do, task=arguments.shown(task))
-    if task == Custom.name:
-        if loss is None:
-            raise ConfigError("task", "a loss, for task 'custom'", "give loss=", loss=None)
-        return Custom(arguments.function("task", "loss", loss))
-    return TASKS[task]()
+    kind = TASKS[task]
+    if not kind.needs_loss:
+        return kind()
+    if loss is None:
+        raise ConfigError("task", f"a loss, for task {task!r}", "give loss=", loss=None)
+    return Custom(arguments.function("task", "loss", loss))
 
 
 def infer_task(y: Any, loss: Callable[..., Tensor] | None = None) -> Task:
@@ -75,24 +76,37 @@ def infer_task(y: Any, loss: Callable[..., Tensor] | None = None) -> Task:
     return Multilabel() if is_matrix else Regression()
 
 
-def saved_task(values: Mapping[str, Any] | None, loss: Callable[..., Tensor] | None = None) -> Task:
-    """Make the task that a checkpoint holds; in one of xpnet 0.7 or older there is none, which is classification.
+def saved_kind(values: Mapping[str, Any] | None) -> type[Task]:
+    """Return the kind of task that a checkpoint holds; in one of xpnet 0.7 or older there is none: classification.
 
     Args:
         values: of the JSON under "task", or None.
+    Raises:
+        CheckpointError: it is of no known task.
+    """
+    if values is None:
+        return Classification
+    name = values.get("name") if isinstance(values, Mapping) else None
+    if not isinstance(name, str) or name not in TASKS:
+        raise CheckpointError("task", "a known task", "install a newer xpnet", task=arguments.shown(name))
+    return TASKS[name]
+
+
+def saved_task(values: Mapping[str, Any] | None, loss: Callable[..., Tensor] | None = None) -> Task:
+    """Make the task that a checkpoint holds.
+
+    Args:
+        values: as saved_kind takes them.
         loss: of the trainer, if one was given.
     Raises:
         CheckpointError: it is of no known task, or of one with a custom loss and none is given.
     """
-    if values is None:
-        return Classification()
-    name = values.get("name") if isinstance(values, Mapping) else None
-    if not isinstance(name, str) or name not in TASKS:
-        raise CheckpointError("task", "a known task", "install a newer xpnet", task=arguments.shown(name))
-    if name == Custom.name and loss is None:
+    kind = saved_kind(values)
+    if kind.needs_loss and loss is None:
         do = "make the Trainer with loss="
-        raise CheckpointError("resume", "the loss that the training began with", do, task=repr(name))
-    task = make_task(name, loss)
+        raise CheckpointError("resume", "the loss that the training began with", do, task=repr(kind.name))
+    task = make_task(kind.name, loss)
     assert task is not None
-    task.take(values)
+    if values is not None:
+        task.take(values)
     return task

@@ -49,6 +49,7 @@ class Task:
         name: by which it is chosen.
         loss: takes scores and targets, gives one number; the default.
         labelled: whether targets are labels of classes; None: both are taken.
+        needs_loss: whether a loss must be given, for there is none of its own.
         of_inputs: whether the targets are the model's own inputs.
         headline: the figure by which models are compared; None: the loss.
         recorded: the figures, of one number each, that the history keeps.
@@ -57,6 +58,7 @@ class Task:
     name: ClassVar[str]
     loss: Callable[..., Tensor]
     labelled: ClassVar[bool | None] = False
+    needs_loss: ClassVar[bool] = False
     of_inputs: ClassVar[bool] = False
     headline: ClassVar[Headline | None] = None
     recorded: ClassVar[tuple[str, ...]] = ()

@@ -30,6 +30,7 @@ class Custom(Task):
 
     name = "custom"
     labelled = None
+    needs_loss = True
 
     def __init__(self, loss: Callable[..., Tensor]) -> None:
         self.loss = loss
