@@ -211,3 +211,24 @@ def test_without_matplotlib_the_missing_picture_is_said_and_nothing_fails(xpnet,
     assert result.code == 0
     assert "pip install 'xpnet[viz]'" in result.out
     assert not (here / "run" / "curves.png").exists()
+
+
+@pytest.mark.parametrize(("option", "what"), [("--data", "data"), ("--val", "validation set")])
+def test_a_run_whose_data_moved_goes_on_with_its_new_place(xpnet, refused, here, option, what):
+    x, y = np.random.default_rng(0).random((40, 6)), np.arange(40) % 2
+    for name in ("data", "val"):
+        np.savez(here / f"{name}.npz", x=x, y=y)
+    assert xpnet("train", "softmax", data="data.npz", val="val.npz", epochs=1, out="run").code == 0
+    old = here / f"{option[2:]}.npz"
+    old.rename(here / "moved.npz")
+    line = f"{old}: the {what} of run is not there any more; say where it is now with {option} PATH"
+    refused("train --resume run --epochs 2", line)
+    assert xpnet("train", option, "moved.npz", resume="run", epochs=2).code == 0
+    assert len((here / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+    assert json.loads((here / "run" / "config.json").read_text())[option[2:]] == str(here / "moved.npz")
+
+
+def test_a_run_validates_with_a_folder_or_with_a_part_as_it_began(xpnet, refused, here):
+    np.savez(here / "data.npz", x=np.random.default_rng(0).random((40, 6)), y=np.arange(40) % 2)
+    assert xpnet("train", "softmax", data="data.npz", val="data.npz", epochs=1, out="run").code == 0
+    refused("train --resume run --val 0.2", "--val", "as the run began", "0.2")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -66,6 +67,17 @@ def test_a_folder_named_like_a_data_set_is_reached_by_a_dot(tmp_path, monkeypatc
     assert len(load("digits")[1]) == 360
     with raises(DataError, "digits", "files 0"):
         load("./digits")
+
+
+def test_a_name_that_is_also_a_folder_of_classes_here_is_warned_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    with warnings.catch_warnings(action="error"):
+        load("digits")  # without sub-folders it holds no classes
+    (tmp_path / "digits" / "seven").mkdir()
+    with pytest.warns(UserWarning, match=r"^digits is the data set of that name; write \./digits for the folder here$"):
+        train, _ = load("digits")
+    assert len(train) == 1437
 
 
 def test_a_path_may_start_at_home(tmp_path, monkeypatch):

@@ -163,12 +163,8 @@ def _found(
     if options.target is not None and (name in DATASETS or suffix == ".npz"):
         rule, do = "a table, or photos with a file of labels, to choose a column of", "omit it: this data has targets"
         raise ConfigError("target", rule, do, target=repr(options.target), data=repr(name))
-    if name == "digits":
-        return _of(load_digits())
-    if name in PUBLISHED:
-        return _of(PUBLISHED[name](data_dir, progress))
-    if name in _PLANE:
-        return _of(_PLANE[name](_POINTS).hold_out_fifth(f"plane/{name}/test"))
+    if name in DATASETS:
+        return _named(name, data_dir, progress)
     path = Path(os.path.expanduser(name))
     try:
         if name and os.path.isdir(path):
@@ -192,6 +188,20 @@ def _found(
     if not do.startswith("did you mean"):
         do = nearest(name, DATASETS)
     raise ConfigError("data", "a data set, folder, .csv or .npz file", do, data=repr(name))
+
+
+def _named(name: str, data_dir: str | None, progress: Progress | None) -> Splits:
+    """Load a data set of DATASETS; a folder of classes here that has its name is warned of."""
+    if name == "digits":
+        found = _of(load_digits())
+    elif name in PUBLISHED:
+        found = _of(PUBLISHED[name](data_dir, progress))
+    else:
+        found = _of(_PLANE[name](_POINTS).hold_out_fifth(f"plane/{name}/test"))
+    if os.path.isdir(name) and any(entry.is_dir() for entry in os.scandir(name)):
+        line = f"{name} is the data set of that name; write ./{name} for the folder here"
+        found = found._replace(warnings=(*found.warnings, line))
+    return found
 
 
 def _of(parts: tuple[Dataset, Dataset]) -> Splits:

@@ -161,7 +161,7 @@ class RunConfig:
         """Raise ConfigError unless the settings of a checkpoint are this configuration's."""
         own = self.settings()
         for name, value in settings.items():
-            if name in own and value != own[name]:
+            if name in own and value != own[name] and not _may_change(name, value, own[name]):
                 raise ConfigError("resume", f"{name} {value!r}, as the checkpoint has it", **{name: repr(own[name])})
 
 
@@ -197,6 +197,11 @@ def read_config(run: str | Path) -> tuple[RunConfig, dict[str, Any]]:
         raise CheckpointError(str(path), error.rule, "", **error.got) from error
 
 
+def _may_change(name: str, before: Any, after: Any) -> bool:
+    """Whether a setting may differ when a run is resumed; a folder to validate with may have moved, as data may."""
+    return name in _MAY_CHANGE or (name == "val" and isinstance(before, str) and isinstance(after, str))
+
+
 def resumed_config(run: str | Path, asked: dict[str, Any]) -> RunConfig:
     """Read a run's configuration, and replace what may change on resuming, such as the number of epochs.
 
@@ -206,7 +211,7 @@ def resumed_config(run: str | Path, asked: dict[str, Any]) -> RunConfig:
     saved, _ = read_config(arguments.path("resumed_config", "run", run))
     for name, value in asked.items():
         before = getattr(saved, name)
-        if name not in _MAY_CHANGE and value != before:
+        if value != before and not _may_change(name, before, value):
             raise ConfigError("resume", f"{name} {before!r}, as the run began", **{name: repr(value)})
     if saved.schedule in _ENDING and asked.get("epochs", saved.epochs) != saved.epochs:
         do = f"its {saved.schedule} schedule ends there: train on with from_run={run}"

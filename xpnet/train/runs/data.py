@@ -59,6 +59,8 @@ def load_parts(
     check_there(config.data, run)
     val = _VALIDATION if config.val is None else config.val
     if isinstance(val, str) and not os.path.exists(os.path.expanduser(val)):
+        if run is not None:
+            check_there(val, run, "val")
         raise DataError.event(val, "no such folder or file", "give val a fraction, such as 0.1, or a path")
     least = LEAST if config.val is None else 1
     parts = datasets.splits(
@@ -95,11 +97,13 @@ def load_data(
     return datasets.splits(data, data_dir, validation=0, progress=progress, options=options)
 
 
-def check_there(data: str, run: str | Path | None) -> None:
+def check_there(data: str, run: str | Path | None, name: str = "data") -> None:
     """Raise DataError where the data of a run is gone; it says how to name its new place."""
     if run is not None and data not in datasets.DATASETS and not os.path.exists(os.path.expanduser(data)):
-        do = "say where it is now with data=PATH"
-        raise DataError.event(data, f"the data of {run} is not there any more", do)
+        what = "data" if name == "data" else "validation set"
+        raise DataError.event(
+            data, f"the {what} of {run} is not there any more", f"say where it is now with {name}=PATH"
+        )
 
 
 def load_options(
