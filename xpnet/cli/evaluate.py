@@ -8,41 +8,38 @@ from typing import Annotated
 import typer
 
 from xpnet.cli.options import BackendName, DataDir, Device, Json, loading, print_json, print_line
+from xpnet.cli.trained import Mean, Scale, Std, open_trained
 from xpnet.output import printable
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(help="Folder of a run.")],
+    run: Annotated[str, typer.Argument(metavar="RUN|FILE.onnx", help="Folder of a run, or an ONNX file.")],
     data: Annotated[str | None, typer.Option(help="Data set to test on; the run's own by default.")] = None,
     data_dir: DataDir = None,
     csv: Annotated[
         str | None, typer.Option(help="Write a table with a line an example: true and predicted.", metavar="FILE")
     ] = None,
     skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave out damaged images.")] = False,
+    mean: Mean = None,
+    std: Std = None,
+    scale: Scale = None,
     backend: BackendName = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Measure a trained model on test data."""
     from xpnet.train.runs.config import resolve_backend
-    from xpnet.train.runs.evaluation import evaluate_run
+    from xpnet.train.runs.evaluation import evaluate_opened
     from xpnet.train.runs.prediction_csv import check_csv
     from xpnet.train.runs.result import headline_text
 
     if csv is not None:
         check_csv(csv)
+    opened = open_trained(run, resolve_backend(backend, device), mean, std, scale)
     with loading() as progress:
-        result = evaluate_run(
-            run,
-            data,
-            data_dir,
-            resolve_backend(backend, device),
-            progress=progress,
-            csv=csv,
-            skip_damaged=skip_damaged,
-        )
+        result = evaluate_opened(*opened, run, data, data_dir, progress=progress, csv=csv, skip_damaged=skip_damaged)
     print_line(
         f"{result['model']} on {result['data']}: {headline_text(result, 'test')}, "
         f"test loss {result['test_loss']:.4f}, {result['examples']:,} examples",

@@ -20,9 +20,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "predict": (
         "xpnet predict runs/cnn-digits-1 five.png --top 3",
         "xpnet predict runs/mlp-flats-1 new.csv --csv prices.csv",
+        "xpnet predict resnet50.onnx cat.jpg --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
     ),
     "data": ("xpnet data photos/ -o photos.html", "xpnet data flats.csv --target price"),
-    "summary": ("xpnet summary lenet5", "xpnet summary resnet18 --input 64x64x3 --batch 32"),
+    "summary": ("xpnet summary lenet5", "xpnet summary resnet18 --input 64x64x3 --batch 32", "xpnet summary m.onnx"),
     "draw": ("xpnet draw alexnet --style volumes -o alexnet.svg", "xpnet draw runs/cnn-digits-1"),
     "export": ("xpnet export runs/cnn-digits-1 -o digits.onnx --with-preprocessing",),
     "runs": ("xpnet runs", "xpnet runs --sort test_accuracy"),

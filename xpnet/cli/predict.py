@@ -7,12 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from xpnet.cli.options import BackendName, Device, Json, print_json, print_line
+from xpnet.cli.trained import Mean, Scale, Std, open_trained
 
 __all__ = ["predict"]
 
 
 def predict(
-    run: Annotated[str, typer.Argument(help="Folder of a run.")],
+    run: Annotated[str, typer.Argument(metavar="RUN|FILE.onnx", help="Folder of a run, or an ONNX file.")],
     images: Annotated[
         list[str],
         typer.Argument(
@@ -21,6 +22,9 @@ def predict(
     ],
     top: Annotated[int | None, typer.Option(help="How many classes to name; 3 by default.", metavar="K")] = None,
     csv: Annotated[str | None, typer.Option(help="Write a table with a line an example.", metavar="FILE")] = None,
+    mean: Mean = None,
+    std: Std = None,
+    scale: Scale = None,
     backend: BackendName = None,
     device: Device = None,
     as_json: Json = False,
@@ -31,14 +35,15 @@ def predict(
     """
     from xpnet.errors import DataError
     from xpnet.train.runs.config import resolve_backend
-    from xpnet.train.runs.prediction import ask_run
+    from xpnet.train.runs.prediction import ask_opened
     from xpnet.train.runs.prediction_csv import check_csv, write_csv
 
     if csv is not None:
         check_csv(csv)
     results: list[dict[str, Any]] = []
     errors: list[DataError] = []
-    for result in ask_run(run, images, top, resolve_backend(backend, device)):
+    opened = open_trained(run, resolve_backend(backend, device), mean, std, scale)
+    for result in ask_opened(*opened, images, top):
         if isinstance(result, DataError):
             print_line(f"xpnet: warning: {result}", to_people_only=True) if errors else None
             errors.append(result)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from xpnet.cli.options import Input, Json, ModelOrRun, print_json, print_line
+from xpnet.cli.trained import open_model
 
 __all__ = ["summary"]
 
@@ -20,7 +21,7 @@ def summary(
     """Count parameters, multiply-adds and memory of each layer."""
     from xpnet.train.describe import summarize_model
 
-    title, found = summarize_model(model_or_run, input, batch)
+    title, found = summarize_model(model_or_run, input, batch, open_model)
     for line in (title, "", *str(found).split("\n")):
         print_line(line, as_json)
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from xpnet import models, viz
@@ -14,6 +15,7 @@ from xpnet.viz.summary import Summary, summarize
 
 __all__ = ["STYLES", "draw_model", "open_model", "parse_input", "summarize_model"]
 
+Opener = Callable[[str, str | None], tuple[Module, tuple[int, ...], str]]
 STYLES = ("blocks", "volumes")
 
 
@@ -69,12 +71,15 @@ def open_model(model_or_run: str, input: str | None = None) -> tuple[Module, tup
     return trainer.model, shape, f"{meta['model_name']} ({folder.resolve().name})"
 
 
-def summarize_model(model_or_run: str, input: str | None = None, batch: int = 1) -> tuple[str, Summary]:
+def summarize_model(
+    model_or_run: str, input: str | None = None, batch: int = 1, opener: Opener | None = None
+) -> tuple[str, Summary]:
     """Count the layers of a model or of a run's model.
 
     Args:
         model_or_run, input: as open_model takes them.
         batch: as viz.summarize takes it.
+        opener: opens further kinds of models; open_model by default.
     Returns:
         A title, and the summary.
     Raises:
@@ -82,7 +87,7 @@ def summarize_model(model_or_run: str, input: str | None = None, batch: int = 1)
     """
     if batch < 1:
         raise ConfigError("batch", "batch >= 1", batch=batch)
-    model, shape, title = open_model(model_or_run, input)
+    model, shape, title = (opener or open_model)(model_or_run, input)
     return title, summarize(model, shape, batch)
 
 

@@ -55,6 +55,7 @@ class Plan:
         images_last: whether images come, and go, channels last.
         budget: bounds each value of a pass.
         metadata: what the file says of itself.
+        free_batch: whether the number of examples is free where the file fixes it.
     """
 
     title: str
@@ -66,6 +67,7 @@ class Plan:
     images_last: bool
     budget: Budget
     metadata: dict[str, str] = field(default_factory=dict)
+    free_batch: bool = False
     weights: dict[str, tuple[str, str, tuple[int, ...] | None]] = field(default_factory=dict)  # layer, state, order
     last: list[list[str]] = field(default_factory=list)  # names that no node after this one takes
     costs: dict[tuple[int, ...], tuple[list[Any], Cost]] = field(default_factory=dict)
@@ -116,11 +118,22 @@ class Graph(Module):
         n = given[0].shape[0] if given and given[0].shape else None
         if fixed is None or n in (fixed, None):
             return self._outputs(given)
+        if plan.free_batch:
+            return self._freed(fixed, n, given)
         if self.training or not fixed or n % fixed or len(plan.outputs) > 1 or not n:
-            do = "give one such batch at a time, or export the model with a free batch size"
+            do = "give such batches, or load it with free_batch=True"
             raise ShapeError(plan.title, f"N = {fixed}, as the file fixes it", do, N=n)
         parts = [self._outputs([x[i : i + fixed] for x in given]) for i in range(0, n, fixed)]
         return parts[0] if len(parts) == 1 else apply(ops.concat, *parts)
+
+    def _freed(self, fixed: int, n: int, given: list[Tensor]) -> Any:
+        """Compute a batch of another size than the file fixes."""
+        found = self._outputs(given, batch=(fixed, n))
+        for y, port in zip(found if isinstance(found, tuple) else (found,), self.plan.outputs, strict=True):
+            if port.shape and port.shape[0] == fixed and y.shape[:1] != (n,):
+                do = "omit free_batch: a size within the graph depends on the number of examples"
+                raise ShapeError(self.plan.title, f"N = {n} examples in {port.name}", do, **{port.name: tuple(y.shape)})
+        return found
 
     def _given(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> list[Tensor]:
         """Check the inputs, and return them in the order of the graph."""
@@ -150,9 +163,10 @@ class Graph(Module):
                 raise ShapeError(plan.title, f"{port.name} of shape ({text})", **{port.name: tuple(x.shape)})
         return given
 
-    def _outputs(self, given: list[Tensor], trace: Any = None) -> Any:
+    def _outputs(self, given: list[Tensor], trace: Any = None, batch: tuple[int, int] | None = None) -> Any:
         plan = self.plan
         run = self._run(given)
+        run.batch = batch
         values: dict[str, Value | np.ndarray | None] = {"": None}
         for port, x in zip(plan.inputs, given, strict=True):
             if port.dtype.startswith("float"):

@@ -16,6 +16,7 @@ from xpnet.errors import ConfigError, DataError, XpnetError, nearest
 from xpnet.interop.onnx.graph import Graph, Plan, Port, compute_node
 from xpnet.interop.onnx.layer import Layer
 from xpnet.interop.onnx.limits import MOST_BYTES, Budget
+from xpnet.interop.onnx.metadata import layout_of
 from xpnet.interop.onnx.node import Node
 from xpnet.interop.onnx.registry import NEWEST, find
 from xpnet.interop.onnx.run import Run
@@ -39,6 +40,7 @@ def load_onnx(
     *,
     inputs: str | None = None,
     output: str | None = None,
+    free_batch: bool = False,
     max_bytes: int = MOST_BYTES,
 ) -> Graph:
     """Read an ONNX file as a model that predicts, trains and moves between backends.
@@ -51,7 +53,9 @@ def load_onnx(
         inputs: the layout of images that the model takes, and of those that it returns: "nchw", as in the file, or
             "nhwc", channels last as everywhere in xpnet. None: "nhwc" for a file of export_onnx that takes "nchw";
             else as in the file.
-        output: the name of the one output to compute; None: all.
+        output: the name of the one output to compute, or of another value of the graph; None: all outputs.
+        free_batch: take any number of examples where the file fixes it: its first axis becomes free, and so does that
+            of constant shapes of a Reshape of the same size. Otherwise a model predicts so many examples at a time.
         max_bytes: the most that one value may take, and all constants that are computed of those in the file; of a
             value in a prediction, 256 times the bytes of the inputs where that is more.
     Returns:
@@ -65,6 +69,7 @@ def load_onnx(
     file = arguments.path("load_onnx", "path", path)
     arguments.optional(_layout)("load_onnx", "inputs", inputs)
     arguments.optional(arguments.text)("load_onnx", "output", output)
+    free_batch = arguments.boolean("load_onnx", "free_batch", free_batch)
     arguments.positive("load_onnx", "max_bytes", max_bytes)
     with open_file(file) as opened:
         onnx = require("load_onnx", "onnx", "onnx")
@@ -81,7 +86,7 @@ def load_onnx(
         proto = onnx.ModelProto.FromString(data)
     except Exception as error:  # DecodeError, whose module onnx imports
         raise DataError.event(str(file), "not an ONNX file", error=error) from error
-    return _Loader(onnx, file, proto, len(data), max_bytes).graph(inputs, output)
+    return _Loader(onnx, file, proto, len(data), max_bytes).graph(inputs, output, free_batch)
 
 
 def _layout(where: str, name: str, value: Any) -> Any:
@@ -109,7 +114,7 @@ class _Loader:
             raise DataError(self.where, f"opset 1 to {NEWEST}", do, opset=opset)
         return opset
 
-    def graph(self, inputs: str | None, output: str | None) -> Graph:
+    def graph(self, inputs: str | None, output: str | None, free_batch: bool) -> Graph:
         """Make the model."""
         graph = self.proto.graph
         if graph.sparse_initializer:
@@ -121,29 +126,32 @@ class _Loader:
         self.initializers = set(self.arrays)
         ins = tuple(self._port(v) for v in graph.input if v.name not in self.arrays)
         outs = tuple(self._port(v) for v in graph.output)
-        outs = self._chosen(outs, output)
+        outs = self._chosen(graph, outs, output)
         nodes = self._nodes(graph, ins, outs)
         budget = Budget(self.max_bytes, self.stored.size)
         nodes = self._fold(nodes, budget)
-        metadata = self._metadata()
+        metadata = {entry.key: entry.value for entry in self.proto.metadata_props}
+        inputs = inputs or ("nhwc" if layout_of(metadata) == "nchw" else "nchw")
         plan = Plan(
             self.path.name, nodes, self.arrays, ins, outs, self._dtype(ins), inputs == "nhwc", Budget(self.max_bytes),
-            metadata,
+            metadata, free_batch,
         )  # fmt: skip
         layers = self._layers(plan)
         used = {name for node in nodes for name in node.inputs} | {port.name for port in outs}
         plan.constants = {name: a for name, a in self.arrays.items() if name in used and name not in plan.weights}
         return Graph(plan, layers).eval()
 
-    def _chosen(self, outputs: tuple[Port, ...], name: str | None) -> tuple[Port, ...]:
+    def _chosen(self, graph: Any, outputs: tuple[Port, ...], name: str | None) -> tuple[Port, ...]:
         if not outputs:
             raise DataError(self.where, "a graph with an output", outputs=0)
         if name is None:
             return outputs
-        names = [port.name for port in outputs]
-        if name not in names:
-            raise ConfigError("load_onnx", "the name of an output", nearest(name, names), output=repr(name))
-        return (outputs[names.index(name)],)
+        known = {port.name: port for port in outputs}
+        if name not in known and any(name in node.output for node in graph.node if name):
+            return (Port(name, "float32", None),)
+        if name not in known:
+            raise ConfigError("load_onnx", "the name of an output", nearest(name, known), output=repr(name))
+        return (known[name],)
 
     def _port(self, value: Any) -> Port:
         kind = value.type.tensor_type
@@ -161,9 +169,6 @@ class _Loader:
         if any(n is not None and not 0 <= n <= arguments.MOST for n in sizes):
             raise DataError(where, "sizes that are not negative", shape=tuple(sizes))
         return Port(value.name, dtype, tuple(sizes))
-
-    def _metadata(self) -> dict[str, str]:
-        return {entry.key: entry.value for entry in self.proto.metadata_props}
 
     def _dtype(self, inputs: tuple[Port, ...]) -> str:
         """The floating dtype that most of the file's numbers have."""

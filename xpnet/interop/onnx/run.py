@@ -43,6 +43,7 @@ class Run:
         self.training = training
         self.macs = 0  # multiply-adds so far
         self.layer: Any = None  # the module of the node that is computed
+        self.batch: tuple[int, int] | None = None  # the number of examples that the file fixes, and the one there is
 
     def on_host(self) -> Run:
         """Return a pass that computes with arrays of the host alone, in their own dtypes."""

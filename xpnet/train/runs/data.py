@@ -148,6 +148,8 @@ def as_trained(data: Dataset, meta: Mapping[str, Any], where: str, every: bool =
         ConfigError: the shape differs, or a class is unknown or missing.
     """
     classes, shape = tuple(meta["classes"]), tuple(meta["shape"])
+    if meta.get("unnamed") and len(data.classes) == len(classes):
+        classes = data.classes  # of a file that does not name its outputs
     if data.shape != shape:
         raise ConfigError(where, f"data of shape {shape}, as the run was trained on", shape=data.shape)
     if data.classes != classes:

@@ -12,7 +12,7 @@ from xpnet import arguments, models
 from xpnet import data as datasets
 from xpnet.backend import Backend, get_backend
 from xpnet.data import Columns, Dataset
-from xpnet.errors import CheckpointError, DataError
+from xpnet.errors import CheckpointError, ConfigError, DataError
 from xpnet.train.runs.data import as_trained, load_data, load_options, place, whole
 from xpnet.train.runs.fine_tuning import read_weights
 from xpnet.train.runs.prediction_csv import write_csv
@@ -20,7 +20,7 @@ from xpnet.train.runs.result import names_of, recorded_of
 from xpnet.train.tasks import saved_kind
 from xpnet.train.trainer import Trainer
 
-__all__ = ["evaluate_run", "open_run", "test_part"]
+__all__ = ["evaluate_opened", "evaluate_run", "open_run", "test_part"]
 
 Report = Callable[[int, int], None]
 
@@ -75,8 +75,31 @@ def evaluate_run(
         {model, data, task, backend, device, examples, test_loss, test_accuracy, top5_accuracy, confusion, classes,
         run}; of another task than classification its own figures.
     """
-    arguments.optional(arguments.text)("evaluate_run", "data_dir", data_dir)
     trainer, meta = open_run(run, backend)
+    return evaluate_opened(trainer, meta, run, data, data_dir, progress=progress, csv=csv, skip_damaged=skip_damaged)
+
+
+def evaluate_opened(
+    trainer: Trainer,
+    meta: Mapping[str, Any],
+    run: str | Path,
+    data: str | None = None,
+    data_dir: str | None = None,
+    *,
+    progress: Report | None = None,
+    csv: str | Path | None = None,
+    skip_damaged: bool = False,
+) -> dict[str, Any]:
+    """Measure a model that open_run, or another function with such results, has opened; see evaluate_run.
+
+    Args:
+        trainer, meta: what was returned; a file that is no run has no data of its own.
+        run: the run's folder, or that file.
+        data, data_dir, progress, csv, skip_damaged: as evaluate_run takes them.
+    """
+    arguments.optional(arguments.text)("evaluate_run", "data_dir", data_dir)
+    if data is None and not meta["data"]:
+        raise ConfigError("data", "data to evaluate on: a file holds none", data=None)
     if data is not None:
         data = str(arguments.path("evaluate_run", "data", data))
     else:

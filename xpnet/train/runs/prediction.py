@@ -18,7 +18,7 @@ from xpnet.train.runs.evaluation import open_run
 from xpnet.train.runs.inputs import expanded, is_table
 from xpnet.train.trainer import Trainer
 
-__all__ = ["ask_run", "predict_run"]
+__all__ = ["ask_opened", "ask_run", "predict_run"]
 
 _BATCH = 64  # images that are decoded at a time
 
@@ -55,7 +55,16 @@ def ask_run(
 
     Raises: as predict_run.
     """
-    trainer, meta = open_run(run, backend)
+    return ask_opened(*open_run(run, backend), images, top)
+
+
+def ask_opened(
+    trainer: Trainer, meta: Mapping[str, Any], images: Any, top: int | None = None
+) -> Iterator[dict[str, Any] | DataError]:
+    """Predict as ask_run does, with a model that open_run, or another function with such results, has opened.
+
+    Raises: as predict_run.
+    """
     images = [images] if isinstance(images, str) else arguments.items("predict_run", "images", images)
     images = [name if name == "-" else str(arguments.path("predict_run", "images", name)) for name in images]
     classes, shape = meta["classes"], tuple(meta["shape"])
@@ -71,7 +80,7 @@ def ask_run(
     if meta.get("columns"):
         return _rows(trainer, Columns.from_json(meta["columns"]), images, say)
     if len(shape) != 3:
-        raise ConfigError("predict", "a run trained on images (H, W, C)", shape=shape)
+        raise ConfigError("predict", "a model of images (H, W, C)", shape=shape)
     return _images(trainer, meta, expanded(images), say)
 
 

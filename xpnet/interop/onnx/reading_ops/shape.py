@@ -45,6 +45,8 @@ def _reshape(run: Any, node: Any, x: Any, shape: tuple[int, ...]) -> Any:
         if any(n == 0 and i >= len(old) for i, n in enumerate(shape)):
             raise ShapeError(node.where, "a size to copy for each 0", x=old, shape=shape)
         shape = tuple(old[i] if n == 0 else n for i, n in enumerate(shape))
+    if run.batch is not None and old and shape and (shape[0], old[0]) == run.batch:
+        shape = (old[0], *shape[1:])
     known, count = math.prod(n for n in shape if n != -1), math.prod(old)
     if any(n < -1 for n in shape) or shape.count(-1) > 1:
         raise ShapeError(node.where, "sizes, of which one may be -1", shape=shape)

@@ -1,0 +1,150 @@
+"""An ONNX file as a trained model: a Trainer and what it knows, as a run gives them, to predict and to evaluate."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from xpnet import arguments, nn
+from xpnet.backend import Backend, get_backend
+from xpnet.data import Normalize
+from xpnet.errors import ConfigError, DataError
+from xpnet.interop.onnx.graph import Graph
+from xpnet.interop.onnx.load import load_onnx
+from xpnet.interop.onnx.metadata import Facts, layout_of, read_facts
+from xpnet.train.trainer import Trainer
+
+__all__ = ["open_graph", "open_onnx"]
+
+_WHITE = 255.0  # of pixels in files of images
+_FINISHES = ("Softmax", "Sigmoid")  # after which an output is an answer, not a score
+_DO = "export it with such an input"
+
+
+def open_graph(path: str | os.PathLike[str]) -> tuple[Graph, tuple[int, ...]]:
+    """Load a file of one input, and return the model, which takes images channels last, and the shape of an example.
+
+    Raises:
+        DataError: it has several inputs, or sizes of the input are free. Otherwise as load_onnx.
+    """
+    where, model = str(path), load_onnx(path)
+    sizes = model.plan.inputs[0].shape if len(model.plan.inputs) == 1 else None
+    if sizes and len(sizes) == 4 and layout_of(model.metadata) is None and not _is_last(sizes):
+        model = load_onnx(path, inputs="nhwc")
+    shape = model.input_shape if sizes else None
+    if shape is None or not all(isinstance(n, int) and n > 0 for n in shape):
+        inputs = ", ".join(f"{port.name} {port.shape}" for port in model.plan.inputs)
+        raise DataError(where, "one input, whose sizes are fixed but for N", _DO, inputs=inputs)
+    return model, tuple(n for n in shape if n is not None)
+
+
+def _is_last(sizes: tuple[int | None, ...]) -> bool:
+    """Whether the images of a foreign file have their channels last: few there, and many where they would be first."""
+    return sizes[3] in (1, 3) and sizes[1] not in (1, 3)
+
+
+def open_onnx(
+    path: str | os.PathLike[str],
+    backend: str | Backend | None = None,
+    *,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    scale: float | None = None,
+) -> tuple[Trainer, dict[str, Any]]:
+    """Open a file as open_run opens a run.
+
+    Inputs are what the metadata of a file of xpnet say. For another file they are (pixels * scale - mean) / std.
+
+    Args:
+        path: the file.
+        backend: where to compute; the default one by default.
+        mean, std: of each channel, or one of all, after scale. 0 and 1 by default.
+        scale: what pixels of 0..255 are multiplied by; 1/255 by default, where mean or std is given.
+    Returns:
+        A Trainer to predict and evaluate with, and {model_name, shape, classes, task, white, fit, ...}.
+    Raises:
+        ConfigError: the file says how inputs are normalized and an argument does too, or neither does. DataError: as
+            open_graph; or the outputs are no scores (N, K).
+    """
+    where, given = str(path), (mean, std, scale) != (None, None, None)
+    model, shape = open_graph(path)
+    facts = read_facts(where, model.metadata)
+    normalize, finished = _normalize(where, model, facts, mean, std, scale, given, len(shape) == 3), False
+    task = facts.task or {"name": "classification"}
+    last = next((n for n in model.plan.nodes if model.plan.outputs[0].name in n.outputs), None)
+    if last is not None and last.op in _FINISHES and task.get("name") in ("classification", "multilabel"):
+        finished = True
+        model = load_onnx(path, inputs=_layout(model), output=last.inputs[0])
+    if facts.included and not finished:
+        do = "export it without --with-preprocessing"
+        raise DataError(where, "a file that gives scores, or probabilities of classes", do, task=task.get("name"))
+    network = _of_rows(where, model, shape).to(get_backend(backend))
+    count = math.prod(network.cost(shape).output)
+    classes = facts.classes or tuple(str(k) for k in range(max(2, count) if _is_classes(task) else count))
+    trainer = Trainer(network)
+    meta = {
+        "model_name": facts.model or Path(where).name,
+        "shape": list(shape),
+        "classes": list(classes),
+        "unnamed": not facts.classes,
+        "task": task,
+        "white": _WHITE,
+        "normalize": None if normalize is None else normalize.to_json(),
+        "fit": facts.fit,
+        "columns": facts.columns,
+        "data": "",
+    }
+    trainer.take_scale(meta)
+    return trainer, meta
+
+
+def _is_classes(task: dict[str, Any]) -> bool:
+    return task.get("name") == "classification"
+
+
+def _layout(model: Graph) -> str:
+    return "nhwc" if model.plan.images_last else "nchw"
+
+
+def _normalize(
+    where: str,
+    model: Graph,
+    facts: Facts,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    scale: float | None,
+    given: bool,
+    images: bool,
+) -> Normalize | None:
+    """Return how inputs are normalized, by the metadata or by arguments."""
+    if facts.included is not None:
+        if given:
+            raise ConfigError.event(where, "the file says how its inputs are normalized", "omit mean, std and scale")
+        return None if facts.included else facts.normalize
+    included = layout_of(model.metadata) is not None and '"normalization_included": [' in model.metadata["input"]
+    if not given:
+        if included or not images:
+            return None
+        what = "the file does not say on which scale its images are"
+        do = "give scale, such as 1/255, and mean and std where the model was trained with them"
+        raise ConfigError.event(where, what, do)
+    factor = arguments.number("scale", "scale", 1 / _WHITE if scale is None else scale, 0, above=True)
+    averages, deviations = mean or (0.0,), std or (1.0,)
+    most = max(len(averages), len(deviations))
+    averages, deviations = (v * most if len(v) == 1 else v for v in (averages, deviations))
+    return Normalize(averages, deviations, 1.0 / factor)
+
+
+def _of_rows(where: str, model: Graph, shape: tuple[int, ...]) -> nn.Module:
+    """Return the model, or, where its scores have further axes of size 1, the model followed by Flatten."""
+    if len(model.plan.outputs) != 1:
+        names = ", ".join(port.name for port in model.plan.outputs)
+        raise DataError(where, "one output", outputs=names)
+    output = model.cost(shape).output
+    if len(output) < 2:
+        return model
+    if math.prod(output) != max(output):
+        raise DataError(where, "scores (N, K)", output=output)
+    return nn.Sequential(model, nn.Flatten())
