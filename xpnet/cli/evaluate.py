@@ -15,7 +15,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN|FILE.onnx", help="Folder of a run, or an ONNX file.")],
+    run: Annotated[str, typer.Argument(help="Folder of a run, or an ONNX file.")],
     data: Annotated[str | None, typer.Option(help="Data set to test on; the run's own by default.")] = None,
     data_dir: DataDir = None,
     csv: Annotated[

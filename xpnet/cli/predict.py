@@ -13,7 +13,7 @@ __all__ = ["predict"]
 
 
 def predict(
-    run: Annotated[str, typer.Argument(metavar="RUN|FILE.onnx", help="Folder of a run, or an ONNX file.")],
+    run: Annotated[str, typer.Argument(help="Folder of a run, or an ONNX file.")],
     images: Annotated[
         list[str],
         typer.Argument(

@@ -16,8 +16,9 @@ from xpnet.errors import ConfigError, DataError, XpnetError
 
 pytest.importorskip("onnx")
 import onnx
-from interop.onnx.graphs import lenet, mlp, rng, tensor, write
 from onnx import TensorProto, helper
+
+from tests.interop.onnx.graphs import lenet, mlp, rng, tensor, write
 
 make = helper.make_node
 BUDGET = 1 << 20

@@ -13,7 +13,7 @@ from xpnet import Tensor, nn
 from xpnet.train import Trainer
 
 pytest.importorskip("onnx")
-from interop.onnx.graphs import lenet, mlp, rng, runtime
+from tests.interop.onnx.graphs import lenet, mlp, rng, runtime
 
 
 @pytest.fixture

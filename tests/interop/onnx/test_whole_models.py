@@ -16,8 +16,9 @@ from xpnet.errors import XpnetError
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 import onnx
-from interop.onnx.graphs import rng, runtime, tensor
 from onnx import TensorProto, numpy_helper
+
+from tests.interop.onnx.graphs import rng, runtime, tensor
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 LIGHT = ("bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet", "vgg19", "zfnet512")

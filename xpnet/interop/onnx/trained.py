@@ -121,14 +121,16 @@ def _normalize(
     """Return how inputs are normalized, by the metadata or by arguments."""
     if facts.included is not None:
         if given:
-            raise ConfigError.event(where, "the file says how its inputs are normalized", "omit mean, std and scale")
+            names = {"mean": mean, "std": std, "scale": scale}
+            name = next(name for name, value in names.items() if value is not None)
+            raise ConfigError.event(where, "the file says how its inputs are normalized", f"omit {name}")
         return None if facts.included else facts.normalize
     included = layout_of(model.metadata) is not None and '"normalization_included": [' in model.metadata["input"]
     if not given:
         if included or not images:
             return None
         what = "the file does not say on which scale its images are"
-        do = "give scale, such as 1/255, and mean and std where the model was trained with them"
+        do = "give scale=1/255, or another that the model was trained with, and its mean and std"
         raise ConfigError.event(where, what, do)
     factor = arguments.number("scale", "scale", 1 / _WHITE if scale is None else scale, 0, above=True)
     averages, deviations = mean or (0.0,), std or (1.0,)
