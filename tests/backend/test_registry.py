@@ -274,3 +274,11 @@ def test_importing_the_backend_module_loads_no_array_library_but_numpy():
     code = f"import sys, xpnet.backend; print(set({heavy}) & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "set()"
+
+
+def test_a_library_that_is_not_registered_is_used_on_each_of_its_devices_and_pickled():
+    xp = pytest.importorskip("array_api_strict")
+    backend = Backend("some_library", xp, xp.Device("device1"))
+    x = backend.from_numpy(np.arange(3.0))
+    assert np.array_equal(backend.to_numpy(x), [0.0, 1.0, 2.0])
+    assert pickle.loads(pickle.dumps(backend)) == backend

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -117,6 +118,10 @@ class Backend:
         """In which of PRECISIONS this backend computes: "fp32", and "fp16" where its library has such numbers."""
         return ("fp32", "fp16") if hasattr(self.xp, "float16") else ("fp32",)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle a backend that no name opens by its namespace's name; one that get_backend opened is by its spec."""
+        return _of_namespace, (type(self), self.name, self.xp.__name__, self.device)
+
     def __repr__(self) -> str:
         return f"<xpnet backend {self.spec}>"
 
@@ -203,6 +208,10 @@ class Backend:
             slots: how many, >= 2.
         """
         return None
+
+
+def _of_namespace(kind: type[Backend], name: str, module: str, device: Any) -> Backend:
+    return kind(name, importlib.import_module(module), device)
 
 
 def host_memory() -> Memory:

@@ -135,7 +135,7 @@ def _open(spec: str) -> Backend:
 
 
 def _reduce(backend: Backend) -> tuple[Any, ...]:
-    return get_backend, (backend.spec,)
+    return (get_backend, (backend.spec,)) if backend.name in REGISTRY else backend.__reduce__()
 
 
 def module_name(name: str) -> str:

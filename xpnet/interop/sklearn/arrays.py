@@ -12,7 +12,7 @@ from xpnet import arguments
 from xpnet.backend import Array, Backend, backend_of
 from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError
 
-__all__ = ["check_examples", "check_targets", "check_weights", "like", "moved", "of_host", "of_numbers"]
+__all__ = ["check_examples", "check_targets", "check_weights", "dtype_name", "like", "moved", "of_host", "of_numbers"]
 
 
 def of_host(values: Any) -> Any:
@@ -29,12 +29,15 @@ def moved(x: Array, source: Backend, target: Backend) -> Array:
 
 
 def of_numbers(values: np.ndarray, x: Array) -> Array:
-    """Return numbers of the host on the backend of an array, in its dtype."""
+    """Return numbers of the host on the backend of an array."""
     backend = backend_of(x)
     with backend.active():
-        return backend.xp.astype(
-            backend.from_numpy(values.astype(str(x.dtype).rpartition(".")[2])), x.dtype, copy=False
-        )
+        return backend.from_numpy(values)
+
+
+def dtype_name(x: Array) -> str:
+    """Return the name of an array's dtype, as NumPy has it."""
+    return str(x.dtype).rpartition(".")[2]
 
 
 def like(values: Array, x: Array) -> Array:
@@ -53,7 +56,7 @@ def check_examples(estimator: Any, X: Any, reset: bool) -> Array:
     Raises:
         ValueError: as scikit-learn's own estimators.
     """
-    if len(getattr(X, "shape", ())) <= 2:
+    if _axes(X) <= 2:
         X = validate_data(estimator, X, reset=reset)
         shape = X.shape[1:]
     else:
@@ -69,6 +72,14 @@ def check_examples(estimator: Any, X: Any, reset: bool) -> Array:
         return X
     is_small = any(X.dtype == getattr(xp, n, None) for n in ("bool", "uint8", "int8", "uint16", "int16", "float16"))
     return xp.astype(X, xp.float32 if is_small else xp.float64)
+
+
+def _axes(X: Any) -> int:
+    """Return how many axes an array has, or a list of lists or arrays."""
+    count = 0
+    while isinstance(X, list | tuple) and X:
+        X, count = X[0], count + 1
+    return count + len(getattr(X, "shape", ()))
 
 
 def check_weights(weights: Any, n: int) -> np.ndarray | None:

@@ -16,8 +16,8 @@ from xpnet.backend import Array, Backend, backend_of, get_backend
 from xpnet.data import Dataset, Scale, host
 from xpnet.interop.sklearn.arrays import check_examples, like, moved
 from xpnet.interop.sklearn.epochs import Plan, plan
-from xpnet.interop.sklearn.network import build
-from xpnet.interop.sklearn.standardize import measure, standardized
+from xpnet.interop.sklearn.network import build, check_outputs
+from xpnet.interop.sklearn.standardize import measure, standardized, standardized_host
 from xpnet.optim import make_optimizer
 from xpnet.train import Task, Trainer
 
@@ -93,7 +93,7 @@ class Net(BaseEstimator):
         return X
 
     def _train(
-        self, X: Array, y: np.ndarray, weights: np.ndarray | None, task: Task, outputs: int, *, step: bool
+        self, X: Array, y: np.ndarray, weights: np.ndarray | None, task: Task, outputs: int, step: bool, **fitted: Any
     ) -> Self:
         """Train on examples with targets.
 
@@ -103,6 +103,7 @@ class Net(BaseEstimator):
             weights: (N,), >= 0, or None. Examples that weigh nothing are left out.
             task: of the Trainer, if there is none yet. outputs: how many numbers the network gives.
             step: whether to train for one epoch only, at a constant rate.
+            fitted: attributes that the estimator gets once it is trained.
         """
         backend = backend_of(X)
         x = backend.to_numpy(X)
@@ -113,12 +114,14 @@ class Net(BaseEstimator):
             trainer, mean, factor = self._trainer, host("fit", self.mean_), host("fit", self.factor_)
         else:
             trainer = self._trainer_for(tuple(x.shape[1:]), str(x.dtype), backend, task, outputs, given)
-            mean, factor = (a.astype(x.dtype) for a in self._scale_of(x, weights))
-        x = standardized(x, mean, factor).astype(np.float32, copy=False)
+            most = np.finfo(x.dtype).max
+            mean, factor = (np.clip(a, -most, most).astype(x.dtype) for a in self._scale_of(x, weights))
+        x = standardized_host(x, mean, factor)
         names = tuple(map(str, range(outputs))) if y.dtype == np.int64 else ()
         if len(names) != 1:  # else there is nothing to learn
             weights = None if weights is None else weights.astype(np.float32)
             given.run(trainer, Dataset(x, y, names, type(self).__name__, 1.0, weights=weights))
+        vars(self).update(fitted)
         self._backend, self._trainer, self.model_, self.shape_in_ = backend, trainer, trainer.model, tuple(x.shape[1:])
         self.mean_, self.factor_ = backend.from_numpy(mean), backend.from_numpy(factor)
         self.n_iter_ = trainer.epoch
@@ -136,6 +139,8 @@ class Net(BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         model = build(self.module, self.hidden_layer_sizes, self.activation, shape, outputs, seed)
         model.to(backend if self.device is None else get_backend(self.device), dtype=dtype)
+        if self.module is not None:
+            check_outputs(model, shape, outputs, dtype)
         optimizer = make_optimizer(self.optimizer, model.parameters(), given.lr, weight_decay=given.decay)
         trainer = Trainer(model, optimizer, task=task, seed=seed)
         trainer.scale = Scale(0.0, 0.0, 0.0, False, False, len(shape) == 2, True)  # of data that is taken as it is

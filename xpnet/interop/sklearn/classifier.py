@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from xpnet.backend import Array, backend_of
 from xpnet.data import Dataset, host
 from xpnet.errors import ConfigError, DataError
-from xpnet.interop.sklearn.arrays import check_targets, check_weights, of_host
+from xpnet.interop.sklearn.arrays import check_targets, check_weights, of_host, of_numbers
 from xpnet.interop.sklearn.base import Net
 from xpnet.ops import log_softmax, softmax
 from xpnet.train.tasks.classification import Classification
@@ -25,9 +25,39 @@ class NetClassifier(ClassifierMixin, Net):
 
         NetClassifier(hidden_layer_sizes=(100,)).fit(X, y).predict_proba(X)
 
-    It learns on the arrays' own backend and in their floating dtype: with float32, steps take about half the time of
-    float64. Where scikit-learn's array_api_dispatch is on, X may be of torch, CuPy or another library of the standard;
-    what is fitted and predicted is then of that library too.
+    It learns in the arrays' floating dtype (of bytes and other small integers float32, of other integers float64): with
+    float32, steps take about half the time of float64. Where scikit-learn's array_api_dispatch is on, X may be of
+    torch, CuPy or another library of the Array API standard; what is fitted and predicted is then of that library too,
+    and the network is trained there.
+
+    Args:
+        hidden_layer_sizes: the neurons of each hidden layer; a number is one layer.
+        activation: after each: "relu", "tanh", "logistic", "gelu", "leaky_relu" or "identity".
+        module: another network: a Module, which is copied with its values; a key of models.MODELS; or a function
+            (shape of an example, number of outputs) -> Module. Then the two above are not used.
+        optimizer: a key of optim.OPTIMIZERS.
+        lr: the learning rate, or the first one, >= 0.
+        schedule: "cosine": the rate falls to 0 along half a cosine wave; or "constant".
+        weight_decay: >= 0; "auto": of AdamW 1, of more than 400 examples 400 / N, but at least 0.3; of others 0.
+        batch_size: examples of a step, >= 1; "auto": 64, of 20,000 examples and more 128. All if there are fewer.
+        max_epochs: >= 1; "auto": as many as make 800 steps, but 15 at least and 200 at most.
+        early_stopping: hold a part of the examples out, stop by its loss, and take the weights of the best epoch. Else
+            training stops by the loss of training.
+        validation_fraction: what is held out, above 0, below 1; of each class alike.
+        n_iter_no_change: training stops after so many epochs in a row without a loss that is better by tol.
+        tol: >= 0.
+        standardize: bring each column, or channel, to mean 0 and a deviation of 1 or less; False: take X as it is.
+        class_weight: "balanced", or what each class weighs in the loss, a dictionary; None: all alike.
+        warm_start: a further fit continues; the scale of inputs, the classes and the weight decay stay.
+        random_state: of the first weights and of the order of examples: a number, a RandomState or None.
+        device: of the network, as get_backend takes it: "cpu", "cuda", "torch:cuda"; None: that of X.
+        verbose: whether a bar and a line for each epoch are shown.
+
+    Attributes:
+        model_: the network, a Module. classes_: of K labels. n_iter_: epochs done. loss_curve_: the loss of each.
+        validation_loss_curve_: with early_stopping, the loss of what is held out.
+        mean_, factor_: the network gets (X - mean_) * factor_.
+        n_features_in_, feature_names_in_, shape_in_: of what fit was given; shape_in_ is that of one example.
     """
 
     classes_: Any
@@ -87,7 +117,8 @@ class NetClassifier(ClassifierMixin, Net):
         return self._learn(X, y, sample_weight, classes, reset=not self._trained, step=True)
 
     def _learn(self, X: Any, y: Any, sample_weight: Any, classes: Any, *, reset: bool, step: bool) -> Self:
-        X = self._examples(X, reset, "partial_fit" if step else "fit")
+        where = "partial_fit" if step else "fit"
+        X = self._examples(X, reset, where)
         y = column_or_1d(check_targets(self, X, y), warn=True)
         if y.dtype.kind in "fc":
             assert_all_finite(y, input_name="y")
@@ -97,19 +128,19 @@ class NetClassifier(ClassifierMixin, Net):
             own = compute_sample_weight(self.class_weight, y)
             weights = own if weights is None else own * weights
             weights = check_weights(weights, len(y))
-        if reset:
-            known = (
-                np.unique(y if weights is None else y[weights > 0]) if classes is None else np.unique(of_host(classes))
-            )
-            self.classes_ = known if known.dtype.kind not in "buif" else backend_of(X).from_numpy(known)
-        labels = host("fit", self.classes_)
-        if not reset and classes is not None and not np.array_equal(np.unique(of_host(classes)), labels):
-            raise ConfigError("partial_fit", "the classes of the first call", classes=classes)
+        if not reset:
+            labels = host(where, self.classes_)
+            if classes is not None and not np.array_equal(np.unique(of_host(classes)), labels):
+                raise ConfigError(where, "the classes of the first call", classes=classes)
+        elif classes is None:
+            labels = np.unique(y if weights is None else y[weights > 0])
+        else:
+            labels = np.unique(of_host(classes))
         places = np.minimum(np.searchsorted(labels, y), len(labels) - 1)
         if (bad := labels[places] != y).any() and (weights is None or (weights[bad] > 0).any()):
-            where = "partial_fit" if step else "fit"
             raise DataError(where, "the classes of the first call", label=repr(y[bad][0].item()))
-        return self._train(X, places.astype(np.int64), weights, _Classes(), len(labels), step=step)
+        known = self.classes_ if not reset else labels if labels.dtype.kind not in "buif" else of_numbers(labels, X)
+        return self._train(X, places.astype(np.int64), weights, _Classes(), len(labels), step, classes_=known)
 
     def predict(self, X: Any) -> Array:
         """Return the class of each example, (N,)."""

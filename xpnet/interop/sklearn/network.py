@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet import arguments, models, nn
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, ShapeError
 
-__all__ = ["ACTIVATIONS", "build"]
+__all__ = ["ACTIVATIONS", "build", "check_outputs"]
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module] | None] = {
     "relu": nn.ReLU,
@@ -46,6 +46,17 @@ def build(module: Any, hidden: Any, activation: Any, shape: tuple[int, ...], out
     if not isinstance(model, nn.Module):
         raise ConfigError("fit", "module, a function that returns a Module", returned=arguments.shown(model))
     return model.initialize(seed)
+
+
+def check_outputs(model: nn.Module, shape: tuple[int, ...], outputs: int, dtype: str) -> None:
+    """Raise ShapeError unless a model gives so many numbers for an example of a shape; it is called with zeros."""
+    backend = model.backend
+    with backend.active():
+        x = backend.xp.zeros((1, *shape), dtype=getattr(backend.xp, dtype), device=backend.device)
+        found = tuple(model.predict(x).shape)
+    if found != (1, outputs):
+        rule = f"module, a network that gives (N, {outputs})"
+        raise ShapeError("fit", rule, f"make it for {outputs} outputs", gives=f"{found} for N 1")
 
 
 def _perceptron(hidden: Any, activation: Any, shape: tuple[int, ...], outputs: int) -> nn.Module:

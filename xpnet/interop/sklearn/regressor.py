@@ -11,7 +11,7 @@ from sklearn.utils import check_array, column_or_1d
 from xpnet.backend import Array
 from xpnet.data import host
 from xpnet.errors import DataError
-from xpnet.interop.sklearn.arrays import check_targets, check_weights, like, of_numbers
+from xpnet.interop.sklearn.arrays import check_targets, check_weights, dtype_name, like, of_numbers
 from xpnet.interop.sklearn.base import Net
 from xpnet.interop.sklearn.standardize import measure
 from xpnet.train.tasks.regression import Regression
@@ -24,8 +24,13 @@ class NetRegressor(RegressorMixin, Net):
 
         NetRegressor(hidden_layer_sizes=(100,)).fit(X, y).predict(X)
 
-    The loss is the squared error of targets that are standardized, each column by itself.
+    There is no class_weight. The loss is the squared error of targets that are standardized, each column by itself, so
+    losses and tol do not depend on their unit; predict gives numbers in their own.
     """
+
+    _y_mean: Array  # (K,)
+    _y_scale: Array
+    _y_shape: tuple[int, ...]  # of the targets of one example
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -63,17 +68,20 @@ class NetRegressor(RegressorMixin, Net):
             y = column_or_1d(y, warn=True)
         weights = check_weights(sample_weight, len(y))
         rows = y.reshape(len(y), -1).astype(np.float64)  # (N, K)
-        if reset:
+        if not reset:
+            mean, scale = (host(where, a) for a in (self._y_mean, self._y_scale))
+            if y.shape[1:] != self._y_shape:
+                raise DataError(where, f"y (N, {', '.join(map(str, self._y_shape))}), as in the first call", y=y.shape)
+        else:
             kept = slice(None) if weights is None else weights > 0
-            mean, factor = measure(rows[kept], None if weights is None else weights[kept])
-            scale, self._y_shape = 1 / np.where(factor == 0, 1.0, factor), y.shape[1:]
-            self._y_mean, self._y_scale = (of_numbers(a, X) for a in (mean, scale))
-        elif y.shape[1:] != self._y_shape:
-            raise DataError(where, f"y (N, {', '.join(map(str, self._y_shape))}), as in the first call", y=y.shape)
-        rows = ((rows - host(where, self._y_mean)) / host(where, self._y_scale)).astype(np.float32)
+            mean, factor = measure(rows[kept], None if weights is None else weights[kept], 0.0)
+            scale, dtype = 1 / np.where(factor == 0, 1.0, factor), dtype_name(X)
+            mean, scale = mean.astype(dtype), scale.astype(dtype)
+        rows = ((rows - mean) / scale).astype(np.float32)
         task = Regression()
         task.mean, task.deviation = np.zeros(rows.shape[1]), np.ones(rows.shape[1])  # they are standardized
-        return self._train(X, rows, weights, task, rows.shape[1], step=step)
+        fitted = {"_y_mean": of_numbers(mean, X), "_y_scale": of_numbers(scale, X), "_y_shape": y.shape[1:]}
+        return self._train(X, rows, weights, task, rows.shape[1], step, **fitted)
 
     def predict(self, X: Any) -> Array:
         """Return the numbers of each example, (N,) or (N, K), as fit was given them."""
