@@ -14,7 +14,7 @@ A = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 
 def opened(name):
-    pytest.importorskip(name.replace("-", "_"))
+    pytest.importorskip(name.partition(":")[0].replace("-", "_"))
     return get_backend(name)
 
 
@@ -156,3 +156,32 @@ def test_a_tensor_is_no_array_of_the_standard_but_its_array_is():
     t = Tensor(A)
     assert not hasattr(t, "__array_namespace__")
     assert t.data.__array_namespace__() is np
+
+
+class Producer:
+    """An array of a library that xpnet does not know, which has DLPack and nothing else."""
+
+    def __init__(self, array):
+        self._array = array
+
+    def __dlpack_device__(self):
+        return self._array.__dlpack_device__()
+
+    def __dlpack__(self, **options):
+        return self._array.__dlpack__(**options)
+
+
+def test_a_library_that_is_not_known_needs_no_more_than_dlpack():
+    x = A.copy()
+    assert np.shares_memory(from_dlpack(Producer(x)).data, x)
+    with raises(DTypeError, "from_dlpack", "Producer"):
+        from_dlpack(Producer(np.asarray(["a"])))
+
+
+def test_another_device_gets_a_copy():
+    device1 = opened("array-api-strict:device1")
+    t = from_dlpack(A, device1)
+    assert t.backend == device1
+    assert np.array_equal(t.numpy(), A)
+    with raises(DTypeError, "from_dlpack", "device1"):
+        from_dlpack(A, device1, copy=False)

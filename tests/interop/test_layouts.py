@@ -77,6 +77,15 @@ FORMS = {
         lambda m, y: torch.cat([y, y.tanh()], 1).flatten(1), 72, {}, {},
     ),
     "added": (lambda m, y: y.flatten() + y.relu().flatten(), lambda m, y: (y + y.relu()).flatten(1), 36, {}, {}),
+    "gated": (
+        lambda m, y: (y * m.gate(y.mean((1, 2))).sigmoid().reshape(y.shape[0], 1, 1, 6) / abs(y).max()).flatten(),
+        lambda m, y: (y * m.gate(y.mean((2, 3))).sigmoid()[:, :, None, None] / y.abs().max()).flatten(1), 36,
+        {"gate": nn.Linear(6, 6)}, {"gate": T.Linear(6, 6)},
+    ),
+    "centered": (
+        lambda m, y: y.flatten() - y.flatten().mean(-1, keepdims=True),
+        lambda m, y: y.flatten(1) - y.flatten(1).mean(-1, keepdim=True), 36, {}, {},
+    ),
     "sliced": (lambda m, y: y[:, :, 1:].flatten(), lambda m, y: y[:, :, :, 1:].flatten(1), 24, {}, {}),
 }  # fmt: skip
 
@@ -104,11 +113,13 @@ def test_a_forward_of_its_own_is_followed_by_running_it(form):
         lambda m, y: y.permute(0, 2, 1, 3).flatten(),
         lambda m, y: apply(ops.matmul, y.flatten(), np.eye(36, dtype=np.float32)),
         lambda m, y: y.flatten() * np.arange(36, dtype=np.float32),
+        lambda m, y: apply(ops.avg_pool2d, m.wide(y.flatten()).reshape(-1, 2, 3, 6), kernel_size=1).flatten(),
+        lambda m, y: y.flatten() + m.fc(y.flatten())[:, :1].reshape(-1, 1) * np.ones((1, 36), np.float32),
     ],
-    ids=["mixed sizes", "joined with others", "sliced", "transposed", "matmul", "constant"],
+    ids=["mixed sizes", "joined with others", "sliced", "transposed", "matmul", "constant", "decoder", "sum"],
 )
 def test_rows_whose_order_cannot_be_known_are_an_error(between):
-    model = Custom(between, 36)
+    model = Custom(between, 36, wide=nn.Linear(36, 36))
     with pytest.raises(ConfigError, match="order of numbers in rows"):
         flattened(model, (4, 5, 3), "a test")
 

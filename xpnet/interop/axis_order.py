@@ -52,8 +52,9 @@ def rows_of_images(graph: Graph, where: str) -> dict[State, int]:
         given = [(value, orders[id(value)]) for value in step.values if id(value) in orders]
         others = [value for value in step.values if id(value) not in orders]
         order = _after(step, given, others)
-        for value in others if given and any(o.name == "rows" for _, o in given) else ():
-            order = _marked(step, value, given[0], order, found)
+        rows = [pair for pair in given if pair[1].name == "rows"]
+        for value in others if rows else ():
+            order = _marked(step, value, rows[0], order, found)
         if order is None:
             what = (
                 "the order of numbers in rows of images, which is another in other libraries, is not known after this"
@@ -79,10 +80,12 @@ def _marked(
 
 def _after(step: Step, given: list[tuple[Value, _Order]], others: list[Value]) -> _Order | None:
     """Return the order of a step's output; None where it is not known and numbers were mixed."""
-    names, first = {order.name for _, order in given}, given[0][1]
-    shape, sizes = given[0][0].shape, step.output.shape
-    if names == {"same"} and step.name not in _OF_IMAGES:
+    value, first = next((pair for pair in given if not _is_neutral(pair[0])), given[0])
+    shape, sizes = value.shape, step.output.shape
+    if step.name not in _OF_IMAGES and all(order == _SAME for _, order in given):
         return _SAME
+    if step.name in (*_OF_IMAGES, *_OVER_FEATURES) and (len(given) > 1 or step.values[0] is not value):
+        return None
     if step.name in _OF_IMAGES:
         return _IMAGE if first == _IMAGE or _is_trivial(shape) else None
     if step.name == "global_avg_pool2d":
@@ -102,10 +105,8 @@ def _after(step: Step, given: list[tuple[Value, _Order]], others: list[Value]) -
         return first if len(joined) == 1 else None
     if step.name in ("getitem", "matmul", "broadcast_to"):
         return first if first == _IMAGE and len(sizes) == 4 and step.name == "getitem" else None
-    ranked = {order for value, order in given if _count(value.shape)}  # single numbers have no order
-    if len(ranked) <= 1 and (step.name in _OVER_FEATURES or len(sizes) == len(shape)):
-        return next(iter(ranked), _SAME)
-    return None
+    alike = all(order == first for value, order in given if not _is_neutral(value))
+    return first if alike and len(sizes) == len(shape) else None
 
 
 def _reshaped(order: _Order, shape: tuple[Any, ...], sizes: tuple[Any, ...]) -> _Order | None:
@@ -143,6 +144,11 @@ def _reduced(order: _Order, shape: tuple[Any, ...], axis: Any) -> _Order | None:
     if order == _IMAGE:
         return _SAME if {1, 2} <= axes or 3 in axes else None
     return _SAME if order == _FIRST and {2, 3} <= axes else None
+
+
+def _is_neutral(value: Value) -> bool:
+    """Whether a value is one number for all features, or one for each channel of an image, which has one order."""
+    return not value.shape or value.shape[-1] == 1 or (len(value.shape) == 4 and value.shape[1:3] == (1, 1))
 
 
 def _is_trivial(shape: tuple[Any, ...]) -> bool:

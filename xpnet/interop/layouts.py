@@ -50,7 +50,7 @@ def flattened(model: Module, shape: tuple[int, ...] | None, where: str) -> dict[
             raise ConfigError(
                 where, rule, "the order of the numbers in flattened rows depends on it", layer=error
             ) from None
-    return rows_of_images(trace(where, model, shape), where)
+    return rows_of_images(trace(where, model, shape, batch=1), where)
 
 
 def _walk(model: Module, shape: tuple[int, ...] | None) -> Iterator[tuple[State, int]]:

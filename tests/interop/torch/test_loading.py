@@ -151,3 +151,21 @@ def test_a_mismatch_with_torchvision_says_which_model_to_build():
     _, theirs, _ = PUBLISHED["alexnet"]()
     with pytest.raises(CheckpointError, match=r"torchvision's AlexNet: build models\.alexnet.*torchvision"):
         load(models.alexnet(classes=4, hidden=24), theirs.state_dict())
+
+
+def test_own_names_go_round_through_a_file(tmp_path):
+    from safetensors.numpy import save_file
+
+    ours, theirs, _ = small_cnn()
+    load(ours, randomized(theirs))
+    save_file(xpnet.to_torch_state_dict(ours, numpy=True), tmp_path / "own.safetensors")
+    other, _, _ = small_cnn()
+    load(other, tmp_path / "own.safetensors")
+    assert all(np.array_equal(value, other.state_dict()[name]) for name, value in ours.state_dict().items())
+
+
+def test_a_name_in_a_file_does_not_control_the_terminal(capsys):
+    loaded = xpnet.load_torch(nn.Linear(2, 1, bias=False), {"a\x1b[31m\nb.weight": torch.ones(1, 2)})
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed + str(loaded)
+    assert r"a\x1b[31m\nb.weight" in printed

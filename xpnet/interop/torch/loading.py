@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from xpnet.interop.torch.matching import Own, Pair, Rename, check_complete, left
 from xpnet.interop.torch.reading import is_torch_module, read
 from xpnet.libraries import require
 from xpnet.nn import Module, State
+from xpnet.output import printable
 
 __all__ = ["Loaded", "LoadedArray", "load_torch", "to_torch_state_dict"]
 
@@ -58,14 +59,17 @@ class Loaded(NamedTuple):
 
     def __str__(self) -> str:
         heading = ("PyTorch", "model", "shape", "layout")
-        rows = [heading, *((a.source, a.path, _size(a.shape), a.layout) for a in self.arrays)]
+        rows = [heading, *self._rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        lines += [f"{name}: {', '.join(names)}" for name, names in self._left() if names]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._left()])
 
-    def _left(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        return ("not in PyTorch's", self.missing), ("not in the model", self.unexpected)
+    def _rows(self) -> Iterator[tuple[str, str, str, str]]:
+        return ((printable(a.source), a.path, _size(a.shape), a.layout) for a in self.arrays)
+
+    def _left(self) -> list[str]:
+        left = {"not in PyTorch's": self.missing, "not in the model": self.unexpected}
+        return [printable(f"{where}: {', '.join(names)}") for where, names in left.items() if names]
 
     def print(self) -> None:
         """Print the table to standard output, as wide as the terminal."""
@@ -73,13 +77,12 @@ class Loaded(NamedTuple):
         from rich.table import Table
 
         table = Table("PyTorch", "model", "shape", "layout", box=None, pad_edge=False)
-        for array in self.arrays:
-            table.add_row(array.source, array.path, _size(array.shape), array.layout)
+        for row in self._rows():
+            table.add_row(*row)
         console = Console(markup=False, highlight=False)
         console.print(table)
-        for name, names in self._left():
-            if names:
-                console.print(f"{name}: {', '.join(names)}")
+        for line in self._left():
+            console.print(line)
 
 
 def load_torch(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import os
 import sys
@@ -135,7 +134,7 @@ def _of_torch_save(where: str, path: str, file: Any, is_zip: bool) -> Any:
         file.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(io.BytesIO(file.read()), map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except XpnetError:
         raise
     except (zipfile.BadZipFile, EOFError) as error:
