@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -62,6 +63,45 @@ def test_expected_requests_are_joined_and_each_gets_its_own(batcher):
 def test_a_client_alone_does_not_wait(batcher):
     with batcher.expected():
         assert batcher.predict(np.array([1]), 1.0).tolist() == [2]  # below the 5 s that a batch would wait
+
+
+def test_a_client_alone_is_answered_in_its_own_thread_once_the_model_is_known_to_be_fast():
+    threads = []
+    batcher = Batcher(lambda xs: (threads.append(threading.current_thread().name), xs)[1])
+    for _ in range(2):
+        batcher.predict(np.array([1]), 10)
+    with batcher.expected(), batcher.expected():  # another one is read
+        batcher.predict(np.array([1]), 10)
+    batcher.close()
+    assert threads == ["xpnet-batches", threading.current_thread().name, "xpnet-batches"]
+
+
+def test_one_batch_is_computed_at_a_time_whoever_computes_it():
+    running, overlaps, began, free = threading.Lock(), [], threading.Event(), threading.Event()
+
+    def predict(xs):
+        if not running.acquire(blocking=False):
+            overlaps.append(xs)
+            return xs
+        if xs[0][0] == 2:
+            began.set()
+            free.wait(10)
+        running.release()
+        return xs
+
+    batcher = Batcher(predict)
+    batcher.predict(np.array([1]), 10)  # it is known to be fast
+    threads = [threading.Thread(target=batcher.predict, args=(np.array([k]), 10)) for k in (2, 3, 4)]
+    threads[0].start()  # alone, in its own thread
+    began.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    time.sleep(0.05)
+    free.set()
+    for thread in threads:
+        thread.join()
+    batcher.close()
+    assert overlaps == []
 
 
 def test_a_bad_request_fails_alone(batcher):
