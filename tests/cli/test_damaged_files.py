@@ -152,34 +152,36 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
-def mutate(data: st.DataObject, source: Path, target: Path) -> None:
-    """Write a mutation of a file beside others."""
-    target.write_bytes(data.draw(mutations.mutated_bytes(source.read_bytes())))
+def each_mutation(source: Path, use: Callable[[bytes], None], factor: float = 1) -> None:
+    """Call a function with many mutations of a file."""
+
+    @trials(factor)
+    @hypothesis.given(mutations.mutated_bytes(source.read_bytes()))
+    def check(content):
+        use(content)
+
+    check()
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_damaged_image_is_predicted_or_refused(base, here, suffix):
-    @trials(0.4)
-    @hypothesis.given(st.data())
-    def check(data):
-        mutate(data, base / f"image.{suffix}", here / f"image.{suffix}")
+    def predict(content):
+        (here / f"image.{suffix}").write_bytes(content)
         command("predict", base / "npz-run", here / f"image.{suffix}", "--json")
 
-    check()
+    each_mutation(base / f"image.{suffix}", predict, 0.4)
 
 
 @pytest.mark.parametrize("name", ["small.npz", "packed.npz"])
 def test_a_damaged_npz_archive_gives_the_same_values_or_is_refused(base, here, name):
     right = command("evaluate", base / "npz-run", "--data", base / name, "--json")
 
-    @trials()
-    @hypothesis.given(st.data())
-    def check(data):
-        mutate(data, base / name, here / name)
+    def evaluate(content):
+        (here / name).write_bytes(content)
         got = command("evaluate", base / "npz-run", "--data", here / name, "--json")
         assert got is None or got["confusion"] == right["confusion"]
 
-    check()
+    each_mutation(base / name, evaluate)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +198,7 @@ def test_damaged_data_sets_give_the_same_values_or_are_refused(base, here, name,
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(base / files, folder)
         path = data.draw(st.sampled_from(sorted(folder.iterdir())))
-        mutate(data, path, path)
+        path.write_bytes(data.draw(mutations.mutated_bytes(path.read_bytes())))
         got = command("evaluate", run, "--data", name, "--data-dir", folder, "--json")
         assert got is None or not is_checked or got["confusion"] == right["confusion"]
 
@@ -219,15 +221,13 @@ def test_a_damaged_checkpoint_is_refused(base, run, name):
     data_set = ("--data", base / "small.npz", "--json")
     right = command("evaluate", run(), *data_set)
 
-    @trials()
-    @hypothesis.given(st.data())
-    def check(data):
+    def evaluate(content):
         folder = run()
-        mutate(data, folder / name, folder / name)
+        (folder / name).write_bytes(content)
         got = command("evaluate", folder, *data_set)
         assert got is None or got == right
 
-    check()
+    each_mutation(base / "npz-run" / name, evaluate)
 
 
 @pytest.mark.parametrize(("name", "files"), [("npz-run", ("image.png", "small.npz")), ("table-run", ["table.csv"] * 2)])
@@ -262,24 +262,11 @@ def test_a_configuration_with_other_values_is_used_or_refused(run):
 
 
 @pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "result.json"])
-def test_a_damaged_run_is_listed_with_what_is_wrong(run, name):
-    @trials()
-    @hypothesis.given(st.data())
-    def check(data):
+def test_a_run_with_a_damaged_text_is_listed_and_resumed_or_refused(base, run, name):
+    def use(content):
         folder = run()
-        mutate(data, folder / name, folder / name)
+        (folder / name).write_bytes(content)
         assert len(command("runs", folder, "--json") or [None]) == 1
-
-    check()
-
-
-@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl"])
-def test_damaged_text_of_a_run_is_used_or_refused(run, name):
-    @trials()
-    @hypothesis.given(st.data())
-    def check(data):
-        folder = run()
-        mutate(data, folder / name, folder / name)
         command("train", "--resume", folder, "--epochs", 2, "--json")
 
-    check()
+    each_mutation(base / "npz-run" / name, use)
