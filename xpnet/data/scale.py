@@ -41,6 +41,7 @@ _FEW = 8  # examples that may all be dark
 _LARGE, _SMALL, _LOST = 3.0, 1 / 8, 1e-3  # root mean squares of columns
 _PIXELS = 16  # numbers in a row that may be a picture: 4x4
 
+_Lines = tuple[tuple[bool, float | None], ...]  # a rule, and the factor where it holds; None: refused
 _log = logging.getLogger("xpnet")
 
 
@@ -190,21 +191,32 @@ class Scale:
             raise DataError(where, "values on the scale of the first batches", "scale all alike", **got)
 
     def _by_values(self, where: str, x: np.ndarray | Lazy, v: _Values, declared: float) -> float:
-        """The factor of the first line below that holds; None: refused."""
-        W, top, rows, few = self.white, max(abs(self.low), abs(self.high)), x.ndim == 2, len(x) < _FEW
-        pixels, floating, a_table = v.low >= 0, x.dtype.kind == "f", x.ndim == 2 and (self.white == 1 or v.whole)
+        """The factor of the first line that holds; None: refused."""
+        lines = self._known(x, v, declared) if self.white else self._unknown(x, v)
+        factor = next(factor for holds, factor in lines if holds)
+        return self._unlike(where, f"values from {v.low:g} to {v.high:g}") if factor is None else factor
+
+    def _unknown(self, x: np.ndarray | Lazy, v: _Values) -> _Lines:
+        """Where the white of the training set is not known."""
+        top, images, pixels, few = max(abs(self.low), abs(self.high)), x.ndim > 2, v.low >= 0, len(x) < _FEW
+        dark = few and v.whole and x.dtype.itemsize > 1
+        return (
+            (v.whole and pixels and v.high > max(16.0, 4 * top), None),  # bytes, for a model of small numbers
+            (images and pixels and v.high <= 1 and top >= 64 and x.dtype.kind == "f", None),  # 0..1, for large numbers
+            (self.normalized and self.low >= 0 and 16 * v.top <= top and not dark, None),  # far darker
+            (images and self.low < -top / 16 and 0 <= v.low < v.high and not few, None),  # nothing below 0
+            (True, 1.0),
+        )
+
+    def _known(self, x: np.ndarray | Lazy, v: _Values, declared: float) -> _Lines:
+        """Where the white of the training set is W."""
+        W, rows, few, pixels = self.white, x.ndim == 2, len(x) < _FEW, v.low >= 0
+        a_table = rows and (W == 1 or v.whole)
         own = min((w for w in {1.0, 16.0, 255.0, W} if w >= v.high), default=0.0) if pixels else 0.0
-        if own == 1 and not floating and not a_table:  # integers up to 1 are dark
+        if own == 1 and x.dtype.kind != "f" and not a_table:  # integers up to 1 are dark
             own = W if W > 1 else 255.0
         to_scale = W / own if own else 1.0
-        lines = (
-            # The white of the training set is not known.
-            (not W and v.whole and pixels and v.high > max(16.0, 4 * top), None),  # bytes, for a model of small numbers
-            (not W and not rows and pixels and v.high <= 1 and top >= 64 and floating, None),  # 0..1, for large numbers
-            (not W and self.normalized and self.low >= 0 and 16 * v.top <= top
-             and not (few and v.whole and x.dtype.itemsize > 1), None),  # far darker, and not a few dark examples
-            (not W and not rows and self.low < -top / 16 and 0 <= v.low < v.high and not few, None),  # nothing below 0
-            (not W, 1.0),
+        return (
             # The data set says its own white.
             (pixels and v.high <= declared and (declared != W or v.whole), W / (declared or 1.0)),
             # Tables, which are left as they are.
@@ -219,9 +231,7 @@ class Scale:
             (own < W and few, 1.0),  # they may be dark
             (v.whole or own == 255, to_scale),
             (True, None),
-        )  # fmt: skip
-        factor = next(factor for holds, factor in lines if holds)
-        return self._unlike(where, f"values from {v.low:g} to {v.high:g}") if factor is None else factor
+        )
 
     def _unlike(self, where: str, got: str) -> float:
         rule = f"values on the scale of the training set, which were {self.low:g} to {self.high:g}"
