@@ -214,3 +214,19 @@ def test_a_figure_that_is_nan_is_never_the_best(tmp_path):
     for value, want in ((float("nan"), None), (0.3, 0.3), (float("nan"), 0.3), (0.5, 0.5)):
         best.on_epoch(fit, {"test_accuracy": value})
         assert best.best == want
+
+
+def test_the_end_is_told_to_each_callback_also_where_one_before_it_fails():
+    ended = []
+
+    class Fails(Callback):
+        def on_end(self, trainer):
+            raise OSError("no disk")
+
+    class Ends(Callback):
+        def on_end(self, trainer):
+            ended.append(trainer.epoch)
+
+    with pytest.raises(OSError, match="no disk"):
+        go(trainer("softmax", callbacks=[Fails(), Ends()]), 1)
+    assert ended == [1]

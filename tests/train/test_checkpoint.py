@@ -328,3 +328,9 @@ def test_a_mistyped_run_is_answered_with_the_path_of_the_nearest(run, hint, tmp_
         with pytest.raises(CheckpointError) as caught:
             read(f"{run}/checkpoint.safetensors" if read is read_checkpoint else run)
         assert str(caught.value).endswith(f"no such file; {hint}")
+
+
+def test_a_mistyped_file_of_a_run_is_answered_with_the_one_that_is_there(tmp_path):
+    (tmp_path / "best.safetensors").touch()
+    with raises(CheckpointError, str(tmp_path / "bset.safetensors"), f"did you mean '{tmp_path}/best.safetensors'?"):
+        read_checkpoint(tmp_path / "bset.safetensors")

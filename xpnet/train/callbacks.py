@@ -1,7 +1,7 @@
 """Callbacks: functions that a Trainer calls while it trains. They read the trainer; none changes what a step computes.
 
     on_start(trainer)                   before the first step
-    on_gradients(trainer, gradients)    in each step, before the update
+    on_gradients(trainer, gradients)    before the update, in each step or those of reads_gradients
     on_step(trainer)                    after each step; see trainer.epoch, trainer.step, trainer.meter
     on_epoch(trainer, record)           after each epoch, with its figures
     on_end(trainer)                     at the end, also when training was interrupted or failed
