@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+
 import numpy as np
 import pytest
 
 from tests.interop.onnx.exporting import Custom, agree, randomized
 from xpnet import nn, ops
 from xpnet.autograd import apply
+from xpnet.interop.onnx import functions
 
 IMAGE, ROWS, SEQUENCE = (6, 5, 4), (6,), (5, 6)
+
+
+def _sum(values):
+    return functools.reduce(operator.add, values)
 
 
 def _conv():
@@ -139,6 +147,15 @@ CASES = {
                                   ROWS, 1),
     "standardized weights": (lambda self, x: apply(ops.conv2d, x, self.w - self.w.mean(axis=(1, 2, 3), keepdims=True)),
                              {"w": lambda: nn.Parameter((3, 3, 2, 4), nn.ones)}, IMAGE, 0),
+    "functions of imported models": (lambda self, x: _sum(apply(f, x * 0.3) for f in (
+        *(f for name, f in functions.SMOOTH.items() if name != "acosh"), *functions.ROUNDED.values(), functions.erf)),
+        {}, IMAGE, 0),
+    "remainders": (lambda self, x: apply(functions.divide_rest, x, self.w, truncated=True)
+                   + apply(functions.divide_rest, x, self.w, truncated=False), {"w": lambda: _vector(6)}, ROWS, 0),
+    "powers of two values": (lambda self, x: apply(functions.power, abs(x) + 0.1, x), {}, IMAGE, 0),
+    "steps, sums and places": (lambda self, x: apply(functions.take, apply(
+        functions.cumulative_sum, apply(functions.hard_steps, self.conv(x), low=-0.2, high=0.1), axis=3, reverse=True),
+        np.asarray([2, 0, 2]), axis=3), {"conv": _conv}, IMAGE, 0),
     "the input itself": (lambda self, x: x, {}, IMAGE, 0),
     "a cast": (lambda self, x: apply(ops.cast, apply(ops.cast, x, "float64") * 2.0, "float32"), {}, ROWS, 0),
 }  # fmt: skip

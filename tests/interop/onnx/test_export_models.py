@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.interop.onnx.exporting import agree, randomized
 from xpnet import models, nn
+from xpnet.interop.onnx.export import export_onnx
+from xpnet.interop.onnx.load import load_onnx
 
 SMALL = {
     "perceptron": lambda: (models.build("perceptron", (5, 4, 2), 3), (5, 4, 2)),
@@ -49,6 +52,16 @@ def test_channels_last_is_one_transpose_at_the_door(name, tmp_path):
     nodes = agree(randomized(model), shape, tmp_path / "m.onnx", layout="nhwc")
     assert nodes.count("Transpose") == (0 if name == "mlp" else 1)
     assert "Transpose" not in nodes[1:]
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet20"])
+def test_a_model_that_is_read_from_a_file_is_exported_again(name, tmp_path):
+    model, shape = SMALL[name]()
+    export_onnx(randomized(model), tmp_path / "first.onnx", shape)
+    again = load_onnx(tmp_path / "first.onnx", inputs="nhwc")
+    nodes = agree(again, shape, tmp_path / "m.onnx", expected=model.predict)
+    assert len(nodes) == len(onnx.load(tmp_path / "first.onnx").graph.node)
+    assert "Transpose" not in nodes
 
 
 def test_a_folded_model_is_smaller_and_gives_the_same(tmp_path):

@@ -15,7 +15,7 @@ from xpnet.interop.onnx.writing_ops.registry import WRITERS, writes
 
 __all__ = ["WRITERS", "writer_of", "writes"]
 
-_FILES = ("convolution", "elementwise", "linear", "normalization", "reduction", "shape")
+_FILES = ("convolution", "elementwise", "imported", "linear", "normalization", "reduction", "shape")
 
 
 def writer_of(function: Any) -> Any:
