@@ -134,6 +134,8 @@ CASES = {
     "a fused activation": (lambda self, x: self.conv(x, activation="leaky_relu"), {"conv": _conv}, IMAGE, 0),
     "sum of flattened branches": (lambda self, x: self.fc(self.conv(x).flatten() + x.flatten() * 2.0),
                                   {"conv": _conv, "fc": lambda: nn.Linear(120, 3)}, IMAGE, 0),
+    "rows of images times a matrix": (lambda self, x: self.conv(x).flatten() @ self.w,
+                                      {"conv": _conv, "w": lambda: nn.Parameter((120, 2), nn.ones)}, IMAGE, 0),
     "one layer twice": (lambda self, x: self.fc(self.fc(x).relu()), {"fc": lambda: nn.Linear(6, 6)}, ROWS, 0),
     "one weight in two orders": (
         lambda self, x: self.fc(x.flatten()) + self.fc(self.conv(x).permute(0, 2, 1, 3).permute(0, 2, 1, 3).flatten())

@@ -174,8 +174,7 @@ class Writer:
         key = ("ordered", x.name, x.axes, axes)
         if key not in self._known:
             kept, wanted = ([a for a in order if x.shape[a] != 1] for order in (x.axes, axes))
-            batches = sum(isinstance(n, Batch) for n in x.shape)
-            if kept == wanted and batches <= 1:  # only axes of size 1 move: the same memory
+            if kept == wanted:  # only axes of size 1 move: the same memory
                 self._known[key] = self.node("Reshape", x.name, self.sizes([x.shape[a] for a in axes], inferred=True))
             else:
                 self._known[key] = self.node("Transpose", x.name, perm=[x.axes.index(a) for a in axes])

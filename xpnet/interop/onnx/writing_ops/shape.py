@@ -122,7 +122,7 @@ def getitem(g: Writer, x: Value, index: Any) -> Stored:
     if gone:
         name = g.node("Squeeze", name, g.integers(sorted(stored.axes.index(axis) for axis in gone)))
     left = [axis for axis in range(rank) if axis not in gone]
-    return g.result(name, tuple(left.index(axis) for axis in stored.axes if axis in left) or None)
+    return g.result(name, tuple(left.index(axis) for axis in stored.axes if axis in left))
 
 
 def _bounds(g: Writer, part: Any, size: Size) -> tuple[Size, Size, int]:
