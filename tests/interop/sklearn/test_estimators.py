@@ -1,7 +1,9 @@
 """Networks as estimators: what they learn, and how they work with the rest of scikit-learn."""
 
+import importlib
 import io
 import pickle
+import sys
 
 import joblib
 import numpy as np
@@ -189,12 +191,22 @@ def test_tensors_are_made_arrays_of_numpy_unless_scikit_learn_is_asked_otherwise
     assert np.array_equal(net.predict_proba(torch.asarray(digits[0])), fitted.predict_proba(digits[0]))
 
 
-def test_the_device_may_be_another_than_that_of_the_arrays(digits):
-    pytest.importorskip("torch")
-    net = NetClassifier(max_epochs=16, random_state=0, device="torch").fit(*digits)
-    assert net.model_.backend.name == "torch"
-    assert type(net.predict_proba(digits[0])) is np.ndarray
-    assert net.score(*digits) > 0.9
+def test_the_network_may_be_on_any_device_and_learns_the_same(backend, digits):
+    X, y = digits[0][:130].astype(np.float32), digits[1][:130]
+    net = NetClassifier(hidden_layer_sizes=(9,), max_epochs=2, random_state=0, device=backend)
+    assert net.fit(X, y).model_.backend == backend
+    found, wanted = net.predict_proba(X), net.set_params(device=None).fit(X, y).predict_proba(X)
+    assert type(found) is np.ndarray
+    assert np.allclose(found, wanted, atol=1e-5)
+
+
+def test_without_scikit_learn_there_is_one_line_that_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.delitem(sys.modules, "xpnet.sklearn")
+    with pytest.raises(
+        ConfigError, match=r"^xpnet\.sklearn: sklearn is not installed; pip install 'xpnet\[sklearn\]'$"
+    ):
+        importlib.import_module("xpnet.sklearn")
 
 
 def test_a_fit_that_fails_leaves_an_estimator_that_is_not_fitted(digits):

@@ -73,7 +73,7 @@ class Net(BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.array_api_support = True
+        tags.array_api_support = tags.input_tags.three_d_array = True
         return tags
 
     @property
