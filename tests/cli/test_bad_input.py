@@ -136,9 +136,10 @@ def test_a_folder_of_one_class_is_refused(refused, write_images):
     refused(["train", "--data", write_images(classes=("cats",))], "at least 2 classes", "cats")
 
 
-def test_a_class_without_images_is_refused(refused, write_images):
-    (write_images() / "empty").mkdir()
-    refused(["train", "--data", write_images(classes=())], "empty", "no images")
+def test_a_class_without_images_is_refused_where_one_class_is_left(refused, write_images):
+    folder = write_images(classes=("cats",))
+    (folder / "empty").mkdir()
+    refused(["train", "--data", folder], "empty", "no images")
 
 
 def test_an_unreadable_image_is_refused(refused, write_images):

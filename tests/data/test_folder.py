@@ -317,3 +317,17 @@ def test_frames_of_animations_are_counted(cats_and_dogs):
     count, said = warned(cats_and_dogs)
     assert count == 13
     assert "3 of 13 images have several frames, such as /cat/0.gif" in said
+
+
+def test_an_empty_folder_of_a_class_is_named_in_a_warning(cats_and_dogs):
+    (cats_and_dogs / "birds").mkdir()
+    with pytest.warns(UserWarning, match="hold no images, which are left out: birds"):
+        train, test = load(str(cats_and_dogs))
+    assert train.classes == test.classes == ("cat", "dog")
+
+
+def test_empty_folders_that_leave_one_class_are_an_error(cats_and_dogs):
+    for image in (cats_and_dogs / "dog").iterdir():
+        image.unlink()
+    with raises(DataError, str(cats_and_dogs / "dog"), "holds no images"):
+        load(str(cats_and_dogs))

@@ -17,7 +17,7 @@ def predict(
     images: Annotated[
         list[str],
         typer.Argument(
-            help='Images, folders of images, patterns such as "*.jpg", - for names on standard input; or a table.'
+            help='Images, folders of images, patterns such as "*.jpg", - for names on standard input; tables; .npz.'
         ),
     ],
     top: Annotated[int | None, typer.Option(help="How many classes to name; 3 by default.", metavar="K")] = None,
@@ -69,8 +69,13 @@ def _several(errors: list[Any], count: int) -> Exception:
     return DataError.event("predict", what, first=str(errors[0]))
 
 
+_NUMBERED = (("table", "row"), ("file", "example"))
+
+
 def _line(result: dict[str, Any]) -> str:
-    name = result["image"] if "image" in result else f"{result['table']}, row {result['row']}"
+    name = result.get("image") or next(
+        f"{result[file]}, {number} {result[number]}" for file, number in _NUMBERED if file in result
+    )
     if "classes" in result:
         parts = [f"{c} {p:.1%}" for c, p in zip(result["classes"], result["probabilities"], strict=True)]
     elif "labels" in result:

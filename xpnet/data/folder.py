@@ -138,38 +138,52 @@ def _find(root: str, options: LoadOptions, left_out: LeftOut, progress: Progress
     for part, place in places:
         if place is not None:
             one = parts.validation is None and parts.test is None and parts.train == root
-            _add_classes(found, place, "" if one else part, left_out, each)
+            _add_classes(found, place, "" if one else part, left_out, each, options.classes)
     return found
 
 
-def _add_classes(found: _Found, place: str, part: str, left_out: LeftOut, each: Callable[[int], None]) -> None:
-    """Add the images of the folders of classes in a place."""
+def _add_classes(
+    found: _Found,
+    place: str,
+    part: str,
+    left_out: LeftOut,
+    each: Callable[[int], None],
+    classes: tuple[str, ...] = (),
+) -> None:
+    """Add the images of the folders of classes in a place, some of which may be empty; classes: that are known."""
     folders, files = listed(place)
     if not folders:
         do = "or put a file of names and labels beside the images, .csv or .jsonl" if any(map(is_image, files)) else ""
         raise DataError(place, _LAYOUT, do, files=len(files), sub_folders=0)
+    walked = {name: walk(os.path.join(place, name), left_out, each=each) for name in folders}
+    full = [name for name in folders if walked[name][0]]
+    if empty := [name for name in folders if not walked[name][0]]:
+        if not full or (not found.classes and len(full) < 2 and not classes):
+            folder = os.path.join(place, empty[0])
+            do = f"add files that end in {', '.join(sorted(SUFFIXES))}, or remove the folder"
+            inside, others = listed(folder)
+            got = {"files": len(others), "sub_folders": len(inside)}
+            raise DataError.event(folder, "the folder of a class holds no images", do, **got)
+        shown = ", ".join(os.path.join(os.path.basename(place), n) if part else n for n in empty[:_SHOWN])
+        found.warned.append(f"folders of classes that hold no images, which are left out: {shown}")
     if not found.classes:
-        found.classes = tuple(map(from_path, folders))
+        names = tuple(map(from_path, full))
+        found.classes = classes if set(names) <= set(classes) else names
         check_class_names(place, found.classes)
-        if len(folders) < 2:
+        if len(found.classes) < 2:
             raise DataError(place, "at least 2 classes, one sub-folder each", classes=list(found.classes))
     if part:
         for name in files:
             count_beside(os.path.join(place, name), left_out)
     index = {name: k for k, name in enumerate(found.classes)}
-    for name in folders:
+    for name in full:
         folder = os.path.join(place, name)
         label = from_path(name)
         if label not in index:
             do, known = "rename or remove it", ", ".join(found.classes[:_SHOWN])
             more = f" and {len(index) - _SHOWN} more" if len(index) > _SHOWN else ""
             raise DataError(folder, "a class of the train folder", do, **{part: label, "train": known + more})
-        images, nested = walk(folder, left_out, each=each)
-        if not images:
-            do = f"add files that end in {', '.join(sorted(SUFFIXES))}, or remove the folder"
-            inside, others = listed(folder)
-            got = {"files": len(others), "sub_folders": len(inside)}
-            raise DataError.event(folder, "the folder of a class holds no images", do, **got)
+        images, nested = walked[name]
         if nested:
             _log.info("%s: %d images of sub-folders belong to it", folder, nested)
         found.add(images, np.full(len(images), index[label]), [part] * len(images))
@@ -232,7 +246,7 @@ def _split(
     if test is None and validation is not None:
         found.notes.append("there is no test folder: the validation set is the test set, too")
         test = validation
-    elif test is None:
+    elif test is None and not options.whole:
         train, test = train.hold_out_fifth("folder/test", stratified=True)
     size = len(good) * int(np.prod(photos.shape))
     if options.cache_folder is not None or size > min(_RESIDENT, _allowed(options)):

@@ -172,10 +172,10 @@ def _found(
         if folder := folder_of(str(path)):
             return load_folder(Path(folder), progress, options, str(path))
         if path.suffix.lower() == ".npz":
-            return _of(load_npz(path, options.task))
+            return Splits(*load_npz(path, options))
         if path.suffix.lower() in TABLES:
             rows = table_rows(path, options.target, options.task)
-            return _of(rows.hold_out_fifth("table/test", stratified=True))
+            return Splits(rows) if options.whole else _of(rows.hold_out_fifth("table/test", stratified=True))
     except MemoryError as error:
         raise DataError.event(name, "the data set does not fit in memory", error=error or "MemoryError") from error
     if name and os.path.lexists(path):

@@ -19,9 +19,10 @@ import numpy as np
 from xpnet.data import several
 from xpnet.data.dataset import Dataset, from_arrays
 from xpnet.data.opening import check_expansion, disk_size, open_file
+from xpnet.data.splits import LoadOptions
 from xpnet.errors import DataError
 
-__all__ = ["load_npz"]
+__all__ = ["load_inputs", "load_npz"]
 
 _SPLIT_KEYS = ("x_train", "y_train", "x_test", "y_test")
 _WHOLE_KEYS = (("x", "y"), ("images", "labels"))
@@ -30,7 +31,7 @@ _MOST_HEADER = 10_000  # bytes; NumPy writes 118
 _CHUNK = 1 << 20
 
 
-def load_npz(path: Path, task: str | None = None) -> tuple[Dataset, Dataset]:
+def load_npz(path: Path, options: LoadOptions | None = None) -> tuple[Dataset, None, Dataset | None]:
     """Load a data set from an .npz file.
 
     It holds x_train, y_train, x_test and y_test; or x and y (or images and labels), of which a random fifth, of each
@@ -40,14 +41,15 @@ def load_npz(path: Path, task: str | None = None) -> tuple[Dataset, Dataset]:
 
     Args:
         path: the file; it is read without pickle. Other arrays in it are not read.
-        task: what is learned; integers (N,) are labels, unless it is regression.
+        options: task, what is learned: integers (N,) are labels, unless it is regression; whole and classes.
     Returns:
-        train, test.
+        train, None and test, or None with whole.
     Raises:
         DataError: the file is missing, damaged or of another format, an array is missing, encrypted, twice in it or
             holds objects, an array is far larger than its compressed bytes support, or as for from_arrays.
     """
-    where = str(path)
+    where, options = str(path), options or LoadOptions()
+    task = options.task
     no_labels = task == "reconstruction"
     with open_file(path) as file:
         members = _members(file, where)
@@ -68,8 +70,12 @@ def load_npz(path: Path, task: str | None = None) -> tuple[Dataset, Dataset]:
             y = [None if no_labels else _targets(_read(archive, members[key], key, where)) for key in keys[1::2]]
             names = _names(_read(archive, members["classes"], "classes", where)) if "classes" in members else None
     labelled = None if task != "regression" else False
+    if names is None and labelled is None and options.classes and all(map(_are_labels, y)):
+        names = list(options.classes)
     if len(x) == 1:
-        return from_arrays(x[0], y[0], names, where, labelled=labelled).hold_out_fifth("npz/test", stratified=True)
+        data = from_arrays(x[0], y[0], names, where, labelled=labelled)
+        train, test = (data, None) if options.whole else data.hold_out_fifth("npz/test", stratified=True)
+        return train, None, test
     if names is None and labelled is None and all(a is not None and a.dtype.kind in "bui" and a.ndim == 1 for a in y):
         known = np.concatenate(y)  # type: ignore[arg-type]
         names = from_arrays(np.zeros((len(known), 1)), known, name=where).classes if len(known) else None
@@ -82,7 +88,26 @@ def load_npz(path: Path, task: str | None = None) -> tuple[Dataset, Dataset]:
     kinds = [f"{part.shape} {', '.join(str(a.dtype) for a in several.each(part.x))}" for part in (train, test)]
     if kinds[0] != kinds[1]:
         raise DataError(where, "x_train and x_test of the same kind", x_train=kinds[0], x_test=kinds[1])
-    return replace(train, classes=test.classes), test
+    return replace(train, classes=test.classes), None, test
+
+
+def load_inputs(path: Path) -> Any:
+    """Read x (or images) of an .npz file, or x_NAME in a dictionary: examples without targets.
+
+    Raises:
+        DataError: as load_npz.
+    """
+    where = str(path)
+    with open_file(path) as file:
+        members = _members(file, where)
+        key = next((key for key in ("x", "images") if key in members), None)
+        names = {k[2:]: k for k in members if k.startswith("x_") and len(k) > 2 and k not in _SPLIT_KEYS}
+        if key is None and not names:
+            raise DataError(where, "an array x, or images", arrays=", ".join(list(members)[:20]) or "none")
+        with zipfile.ZipFile(file) as archive:
+            if key is not None:
+                return _read(archive, members[key], key, where)
+            return {name: _read(archive, members[k], k, where) for name, k in names.items()}
 
 
 def _several_keys(members: Mapping[str, Any]) -> tuple[Any, ...] | None:
@@ -178,6 +203,10 @@ def _names(classes: np.ndarray) -> list[str]:
     if classes.dtype.kind == "S":
         return [bytes(name).decode("utf-8", "surrogateescape") for name in classes.ravel()]
     return [str(name) for name in classes.ravel()]
+
+
+def _are_labels(y: np.ndarray | None) -> bool:
+    return y is not None and y.ndim == 1 and y.dtype.kind in "buiU"
 
 
 def _targets(y: np.ndarray) -> np.ndarray:

@@ -55,6 +55,8 @@ class LoadOptions:
         cache_folder: of photos: where decoded images are kept on disk; None: nowhere.
         workers: of photos: threads that decode; by default one a core.
         max_pixels: of photos: as for load_image.
+        whole: hold no test part out, where the data has none of its own.
+        classes: of photos and .npz files: the names of the classes that are known, of which the data may have fewer.
     Raises:
         ConfigError: an option out of range.
     """
@@ -71,6 +73,8 @@ class LoadOptions:
     cache_folder: Any = None
     workers: int | None = None
     max_pixels: int | None = None
+    whole: bool = False
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         where, optional = "LoadOptions", arguments.optional
@@ -83,7 +87,8 @@ class LoadOptions:
         read(optional(arguments.positive), "workers", "max_pixels")
         read(optional(arguments.text), "target", "task")
         read(optional(arguments.path), "cache_folder")
-        read(arguments.boolean, "skip_damaged")
+        read(arguments.boolean, "skip_damaged", "whole")
+        read(lambda where, name, value: tuple(map(str, arguments.items(where, name, value))), "classes")
         read(lambda where, name, value: arguments.choice(where, name, value, FITS), "fit")
         read(lambda where, name, value: arguments.choice(where, name, value, (None, 1, 3)), "channels")
         read(_size, "image_size")

@@ -31,7 +31,10 @@ def image(model: str, shape: tuple[int, ...], classes: int) -> tuple[int, int, i
     arguments.count(model, "classes", classes)
     shape = arguments.shape(model, "shape", shape)
     if len(shape) != 3 or min(shape) < 1:
-        raise ShapeError(model, "an image (H, W, C), each >= 1", "use mlp for other data", shape=shape)
+        do, side = "use mlp for other data", math.isqrt(shape[0]) if len(shape) == 1 else 0
+        if side > 3 and side * side == shape[0]:
+            do += f", or reshape rows of images to (N, {side}, {side}, 1)"
+        raise ShapeError(model, "an image (H, W, C), each >= 1", do, shape=shape)
     return shape[0], shape[1], shape[2]
 
 

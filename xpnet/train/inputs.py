@@ -15,6 +15,7 @@ from xpnet.errors import ConfigError, DataError, ShapeError
 from xpnet.nn import Module
 from xpnet.random import Key
 from xpnet.train.callbacks import Callback
+from xpnet.train.shaping import reshaped_set
 from xpnet.train.tasks import Task
 
 __all__ = [
@@ -94,7 +95,7 @@ def read_sets(
     if is_set(train):
         train = read_set("fit", train)
     images = images_only("fit", train, model)
-    train = read_dataset("fit", train, task=task, images=images)
+    train = reshaped_set("fit", read_dataset("fit", train, task=task, images=images), model)
     if weights is not None:
         train = train.weighted(weights)
     if arguments.is_number(validation):
@@ -163,6 +164,7 @@ def _read_held(name: str, data: Any, train: Dataset, model: Module, task: Task) 
     if is_stream("fit", data) and not hasattr(data, "__next__"):
         return data
     data = read_dataset("fit", data, len(train.classes), task, _are_images(train.x))
+    data = reshaped_set("fit", data, model, train.shape)
     if data.shape != train.shape:
         got = {name: data.shape, "train": train.shape}
         try:

@@ -29,6 +29,7 @@ from xpnet.train.inputs import check_classes, check_tensor
 from xpnet.train.metrics.average import is_sum
 from xpnet.train.metrics.custom import Metric, measured
 from xpnet.train.precision import input_dtype
+from xpnet.train.shaping import reshaped
 from xpnet.train.stream_sets import InputSets, StreamSets
 from xpnet.train.tasks import Task
 from xpnet.train.weighting import WeightedLoss
@@ -53,6 +54,7 @@ class Scoring:
         classes: the names in the training set; empty: not known.
         task: what is learned.
         metrics: further figures, by name.
+        shape: of the examples that the model was fitted on; (): not known.
     """
 
     model: Module
@@ -62,6 +64,7 @@ class Scoring:
     classes: tuple[str, ...]
     task: Task
     metrics: Mapping[str, Metric]
+    shape: Any = ()
 
     def evaluate(self, data: Dataset | StreamSets, batch_size: int, declared: bool) -> dict[str, Any]:
         """Measure the model on data; see Trainer.evaluate.
@@ -124,7 +127,7 @@ class Scoring:
 
     def predict(self, x: Any, batch_size: int, white: float | None) -> np.ndarray:
         """Return what the task says of examples, or of those of a stream; see Trainer.predict."""
-        head = x.head if isinstance(x, InputSets) else scaling.read_examples("predict", x, self.scale)
+        head = x.head if isinstance(x, InputSets) else self._read(x)
         parts = x.parts() if isinstance(x, InputSets) else iter([head])
         normalize = self.normalization("predict", head, white=white)
         with self.model.backend.active(), device_errors("predict"), contextlib.closing(_closable(parts)) as every:
@@ -132,6 +135,12 @@ class Scoring:
             each = [out.numpy() for outs in scored for _, _, out in outs]
         inputs = (normalize, tuple(head.shape[1:])) if self.task.of_inputs else (None, ())
         return self.task.answer(np.concatenate(each), *inputs)
+
+    def _read(self, x: Any) -> Any:
+        """Return examples in the form and the shape that the model takes."""
+        x = scaling.read_examples("predict", x, self.scale)
+        known = () if several.is_several(x) or any(isinstance(n, tuple) for n in self.shape) else self.shape
+        return reshaped("predict", x, self.model, known)
 
     def _scored(self, where: str, x: Any, batch_size: int, normalize: Any) -> Iterator[tuple[slice, Any, Tensor]]:
         """Go over examples of the host in batches; give each as the model takes it, and its scores, as predict does.

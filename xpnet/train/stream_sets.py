@@ -5,6 +5,7 @@ A batch is compared with them: its shape and dtype, its classes, and on which sc
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
 from contextlib import closing
 from typing import Any
@@ -16,6 +17,7 @@ from xpnet.data.stream import Stream
 from xpnet.data.stream_batch import Batch
 from xpnet.errors import DataError
 from xpnet.train import scaling
+from xpnet.train.shaping import reshaped_set
 from xpnet.train.tasks import Task
 
 __all__ = ["InputSets", "StreamSets", "numbered", "numbered_up_to"]
@@ -106,6 +108,7 @@ def _read_batch(name: str, batch: Batch, head: Dataset, task: Task) -> Dataset:
     images = None if several.is_several(head.x) else head.x.ndim == 4
     labelled = True if head.labelled else (None if task.labelled is None else False)
     data = from_arrays(batch.x, y, names, name, labelled=labelled, images=images)
+    data = reshaped_set(name, data, None, head.shape, logging.DEBUG)
     for a, first in zip(several.each(data.x), several.each(head.x), strict=True):
         if a.shape[1:] != first.shape[1:] or a.dtype != first.dtype:
             got = {"first": f"{first.dtype} {first.shape[1:]}", "got": f"{a.dtype} {a.shape[1:]}"}

@@ -7,6 +7,7 @@ the model's scores.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from xpnet.nn.predict import predictor
 from xpnet.train import scaling
 from xpnet.train.inputs import images_only
 from xpnet.train.precision import input_dtype
+from xpnet.train.shaping import reshaped, reshaped_set
 from xpnet.train.stream_sets import numbered, numbered_up_to
 from xpnet.train.tasks import Task
 
@@ -35,6 +37,7 @@ def open_stream(
     task: Task | None,
     classes: tuple[str, ...],
     scale: Any,
+    shape: Any,
     known: Stream | None = None,
     **options: Any,
 ) -> tuple[Stream, Dataset] | None:
@@ -44,7 +47,7 @@ def open_stream(
         where: for messages.
         data: given.
         model: gives as many scores as there are classes.
-        task: of the Trainer, if it is known; classes, scale: of the data that it was fitted on, if it was.
+        task: of the Trainer, if it is known; classes, scale, shape: of the data that it was fitted on, if it was.
         known: the generator of a fit before, which goes on if data is the same.
         options: of stream_of.
     """
@@ -54,10 +57,12 @@ def open_stream(
         stream, known.limit = known, options.get("steps")
     else:
         stream = stream_of(where, data, targets=task is None or not task.of_inputs, **options)
-    return stream, _read_head(stream, model, task, classes, scale)
+    return stream, _read_head(stream, model, task, classes, scale, shape)
 
 
-def _read_head(stream: Stream, model: Module, task: Task | None, classes: tuple[str, ...], scale: Any) -> Dataset:
+def _read_head(
+    stream: Stream, model: Module, task: Task | None, classes: tuple[str, ...], scale: Any, shape: Any
+) -> Dataset:
     """Return the first examples of a stream as a set; of labels, all classes have a name."""
     where, batch = stream.where, stream.head()
     images = None if several.is_several(batch.x) else images_only(where, (batch.x, None), model, scale)
@@ -68,12 +73,13 @@ def _read_head(stream: Stream, model: Module, task: Task | None, classes: tuple[
     elif batch.y is None:
         raise DataError(where, "pairs (x, y)", batch=0, y=None)
     try:
-        return from_arrays(batch.x, batch.y, names, "the first batches", labelled=labelled, images=images)
+        head = from_arrays(batch.x, batch.y, names, "the first batches", labelled=labelled, images=images)
     except DataError:
         for b in stream.ahead:  # which of them it is
             y = None if batch.y is None else b.y
             from_arrays(b.x, y, names, f"{where}, batch {b.number}", labelled=labelled, images=images)
         raise
+    return reshaped_set(where, head, model, shape)
 
 
 def _labelled(y: np.ndarray | None, task: Task | None) -> bool | None:
@@ -100,6 +106,7 @@ def _class_names(
         return numbered_up_to(y)
     dtype, backend = input_dtype(model), model.backend
     few = scaling.read_examples(where, several.rows(batch.x, 0, 1), None)
+    few = reshaped(where, few, model, level=logging.DEBUG)
     with backend.active():
         shape = tuple(predictor(model)(scaling.converted(few, None, dtype, backend)).shape)
     return numbered(shape[1] if len(shape) == 2 and shape[1] > 1 else 2)

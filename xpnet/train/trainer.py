@@ -39,6 +39,7 @@ from xpnet.train.metrics.custom import Metric, check_metrics
 from xpnet.train.precision import check_precision
 from xpnet.train.progress import showing
 from xpnet.train.scoring import Scoring
+from xpnet.train.shaping import reshaped_set
 from xpnet.train.sharding import check_threads
 from xpnet.train.stream_sets import InputSets, StreamSets
 from xpnet.train.streams import check_options, open_stream
@@ -266,6 +267,7 @@ class Trainer(Fitting):
         declared = isinstance(data, Dataset)
         images = inputs.images_only("evaluate", data, self.model, self.scale)
         data = inputs.read_dataset("evaluate", data, max(2, len(self.classes)), self.task, images)
+        data = reshaped_set("evaluate", data, self.model, self.shape)
         self._choose(data)
         with self.averaged():
             return self._scoring().evaluate(data, batch_size, declared)
@@ -295,12 +297,12 @@ class Trainer(Fitting):
         with self.averaged():
             return self._scoring().predict(x, batch_size, white)
 
-    def _known(self) -> tuple[Module, Task | None, tuple[str, ...], Any]:
-        return self.model, self.task, self.classes, self.scale
+    def _known(self) -> tuple[Module, Task | None, tuple[str, ...], Any, Any]:
+        return self.model, self.task, self.classes, self.scale, self.shape
 
     def _scoring(self) -> Scoring:
         task = self.task or Classification()
-        return Scoring(self.model, self.loss, self.normalize, self.scale, self.classes, task, self.metrics)
+        return Scoring(self.model, self.loss, self.normalize, self.scale, self.classes, task, self.metrics, self.shape)
 
     def _choose(self, data: Dataset) -> Task:
         """Return the task; chosen by the data if it is the first."""

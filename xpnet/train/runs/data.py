@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from xpnet.data.splits import LEAST
 from xpnet.errors import ConfigError, DataError
 from xpnet.train.runs.config import RunConfig
 from xpnet.train.runs.config_schema import TASKS
+from xpnet.train.shaping import reshaped_set
 
 __all__ = ["as_trained", "check_used", "load_data", "load_options", "load_parts", "place", "placed", "whole"]
 
@@ -150,6 +152,7 @@ def as_trained(data: Dataset, meta: Mapping[str, Any], where: str, every: bool =
     classes, shape = tuple(meta["classes"]), tuple(meta["shape"])
     if meta.get("unnamed") and len(data.classes) == len(classes):
         classes = data.classes  # of a file that does not name its outputs
+    data = reshaped_set(where, data, None, shape, logging.WARNING)
     if data.shape != shape:
         raise ConfigError(where, f"data of shape {shape}, as the run was trained on", shape=data.shape)
     if data.classes != classes:

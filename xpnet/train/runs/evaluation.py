@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def open_run(run: str | Path, backend: str | Backend | None = None) -> tuple[Tra
     checkpoint.restore(model)
     trainer = Trainer(model, loss=models.recipe(meta["model_name"]).loss if labelled else None)
     trainer.take_scale(meta)
+    trainer.shape = tuple(meta["shape"])
     return trainer, meta
 
 
@@ -153,7 +155,10 @@ def test_part(
     is_other = data not in (None, *datasets.DATASETS) and place(str(data)) != meta["data"]
     if meta.get("columns") and is_other:
         return Columns.from_json(meta["columns"]).dataset(str(data))
-    parts = load_data(data or meta["data"], data_dir, run, progress, load_options(None, meta, skip_damaged))
+    options = load_options(None, meta, skip_damaged)
+    if is_other:
+        options = dataclasses.replace(options, whole=True, classes=tuple(meta["classes"]))
+    parts = load_data(data or meta["data"], data_dir, run, progress, options)
     train, test = parts.train, parts.test
     if is_other and (test is None or train.name == test.name):
         test = whole(train, test)  # another set than the run's, without a test part: none of it was trained on

@@ -11,7 +11,7 @@ from xpnet import arguments
 from xpnet.data.scan import LeftOut, walk
 from xpnet.errors import ConfigError, DataError
 
-__all__ = ["expanded", "is_table"]
+__all__ = ["expanded", "is_archive", "is_table"]
 
 TABLES = (".csv", ".tsv", ".parquet")
 
@@ -19,6 +19,11 @@ TABLES = (".csv", ".tsv", ".parquet")
 def is_table(path: str) -> bool:
     """Whether a name is that of a table."""
     return Path(path).suffix.lower() in TABLES
+
+
+def is_archive(path: str) -> bool:
+    """Whether a name is that of an archive of arrays."""
+    return Path(path).suffix.lower() == ".npz"
 
 
 def expanded(given: Iterable[str]) -> list[str]:

@@ -12,10 +12,12 @@ import numpy as np
 from xpnet import arguments
 from xpnet.backend import Backend, available_cores
 from xpnet.data import Columns, load_image
+from xpnet.data.npz import load_inputs
 from xpnet.data.photos import in_threads
 from xpnet.errors import ConfigError, DataError
 from xpnet.train.runs.evaluation import open_run
-from xpnet.train.runs.inputs import expanded, is_table
+from xpnet.train.runs.inputs import expanded, is_archive, is_table
+from xpnet.train.shaping import shape_for
 from xpnet.train.trainer import Trainer
 
 __all__ = ["ask_opened", "ask_run", "predict_run"]
@@ -30,13 +32,14 @@ def predict_run(
 
     Args:
         run: the run's folder.
-        images: files, folders, patterns such as "*.png", "-" for names on standard input; tables, if the run is of one.
+        images: files, folders, patterns such as "*.png", "-" for names on standard input; tables, if the run is of one;
+            or .npz files with examples x, as the run's.
         top: the number of classes to return, 1 .. K; by default 3, or K if there are fewer.
         backend: where to compute; the default one by default.
     Returns:
-        For each example a dictionary that begins with its name (image, or row and table): of classes {classes: the top
-        K names, probabilities}; of labels {labels: those of probability 1/2 or more, probabilities: all by name}; of
-        numbers {values: by name}; of reconstruction {mse}.
+        For each example a dictionary that begins with its name (image, table and row, or file and example): of classes
+        {classes: the top K names, probabilities}; of labels {labels: those of probability 1/2 or more, probabilities:
+        all by name}; of numbers {values: by name}; of reconstruction {mse}.
     Raises:
         ConfigError: top is outside 1 .. K. DataError: a file does not exist or is not an image.
     """
@@ -79,8 +82,11 @@ def ask_opened(
 
     if meta.get("columns"):
         return _rows(trainer, Columns.from_json(meta["columns"]), images, say)
+    if any(map(is_archive, images)):
+        return _arrays(trainer, shape, images, say)
     if len(shape) != 3:
-        raise ConfigError("predict", "a model of images (H, W, C)", shape=shape)
+        do = "give an .npz file with examples x"
+        raise ConfigError("predict", "a model of images (H, W, C)", do, shape=shape)
     return _images(trainer, meta, expanded(images), say)
 
 
@@ -96,6 +102,27 @@ def _rows(trainer: Trainer, columns: Columns, tables: Sequence[str], say: Any) -
         for name, x in read
         for row, result in enumerate(say(trainer.predict(x), x), 1)
     )
+
+
+def _arrays(trainer: Trainer, shape: tuple[int, ...], files: Sequence[str], say: Any) -> Iterator[dict[str, Any]]:
+    """Predict the examples of archives, all of which are read before the first is predicted."""
+    if others := [name for name in files if not is_archive(name)]:
+        raise ConfigError("predict", "images, or .npz files, not both", file=repr(others[0]))
+    read = [(name, load_inputs(Path(name).expanduser())) for name in files]
+    for name, x in read:
+        if isinstance(x, dict):
+            raise DataError(name, "one array x, as the run was trained on", inputs=", ".join(x))
+        if not x.ndim or not len(x):
+            raise DataError(name, "at least one example in x (N, ...)", shape=x.shape)
+        if x.shape[1:] != shape and shape_for(name, x.shape[1:], None, shape) != shape:
+            raise DataError(name, f"examples of shape {shape}, as the run was trained on", shape=x.shape[1:])
+
+    def results() -> Iterator[dict[str, Any]]:
+        for name, x in read:
+            found = say(trainer.predict(x), x.reshape(len(x), *shape))
+            yield from ({"file": name, "example": i, **result} for i, result in enumerate(found))
+
+    return results()
 
 
 def _images(
