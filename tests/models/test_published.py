@@ -8,6 +8,7 @@ import tracemalloc
 import pytest
 
 from xpnet import models, nn
+from xpnet.errors import ConfigError, ShapeError
 
 # FACTS of the paper's own input, by arithmetic: name -> output, parameters, multiply-adds
 ALEXNET = {
@@ -184,3 +185,16 @@ def test_a_model_built_without_a_size_takes_its_own(name):
     }
     assert model.cost(recipe.shape).output == (recipe.classes,)
     assert math.prod(recipe.shape) > 1
+
+
+def test_torchvisions_alexnet_has_its_published_size_and_takes_images_that_leave_six_pixels_or_a_multiple():
+    model = models.alexnet((224, 224, 3), variant="torchvision")
+    assert model.parameter_count == 61_100_840  # as torchvision's documentation says
+    cost = model.cost((224, 224, 3))
+    assert (cost.output, round(cost.macs / 1e9, 2)) == ((1000,), 0.71)
+    larger = models.alexnet((416, 420, 3), 10, 8, variant="torchvision")  # 12x12 pixels, averaged by two
+    assert larger.cost((416, 420, 3)).output == (10,)
+    with pytest.raises(ShapeError, match=r"6x6.*\(7, 7\).*224"):
+        models.alexnet((256, 256, 3), variant="torchvision")
+    with pytest.raises(ConfigError, match="torchvision"):
+        models.alexnet(variant="torchvison")

@@ -82,6 +82,7 @@ def test_what_a_user_renames_goes_where_it_is_said():
     assert loaded(source, rename={re.compile(r"a\b"): "second"}) == [2, 1, 3]
     assert loaded(source, rename=lambda name: name.replace("a.", "second.")) == [2, 1, 3]
     assert loaded(source, rename={"a.weight": "second.weight", "a.bias": "second.bias"}) == [2, 1, 3]
+    assert loaded(arrays("second", "third", "x"), rename={"second": "second"}) == [2, 1, 3]
     nested = {f"net.{name}": value for name, value in source.items()}
     assert loaded(nested, rename={"net.b": "first", "net.a": "second"}) == [2, 1, 3]
     numbered = arrays("l.1", "l.2", "l.3")
@@ -167,3 +168,6 @@ def test_without_strictness_only_what_is_certain_is_loaded():
     assert found.missing == ("b.weight", "b.bias")
     assert found.unexpected == ("x.weight", "x.bias", "y.weight", "y.bias")
     assert [array.source for array in found.arrays] == ["a.weight", "a.bias", "z.weight", "z.bias"]
+    head = {**arrays("x", "c", "b"), "c.weight": np.ones((5, 3), np.float32), "c.bias": np.ones(5, np.float32)}
+    found = xpnet.load_torch(net, head, rename={"x": "a"}, strict=False, verbose=False)
+    assert found.unexpected == ("c.weight", "c.bias", "b.weight", "b.bias")

@@ -13,8 +13,9 @@ from xpnet.errors import CheckpointError, ConfigError
 from xpnet.interop.layouts import channels_first, flattened
 from xpnet.interop.torch import torchvision
 from xpnet.interop.torch.comparing import compare
-from xpnet.interop.torch.matching import Own, Pair, Rename, check_complete, left_over, match, own_arrays
+from xpnet.interop.torch.matching import Own, Pair, check_complete, left_over, match, own_arrays
 from xpnet.interop.torch.reading import is_torch_module, read
+from xpnet.interop.torch.renaming import Rename
 from xpnet.libraries import require
 from xpnet.nn import Module, State
 from xpnet.output import printable
@@ -104,7 +105,8 @@ def load_torch(
     torchvision's AlexNet, VGG-16 and ResNet-18 are known. Axes are reordered: filters from (F, C, KH, KW) to
     (F, KH, KW, C), and the columns of the first Linear after a Flatten from the order of (C, H, W) to (H, W, C).
 
-    A file holds arrays only. That both sides have the same stride, padding, dilation, eps, activations and order of
+    The checksums of a file of torch.save are compared; safetensors, and files from before torch 1.6, have none. A file
+    holds arrays only. That both sides have the same stride, padding, dilation, eps, activations and order of
     calls cannot be seen from it. Where source is the module itself, its layers and their settings are compared too.
 
     Args:
@@ -132,7 +134,7 @@ def load_torch(
     shape = None if shape is None else arguments.shape(where, "shape", shape, 1)
     found = read(where, source)
     own = own_arrays(model)
-    pairs, found = match(own, found, rename, where)
+    pairs, found = match(own, found, rename, where, strict)
     if strict or not pairs:
         check_complete(found.where, own, found, pairs)
     if found.module is not None:

@@ -8,19 +8,18 @@ where names differ, the first goes to the first, and so on.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from xpnet import arguments
 from xpnet.errors import CheckpointError, ConfigError, nearest
 from xpnet.interop.torch import torchvision
 from xpnet.interop.torch.reading import Found, Source
+from xpnet.interop.torch.renaming import Rename, renamer
 from xpnet.nn import Module
 from xpnet.nn.exchange import TorchArray
 
-__all__ = ["Own", "Pair", "Rename", "check_complete", "left_over", "match", "own_arrays"]
+__all__ = ["Own", "Pair", "check_complete", "left_over", "match", "own_arrays"]
 
-Rename = Mapping[Any, str | None] | Callable[[str], str | None]
 _USUAL = ("weight", "bias", "running_mean", "running_var")  # PyTorch's names, which tell kinds of layers apart
 
 
@@ -71,7 +70,9 @@ def own_arrays(model: Module) -> list[Own]:
     return found
 
 
-def match(own: Sequence[Own], source: Source, rename: Rename | None, where: str) -> tuple[list[Pair], Source]:
+def match(
+    own: Sequence[Own], source: Source, rename: Rename | None, where: str, strict: bool = True
+) -> tuple[list[Pair], Source]:
     """Pair arrays off; those without a partner are in no pair.
 
     How many batches PyTorch's batch norm has seen is left out: it changes nothing here.
@@ -81,6 +82,7 @@ def match(own: Sequence[Own], source: Source, rename: Rename | None, where: str)
         source: PyTorch's.
         rename: prefixes and patterns, or a function, of names; see load_torch.
         where: the function, for messages.
+        strict: whether all must find a partner; else layers whose name the other side gives to another are left.
     Returns:
         The pairs, in the order of the model, and the source without what is left out.
     Raises:
@@ -104,7 +106,7 @@ def match(own: Sequence[Own], source: Source, rename: Rename | None, where: str)
             if found is not None and found.shape == o.shape:
                 pairs.append(Pair(o, found))
     else:
-        pairs += _by_kind(ours, theirs, source)
+        pairs += _by_kind(ours, theirs, source, strict)
     order = {o.name: i for i, o in enumerate(own)}
     return sorted(pairs, key=lambda pair: order[pair.own.name]), source
 
@@ -113,10 +115,10 @@ def _renamed(own: Sequence[Own], left: dict[str, Found], rename: Rename, where: 
     """Pair off the arrays whose names the user has given; they are taken out of what is left."""
     by_name = {name: o for o in own for name in (o.path, o.name)}
     pairs: dict[str, Pair] = {}
-    change = _changer(rename, list(left), where)
+    renamed = renamer(rename, list(left), where)
     for name in list(left):
-        new = change(name)
-        if new == name and name not in by_name:
+        new, is_said = renamed(name)
+        if not is_said:
             continue
         found = left.pop(name)
         if new is None:
@@ -136,48 +138,7 @@ def _renamed(own: Sequence[Own], left: dict[str, Found], rename: Rename, where: 
     return list(pairs.values())
 
 
-def _changer(rename: Rename, names: list[str], where: str) -> Callable[[str], str | None]:
-    if not isinstance(rename, Mapping):
-        function = arguments.function(where, "rename", rename)
-
-        def called(name: str) -> str | None:
-            try:
-                new = function(name)
-            except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-                raise ConfigError.event(where, "rename fails", name=name, error=reason) from error
-            return new if new is None else arguments.text(where, "what rename returns", new)
-
-        return called
-    rules: list[tuple[re.Pattern[str], str | None]] = []
-    for key, value in sorted(rename.items(), key=lambda item: -len(getattr(item[0], "pattern", str(item[0])))):
-        if not isinstance(key, str | re.Pattern) or not isinstance(value, str | None):
-            rule = "rename from prefixes or compiled patterns to names, or None"
-            raise ConfigError(where, rule, rename=f"{arguments.shown(key)}: {arguments.shown(value)}")
-        pattern = re.compile(rf"{re.escape(key.removesuffix('.'))}(?=\.|$)") if isinstance(key, str) else key
-        if not any(pattern.match(name) for name in names):
-            known = {".".join(name.split(".")[:i]) for name in names for i in range(1, name.count(".") + 2)}
-            do = nearest(key, known) if isinstance(key, str) and known else ""
-            raise ConfigError(where, "rename to begin with names of the file", do, rename=arguments.shown(key))
-        rules.append((pattern, value.removesuffix(".") if isinstance(key, str) and value else value))
-
-    def changed(name: str) -> str | None:
-        for pattern, value in rules:
-            if found := pattern.match(name):
-                try:
-                    return None if value is None else _expanded(found, value) + name[found.end() :]
-                except (re.error, IndexError) as error:
-                    raise ConfigError.event(where, "rename fails", name=name, error=error) from error
-        return name
-
-    return changed
-
-
-def _expanded(found: re.Match[str], value: str) -> str:
-    return found.expand(value) if "\\" in value else value
-
-
-def _by_kind(ours: list[_Layer], theirs: list[_Layer], source: Source) -> list[Pair]:
+def _by_kind(ours: list[_Layer], theirs: list[_Layer], source: Source, strict: bool) -> list[Pair]:
     """Pair off layers of one kind: by names where those are equal, else in order."""
     pairs: list[Pair] = []
     plain = dict(zip([layer.name for layer in theirs], _plain([layer.name for layer in theirs]), strict=True))
@@ -194,7 +155,9 @@ def _by_kind(ours: list[_Layer], theirs: list[_Layer], source: Source) -> list[P
             mine = [layer for layer in mine if layer.name in by_name]
             chosen = [by_name[layer.name] for layer in mine]
         for own, found in zip(mine, chosen, strict=True):
-            pairs += _within(own, found)
+            name = plain[found.name]
+            if strict or name == own.name or not (own.name in plain.values() or any(o.name == name for o in ours)):
+                pairs += _within(own, found)
     return pairs
 
 
