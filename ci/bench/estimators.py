@@ -9,7 +9,7 @@ How the figures are made:
   loads kernels. The processes take turns: A B, B A, A B, ...
 - Time is that of fit alone: by the wall clock, and of all processors. The value is the median over the seeds.
 - The defaults were chosen on digits with other seeds, on 50,000 of MNIST's training images and the other 10,000, and on
-  small tables. No figure that is shown was used.
+  small tables; results/NOTES.md says how, and which test figures were seen on the way.
 """
 
 import os
