@@ -146,7 +146,7 @@ CASES = {
         arrays(HOT),
         "softmax --data set.npz --task multilabel",
         fit(X, HOT, task="multilabel"),
-        ("0 and 1", "value 2", "label 1"),
+        ("0 and 1", "value 2", "sample 5", "label 1"),
     ),
     "targets of another length": Case(
         arrays(LABELS[:39]), "softmax --data set.npz", fit(X, LABELS[:39]), ("samples 40", "39")

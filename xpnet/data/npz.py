@@ -69,6 +69,8 @@ def load_npz(path: Path, options: LoadOptions | None = None) -> tuple[Dataset, N
             ]
             y = [None if no_labels else _targets(_read(archive, members[key], key, where)) for key in keys[1::2]]
             names = _names(_read(archive, members["classes"], "classes", where)) if "classes" in members else None
+    if task == "multilabel":
+        _check_labels(where, dict(zip(keys[1::2], y, strict=True)))
     labelled = None if task != "regression" else False
     if names is None and labelled is None and options.classes and all(map(_are_labels, y)):
         names = list(options.classes)
@@ -108,6 +110,17 @@ def load_inputs(path: Path) -> Any:
             if key is not None:
                 return _read(archive, members[key], key, where)
             return {name: _read(archive, members[k], k, where) for name, k in names.items()}
+
+
+def _check_labels(where: str, targets: Mapping[str, Any]) -> None:
+    """Raise DataError, with the place in the file, where labels of several an example are neither 0 nor 1."""
+    for key, y in targets.items():
+        if y is not None and y.ndim == 2 and y.dtype.kind in "buif":
+            wrong = np.argwhere((y != 0) & (y != 1))
+            if len(wrong):
+                sample, label = map(int, wrong[0])
+                got = {"array": key, "value": f"{y[sample, label]:g}", "sample": sample, "label": label}
+                raise DataError(where, "targets of 0 and 1", **got)
 
 
 def _several_keys(members: Mapping[str, Any]) -> tuple[Any, ...] | None:
