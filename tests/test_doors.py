@@ -334,6 +334,8 @@ METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
     "xpnet.export_onnx": (lambda: partial(xpnet.export_onnx, net()), {
         "path": "m.onnx", "shape": (6,), "inputs": "nhwc", "opset": 21, "batch": "N", "normalize": None, "finish": None,
         "classes": ("a",), "metadata": None}),
+    "xpnet.load_onnx": (lambda: xpnet.load_onnx, {"path": "m.onnx", "inputs": "nchw", "output": None,
+                                                  "free_batch": False, "max_bytes": 1 << 20}),
     "xpnet.load_torch": (lambda: xpnet.load_torch, {"model": net(), "source": _STATE, "rename": {}, "shape": (6,),
                                                     "strict": True, "verbose": False}),
     "xpnet.to_torch_state_dict": (lambda: xpnet.to_torch_state_dict, {"model": net(), "names": None, "shape": (6,),
@@ -434,6 +436,7 @@ def files(tmp_path_factory):
         patch.chdir(folder)
         np.savez("d.npz", x=np.arange(160, dtype=np.uint8).reshape(10, 4, 4, 1), y=np.arange(10) % 2)
         train.train_run(train.RunConfig(**_RUN), "run")
+        xpnet.export_onnx(net(), "m.onnx", (6,))
     return folder
 
 
@@ -477,6 +480,7 @@ PATHS: dict[str, Callable[[Any], Any]] = {
     "load_image": lambda path: data.load_image(path, (8, 8, 1)),
     "load": xpnet.load,
     "save": lambda path: net().save(path),
+    "load_onnx": xpnet.load_onnx,
     "export_onnx": lambda path: xpnet.export_onnx(net(), path, (6,)),
     "read_checkpoint": train.read_checkpoint,
     "write_checkpoint": lambda path: train.write_checkpoint(path, train.Trainer(net()).checkpoint()),

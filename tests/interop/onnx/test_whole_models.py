@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import math
 import os
 from pathlib import Path
@@ -65,6 +67,29 @@ def test_squeezenet_gives_the_scores_of_onnx_runtime(tmp_path):
 @pytest.mark.parametrize("name", LIGHT)
 def test_large_models_give_the_scores_of_onnx_runtime(tmp_path, name):
     check_light(name, tmp_path)
+
+
+OCR = ("rapidocr_onnxruntime", "models/ch_ppocr_mobile_v2.0_cls_infer.onnx",
+       "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c")  # fmt: skip
+
+
+def test_a_classifier_of_the_angle_of_text_gives_the_scores_of_onnx_runtime():
+    """A trained file of PaddlePaddle, from the package rapidocr-onnxruntime 1.4.4, where it is installed."""
+    package, name, digest = OCR
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        pytest.skip(f"{package} is not installed")
+    path = Path(spec.origin).parent / name
+    if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        pytest.skip(f"{package} is of another version")
+    x = rng(3).uniform(-1, 1, (3, 3, 48, 192)).astype("f")
+    model = xpnet.load_onnx(path)
+    wanted = runtime(path, x)[0]
+    np.testing.assert_allclose(model.predict(x), wanted, rtol=1e-4, atol=1e-5)
+    last = xpnet.load_onnx(path, inputs="nhwc")
+    np.testing.assert_allclose(last.predict(np.moveaxis(x, 1, -1)), wanted, rtol=1e-4, atol=1e-5)
+    loss = (model.train()(xpnet.Tensor(x)) ** 2).sum()
+    assert len(xpnet.backward(loss)) == len(model.parameters())
 
 
 def read(path: Path) -> np.ndarray:

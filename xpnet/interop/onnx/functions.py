@@ -10,10 +10,25 @@ import numpy as np
 
 from xpnet.backend import Array, backend_of
 from xpnet.ops import checks
+from xpnet.ops.activation import logistic
+from xpnet.ops.broadcast import sum_to
 from xpnet.ops.masking import masked
 
-__all__ = ["ROUNDED", "SMOOTH", "cumulative_sum", "divide_rest", "erf", "hard_steps", "power", "scatter", "take",
-           "take_along"]  # fmt: skip
+__all__ = [
+    "ROUNDED",
+    "SMOOTH",
+    "cumulative_sum",
+    "divide_rest",
+    "divide_unless_0",
+    "erf",
+    "hard_steps",
+    "power",
+    "root",
+    "scatter",
+    "softplus",
+    "take",
+    "take_along",
+]
 
 Op = Callable[..., tuple[Array, Any]]
 Slope = Callable[[Any, Array, Array], Array]  # (xp, x, y) -> dy/dx
@@ -157,6 +172,28 @@ def power(a: Array, b: Array) -> tuple[Array, Any]:
         return da, db
 
     return y, vjp
+
+
+def softplus(x: Array) -> tuple[Array, Any]:
+    """Return log(1 + exp(x)), as max(x, 0) + log(1 + exp(-|x|)); dx = dy / (1 + exp(-x))."""
+    xp = checks.floating("softplus", x)
+    y = xp.maximum(x, 0.0) + xp.log1p(xp.exp(-xp.abs(x)))
+    return y, lambda dy, needs: (dy * logistic(xp, x) if needs[0] else None,)
+
+
+def divide_unless_0(a: Array, b: Array) -> tuple[Array, Any]:
+    """Divide a by b, which broadcasts to it; 0 where b is 0, and no gradient there."""
+    xp, mask = checks.floating("divide", a, b), b != 0.0
+    inverse = masked(1.0 / xp.where(mask, b, xp.ones_like(b)), mask)
+    y = a * inverse
+    return y, lambda dy, needs: (dy * inverse, sum_to(xp, -(dy * y) * inverse, b.shape) if needs[1] else None)
+
+
+def root(x: Array) -> tuple[Array, Any]:
+    """Take the square root; its derivative at 0 is taken for 0."""
+    xp = checks.floating("root", x)
+    y = xp.sqrt(x)
+    return y, lambda dy, needs: (dy * masked(0.5 / xp.where(y > 0.0, y, xp.ones_like(y)), y > 0.0),)
 
 
 def hard_steps(x: Array, *, low: float, high: float) -> tuple[Array, Any]:

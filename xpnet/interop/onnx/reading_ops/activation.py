@@ -118,17 +118,10 @@ def swish(run: Any, node: Any, x: Any) -> Value:
     return x.like(run.apply(ops.multiply, x.tensor, run.apply(ops.sigmoid, gate)))
 
 
-def _softplus(run: Any, x: Value) -> Any:
-    """log(1 + exp(x)), as max(x, 0) + log(1 + exp(-|x|))."""
-    small = run.apply(ops.exp, run.apply(ops.negative, run.apply(ops.abs, x.tensor)))
-    return run.apply(ops.add, run.apply(ops.relu, x.tensor), run.apply(ops.log, run.apply(ops.add, small, 1.0)))
-
-
 @reads("Softplus", family="activation")
 def softplus(run: Any, node: Any, x: Any) -> Value:
     """Return log(1 + exp(x))."""
-    x = run.value(x)
-    return x.like(_softplus(run, x))
+    return run.unary(functions.softplus, x)
 
 
 @reads("Softsign", family="activation")
@@ -142,7 +135,7 @@ def softsign(run: Any, node: Any, x: Any) -> Value:
 def mish(run: Any, node: Any, x: Any) -> Value:
     """Return x * tanh(log(1 + exp(x)))."""
     x = run.value(x)
-    return x.like(run.apply(ops.multiply, x.tensor, run.apply(ops.tanh, _softplus(run, x))))
+    return x.like(run.apply(ops.multiply, x.tensor, run.apply(ops.tanh, run.apply(functions.softplus, x.tensor))))
 
 
 @reads("Gelu", 20, family="activation")

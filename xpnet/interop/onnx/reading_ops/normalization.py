@@ -10,6 +10,7 @@ import numpy as np
 from xpnet import ops
 from xpnet.autograd import Tensor
 from xpnet.errors import ConfigError, ShapeError
+from xpnet.interop.onnx import functions
 from xpnet.interop.onnx.reading_ops.windows import spatial
 from xpnet.interop.onnx.registry import reads
 from xpnet.interop.onnx.run import axis_of
@@ -180,8 +181,8 @@ def lp_normalization(run: Any, node: Any, x: Any) -> Value:
         raise ConfigError(node.where, "p 1 or 2", p=p)
     axis = x.axis(axis_of(node.where, node.integer("axis", -1), x.tensor.ndim))
     size = run.apply(ops.sum, run.apply(ops.abs if p == 1 else ops.square, x.tensor), axis=axis, keepdims=True)
-    size = size if p == 1 else run.apply(ops.sqrt, size)
-    return x.like(run.apply(ops.divide, x.tensor, run.apply(ops.where, size.data == 0.0, 1.0, size)))
+    size = size if p == 1 else run.apply(functions.root, size)
+    return x.like(run.apply(functions.divide_unless_0, x.tensor, size))
 
 
 @reads("LRN", kind="response norm", family="normalization")
