@@ -134,6 +134,24 @@ def test_what_no_graph_of_ops_computes_is_an_error_of_one_line(name):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("backend", ["torch"])
+def test_what_is_written_in_place_on_another_backend_is_an_error(backend):
+    model = Custom(lambda self, x: _zero_first(x * self.scale), scale=nn.Parameter((4,), nn.ones)).to(backend)
+    with pytest.raises(ConfigError, match="written in place"):
+        trace("t", model, (4,))
+
+
+def test_an_array_of_numbers_that_is_written_between_two_uses_is_an_error():
+    def forward(self, x):
+        numbers = np.ones(4, np.float32)
+        x = x * numbers
+        numbers *= 2
+        return x * numbers
+
+    with pytest.raises(ConfigError, match="read-only"):
+        graph_of(forward)
+
+
 def test_an_array_of_ones_is_passed_on_by_layers_that_do_nothing():
     assert trace("t", nn.Dropout(), (3,)).steps == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -53,10 +53,15 @@ class Number(NamedTuple):
 
 
 class Pass:
-    """Sees the ops of one forward pass. Arrays are known by identity, and kept so that no other has the same one."""
+    """Sees the ops of one forward pass. Arrays are known by identity, and kept so that no other has the same one.
 
-    def __init__(self, where: str) -> None:
+    What is written in place is no op. So arrays of NumPy cannot be written meanwhile, but for those of parameters,
+    which another thread may train; of torch the count of writes is compared.
+    """
+
+    def __init__(self, where: str, parameters: Iterable[Array]) -> None:
         self.where = where
+        self._free = {id(array) for array in parameters}
         self.computed: list[Array] = []  # inputs first
         self.steps: list[Applied] = []
         self.layers: list[Module] = []
@@ -64,15 +69,28 @@ class Pass:
         self._numbers: dict[int, int] = {}
         self._others: list[Any] = []
         self._locked: list[np.ndarray] = []
+        self._writes: list[tuple[Array, int, str]] = []
 
     def computes(self, array: Array) -> int:
         """Give a computed array a number."""
-        if isinstance(array, np.ndarray) and array.flags.writeable:
-            array.flags.writeable = False  # what is written in place is no op: an error, not another result
-            self._locked.append(array)
+        self._lock(array)
         self._numbers[id(array)] = len(self.computed)
         self.computed.append(array)
         return len(self.computed) - 1
+
+    def _lock(self, array: Any) -> None:
+        if isinstance(array, np.ndarray) and array.flags.writeable and id(array) not in self._free:
+            array.flags.writeable = False
+            self._locked.append(array)
+        elif (count := getattr(array, "_version", None)) is not None:
+            self._writes.append((array, count, self.layers[-1].path if self.layers else ""))
+
+    def check_writes(self) -> None:
+        """Raise ConfigError where an array was written in place."""
+        for array, count, path in self._writes:
+            if getattr(array, "_version", count) != count and id(array) not in self._free:
+                what, do = "an array is written in place, which no graph can", "compute it by xpnet.ops"
+                raise ConfigError.event(self.where, what, do, layer=path or "the model")
 
     def unlock(self) -> None:
         """Let arrays be written again: one may be the model's own."""
@@ -91,6 +109,8 @@ class Pass:
             op, inputs, options = op.func, (*op.args, *inputs), {**op.keywords, **options}
         given = tuple(map(self.given, inputs))
         self._others.append((given, y.data))
+        for x in given:
+            self._lock(x)
         if id(y.data) in self._numbers or not any(isinstance(x, Number) for x in given):
             return  # it passes its input on, or is computed from constants
         self.steps.append(Applied(op, given, options, self.computes(y.data), tuple(self.layers)))
@@ -111,7 +131,9 @@ def forward_pass(
     where: str, model: Module, form: Any, shapes: Sequence[Any], n: int, seed: int, before: Any, after: Any
 ) -> Pass:
     """Run a copy of a model on n examples, of zeros or drawn from a seed; other arguments as trace takes them."""
-    run, states = Pass(where), list(model.states().values())
+    states = list(model.states().values())
+    arrays = [(state, state.data) for state in states]
+    run = Pass(where, (array for _, array in arrays))
     dtype, backend = next((state.dtype_ for state in states), "float32"), model.backend
     inputs = []
     for i, shape in enumerate(shapes):
@@ -123,7 +145,6 @@ def forward_pass(
     for array in inputs:
         run.computes(array)
     # Custom modules may write to themselves; their parameters are shared, and have their arrays again afterwards.
-    arrays = [(state, state.data) for state in states]
     copied = copy.deepcopy(model, {id(state): state for state in states})
 
     first = {id(array): function for array, function in zip(inputs, before, strict=False)}
@@ -143,6 +164,7 @@ def forward_pass(
                     rule = "a model that returns a Tensor, or several in a tuple or dictionary"
                     raise ConfigError(where, rule, returned=f"of type {type(output).__name__}")
                 run.outputs[str(name)] = run.given(output if after is None else after(output))
+        run.check_writes()
     except XpnetError:
         raise
     except Exception as error:
