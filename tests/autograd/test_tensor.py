@@ -51,6 +51,7 @@ WITH_NUMBERS = {
     "4 / x": (lambda x: 4 / x, lambda x: 4.0 / x, lambda x: -4.0 / x**2),
     "x ** 3": (lambda x: x**3, lambda x: x * x * x, lambda x: 3.0 * x**2),
     "x ** 0.5": (lambda x: x**0.5, np.sqrt, lambda x: 0.5 / np.sqrt(x)),
+    "2 ** x": (lambda x: 2**x, lambda x: 2.0**x, lambda x: 2.0**x * np.log(2.0)),
     "-x": (lambda x: -x, lambda x: -x, lambda x: -1.0),
     "abs(-x)": (lambda x: abs(-x), lambda x: x, lambda x: 1.0),
     "exp": (lambda x: x.exp(), np.exp, np.exp),

@@ -11,7 +11,7 @@ from tests.harness import put, raises, sample
 from xpnet import nn
 from xpnet.autograd import Tensor, backward
 from xpnet.backend import Program, Unsupported
-from xpnet.errors import DeviceError, DTypeError, ShapeError
+from xpnet.errors import ConfigError, DeviceError, DTypeError, ShapeError
 
 A, B = np.asarray([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32), np.asarray([1.0, 5.0, 3.0], np.float32)
 
@@ -178,3 +178,27 @@ def test_sizes_may_be_given_one_by_one_or_as_one_tuple():
     t = Tensor(A)
     assert t.reshape((3, 2)).shape == t.reshape(3, 2).shape == t.reshape([-1, 2]).shape == (3, 2)
     assert t.permute((1, 0)).shape == t.permute(1, 0).shape == (3, 2)
+
+
+def test_functions_of_numpy_read_tensors_that_need_no_gradient():
+    t, learned = tensor(1.0, 2.0, 4.0), tensor(1.0, 2.0, 4.0, requires_grad=True)
+    assert np.sum(t) == 7
+    assert np.mean(t, axis=0) == np.float32(7 / 3)
+    assert np.concatenate([t, t]).tolist() == [1, 2, 4, 1, 2, 4]
+    assert np.shape(learned) == (3,)
+    assert np.ndim(learned) == 1
+    with raises(DTypeError, "np.sum", "t.sum()"):
+        np.sum(learned)
+    with raises(DTypeError, "np.asarray", "t.numpy()"):
+        np.median(learned)
+
+
+def test_powers_work_from_both_sides():
+    t = tensor(1.0, 3.0, requires_grad=True)
+    for y in (2**t, np.float32(2) ** t, np.power(2, t)):
+        assert isinstance(y, Tensor)
+        assert y.requires_grad
+        assert y.numpy().tolist() == [2, 8]
+    assert np.power(t, 2).numpy().tolist() == [1, 9]
+    with raises(ConfigError, "power", "above 0"):
+        (-1) ** t

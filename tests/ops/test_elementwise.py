@@ -135,6 +135,18 @@ def test_power_agrees_with_its_definition_and_with_autograd(backend, exponent):
     )
 
 
+@pytest.mark.parametrize("base", [2, 0.3, 1.0])
+def test_a_number_to_the_power_of_an_array_agrees_with_its_definition_and_with_autograd(backend, base):
+    few_on_jax(backend, base == 2)
+    check_op(ops.power, [base, A], {}, backend, oracle=POWER, torch_oracle=lambda base, x: base**x, batch=[1], length=8)
+
+
+@pytest.mark.parametrize("base", [0, -1.0, float("inf"), float("nan")])
+def test_a_base_is_above_0(base):
+    with raises(ConfigError, "power", "base"):
+        ops.power(base, A)
+
+
 @pytest.mark.parametrize("exponent", [2.0, 1.0])
 def test_whole_powers_of_negative_numbers_and_zero_have_gradients(backend, exponent):
     y, vjp = ops.power(put(backend, np.array([-2.0, 0.0]), np.float32), exponent)

@@ -112,6 +112,9 @@ class Tensor(Values):
     def __pow__(self, exponent: float) -> Tensor:
         return apply(ops.power, self, exponent if type(exponent) in READY else plain(exponent))
 
+    def __rpow__(self, base: float) -> Tensor:
+        return apply(ops.power, base if type(base) in READY else plain(base), self)
+
     def __neg__(self) -> Tensor:
         return apply(ops.negative, self)
 

@@ -26,6 +26,7 @@ _OPERATORS = {
     "multiply": ("__mul__", "__rmul__"),
     "divide": ("__truediv__", "__rtruediv__"),
     "matmul": ("__matmul__", "__rmatmul__"),
+    "power": ("__pow__", "__rpow__"),
     "equal": ("__eq__", "__eq__"),
     "not_equal": ("__ne__", "__ne__"),
     "less": ("__lt__", "__gt__"),
@@ -49,10 +50,21 @@ def _from_numpy(tensor: Any, ufunc: Any, method: str, *inputs: Any, **options: A
         first, second = inputs
         mine = isinstance(first, Values)
         return getattr(first if mine else second, _OPERATORS[name][not mine])(second if mine else first)
-    do = f"write t.{name}()" if callable(getattr(type(tensor), name, None)) else "apply it to t.numpy()"
-    if name in _OPERATORS:
-        do = "write a = a + t for a += t"
+    do = "write a = a + t for a += t" if name in _OPERATORS else _advice(tensor, name)
     raise DTypeError(f"np.{name}", "arrays of NumPy", do, x=type(tensor).__name__)
+
+
+def _advice(tensor: Any, name: str) -> str:
+    return f"write t.{name}()" if callable(getattr(type(tensor), name, None)) else "apply it to t.numpy()"
+
+
+def _read(given: Any) -> Any:
+    """Return what a function of NumPy is given with arrays in the place of tensors."""
+    if isinstance(given, list | tuple):
+        return type(given)(map(_read, given)) if type(given) in (list, tuple) else given
+    if isinstance(given, dict):
+        return {name: _read(value) for name, value in given.items()}
+    return np.asarray(given) if isinstance(given, Values) else given
 
 
 READY: set[type] = {float, int}  # types of operands that ops take as they are, Tensor too
@@ -76,6 +88,15 @@ class Values:
 
     data: Array
     requires_grad: bool
+
+    def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Compute a function of NumPy, such as np.sum, of tensors that need no gradient; DTypeError of others."""
+        name = function.__name__
+        if name in ("shape", "ndim", "size") and len(args) == 1:
+            return getattr(self, name)
+        if self.requires_grad and callable(getattr(type(self), name, None)):
+            raise DTypeError(f"np.{name}", "tensors that need no gradient", _advice(self, name), requires_grad=True)
+        return function(*_read(args), **_read(options))
 
     def __init_subclass__(cls) -> None:
         READY.add(cls)

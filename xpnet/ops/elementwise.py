@@ -6,6 +6,7 @@ along which its operand was broadcast.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
@@ -122,14 +123,23 @@ def _unary(y: Array, to_dx: Callable[[Array], Array]) -> tuple[Array, Any]:
 
 
 @kernels.op("power")
-def power(a: Array, exponent: float) -> tuple[Array, Any]:
-    """Raise to a constant power: y = a^exponent.
+def power(a: Any, exponent: Any) -> tuple[Array, Any]:
+    """Raise to a constant power, or a constant to a power: y = a^exponent. One of them is a Python number.
 
     Args:
-        a: any shape, real floating; positive unless the exponent is a whole number.
-        exponent: a Python number.
-    Returns: y, and vjp: (dy, needs) -> (da, None), da = dy * exponent * a^(exponent - 1), 0 for a^0. Keeps a.
+        a: any shape, real floating; positive unless the exponent is a whole number. Or a number above 0.
+        exponent: a number; or an array as a.
+    Returns: y, and vjp: (dy, needs) -> (da, None), da = dy * exponent * a^(exponent - 1), 0 for a^0. Keeps a. Of a
+        number a (None, dexponent), dexponent = dy * y * ln(a). Keeps y.
+    Raises:
+        ConfigError: a is a number not above 0. DTypeError: both are arrays.
     """
+    if type(a) in _NUMBERS or isinstance(a, Integral):
+        checks.floating("power", exponent)
+        if not 0 < (base := float(a)) < math.inf:
+            raise ConfigError("power", "a base above 0, of an array as exponent", base=a)
+        y = base**exponent
+        return y, lambda dy, needs: (None, dy * y * math.log(base) if needs[1] else None)
     xp = checks.floating("power", a)
     if type(exponent) not in _NUMBERS and not isinstance(exponent, Integral):
         kind = type(exponent).__name__

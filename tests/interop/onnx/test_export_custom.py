@@ -112,7 +112,7 @@ CASES = {
     "rows times a constant": (lambda self, x: self.conv(x).flatten() * np.arange(120, dtype=np.float32),
                               {"conv": _conv}, IMAGE, 1),
     "numbers": (lambda self, x: (2 - x) / 3.5 + 1 / (x * x + 0.5) - -x, {}, ROWS, 0),
-    "powers": (lambda self, x: (abs(x) + 0.5) ** 1.5 + x**2, {}, ROWS, 0),
+    "powers": (lambda self, x: (abs(x) + 0.5) ** 1.5 + x**2 + 2**x, {}, ROWS, 0),
     "exp and log": (lambda self, x: (x.exp() + 1.0).log(), {}, IMAGE, 0),
     "clipped": (lambda self, x: x.clip(-0.5, 0.3) + x.clip(low=0.1) + x.clip(high=0.2), {}, IMAGE, 0),
     "log of probabilities": (lambda self, x: self.conv(x).log_softmax() + self.conv(x).softmax(axis=1),

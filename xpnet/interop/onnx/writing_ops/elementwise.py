@@ -65,9 +65,9 @@ def square(g: Writer, x: Value) -> Stored:
 
 
 @writes(ops.power)
-def power(g: Writer, a: Value, exponent: float) -> Stored:
-    """a ^ exponent."""
-    return g.broadcast("Pow", a, float(exponent))
+def power(g: Writer, a: Operand, exponent: Operand) -> Stored:
+    """a ^ exponent, one of which is a number."""
+    return g.broadcast("Pow", *(x if isinstance(x, Value | Stored) else float(x) for x in (a, exponent)))
 
 
 @writes(ops.clip)
