@@ -411,7 +411,7 @@ def test_a_model_of_several_inputs_is_summarized(shape):
 
 
 def test_several_inputs_that_a_model_does_not_take_are_one_line():
-    with raises(ConfigError, "forward", "inputs"):
+    with raises(ConfigError, "summary", "shape ((3,),)", "'row'"):
         viz.summarize(Joined(), ((3,),))
     with raises(ConfigError, "summary", "shape"):
         viz.summarize(Joined(), {"image": (2, 6, 1), "row": (-3,)})

@@ -41,8 +41,11 @@ def traced(model: Module, shape: Any) -> tuple[list[Stage], tuple[str, ...]]:
     try:
         with inference(), no_grad(), observe(lambda *call: calls.append(call)):
             y = several.call(model, several.like(shape if _is_several(shape) else None, inputs), lambda x: x)
-    except XpnetError:
-        raise
+    except XpnetError as error:
+        if "inputs" not in error.got:
+            raise
+        rule = "shape with one for each input that forward takes"
+        raise ConfigError("summary", rule, shape=shape, error=error.got["error"]) from error
     except Exception as error:
         what, do = "the model's forward fails on zeros", "define cost(shape), returning an nn.Cost, or stages(shape)"
         raise ConfigError.event("summary", what, do, shape=shape, error=f"{type(error).__name__}: {error}") from error
