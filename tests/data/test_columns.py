@@ -187,3 +187,11 @@ def test_no_scale_of_pixels_is_seen_in_a_table(seed):
     far = columns.apply(read_table(numbers | words | {"n1": np.full(60, 1e30), "n2": np.full(60, -1e6)}))
     for rows in (far, far[:1], far[:7]):
         assert scale.factor("predict", rows) == 1.0
+
+
+def test_why_no_column_is_left_is_said_of_each(tmp_path):
+    rows = [f"{i},name {i},7,,same,{i % 2}" for i in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,name,seven,none,text,y", *rows]))
+    said = ["id (the number of a row)", "name (another text in each row)", "seven (constant)", "none (empty)"]
+    with raises(DataError, str(tmp_path / "t.csv"), *said, "text (one text in all rows)"):
+        Columns.fit(str(tmp_path / "t.csv"), "y")

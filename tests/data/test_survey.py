@@ -123,3 +123,14 @@ def test_what_is_no_data_is_an_error(tmp_path):
         survey("digist")
     with raises(DataError, str(tmp_path), "files 0"):
         survey(str(tmp_path))
+
+
+def test_the_columns_of_a_table_without_a_target_are_described(tmp_path):
+    (tmp_path / "t.csv").write_text("size,kind\n1.5,red\n3,blue\n,red\n")
+    notes = survey(str(tmp_path / "t.csv")).notes
+    assert "column size: numbers, 1.5 to 3, 1 missing" in notes
+    assert "column kind: text, 2 different, such as 'red', 'blue'" in notes
+    assert "target" in notes[-1]
+    assert not any(
+        "column size" in line for line in survey(str(tmp_path / "t.csv"), options=LoadOptions(target="kind")).notes
+    )

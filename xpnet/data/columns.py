@@ -97,9 +97,8 @@ class Columns:
                 found = _measure(table, name, rows)
                 features.append(found) if found else ignored.append(name)
         if not features:
-            raise DataError(
-                table.name, "a column to learn from, which varies", left_out=", ".join(ignored[:8]) or "none"
-            )
+            left_out = ", ".join(f"{name} ({_why(table, name)})" for name in ignored[:8]) or "none"
+            raise DataError(table.name, "a column to learn from, which varies", left_out=left_out)
         return cls(tuple(features), target, tuple(ignored))
 
     @property
@@ -234,6 +233,15 @@ def _measure(table: Table, name: str, rows: np.ndarray | None) -> Feature | None
             return None
         deviation = 1.0
     return Feature(name, median, mean, deviation, gaps)
+
+
+def _why(table: Table, name: str) -> str:
+    """Say why a column is of no use."""
+    if _is_text(table, name):
+        return "another text in each row" if len(table.columns[name].as_text().texts) > 1 else "one text in all rows"
+    known = numbers(table, name)
+    known = known[~np.isnan(known)]
+    return "empty" if not known.size else "constant" if known.min() == known.max() else "the number of a row"
 
 
 def _is_text(table: Table, name: str) -> bool:

@@ -216,17 +216,25 @@ def _of_table(path: Path, options: LoadOptions) -> Survey:
             parts, notes = _parts(found), (*notes, *found.note)
         except DataError as error:
             problem = str(error)
-    return Survey(
-        path.name,
-        parts,
-        notes,
-        problem,
-        duplicates=_same_rows(table),
-        columns=tuple(
-            _column(name, c.numbers, c.codes, c.texts) for name, c in list(table.columns.items())[:_MOST_COLUMNS]
-        ),
-        rows=len(table),
+    columns = tuple(
+        _column(name, c.numbers, c.codes, c.texts) for name, c in list(table.columns.items())[:_MOST_COLUMNS]
     )
+    if options.target is None:
+        notes = (*notes, *map(_described, columns), "the column to predict is chosen with target")
+    return Survey(path.name, parts, notes, problem, duplicates=_same_rows(table), columns=columns, rows=len(table))
+
+
+def _described(column: ColumnFacts) -> str:
+    """Say in a line what a column holds."""
+    parts = [column.kind]
+    if column.low is not None:
+        parts.append(f"{column.low:g} to {column.high:g}")
+    if column.common:
+        texts = ", ".join(repr(text[:20]) for text, _ in column.common[:3])
+        parts.append(f"{column.different:,} different, such as {texts}")
+    if column.missing:
+        parts.append(f"{column.missing:,} missing")
+    return f"column {column.name}: {', '.join(parts)}"
 
 
 def _same_rows(table: Table) -> Duplicates:

@@ -7,7 +7,7 @@ train, test = fitted(train, test)                 # x is the columns, as measure
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,8 @@ def fitted(parts: Splits, validation: Any = None, columns: Columns | None = None
         return parts
     table, target = parts.train.source.table, parts.train.source.target
     columns = columns or Columns.fit(table, target, _numbers(parts.train))
+    if columns.target is None:  # of another run, which learned another target
+        columns = replace(columns, target=target)
     train = columns.dataset(table.take(_numbers(parts.train)))
     held, test = (part and columns.dataset(table.take(_numbers(part))) for part in parts[1:3])
     held = held if validation is None else columns.dataset(validation)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.harness import raises
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, DataError
 from xpnet.train import RunConfig, evaluate_run, read_checkpoint, train_run
 from xpnet.train.runs.fine_tuning import head_of
 
@@ -132,3 +132,33 @@ def test_a_tuned_run_is_evaluated_as_any(tmp_path, base):
     data = pictures(tmp_path / "other.npz", ["d", "e"])
     result = train_run(RunConfig("mlp", data, epochs=6, from_run=run), tmp_path / "tuned")
     assert evaluate_run(tmp_path / "tuned")["test_accuracy"] == result["test_accuracy"] > 0.7
+
+
+def table(path, shift=0, names="abk", kinds="xy"):
+    rows = [f"{i % 7 + shift},{i % 5 * 3.0},{kinds[i % len(kinds)]}" for i in range(40)]
+    path.write_text("\n".join([",".join(names), *rows]))
+    return str(path)
+
+
+def test_the_columns_of_a_table_stay_as_the_first_run_measured_them(tmp_path):
+    config = RunConfig("mlp", table(tmp_path / "a.csv"), epochs=0, target="k")
+    run = train_run(config, tmp_path / "run")["run"]
+    first = read_checkpoint(f"{run}/checkpoint.safetensors").meta["columns"]
+    for kinds in ("xy", "pqr"):  # the same classes, and others
+        other = RunConfig("mlp", table(tmp_path / "b.csv", 100, kinds=kinds), epochs=0, target="k", from_run=run)
+        tuned = train_run(other, tmp_path / f"tuned-{kinds}")["run"]
+        found = read_checkpoint(f"{tuned}/checkpoint.safetensors").meta
+        assert found["columns"]["features"] == first["features"]
+        assert found["columns"]["target"]["classes"] == found["classes"] == list(kinds)
+        assert evaluate_run(tuned)["examples"] == 8
+    assert first["features"][0]["mean"] < 10
+
+
+def test_a_table_without_a_column_of_the_first_run_is_refused_in_one_line(tmp_path):
+    config = RunConfig("mlp", table(tmp_path / "a.csv"), epochs=0, target="k")
+    run = train_run(config, tmp_path / "run")["run"]
+    other = RunConfig("mlp", table(tmp_path / "b.csv", names="ack"), epochs=0, target="k", from_run=run)
+    with pytest.raises(DataError, match="'b'") as caught:
+        train_run(other, tmp_path / "tuned")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "tuned").exists()

@@ -99,7 +99,9 @@ def train_run(
     start = read_weights(config.from_run) if config.from_run and not resumed else None
     known = resumed or (None if config.image_size else start)  # data is brought to its shape
     options = load_options(config, known and known.meta)
-    options = options if resumed else dataclasses.replace(options, columns=None)
+    if not resumed:  # the columns of the other run, as it measured them
+        columns = start and start.meta.get("columns")
+        options = dataclasses.replace(options, columns=columns and {**columns, "target": None})
     parts = load_parts(config, options, resume, progress)
     if resumed:
         train, *held = (part and as_trained(part, resumed.meta, "resume", not i) for i, part in enumerate(parts[:3]))
