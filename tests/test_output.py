@@ -41,7 +41,13 @@ def closed() -> io.StringIO:
     return stream
 
 
-@pytest.mark.parametrize("make", [Full, closed, lambda: None])
+def closed_file() -> io.TextIOWrapper:
+    stream = io.TextIOWrapper(io.BytesIO())
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("make", [Full, closed, closed_file, lambda: None], ids=["full", "closed", "file", "none"])
 def test_a_stream_that_fails_takes_text_and_drops_it(make):
     stream = Lenient(make())
     print("text", file=stream, flush=True)

@@ -36,6 +36,21 @@ def test_a_link_is_not_appended_through(tmp_path):
     assert not (tmp_path / "target").exists()
 
 
+@needs_links
+def test_a_link_under_the_temporary_name_or_that_of_the_lock_is_not_followed(tmp_path, monkeypatch):
+    target = tmp_path / "target"
+    target.write_text("precious")
+    monkeypatch.setattr("secrets.token_hex", lambda size: "0" * 16)  # as if it could be foreseen
+    (tmp_path / ".file.0000000000000000.part").symlink_to(target)
+    with raises(CheckpointError, str(tmp_path / "file"), "cannot be written"):
+        write_atomically(tmp_path / "file", b"new")
+    (tmp_path / ".file.lock").symlink_to(target)
+    with raises(CheckpointError, str(tmp_path), "cannot be written"):
+        FileLock(tmp_path / "file").acquire()
+    assert target.read_text() == "precious"
+    assert not (tmp_path / "file").exists()
+
+
 def test_the_temporary_name_cannot_be_foreseen_and_the_mode_is_a_new_files(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(

@@ -170,9 +170,9 @@ def mapping(where: str, name: str, value: Any) -> Any:
 
 
 def items(where: str, name: str, value: Any) -> list[Any]:
-    """Return what a list, a tuple or another iterable holds; a string is not one."""
+    """Return what a list, a tuple or another iterable in an order holds; a string or a dictionary is not one."""
     try:
-        if not isinstance(value, str | bytes | type):
+        if not isinstance(value, str | bytes | type | Mapping | set | frozenset):
             return list(value)
     except TypeError:  # a 0-d array too
         pass

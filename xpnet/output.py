@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -105,7 +106,8 @@ class Lenient:
         self.stream = open(os.devnull, "w") if stream is None else stream  # noqa: SIM115
         self.error: Exception | None = None  # the first
         if reconfigure := getattr(self.stream, "reconfigure", None):
-            reconfigure(errors="backslashreplace")
+            with contextlib.suppress(ValueError):  # it is closed
+                reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
         """Write, or drop, the text."""
@@ -115,6 +117,13 @@ class Lenient:
     def flush(self) -> None:
         """Flush, or drop what is left."""
         self._try(self.stream.flush)
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        try:
+            return bool(getattr(self.stream, "isatty", bool)())
+        except ValueError:  # it is closed
+            return False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

@@ -95,23 +95,6 @@ def test_a_disk_that_is_full_at_any_write_costs_an_epoch_at_most(xpnet, here, go
         goes_on()
 
 
-def test_a_folder_that_may_not_be_written_is_one_line(xpnet, here, goes_on):
-    if os.getuid() == 0:
-        pytest.skip("root may write everywhere")
-    assert xpnet(*TRAIN[:3], 1, *TRAIN[4:], out="run").code == 0
-    (here / "run").chmod(0o500)
-    try:
-        result = xpnet("train", resume="run", epochs=EPOCHS)
-        assert result.code == 2
-        assert result.err.splitlines()[-1].startswith("xpnet: run: the folder cannot be written")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(here / "run")
-            assert xpnet(*TRAIN, out="inner").code == 2
-    finally:
-        (here / "run").chmod(0o700)
-    goes_on()
-
-
 def test_a_folder_that_is_removed_meanwhile_is_one_line(xpnet, here, monkeypatch):
     def remove_first(self, trainer, figures):
         shutil.rmtree(here / "run", ignore_errors=True)

@@ -149,7 +149,24 @@ def test_json_keeps_the_columns():
         {"ignored": None},
         {"target": 3},
         {"target": {"names": ["a"], "task": "cooking", "classes": []}},
+        {"features": []},
+        {"features": {}},
+        {"ignored": {"x": 1}},
+        *(
+            {"target": {"names": names, "task": task, "classes": classes}}
+            for names, task, classes in (
+                ({}, "regression", []),
+                ([], "multilabel", []),
+                (["a", "a"], "regression", []),
+                (["a"], "regression", ["x", "y"]),
+                (["a", "b"], "classification", ["x", "y"]),
+                (["a"], "classification", ["x"]),
+                (["a"], "classification", ["x", "x"]),
+                (["a"], "classification", {"x": 1, "y": 2}),
+            )
+        ),
     ],
+    ids=str,
 )
 def test_json_of_another_kind_is_an_error(change):
     good = Columns.fit(table_of(TEXT)).to_json()

@@ -249,23 +249,31 @@ def test_examples_of_one_class_are_evaluated_as_the_classes_of_the_model(noisy):
 
 
 def test_predicting_in_another_thread_does_not_change_training():
-    def history(thread: bool) -> list:
-        fit, train, stop = trainer(noisy_net()), some_digits(160), threading.Event()
+    inside, leave = threading.Event(), threading.Event()
 
-        def predict():
-            while not stop.is_set():
-                fit.predict(train.x[:40])
-                fit.model.predict(np.zeros((5, 8, 8, 1), np.float32))
+    class Holds(nn.Module):
+        """Stays within a prediction while training goes on."""
 
-        fit.fit(train, epochs=1, batch_size=32)
-        worker = threading.Thread(target=predict)
-        if thread:
-            worker.start()
+        def forward(self, x):
+            if threading.current_thread() is not threading.main_thread():
+                inside.set()
+                assert leave.wait(60)
+            return x
+
+    def history(predicting: bool) -> list:
+        class Predict(Callback):
+            def on_step(self, trainer):
+                if predicting and (trainer.epoch, trainer.step) == (0, 1):
+                    worker.start()
+                    assert inside.wait(60)
+
+        fit = trainer(nn.Sequential(noisy_net(), Holds()), callbacks=[Predict()])
+        worker = threading.Thread(target=lambda: fit.model.predict(np.zeros((5, 8, 8, 1), np.float32)))
         try:
-            fit.fit(train, epochs=4, batch_size=32)
+            fit.fit(some_digits(160), epochs=2, batch_size=32)
         finally:
-            stop.set()
-            if thread:
+            leave.set()
+            if predicting:
                 worker.join()
         return [r["train_loss"] for r in fit.history]
 

@@ -178,6 +178,8 @@ class Columns:
         ignored = [
             arguments.text("Columns", "name", n) for n in arguments.items("Columns", "ignored", values.get("ignored"))
         ]
+        if not features:
+            raise ConfigError("Columns", "at least one feature", features="none")
         target = values.get("target")
         return cls(tuple(features), None if target is None else Target.from_json(target), tuple(ignored))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +117,15 @@ class Target:
         names, classes = (arguments.items("Target", key, values.get(key)) for key in ("names", "classes"))
         for name in (*names, *classes):
             arguments.text("Target", "name", name)
-        return cls(tuple(names), arguments.choice("Target", "task", values.get("task"), TASKS), tuple(classes))
+        task = arguments.choice("Target", "task", values.get("task"), TASKS)
+        labelled = task == "classification"
+        for key, found, low, high in (
+            ("names", names, 1, 1 if labelled else math.inf),
+            ("classes", classes, 2 if labelled else 0, math.inf if labelled else 0),
+        ):
+            if not low <= len(found) <= high or len(set(found)) < len(found):
+                raise ConfigError("Target", f"{key} of {task}, that differ", **{key: arguments.shown(found)})
+        return cls(tuple(names), task, tuple(classes))
 
 
 def _some(names: Sequence[str] | Mapping[str, Any]) -> str:

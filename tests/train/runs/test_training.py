@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,8 @@ from tests.harness import raises
 from tests.train.fitting import some_digits, trainer
 from xpnet.errors import CheckpointError, ConfigError, DivergedError
 from xpnet.train import Callback, RunConfig, SaveCheckpoint, evaluate_run, read_checkpoint, train_run
+from xpnet.train.runs import training
+from xpnet.train.runs.config import resumed_config
 from xpnet.writing import FileLock
 
 SOFTMAX = RunConfig("softmax", epochs=1)
@@ -48,6 +53,48 @@ def test_a_folder_that_another_writes_is_refused_and_left_as_it_is(tmp_path, res
         with raises(CheckpointError, str(folder / "checkpoint.safetensors"), "another process"):
             trainer("softmax", callbacks=[SaveCheckpoint(folder)]).fit(some_digits(32), epochs=1)
         assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_a_folder_that_another_process_makes_at_the_same_moment_is_left_to_it(tmp_path, monkeypatch):
+    def mkdir(self, *options, **named):
+        if self.name.endswith("-1"):  # another process, just before
+            real(self, exist_ok=True)
+        real(self, *options, **named)
+
+    real = Path.mkdir
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert train_run(SOFTMAX)["run"] == str(Path("runs") / "softmax-digits-2")
+    assert not list((tmp_path / "runs" / "softmax-digits-1").iterdir())
+
+
+def test_of_two_that_resume_a_run_the_second_does_not_undo_the_first(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    train_run(SOFTMAX, folder)
+
+    def make(*given):
+        monkeypatch.undo()
+        train_run(resumed_config(folder, {"epochs": 3}), resume=folder)  # after the second has read the checkpoint
+        return training.make_trainer(*given)
+
+    monkeypatch.setattr(training, "make_trainer", make)
+    with raises(CheckpointError, str(folder / "checkpoint.safetensors"), "another process", "meanwhile"):
+        train_run(resumed_config(folder, {"epochs": 2}), resume=folder)
+    assert read_checkpoint(folder / "checkpoint.safetensors").meta["progress"]["epoch"] == 3
+
+
+def test_an_epoch_is_saved_before_it_is_printed(tmp_path):
+    class Printer(Callback):
+        def on_epoch(self, trainer, record):
+            saved.append(read_checkpoint(tmp_path / "checkpoint.safetensors").meta["progress"]["epoch"])
+            raise OSError(28, "No space left on device")
+
+    saved = []
+    with pytest.raises(OSError, match="No space"):
+        train_run(dataclasses.replace(SOFTMAX, best=True), tmp_path, callbacks=[Printer()])
+    assert saved == [1]
+    assert (tmp_path / "best.safetensors").exists()
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1
 
 
 def test_weights_that_became_nan_in_the_last_update_do_not_replace_the_last_good_checkpoint(tmp_path):

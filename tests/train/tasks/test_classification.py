@@ -36,7 +36,7 @@ def test_figures_are_those_of_scikit_learn():
 
 def test_a_score_that_is_nan_counts_as_wrong_in_every_figure():
     scores, y = np.eye(3)[[0, 1, 2, 0]], np.array([0, 1, 2, 0])
-    scores[3, 1] = np.nan
+    scores[3, 0] = np.nan  # which argmax takes for the largest
     figures = make_task("classification").figures(scores, y, ("a", "b", "c"))
     predicted = [0, 1, 2, 3]  # 3 is none
     assert figures["accuracy"] == metrics.accuracy_score(y, predicted) == 0.75

@@ -49,7 +49,7 @@ def make_log_dir(folder: str) -> None:
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
+        if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         do = "choose another with log_dir=FOLDER"
