@@ -122,6 +122,9 @@ RUN = {
     "Concat chain": ([1, 4], {}, [make("Concat", ["x", "x"], ["v0"], axis=1),
                                   *(make("Concat", [f"v{i}", f"v{i}"], [f"v{i + 1}"], axis=1) for i in range(40)),
                                   make("Identity", ["v40"], ["y"])]),
+    "many values at a time": ([1, 200], {"s": ints(600, 1)},
+                              [*(make("Tile", ["x", "s"], [f"v{i}"]) for i in range(30)),
+                               make("Sum", [f"v{i}" for i in range(30)], ["y"])]),
     "Einsum": ([1, 999], {}, [make("Einsum", ["x", "x", "x"], ["y"], equation="ai,aj,ak->ijk")]),
 }  # fmt: skip
 
@@ -133,7 +136,13 @@ def test_values_of_a_prediction_stay_within_the_budget(tmp_path, name):
     model = xpnet.load_onnx(path, max_bytes=BUDGET)
     x = np.ones(shape, "f")
     error = bounded(lambda: model.predict(x))
-    assert nodes[-1].op_type in str(error) or name in ("Concat chain", "Gather", "outer product", "outer sum")
+    assert nodes[-1].op_type in str(error) or name in (
+        "many values at a time",
+        "Concat chain",
+        "Gather",
+        "outer product",
+        "outer sum",
+    )
 
 
 def test_a_response_norm_over_more_channels_than_there_are_sums_those_that_are_there(tmp_path):

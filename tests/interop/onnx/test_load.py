@@ -10,6 +10,7 @@ import pytest
 
 import xpnet
 from xpnet import Tensor, nn
+from xpnet.interop.onnx.values import Value
 from xpnet.train import Trainer
 
 pytest.importorskip("onnx")
@@ -109,3 +110,11 @@ def test_values_are_saved_and_loaded_into_the_same_graph(tmp_path, images):
     model.save(tmp_path / "m.safetensors")
     again = xpnet.load(tmp_path / "m.safetensors", xpnet.load_onnx(path))
     np.testing.assert_array_equal(again.predict(images), model.predict(images))
+
+
+def test_a_value_is_arranged_in_each_order_that_is_asked_for():
+    x = rng().normal(size=(2, 3, 4, 5)).astype("f")
+    value = Value(Tensor(np.transpose(x, (0, 2, 3, 1))), (0, 2, 3, 1))
+    assert value.shape == x.shape
+    for order in (None, (3, 0, 1, 2), (0, 2, 3, 1), None, (1, 0, 2, 3)):
+        np.testing.assert_array_equal(value.arranged(order).numpy(), np.transpose(x, order or (0, 1, 2, 3)))

@@ -183,8 +183,9 @@ class Graph(Module):
                 values.update(zip(node.outputs, results, strict=False))
                 if trace is not None:
                     trace(node, run.layer, inputs, results, run.macs - before)
+                run.budget.keep(results)
                 for name in done:
-                    values.pop(name, None)
+                    run.budget.drop(values.pop(name, None))
         found = []
         for port in plan.outputs:
             value = values[port.name] if port.name in values else plan.constants[port.name]

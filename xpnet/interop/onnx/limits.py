@@ -7,16 +7,17 @@ every result passes ``Budget.check`` before it is computed, and what is kept fro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from xpnet import ops
 from xpnet.errors import DataError, ShapeError
 
-__all__ = ["MOST_BYTES", "MOST_TAPS", "Budget", "result_shape"]
+__all__ = ["MOST_BYTES", "MOST_TAPS", "Budget", "itemsize", "result_shape"]
 
 MOST_BYTES = 1 << 30  # of one value, and of all constants that are computed while a file is read
 MOST_TAPS = 4096  # rows or columns of a window, each of which is a pass over the images
+_KEPT = 8  # times the bytes of one value: what a pass may keep at a time
 _RATIO = 256  # times the bytes of the inputs, where that is more: what one value of a run may take
 
 
@@ -32,6 +33,7 @@ class Budget:
         self.most = most
         self.total = most + 2 * stored
         self.spent = 0
+        self.kept = 0  # bytes of the values that a pass keeps at present
 
     def for_inputs(self, nbytes: int) -> Budget:
         """Return the budget of a run on inputs of so many bytes."""
@@ -53,6 +55,21 @@ class Budget:
             )
             raise DataError.event("onnx", what, do, shape=tuple(shape), bytes=f"{size:,}")
 
+    def keep(self, values: Iterable[Any]) -> None:
+        """Count values that a pass keeps until their last use.
+
+        Raises:
+            DataError: all that it keeps at present exceed eight times the budget of one.
+        """
+        self.kept += sum(map(_nbytes, values))
+        if self.kept > _KEPT * self.most:
+            what, do = f"values of more than {_KEPT * self.most:,} bytes at a time", "use smaller batches or inputs"
+            raise DataError.event("onnx", what, do)
+
+    def drop(self, value: Any) -> None:
+        """Count that a value is not kept any more."""
+        self.kept -= _nbytes(value)
+
     def charge(self, nbytes: int) -> None:
         """Count a constant that is kept.
 
@@ -63,6 +80,16 @@ class Budget:
         if self.spent > self.total:
             what, do = f"constants of more than {self.total:,} bytes", "raise max_bytes of load_onnx, if you trust it"
             raise DataError.event("onnx", what, do)
+
+
+def _nbytes(value: Any) -> int:
+    return 0 if value is None else math.prod(value.shape) * itemsize(value.dtype)
+
+
+def itemsize(dtype: Any) -> int:
+    """Return the bytes of an element of a dtype of any library."""
+    name = str(dtype)
+    return 8 if "64" in name else 2 if "16" in name else 1 if "8" in name or "bool" in name else 4
 
 
 def result_shape(op: Callable[..., Any], shapes: list[tuple[int, ...]], options: dict[str, Any]) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from xpnet.autograd import Tensor, apply
 from xpnet.backend import Array, Backend, get_backend, namespace
 from xpnet.errors import DTypeError, ShapeError
 from xpnet.interop.onnx import functions
-from xpnet.interop.onnx.limits import Budget, result_shape
+from xpnet.interop.onnx.limits import Budget, itemsize, result_shape
 from xpnet.interop.onnx.values import LAST, Value, is_host, shape_of
 
 __all__ = ["Run", "axis_of", "pair"]
@@ -167,8 +167,7 @@ class Run:
 
 def _itemsize(arrays: list[Any]) -> int:
     """Bytes of an element of a result."""
-    name = str(getattr(arrays[0], "dtype", "float32")) if arrays else "float32"
-    return 8 if "64" in name else 2 if "16" in name else 4
+    return itemsize(arrays[0].dtype) if arrays else 4
 
 
 def _number(x: Value | np.ndarray, other: tuple[int, ...]) -> float | None:
