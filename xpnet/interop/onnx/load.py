@@ -14,7 +14,6 @@ from xpnet import arguments
 from xpnet.data.opening import check_expansion, disk_size, open_file
 from xpnet.errors import ConfigError, DataError, XpnetError, nearest
 from xpnet.interop.onnx.graph import Graph, Plan, Port, compute_node
-from xpnet.interop.onnx.layer import Layer
 from xpnet.interop.onnx.limits import MOST_BYTES, Budget
 from xpnet.interop.onnx.metadata import layout_of
 from xpnet.interop.onnx.node import Node
@@ -22,17 +21,14 @@ from xpnet.interop.onnx.registry import NEWEST, find
 from xpnet.interop.onnx.run import Run
 from xpnet.interop.onnx.scan import scan
 from xpnet.interop.onnx.stored import DTYPES, Stored
+from xpnet.interop.onnx.weights import make_layers, weights_of
 from xpnet.libraries import require
-from xpnet.nn import he_normal, ones, zeros
-from xpnet.nn.state import DTYPES as FLOATING
-from xpnet.nn.state import Buffer, Parameter, State
 
 __all__ = ["load_onnx"]
 
 _MOST_FILE = (1 << 31) - 1  # bytes; a larger file cannot be one message
 _DOMAINS = ("", "ai.onnx")
 _KINDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}  # of attributes
-_LEARNED_AFTER = ("Add", "Mul")  # whose constants are learned where they follow a layer: biases and scales
 
 
 def load_onnx(
@@ -136,7 +132,7 @@ class _Loader:
             self.path.name, nodes, self.arrays, ins, outs, self._dtype(ins), inputs == "nhwc", Budget(self.max_bytes),
             metadata, free_batch,
         )  # fmt: skip
-        layers = self._layers(plan)
+        layers = make_layers(plan, self.arrays, self.initializers)
         used = {name for node in nodes for name in node.inputs} | {port.name for port in outs}
         plan.constants = {name: a for name, a in self.arrays.items() if name in used and name not in plan.weights}
         return Graph(plan, layers).eval()
@@ -292,7 +288,7 @@ class _Loader:
     def _fold(self, nodes: list[Node], budget: Budget) -> list[Node]:
         """Compute what depends on integers and constants alone; return the other nodes."""
         run, rest = Run(budget, self._numpy()).on_host(), []
-        learned = self._weights(nodes)
+        learned = weights_of(nodes, self.initializers, self.arrays)
         with np.errstate(all="ignore"):
             for node in nodes:
                 if any(n and (n not in self.arrays or n in learned) for n in node.inputs):
@@ -314,59 +310,3 @@ class _Loader:
         from xpnet.backend import get_backend
 
         return get_backend("numpy")
-
-    def _weights(self, nodes: list[Node]) -> set[str]:
-        """Return the initializers that layers learn: those are not folded."""
-        found = set()
-        for node in nodes:
-            found |= {
-                node.inputs[i]
-                for i in node.reader.parameters
-                if i < len(node.inputs) and self._is_weight(node.inputs[i])
-            }
-        return found
-
-    def _is_weight(self, name: str) -> bool:
-        return name in self.initializers and self.arrays[name].dtype.name in FLOATING
-
-    def _layers(self, plan: Plan) -> dict[str, Layer]:
-        """Make the parameters and buffers of the nodes, and note by which layer each value is held."""
-        layers: dict[str, Layer] = {}
-        learned: set[str] = set()  # weights, and values that depend on them
-        for node in plan.nodes:
-            reader, states = node.reader, {}
-            follows = any(n in learned for n in node.inputs)
-            for i, name in enumerate(node.inputs):
-                array = self.arrays.get(name)
-                if array is None or name in plan.weights or array.dtype.name not in FLOATING:
-                    continue
-                if i in reader.parameters:
-                    slot, kind = reader.parameters[i], Parameter
-                elif i in reader.buffers:
-                    slot, kind = reader.buffers[i], Buffer
-                elif array.size > 1:
-                    learns = node.op in _LEARNED_AFTER and follows and name in self.initializers
-                    slot, kind = (
-                        ("shift" if node.op == "Add" else "scale", Parameter) if learns else (f"input{i}", Buffer)
-                    )
-                else:
-                    continue
-                order = reader.order(node, i, array.ndim)
-                states[slot] = _state(kind, slot, array, order)
-                plan.weights[name] = (node.name, slot, order)
-                if kind is Parameter:
-                    learned.add(name)
-            if states or node.op == "Dropout":
-                layers[node.name] = Layer(reader.kind, reader.family, states, node.op == "Dropout")
-            if follows or any(n in learned for n in node.inputs):
-                learned.update(node.outputs)
-        return layers
-
-
-def _state(kind: type[State], slot: str, array: np.ndarray, order: tuple[int, ...] | None) -> State:
-    """Return a parameter or buffer that holds an array, its axes in an order."""
-    held = array if order is None else np.transpose(array, order)
-    first = he_normal if held.ndim > 1 else ones if slot in ("scale", "var") else zeros  # after initialize()
-    state = kind(held.shape, first, array.dtype.name)
-    state.data = state.backend_.from_numpy(np.array(held, order="C"))
-    return state

@@ -20,7 +20,7 @@ __all__ = ["FAMILIES", "NEWEST", "Reader", "find", "names", "reads"]
 
 FAMILIES = (
     "activation", "constant", "convolution", "elementwise", "indexing", "linear", "logic", "loss", "normalization",
-    "pooling", "reduction", "resize", "shape",
+    "parts", "pooling", "reduction", "resize", "shape",
 )  # fmt: skip
 NEWEST = 28  # the newest opset whose changes have been read
 
