@@ -194,7 +194,7 @@ TRAIN: dict[str, dict[str, Any]] = {
     "GradientFlow": {"every": 1, "keep": 2},
     "JsonLines": {"path": "lines.jsonl"},
     "Log": {"function": print, "every": 1},
-    "TensorBoard": {"folder": "logs", "data": None, "every": 1, "histograms": 1, "pictures": None,
+    "TensorBoard": {"folder": "logs", "data": None, "data_in": "data", "every": 1, "histograms": 1, "pictures": None,
                     "configuration": None},
     "LossMeter": {"backend": backend.get_backend("cpu"), "total": 0.0, "count": 0, "sums": False},
     "Progress": {"every": 0.1, "on_output": False},

@@ -29,6 +29,21 @@ def test_log_dir_gets_a_folder_named_after_the_run_which_a_resumed_run_continues
     assert list(scalars(here / "deep" / "other" / "first" / "train", "loss")) == [41 * 4]
 
 
+def test_runs_of_one_name_have_logs_of_their_own(xpnet, here, monkeypatch):
+    monkeypatch.setattr(tensorboard.TensorBoard, "_picture", lambda *_: None)
+    for place in ("a", "b"):
+        found = xpnet("train", "softmax", epochs=1, out=f"{place}/net", log_dir="logs")
+        assert found.code == 0
+    assert f"logs: {here / 'logs' / 'net-2'}; see them with: tensorboard --logdir {here / 'logs'}" in found.out
+    for place, name in (("a", "net"), ("b", "net-2")):
+        assert xpnet("train", resume=f"{place}/net", epochs=2).code == 0
+        lines = [json.loads(line) for line in (here / place / "net" / "metrics.jsonl").read_text().splitlines()]
+        seen = scalars(here / "logs" / name / "train", "loss")
+        assert seen == {41 * r["epoch"]: np.float32(r["train_loss"]) for r in lines}
+        assert len(list((here / "logs" / name / "train").iterdir())) == 2
+    assert sorted(p.name for p in (here / "logs").iterdir()) == ["net", "net-2"]
+
+
 def test_a_log_dir_that_cannot_be_made_is_one_line_before_the_run(refused, here):
     (here / "file").touch()
     refused("train softmax --epochs 1 --log-dir file/logs", "file/logs", "cannot be written", "--log-dir FOLDER")

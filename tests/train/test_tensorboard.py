@@ -155,13 +155,14 @@ def test_another_reader_of_gradients_reads_each_step_as_before(tmp_path):
 def test_pictures_come_after_epochs_1_2_4_and_the_last_and_decode_to_their_size(tmp_path):
     test = digits()[1].take(np.arange(40))
     made = fit(tmp_path, "softmax", epochs=5, n=32, board={"pictures": None, "data": test, "histograms": 0})
-    found = read(tmp_path / "train")
-    assert sorted(found.Tags()["images"]) == ["confusion", "filters", "mistakes", "model"]
+    found, of_data = read(tmp_path / "train"), read(tmp_path / "data")
+    assert sorted(found.Tags()["images"]) == ["filters", "model"]
+    assert sorted(of_data.Tags()["images"]) == ["confusion", "mistakes"]
     assert [e.step for e in found.Images("model")] == [0]
-    for tag in ("confusion", "filters", "mistakes"):
-        assert [e.step for e in found.Images(tag)] == [1, 2, 4, 5]
-    for tag in found.Tags()["images"]:
-        for event in found.Images(tag):
+    for of, tag in ((of_data, "confusion"), (found, "filters"), (of_data, "mistakes")):
+        assert [e.step for e in of.Images(tag)] == [1, 2, 4, 5]
+    for each in (found, of_data):
+        for event in [event for tag in each.Tags()["images"] for event in each.Images(tag)]:
             with PIL.Image.open(io.BytesIO(event.encoded_image_string), formats=("PNG",)) as image:
                 assert image.size == (event.width, event.height)
                 assert np.asarray(image.convert("L")).std() > 1  # something is drawn
@@ -170,6 +171,20 @@ def test_pictures_come_after_epochs_1_2_4_and_the_last_and_decode_to_their_size(
     silent = trainer("softmax")
     silent.fit(some_digits(32), digits()[1].take(np.arange(50)), epochs=5, batch_size=32)
     assert_same_state(made.checkpoint(), silent.checkpoint())
+
+
+@pytest.mark.skipif(not HAS_MATPLOTLIB, reason="needs matplotlib")
+def test_pictures_of_a_set_may_stand_beside_its_figures_and_end_the_log_where_they_cannot(tmp_path, caplog):
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+        if name == "bad":
+            (tmp_path / name / "data").touch()
+        board = {"pictures": 1, "data": digits()[1].take(np.arange(9)), "histograms": 0}
+        board |= {"data_in": "test"} if name == "good" else {}
+        assert len(fit(tmp_path / name, "softmax", epochs=2, n=32, board=board).history) == 2
+        assert len([m for m in caplog.messages if "training goes on" in m]) == (name == "bad")
+    assert sorted(read(tmp_path / "good" / "test").Tags()["images"]) == ["confusion", "mistakes"]
+    assert sorted(p.name for p in (tmp_path / "good").iterdir()) == ["test", "train"]
 
 
 @pytest.mark.skipif(not HAS_MATPLOTLIB, reason="needs matplotlib")
@@ -239,9 +254,13 @@ def test_a_training_that_is_interrupted_within_an_epoch_has_each_step_once(tmp_p
     np.testing.assert_allclose([*found.values()], losses[:8], rtol=1e-6)
 
 
-def test_another_training_in_the_folder_takes_the_place_of_the_one_before(tmp_path):
-    fit(tmp_path, epochs=3)
+def test_another_training_in_the_folder_takes_the_place_of_the_one_before_with_a_line(tmp_path, caplog):
+    before = fit(tmp_path, epochs=2)
+    before.fit(some_digits(100), epochs=3, batch_size=32)
+    assert [m for m in caplog.messages if "TensorBoard" in m] == []
     made = fit(tmp_path, "softmax", epochs=2)
+    (line,) = [m for m in caplog.messages if "TensorBoard" in m]
+    assert f"an earlier training in {tmp_path} is not shown any more; give each training a folder" in line
     want = {EACH * r["epoch"]: np.float32(r["train_loss"]) for r in made.history}
     assert scalars(tmp_path / "train", "loss") == want
 

@@ -151,8 +151,8 @@ def train(
         str | None,
         _option(
             "Run",
-            "Write curves, histograms and pictures there, in a folder named after the run's; see them with: "
-            "tensorboard --logdir FOLDER",
+            "Write curves, histograms and pictures there, in a folder of the run's name, or name-2, name-3 where that "
+            "exists; see them with: tensorboard --logdir FOLDER",
             metavar="FOLDER",
         ),
     ] = None,

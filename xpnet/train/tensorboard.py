@@ -24,6 +24,7 @@ __all__ = ["TensorBoard"]
 _log = logging.getLogger("xpnet")
 
 _PARTS = ("train", "validation", "test")
+_FOLDERS = (*_PARTS, "data")
 
 
 class TensorBoard(Callback):
@@ -31,14 +32,16 @@ class TensorBoard(Callback):
 
         Trainer(model, callbacks=[TensorBoard("logs/first")]).fit(train, test)
 
-    Training, validation and test set have folders of their own in the folder, so that their curves are in one chart.
+    Training, validation and test set have folders of their own in folder, so that their curves are in one chart.
     The figures of epochs stand at the number of updates made. A training that is resumed goes on in a new file, which
-    takes over from the older ones at the step where it goes on; one that begins anew takes over from the first step.
+    takes over from the older ones at the step where it goes on; one that begins anew takes over from the first step,
+    with a warning.
     Files are written after each epoch. A disk that is full ends the log with a warning, not the training.
 
     Args:
         folder: of this training alone; it is made.
         data: a set whose mistakes and confusions are drawn, or what else its task draws; None: of none.
+        data_in: the folder of these pictures, "train", "validation", "test", or "data" by default.
         every: write loss and learning rate of every so many updates, >= 1; losses are read from the device once a
             second.
         histograms: write histograms of weights and gradients after every so many epochs, >= 1; 0: never. Gradients are
@@ -58,6 +61,7 @@ class TensorBoard(Callback):
         folder: str | Path,
         data: Dataset | None = None,
         *,
+        data_in: str = "data",
         every: int = 10,
         histograms: int = 1,
         pictures: int | None = None,
@@ -66,6 +70,7 @@ class TensorBoard(Callback):
         self.folder = arguments.path("TensorBoard", "folder", folder)
         kind = (Dataset, type(None))
         self.data = arguments.instance("TensorBoard", "data", data, kind=kind, rule="a Dataset or None")
+        self.data_in = arguments.choice("TensorBoard", "data_in", data_in, _FOLDERS)
         self.every = arguments.count("TensorBoard", "every", every)
         self.histograms = arguments.count("TensorBoard", "histograms", histograms, 0)
         self.pictures = arguments.optional(arguments.natural)("TensorBoard", "pictures", pictures)
@@ -85,11 +90,15 @@ class TensorBoard(Callback):
         self._losses.start(trainer)
         self._without.clear()
         try:
+            earlier = self._first == 0 and any((self.folder / "train").glob("events.out.tfevents.*"))
             file = self._file("train")
         except OSError as error:
             what, do = "the folder cannot be written", "choose another folder for TensorBoard"
             raise CheckpointError.event(str(self.folder), what, do, error=error.strerror) from error
         self._open = True
+        if earlier:
+            do = "give each training a folder of its own"
+            _log.warning("TensorBoard: an earlier training in %s is not shown any more; %s", self.folder, do)
         file.text("configuration", _table(_facts(trainer) | {str(k): v for k, v in self.configuration.items()}), step)
         if self.pictures != 0 and importlib.util.find_spec("matplotlib") is None:
             _log.warning("TensorBoard: no pictures without matplotlib: pip install 'xpnet[viz]'")
@@ -194,20 +203,23 @@ class TensorBoard(Callback):
             self._leave_out("data", error)
             return
         for name, make in drawings.items():
-            self._picture(name, make, step)
+            self._picture(name, make, step, self.data_in)
 
-    def _picture(self, name: str, make: Callable[[], Any], step: int) -> None:
+    def _picture(self, name: str, make: Callable[[], Any], step: int, part: str = "train") -> None:
         """Draw a picture; an error of it is logged once: all else goes on."""
         from xpnet.viz.canvas import to_png
 
-        if name in self._without:
+        if name in self._without or not self._open:
             return
         try:
             png = to_png(make())
         except Exception as error:
             self._leave_out(name, error)
-        else:
-            self._file("train").image(name, png, step)
+            return
+        try:
+            self._file(part).image(name, png, step)
+        except OSError as error:
+            self._end(self.folder / part, error)
 
     def _leave_out(self, name: str, error: Exception) -> None:
         self._without.add(name)

@@ -62,7 +62,8 @@ class RunConfig:
         from_run: the folder of a run whose weights are the first ones. freeze: "body", to train its head alone.
         run_name: the name of the run.
         checkpoint_every: save after so many epochs, 5, or steps, "500steps"; None: after each epoch.
-        log_dir: a folder in which TensorBoard's event files are written, in one named after the run's; see TensorBoard.
+        log_dir: where TensorBoard's event files are written, in a folder of the run's name, or name-2, name-3 where
+            that exists; a run that is resumed goes on in its own. See TensorBoard.
     """
 
     model: str = "cnn"

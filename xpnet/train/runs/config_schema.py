@@ -114,4 +114,5 @@ ORIGIN: dict[str, Rule] = {
         lambda value: isinstance(value, dict) and all(isinstance(v, str | None) for v in value.values()),
     ),
     "commit": or_none(_SHORT),
+    "log_folder": or_none(TEXT),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from xpnet.errors import CheckpointError, ConfigError
 from xpnet.train.runs.config import RunConfig
 from xpnet.writing import FileLock
 
-__all__ = ["FILES", "is_same_file", "locked", "make_log_dir"]
+__all__ = ["FILES", "is_same_file", "locked", "log_folder", "make_log_dir"]
 
 FILES = ("checkpoint.safetensors", "best.safetensors", "config.json", "metrics.jsonl", "result.json", "curves.png",
          "report.html")  # fmt: skip
@@ -52,8 +53,29 @@ def make_log_dir(folder: str) -> None:
         if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        do = "choose another with log_dir=FOLDER"
-        raise CheckpointError.event(folder, "the folder cannot be written", do, error=error.strerror) from error
+        raise _no_logs(folder, error) from error
+
+
+def log_folder(config: RunConfig, run: Path, before: str | None) -> Path:
+    """Return the folder in log_dir where a run is logged: its own one, or a new one named after the run's.
+
+    Args:
+        before: where the run was logged up to now, if it is resumed.
+    Raises:
+        CheckpointError: it cannot be made.
+    """
+    logs, name = Path(config.log_dir or ""), run.absolute().name
+    if before and Path(before).parent == logs:
+        return Path(before)
+    try:
+        return _new_folder(logs / (f"{name}-{n}" if n > 1 else name) for n in itertools.count(1))
+    except OSError as error:
+        raise _no_logs(str(logs / name), error) from error
+
+
+def _no_logs(folder: str, error: OSError) -> CheckpointError:
+    do = "choose another with log_dir=FOLDER"
+    return CheckpointError.event(folder, "the folder cannot be written", do, error=error.strerror)
 
 
 def _occupied(folder: Path, name: str) -> ConfigError:
@@ -62,17 +84,18 @@ def _occupied(folder: Path, name: str) -> ConfigError:
 
 
 def _numbered(config: RunConfig) -> Path:
-    """Make a folder in ``runs`` that did not exist, also where other processes do so at once."""
-    stem = f"{config.model}-{Path(config.data).stem}"
-    number = 1
+    """Make a folder in ``runs`` that did not exist."""
+    Path("runs").mkdir(exist_ok=True)
+    return _new_folder(Path("runs") / f"{config.model}-{Path(config.data).stem}-{n}" for n in itertools.count(1))
+
+
+def _new_folder(names: Iterator[Path]) -> Path:
+    """Make the first folder that did not exist, also where other processes do so at once."""
     while True:
-        folder = Path("runs") / f"{stem}-{number}"
-        folder.parent.mkdir(exist_ok=True)
-        try:
+        folder = next(names)
+        with contextlib.suppress(FileExistsError):
             folder.mkdir()
             return folder
-        except FileExistsError:
-            number += 1
 
 
 def is_same_file(a: os.stat_result, b: os.stat_result) -> bool:

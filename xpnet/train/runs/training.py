@@ -14,6 +14,7 @@ Everything is checked before the folder is made. A run's folder has one writer a
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -29,11 +30,11 @@ from xpnet.train.callbacks import BestCheckpoint, Callback, EarlyStopping, JsonL
 from xpnet.train.checkpoint import read_checkpoint
 from xpnet.train.inputs import read_callbacks
 from xpnet.train.precision import check_precision
-from xpnet.train.runs.config import RunConfig
+from xpnet.train.runs.config import RunConfig, read_config
 from xpnet.train.runs.config_schema import parse_every
 from xpnet.train.runs.data import as_trained, check_used, load_options, load_parts, placed
 from xpnet.train.runs.fine_tuning import outputs_of, read_weights
-from xpnet.train.runs.folder import FILES, is_same_file, locked, make_log_dir
+from xpnet.train.runs.folder import FILES, is_same_file, locked, log_folder, make_log_dir
 from xpnet.train.runs.origin import origin_of
 from xpnet.train.runs.pictures import draw_run
 from xpnet.train.runs.preparation import augmentation_of, make_trainer
@@ -116,14 +117,15 @@ def train_run(
         config.require(resumed.meta.get("settings") or {})
         trainer.resume(resumed)
         config = dataclasses.replace(config, epochs=max(trainer.epoch, config.epochs or 0))
+    logged = None
     if config.log_dir:
+        logged = read_config(resume)[1].get("log_folder") if resume else None
         make_log_dir(config.log_dir)
     with locked(Path(resume) if resume else None, out, config) as (folder, lock):
         if kept and before and not is_same_file(before, kept.stat()):
             raise CheckpointError.event(str(kept), "another process has written it meanwhile", "resume once more")
-        return _train_in(
-            folder, lock, trainer, parts, config, _meta(trainer, parts, config, options.fit), callbacks, announce
-        )
+        meta = _meta(trainer, parts, config, options.fit)
+        return _train_in(folder, lock, trainer, parts, config, meta, logged, callbacks, announce)
 
 
 def _train_in(
@@ -133,17 +135,21 @@ def _train_in(
     parts: Splits,
     config: RunConfig,
     meta: dict[str, Any],
+    logged: str | None,
     callbacks: Iterable[Callback],
     announce: Announce,
 ) -> dict[str, Any]:
     """Train and keep the run in a folder whose lock is held; as train_run."""
     remove_parts(folder, FILES)
+    logs = log_folder(config, folder, logged) if config.log_dir else None
     saved = dataclasses.asdict(config) | origin_of(config, trainer.model.backend)
+    saved |= {"log_folder": logs and str(logs)}
     write_atomically(folder / "config.json", (to_json(saved, indent=2) + "\n").encode())
     notes = [line for line in parts.note if not any(text.endswith(line) for text in parts.warnings)]
     change = augmentation_of(config, parts.train)
     made = [f"augmentation {config.augment}: {in_words(change)}"] if change else []
-    for line in (*notes, *_lines(trainer, parts, config), *made):
+    shown = [f"logs: {logs}; see them with: {shlex.join(['tensorboard', '--logdir', str(config.log_dir)])}"]
+    for line in (*notes, *_lines(trainer, parts, config), *made, *(shown if logs else [])):
         announce(line)
     epochs, steps = parse_every(config.checkpoint_every or 1) or (1, 0)
     save = SaveCheckpoint(folder, meta, lock, every=epochs or 1, steps=steps or None)
@@ -153,7 +159,7 @@ def _train_in(
         *([BestCheckpoint(best, monitor, meta)] if config.best else []),  # before the run: a resumed one finds it
         save,
         JsonLines(folder / "metrics.jsonl"),
-        *([_tensorboard(config, folder, parts)] if config.log_dir else []),
+        *([_tensorboard(config, logs, parts)] if logs else []),
         *callbacks,  # first saved, then printed
     ]
     seen, began = trainer.epoch, time.perf_counter()
@@ -190,7 +196,7 @@ def _train_in(
 
 def _tensorboard(config: RunConfig, folder: Path, parts: Splits) -> TensorBoard:
     asked = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
-    return TensorBoard(Path(config.log_dir or "") / folder.absolute().name, parts.validation, configuration=asked)
+    return TensorBoard(folder, parts.validation, data_in="validation", configuration=asked)
 
 
 def _meta(trainer: Trainer, parts: Splits, config: RunConfig, fit: str) -> dict[str, Any]:
