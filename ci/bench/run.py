@@ -8,7 +8,7 @@
     ci/bench/run.py photos                    JPEGs of 4032x3024: decoding, memory, start
     ci/bench/run.py mnist --json mnist.json   every recipe of mnist.py, three seeds each
     ci/bench/run.py serve                     requests a second and latency of xpnet serve, beside FastAPI
-    ci/bench/run.py small_tables --seeds 5    accuracy and R2 of tables, beside scikit-learn's MLP
+    ci/bench/run.py small_tables --seeds 20   accuracy and R2 of tables, beside scikit-learn's MLP
     ci/bench/run.py estimators --seeds 10     xpnet.sklearn's NetClassifier beside MLPClassifier: time of fit, accuracy
     ci/bench/run.py gpu                       on a CUDA GPU, beside PyTorch, within eight minutes
     ci/bench/run.py table FILE                what any of them wrote, as Markdown

@@ -10,6 +10,7 @@ from workloads import PYTORCH, RIVALS, TITLES
 
 Group = dict[str, Row]  # the rows of one case, by library
 NAMES = {"lenet5": "LeNet-5", "alexnet": "AlexNet", "resnet18": "ResNet-18", "mlp": "MLP", "cnn": "small CNN"}
+MANY = 10  # results of one cell, of which only the mean is shown if there are more
 KEY = ("suite", "task", "name", "batch", "precision", "cores", "cudnn")
 
 
@@ -71,6 +72,8 @@ def cell(group: Group, title: str) -> str:
     if row is None:
         return ""
     if row["unit"] == "%":
+        if len(row["turns"]) > MANY:
+            return f"mean {row['value']:.2f} %"
         mean = f"; mean {row['value']:.2f} %" if len(row["turns"]) > 1 else ""
         return ", ".join(f"{value:.2f}" for value, *_ in row["turns"]) + f" %{mean}"
     said = f"{digits(row['value'])} {row['unit']}"

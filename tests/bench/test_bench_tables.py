@@ -134,3 +134,13 @@ def test_a_small_table_is_written_in_the_order_of_its_seed(bench: Any, tmp_path:
     assert len(first) == 151
     assert sorted(first) == sorted(other)
     assert first != other
+
+
+def test_of_a_small_table_the_remarks_give_the_difference_on_the_same_test_sets(bench: Any) -> None:
+    small, theirs = bench("small_tables"), [90.0, 92.0, 94.0, 90.0, 91.0, 97.0]
+    found = small.rows_of("xpnet train mlp", "iris", [91.0, 93.0, 97.0, 91.0, 92.0, 96.0], theirs)
+    assert found[0]["remarks"] == "difference +1.00, standard error 0.52; of 5 seeds 92.80, 91.40"
+    assert (found[0]["value"], found[0]["least"]) == (pytest.approx(93.33, abs=0.01), pytest.approx(92.33, abs=0.01))
+    assert "remarks" not in small.rows_of("xpnet train mlp", "iris", [91.0], [90.0])[0]
+    many = [row("xpnet", 93.0, "small_tables", unit="%", turns=[[93.0]] * 11)]
+    assert "| mean 93.00 % |" in lines(bench, *many)[2]

@@ -62,7 +62,7 @@ def train(
         _option(
             "Training",
             "Passes over the training set; by default 20 if it has fewer than 10,000 examples, else 5; of mlp on a "
-            "table, as many as make 600 steps if that is more.",
+            "table 20, or as many as make 1,000 steps if that is more.",
             metavar="N",
         ),
     ] = None,
@@ -83,7 +83,7 @@ def train(
         str | None,
         _option(
             "Training",
-            "How the rate changes after its rise; inverse by default.",
+            "How the rate changes after its rise; inverse by default, of mlp on a table cosine.",
             metavar="inverse|constant|cosine|step|one-cycle",
         ),
     ] = None,

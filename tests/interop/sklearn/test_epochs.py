@@ -15,7 +15,7 @@ def test_few_steps_are_repeated_more_often(steps, epochs):
 
 def test_batches_and_decay_follow_the_number_of_examples():
     assert [default_batch(n) for n in (5, 1000, 20_000)] == [5, 64, 128]
-    assert [default_decay("adamw", n) for n in (10, 400, 800, 60_000)] == [1, 1, 0.5, 0.3]
+    assert [default_decay("adamw", n) for n in (10, 400, 800, 60_000)] == [1, 1, 0.5, 0.1]
     assert default_decay("momentum", 10) == 0
 
 

@@ -111,12 +111,13 @@ def test_weights_that_became_nan_in_the_last_update_do_not_replace_the_last_good
 
 @pytest.mark.parametrize(
     ("examples", "batch", "epochs", "decay"),
-    [(100, 16, 86, 2.0), (800, 16, 20, 1.0), (1600, 32, 20, 0.5), (80_000, 64, 5, 0.01)],
+    [(100, 16, 143, 1.0), (800, 16, 20, 0.5), (1600, 32, 20, 0.25), (80_000, 64, 20, 0.1)],
 )
 def test_a_table_is_trained_for_enough_steps_with_less_decay_the_more_rows_there_are(examples, batch, epochs, decay):
     found = RunConfig("mlp").completed(examples, table=True)
     assert (found.batch_size, found.epochs, found.weight_decay) == (batch, epochs, decay)
-    assert (found.optimizer, found.lr, found.schedule, found.warmup) == ("adamw", 2e-3, "constant", 0)
+    warmup = min(300, epochs * -(-examples // batch) // 10)
+    assert (found.optimizer, found.lr, found.schedule, found.warmup) == ("adamw", 5e-3, "cosine", warmup)
     given = RunConfig("mlp", optimizer="momentum", epochs=3).completed(examples, table=True)
     assert (given.optimizer, given.lr, given.epochs) == ("momentum", 0.02, 3)
     assert RunConfig("mlp", weight_decay=0.5).completed(examples, table=True).weight_decay == 0.5

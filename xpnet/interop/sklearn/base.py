@@ -20,6 +20,7 @@ from xpnet.interop.sklearn.network import build, check_outputs
 from xpnet.interop.sklearn.standardize import measure, standardized, standardized_host
 from xpnet.optim import make_optimizer
 from xpnet.train import Task, Trainer
+from xpnet.train.tables import RATE
 
 __all__ = ["Net"]
 
@@ -37,7 +38,7 @@ class Net(BaseEstimator):
         *,
         module: Any = None,
         optimizer: str = "adamw",
-        lr: float = 5e-3,
+        lr: float = RATE,
         schedule: str = "cosine",
         weight_decay: Any = "auto",
         batch_size: Any = "auto",

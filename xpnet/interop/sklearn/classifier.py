@@ -15,6 +15,7 @@ from xpnet.errors import ConfigError, DataError
 from xpnet.interop.sklearn.arrays import check_targets, check_weights, of_host, of_numbers
 from xpnet.interop.sklearn.base import Net
 from xpnet.ops import log_softmax, softmax
+from xpnet.train.tables import RATE
 from xpnet.train.tasks.classification import Classification
 
 __all__ = ["NetClassifier"]
@@ -36,9 +37,9 @@ class NetClassifier(ClassifierMixin, Net):
         module: another network: a Module, which is copied with its values; a key of models.MODELS; or a function
             (shape of an example, number of outputs) -> Module. Then the two above are not used.
         optimizer: a key of optim.OPTIMIZERS.
-        lr: the learning rate, or the first one, >= 0.
+        lr: the learning rate, or the first one, >= 0; 0.005 by default.
         schedule: "cosine": the rate falls to 0 along half a cosine wave; or "constant".
-        weight_decay: >= 0; "auto": of AdamW 1, of more than 400 examples 400 / N, but at least 0.3; of others 0.
+        weight_decay: >= 0; "auto": of AdamW 1, of more than 400 examples 400 / N, but at least 0.1; of others 0.
         batch_size: examples of a step, >= 1; "auto": 64, of 20,000 examples and more 128. All if there are fewer.
         max_epochs: >= 1; "auto": as many as make 800 steps, but 15 at least and 200 at most.
         early_stopping: hold a part of the examples out, stop by its loss, and take the weights of the best epoch. Else
@@ -69,7 +70,7 @@ class NetClassifier(ClassifierMixin, Net):
         *,
         module: Any = None,
         optimizer: str = "adamw",
-        lr: float = 5e-3,
+        lr: float = RATE,
         schedule: str = "cosine",
         weight_decay: Any = "auto",
         batch_size: Any = "auto",

@@ -11,12 +11,12 @@ from xpnet.optim import cosine
 from xpnet.train import Callback, Trainer
 from xpnet.train.callbacks import Training
 from xpnet.train.metrics.classes import is_lower_better
+from xpnet.train.tables import decay_of
 
 __all__ = ["Plan", "Plateau", "default_batch", "default_decay", "default_epochs", "plan"]
 
 _STEPS, _FEWEST, _MOST = 800, 15, 200
 _MANY = 20_000  # examples
-_FEW = 400  # examples up to which the decay is 1
 
 
 def default_batch(n: int) -> int:
@@ -25,8 +25,8 @@ def default_batch(n: int) -> int:
 
 
 def default_decay(optimizer: Any, n: int) -> float:
-    """Return the weight decay with n examples: of AdamW 1, of more than 400 as much less as they are more, to 0.3."""
-    return max(0.3, min(1.0, _FEW / n)) if optimizer == "adamw" else 0.0
+    """Return the weight decay with n examples: of AdamW as of tables, of others 0."""
+    return decay_of(n) if optimizer == "adamw" else 0.0
 
 
 def default_epochs(steps: int) -> int:

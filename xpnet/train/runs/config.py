@@ -13,6 +13,7 @@ from xpnet import arguments, models
 from xpnet.data.opening import open_file
 from xpnet.errors import CheckpointError, ConfigError, nearest
 from xpnet.nn.storage import parse
+from xpnet.train import tables
 from xpnet.train.checkpoint import nearest_run
 from xpnet.train.runs.config_schema import CONFIG, ORIGIN
 from xpnet.train.schema import check
@@ -22,7 +23,7 @@ __all__ = ["RunConfig", "read_config", "resolve_backend", "resumed_config"]
 _LONGEST = 1 << 20  # bytes of a configuration
 _SMALL = 10_000  # training examples; smaller sets get more epochs and smaller batches
 _TABLE_FEW = 1000  # rows; smaller tables get smaller batches
-_TABLE_STEPS, _TABLE_DECAY = 600, 800.0  # of a table: the fewest steps; weight decay times examples
+_TABLE_STEPS, _TABLE_EPOCHS = 1000, 20  # of a table: the fewest of each
 _WARM = 300  # steps in which the rate rises
 _ENDING = ("cosine", "step", "one-cycle")  # schedules that depend on the number of epochs
 _MAY_CHANGE = ("epochs", "backend", "data", "data_dir", "threads", "workers", "cache_images", "cache_folder",
@@ -38,7 +39,7 @@ class RunConfig:
         data: a name or path that data.load takes; data_dir: where its files are.
         backend: a string that get_backend takes.
         epochs, batch_size: 0 to 1,000,000, >= 1; None: 20, 32 for fewer than 10,000 training examples, else 5, 64; of
-            a table of fewer than 1,000 rows 16, and at least 600 steps.
+            mlp on a table at least 20 epochs and 1,000 steps, and 16 for fewer than 1,000 rows.
         optimizer: a name of optim.OPTIMIZERS, and lr its highest rate; None: as in the model's recipe.
         seed: 0 <= seed < 2**64.
         precision: "fp32", "tf32" or "fp16"; see train.precision.
@@ -49,7 +50,8 @@ class RunConfig:
         augment: "none", "light" or "strong".
         skip_damaged: leave out images that cannot be decoded. cache_images: such as "4GB". workers: decoding threads.
         cache_folder: where decoded images are kept on disk.
-        schedule: how the rate changes: "inverse" (the default), "constant", "cosine", "step" or "one-cycle".
+        schedule: how the rate changes: "inverse", "constant", "cosine", "step" or "one-cycle"; None: inverse, of mlp on
+            a table cosine.
         warmup: the steps in which the rate rises first; None: with inverse 300, but at most 3/8 of all, with cosine and
             step at most 1/10, else none.
         weight_decay: >= 0. momentum: 0 <= momentum < 1. clip: the largest norm of the gradient, > 0.
@@ -120,7 +122,7 @@ class RunConfig:
     def completed(self, examples: int, table: bool = False) -> RunConfig:
         """Fill in what follows from the model's recipe, the number of training examples, and whether they are a table.
 
-        The recipe of a table was chosen by cross-validation: see ci/bench/small_tables.py.
+        The recipe of a table was chosen by cross-validation: see train.tables.
         """
         arguments.count("RunConfig.completed", "examples", examples)
         recipe = models.recipe(self.model)
@@ -128,9 +130,9 @@ class RunConfig:
         schedule = "inverse"
         if table and self.model == "mlp" and self.optimizer in (None, "adamw"):
             batch_size = 16 if examples < _TABLE_FEW else batch_size
-            epochs = max(epochs, -(-_TABLE_STEPS // -(-examples // (self.batch_size or batch_size))))
-            recipe = recipe._replace(optimizer="adamw", lr=2e-3, weight_decay=min(2.0, _TABLE_DECAY / examples))
-            schedule = "constant"
+            epochs = max(_TABLE_EPOCHS, -(-_TABLE_STEPS // -(-examples // (self.batch_size or batch_size))))
+            recipe = recipe._replace(optimizer="adamw", lr=tables.RATE, weight_decay=tables.decay_of(examples))
+            schedule = "cosine"
         is_recipe = self.optimizer in (None, recipe.optimizer)
         config = dataclasses.replace(
             self,
