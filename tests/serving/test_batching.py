@@ -76,6 +76,18 @@ def test_a_client_alone_is_answered_in_its_own_thread_once_the_model_is_known_to
     assert threads == ["xpnet-batches", threading.current_thread().name, "xpnet-batches"]
 
 
+def test_a_request_of_many_examples_is_given_up_though_the_one_before_was_fast(monkeypatch):
+    monkeypatch.setattr("xpnet.serving.batching.time.monotonic", iter(range(1000)).__next__)
+    monkeypatch.setattr("xpnet.serving.batching._SHORT", 1.5)  # a batch takes one tick
+    free = threading.Event()
+    batcher = Batcher(lambda xs: (len(xs[0]) == 1 or free.wait(10), xs)[1])
+    batcher.predict(np.array([1]), 10)
+    with pytest.raises(HttpError, match="no answer in"):
+        batcher.predict(np.array([1, 2]), 0.01)
+    free.set()
+    batcher.close()
+
+
 def test_one_batch_is_computed_at_a_time_whoever_computes_it():
     running, overlaps, began, free = threading.Lock(), [], threading.Event(), threading.Event()
 

@@ -43,6 +43,11 @@ def test_browsers_write_names_in_utf8():
     assert read_multipart(body, KIND, 1) == [("größe 1.png", b"A")]
 
 
+def test_names_in_the_form_of_rfc_2231_are_read_too():
+    body = b"--x\r\nContent-Disposition: form-data; name=f; filename*=UTF-8''%e2%82%ac%201.png\r\n\r\nA\r\n--x--"
+    assert read_multipart(body, KIND, 1) == [("€ 1.png", b"A")]
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "words"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 
@@ -66,6 +67,21 @@ def test_photos_of_every_format_get_what_xpnet_predict_says_of_their_file(serve,
     (said,) = reply.json["predictions"]
     assert said["classes"] == wanted["classes"]
     assert said["probabilities"] == pytest.approx(wanted["probabilities"], abs=ROUNDED)
+
+
+def test_an_image_of_several_frames_is_warned_of_as_by_xpnet_predict(serve):
+    import PIL.Image
+
+    first, file = PIL.Image.new("RGB", (20, 30), "red"), io.BytesIO()
+    first.save(file, "GIF", save_all=True, append_images=[PIL.Image.new("RGB", (20, 30), "green")])
+    client = serve("photos")
+    assert client("POST", "/predict", file.getvalue(), OCTETS).json["warnings"] == [
+        "image: the first of several frames is used"
+    ]
+    body, headers = form([("two.gif", file.getvalue()), ("one.png", digit(0))])
+    assert client("POST", "/predict", body, headers).json["warnings"] == [
+        "two.gif: the first of several frames is used"
+    ]
 
 
 def test_several_images_are_answered_in_order_and_a_bad_one_is_named(serve):
@@ -164,7 +180,7 @@ def test_images_may_be_rows_of_pixels(serve):
         ([[1, 2, 3, 4, 5], [1]], "nested lists of numbers"),
         ([[1, 2, 3, 4, 1e39]], "finite numbers of 32 bits, got row 1"),
         ([1, 2, 3, 4, 5], "shape ()"),
-        ([[1, 2, 3, 4, 10**400]], "nested lists of numbers"),
+        ([[1, 2, 3, 4, 10**400]], "finite numbers of 32 bits, got row 1"),
     ],
     ids=range(6),
 )
@@ -175,7 +191,7 @@ def test_wrong_arrays_get_one_line(serve, rows, words):
 
 def test_top_is_checked(serve):
     client = serve("digits")
-    for query in ("?top=0", "?top=11", "?top=-1", "?top=x", "?top=", "?k=3", "?top=1&k=2", "?&"):
+    for query in ("?top=0", "?top=11", "?top=-1", "?top=x", "?top=", "?k=3", "?top=1&k=2", "?&", "?top=1&top=2"):
         assert client.image(digit(0), query).status == 400, query
     assert "1 <= top <= 10" in client.image(digit(0), "?top=11").error
 

@@ -137,12 +137,14 @@ def decode(
     max_pixels: int | None = None,
     fit: str = "crop",
     on_colour: Callable[[Any], None] | None = None,
+    on_frames: Callable[[Any], None] | None = None,
 ) -> np.ndarray:
     """Decode the pixels to (H, W, C) uint8, as load_image.
 
     Args:
         path: of the file, or the file in memory; shape, max_pixels, fit: as of load_image.
-        on_colour: called with the path of a colour image that becomes gray.
+        on_colour: called with the path of a colour image that becomes gray; on_frames: of one of several frames, the
+            first of which is decoded.
     """
     import PIL.Image
     import PIL.ImageOps
@@ -157,6 +159,8 @@ def decode(
             _check_scans(image, str(path), file)
         if on_colour is not None and channels == 1 and image.mode not in _GRAY:
             on_colour(path)
+        if on_frames is not None and getattr(image, "is_animated", False):
+            on_frames(path)
         unpacked, tags = str(opened.tile), getattr(image, "tag_v2", {})
         sideways = _is_sideways(image)
         across, down = image.size[::-1] if sideways else image.size

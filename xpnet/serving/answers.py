@@ -137,9 +137,12 @@ def _with_first(result: dict[str, Any]) -> dict[str, Any]:
 def _top(query: str) -> int | None:
     """Return the K of ?top=K; None without a query."""
     try:
-        given = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), max_num_fields=4))
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), max_num_fields=4)
     except ValueError:
-        given = {"?": ""}
+        pairs = [("?", "")]
+    given = dict(pairs)
+    if len(given) < len(pairs):
+        raise HttpError(400, "query: expected ?top=K or none, got top twice")
     if other := [name for name in given if name != "top"]:
         raise HttpError(400, f"query: expected ?top=K or none, got {other[0][:40]!r}")
     text = given.get("top")
@@ -193,5 +196,5 @@ def _read_page() -> tuple[bytes, str]:
         (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         hashes[tag] = f"{tag}-src 'sha256-{digest}'"
-    rules = ["default-src 'none'", *hashes.values(), "img-src blob:", "connect-src 'self'", "base-uri 'none'"]
+    rules = ["default-src 'none'", *hashes.values(), "img-src blob: data:", "connect-src 'self'", "base-uri 'none'"]
     return page.encode(), "; ".join([*rules, "form-action 'none'", "frame-ancestors 'none'"])

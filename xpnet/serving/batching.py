@@ -34,8 +34,9 @@ class Batcher:
 
     A batch is predicted as soon as all requests that are expected have arrived, or it is full, or its first request has
     waited long enough; so one client alone never waits. If a batch fails, its requests are predicted one by one, so
-    that one request never fails another's. A request that is alone, of a model whose last batch took less than 50 ms,
-    is predicted in the thread that asks, which saves two changes of threads; it is not given up when its time is over.
+    that one request never fails another's. A request that is alone, and that should take less than 50 ms by the time of
+    the last batch, is predicted in the thread that asks, which saves two changes of threads; it is not given up when
+    its time is over.
 
     Args:
         predict: takes the examples of each request, arrays (n, ...), and returns the scores of each.
@@ -52,7 +53,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._closed = False
         self._busy = False  # whether a batch is computed
-        self._took = math.inf  # seconds, by the last batch
+        self._each = math.inf  # seconds an example, of the last batch
         self.batches = 0
         self._thread = threading.Thread(target=self._work, name="xpnet-batches", daemon=True)
         self._thread.start()
@@ -83,7 +84,7 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise HttpError(503, "server: it is shutting down", Retry_After="1")
-            alone = self._expected <= 1 and not self._jobs and not self._busy and self._took < _SHORT
+            alone = self._expected <= 1 and not self._jobs and not self._busy and job.n * self._each < _SHORT
             if alone:
                 self._busy = True
         if alone:
@@ -144,7 +145,7 @@ class Batcher:
         start = time.monotonic()
         for job, scores in zip(jobs, self._predict([job.x for job in jobs]), strict=True):
             job.scores = scores
-        self._took = time.monotonic() - start
+        self._each = (time.monotonic() - start) / sum(job.n for job in jobs)
 
     def _one_by_one(self, jobs: list[_Job]) -> None:
         for job in jobs:

@@ -59,7 +59,9 @@ def read_json(body: bytes) -> Any:
         HttpError: 400, it is no JSON.
     """
     try:
-        return json.loads(body.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_refuse)
+        return json.loads(
+            body.decode("utf-8-sig"), object_pairs_hook=_object, parse_int=_integer, parse_constant=_refuse
+        )
     except UnicodeDecodeError as error:
         raise HttpError(400, f"body: expected JSON in UTF-8, got byte {error.object[error.start]:#x}") from None
     except RecursionError:
@@ -77,6 +79,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < 400 else float(digits)  # infinite
+
+
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number of JSON; of a table, null is a missing value")
 
@@ -90,7 +96,7 @@ def rows_of(value: Any, most: int) -> list[Any]:
     if isinstance(value, dict):
         if other := [name for name in value if name != "rows"]:
             raise HttpError(400, f'body: expected {{"rows": [...]}}, got the name {other[0][:80]!r}')
-        value = value.get("rows")
+        value = value.get("rows", value)
     if not isinstance(value, list) or not value:
         raise HttpError(400, f'body: expected {{"rows": [...]}} or a list of rows, got {_kind(value)}')
     if len(value) > most:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 from typing import NamedTuple
 
 from xpnet.serving.messages import HttpError
@@ -72,4 +73,4 @@ def _parameter(header: str, value: str, name: str) -> str | None:
     message = Message()
     message[header] = re.sub(r"[\r\n]", " ", value)
     found = message.get_param(name, header=header)
-    return found[2] if isinstance(found, tuple) else found
+    return None if found is None else collapse_rfc2231_value(found)

@@ -10,6 +10,7 @@ what is predicted does not depend on the other requests of a batch.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from xpnet.train.tasks import Task
 
 __all__ = ["Given", "Source"]
 
+_log = logging.getLogger("xpnet")
 _NUMBERS = 1 << 21  # in a batch
 _PIXELS = b"P5 2 2 255\n" + bytes(4)  # an image
 
@@ -114,7 +116,7 @@ class Source:
             raise ConfigError(name, "a run trained on images (H, W, C)", shape=self.shape)
         H, W, C = self.shape
         with self._decoding:
-            return decode(Encoded(name, content), (H, W, C), fit=self._fit)
+            return decode(Encoded(name, content), (H, W, C), fit=self._fit, on_frames=_say_frames)
 
     def images(self, pixels: Sequence[np.ndarray]) -> Given:
         """Return decoded images as the model takes them."""
@@ -170,6 +172,10 @@ class Source:
         inputs = (normalize, x.shape[1:]) if self.task.of_inputs else (None, ())
         with self.backend.active(), device_errors("predict"):
             return Given(scaling.converted(x, normalize, self._dtype, self.backend), x, inputs)
+
+
+def _say_frames(image: Encoded) -> None:
+    _log.warning("%s: the first of several frames is used", image)
 
 
 def _array(rows: list[Any], shape: tuple[int, ...]) -> np.ndarray:
