@@ -108,6 +108,10 @@ class _OverAxis(Activation):
         """Whether the axis may be N, which the last one is not."""
         return self.axis != -1
 
+    def torch_settings(self) -> dict[str, Any]:
+        """Return which axes of PyTorch may be the last one here: that of channels, or the last."""
+        return {"dim": frozenset((1, -1, 2, -3, None))} if self.axis == -1 else {}
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply the op along the axis."""
         return apply(type(self).op, x, axis=self.axis)

@@ -153,7 +153,10 @@ class Description:
         return None
 
     def torch_settings(self) -> dict[str, Any]:
-        """Return what an equal layer of torch.nn has for settings, by attribute: what changes its output."""
+        """Return what an equal layer of torch.nn has for settings, by attribute: what changes its output.
+
+        A frozenset is several values, any of which may be meant.
+        """
         return {}
 
     def torch_arrays(self) -> Iterator[TorchArray]:

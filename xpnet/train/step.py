@@ -24,7 +24,7 @@ from xpnet.nn.guard import ModelGuard
 from xpnet.optim import Optimizer
 from xpnet.train import accumulation
 from xpnet.train.inputs import check_tensor
-from xpnet.train.metrics.average import is_sum
+from xpnet.train.metrics.average import is_sum, needs_each_class
 from xpnet.train.precision import Precision
 from xpnet.train.sharding import UNSHARDED, Division, check_threads, differentiate, divide, unsharded_reason
 from xpnet.train.tasks import Task
@@ -85,6 +85,7 @@ class Step:
         self.threads = self._usable(check_threads(threads))
         self.accumulate = arguments.count("Step", "accumulate", accumulate)
         self._sums = is_sum(loss)
+        self._fewest = 1 if needs_each_class(loss) else 2  # classes that may have one score together
         self._weighted = WeightedLoss(loss, sums=self._sums)
         self._of_several: Captured | None = None
         self._form: list[Any] = []
@@ -207,7 +208,7 @@ class Step:
     def measure(self, scores: Tensor, y: Array) -> Tensor:
         """Compare scores with labels: the loss, of the batch or of a shard."""
         shape = (scores if isinstance(scores, Tensor) else check_tensor("fit", "a model", scores)).data.shape
-        if len(shape) == 2 and shape[1] < self.classes and self.classes > 2:
+        if len(shape) < 3 and self.classes > max((self._fewest, *shape[1:])):
             do = "for a loss of other scores, task='custom'"
             raise ShapeError("fit", "a score for each class", do, scores=shape, K=self.classes)
         scores, weights = self.precision.scores(scores), None

@@ -269,6 +269,7 @@ def test_nothing_is_printed_unless_verbose(digits, capfd):
         ({"schedule": "linear"}, "expected a known schedule"),
         ({"early_stopping": True, "validation_fraction": 1.5}, "expected 0 < validation_fraction < 1"),
         ({"device": "gpu"}, "did you mean 'cuda'"),
+        ({"warm_start": "yes"}, "warm_start"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -289,9 +290,39 @@ def test_labels_that_the_first_call_did_not_name_are_an_error(digits):
 
 @pytest.mark.parametrize(
     "weights",
-    [np.ones(3), np.full(400, -1.0), np.zeros(400), np.full(400, np.nan), ["a"] * 400],
-    ids=["count", "negative", "zero", "nan", "words"],
+    [np.ones(3), np.full(400, -1.0), np.zeros(400), np.full(400, np.nan), ["a"] * 400, -1.0, np.ones(400) + 1j],
+    ids=["count", "negative", "zero", "nan", "words", "one number", "complex"],
 )
 def test_weights_that_are_none_are_one_line(weights, digits):
     with pytest.raises((ConfigError, ShapeError, TypeError), match="sample_weight"):
         NetClassifier().fit(*digits, sample_weight=weights)
+
+
+def test_weights_count_by_their_proportions_however_large_or_small(digits):
+    X, y = digits
+    weights = np.arange(400) % 3 + 0.5
+    first, *others = (
+        NetClassifier(8, max_epochs=2, random_state=0).fit(X, y, weights * by).predict_proba(X)
+        for by in (1.0, 2.0**900, 2.0**-900)
+    )
+    assert all(np.array_equal(first, other) for other in others)
+
+
+def test_weights_that_are_not_finite_after_training_are_an_error(digits):
+    X, y = digits
+    net = NetClassifier(8, max_epochs=1, batch_size=400, weight_decay=1e50)  # the last step overflows float32
+    with pytest.raises(DivergedError, match=r"fit: weights are not finite.*lower lr or weight_decay"):
+        net.fit(X.astype(np.float32), y)
+
+
+def test_targets_that_the_dtype_of_the_examples_cannot_hold_are_an_error(digits):
+    X, y = digits
+    for by in (1e100, 1e-100):
+        with pytest.raises(DataError, match="y whose mean and deviation float32, the dtype of X, holds"):
+            NetRegressor(8, max_epochs=1).fit(X.astype(np.float32), y * by)
+
+
+def test_early_stopping_needs_two_examples():
+    for net in (NetClassifier(early_stopping=True), NetRegressor(early_stopping=True)):
+        with pytest.raises(ConfigError, match="two examples or more, with early_stopping=True, got N 1"):
+            net.fit(np.ones((1, 2)), [1])

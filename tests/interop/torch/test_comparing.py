@@ -49,6 +49,8 @@ WITHOUT_ARRAYS = {
     "ceil_mode": (nn.AvgPool2d(2), T.AvgPool2d(2, ceil_mode=True)),
     "count_include_pad": (nn.AvgPool2d(2, padding=1), T.AvgPool2d(2, padding=1, count_include_pad=False)),
     "alpha": (nn.LocalResponseNorm(5, alpha=1e-4), T.LocalResponseNorm(5, alpha=1e-4)),
+    "dim": (nn.Softmax(), T.Softmax(0)),
+    "dim of logarithms": (nn.LogSoftmax(), T.LogSoftmax(-2)),
     "dilation of a pool": (nn.MaxPool2d(2), T.MaxPool2d(2, dilation=2)),
 }
 
@@ -74,8 +76,10 @@ def test_a_layer_that_differs_is_named_with_both_values(setting):
         (nn.LocalResponseNorm(5, alpha=1e-4), T.LocalResponseNorm(5, alpha=5e-4, k=2)),
         (nn.Dropout(0.2), T.Dropout(0.5)),
         (nn.LayerNorm(4), T.LayerNorm(4)),
+        (nn.Softmax(), T.Softmax(1)),
+        (nn.LogSoftmax(), T.LogSoftmax(-1)),
     ],
-    ids=["same", "valid", "pair", "global", "alpha", "dropout", "layer norm"],
+    ids=["same", "valid", "pair", "global", "alpha", "dropout", "layer norm", "softmax", "log softmax"],
 )
 def test_settings_that_say_the_same_in_other_words_are_equal(ours, theirs):
     xpnet.load_torch(nn.Sequential(nn.Linear(3, 2), ours), T.Sequential(T.Linear(3, 2), theirs), verbose=False)
@@ -114,3 +118,66 @@ def test_layers_of_a_forward_of_its_own_are_compared_where_both_sides_have_as_ma
     xpnet.load_torch(model, Custom(T.GELU("tanh")), verbose=False)
     xpnet.load_torch(model, Custom(T.GELU(), T.GELU()), verbose=False)  # which one is used is not known
     xpnet.load_torch(model, Custom(T.SiLU()).state_dict(), verbose=False)
+
+
+class Flattens(T.Module):
+    """A convolution, a function of the user's, and a Linear."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.conv, self.fc, self.function = T.Conv2d(2, 4, 3), T.Linear(24, 3), function
+
+    def forward(self, x):
+        return self.fc(self.function(self.conv(x)))
+
+
+def flattens():
+    return nn.Sequential(conv=nn.Conv2d(2, 4, 3), flatten=nn.Flatten(), fc=nn.Linear(24, 3))
+
+
+FORWARDS = {
+    "axes in another order": lambda x: x.permute(0, 2, 3, 1).flatten(1),
+    "height and width exchanged": lambda x: x.transpose(2, 3).flatten(1),
+    "an activation more": lambda x: x.flatten(1).relu(),
+    "a factor": lambda x: x.flatten(1) * 1.1,
+    "not a number": lambda x: x.flatten(1) / 0.0,
+}
+
+
+@pytest.mark.parametrize("name", FORWARDS)
+def test_outputs_of_a_forward_that_does_something_else_are_an_error_and_change_nothing(name):
+    model = flattens()
+    before = model.state_dict()
+    with pytest.raises(CheckpointError, match="outputs differ from PyTorch's"):
+        xpnet.load_torch(model, Flattens(FORWARDS[name]), shape=(4, 5, 2), verbose=False)
+    assert all(np.array_equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_outputs_of_another_size_are_an_error():
+    with pytest.raises(CheckpointError, match=r"outputs \(2, 2, 4, 4\), PyTorch \(2, 2, 3, 4\)"):
+        xpnet.load_torch(
+            nn.Sequential(nn.Conv2d(2, 4, 3)), T.Sequential(Resized(2, 4, 3)), shape=(4, 6, 2), verbose=False
+        )
+
+
+class Resized(T.Conv2d):
+    """A convolution whose last column is left out."""
+
+    def forward(self, x):
+        return super().forward(x)[..., :-1]
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16], ids=["float32", "float64", "bfloat16"]
+)
+def test_equal_outputs_are_no_error_in_any_dtype_and_modes_stay(dtype):
+    theirs = Flattens(lambda x: x.flatten(1)).to(dtype)
+    theirs.conv.eval()
+    xpnet.load_torch(flattens(), theirs, shape=(4, 5, 2), verbose=False)
+    assert (theirs.training, theirs.conv.training, theirs.fc.training) == (True, False, True)
+
+
+def test_a_forward_that_takes_something_else_is_loaded_and_logged(caplog):
+    theirs = Flattens(lambda x: x.flatten(1).reshape(7))
+    xpnet.load_torch(flattens(), theirs, shape=(4, 5, 2), verbose=False)
+    assert "outputs are not compared" in caplog.text

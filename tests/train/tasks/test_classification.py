@@ -6,7 +6,8 @@ import warnings
 import numpy as np
 import pytest
 
-from xpnet import data, nn
+from xpnet import Tensor, data, nn
+from xpnet.errors import ShapeError
 from xpnet.train import Trainer, make_task
 
 metrics = pytest.importorskip("sklearn.metrics")
@@ -49,3 +50,38 @@ def test_labels_all_of_one_class_are_named(caplog):
     with caplog.at_level(logging.WARNING, "xpnet"):
         Trainer(nn.Linear(5, 2)).fit(data.from_arrays(X, np.zeros(90, int), ["cat", "dog"]), epochs=1)
     assert "all labels are 'cat'" in caplog.text
+
+
+def scored_once(*shape: int) -> nn.Module:
+    """A model that gives one score an example, in such a shape."""
+
+    class Scores(nn.Module):
+        def __init__(self) -> None:
+            self.fc = nn.Linear(5, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(x).reshape(-1, *shape)
+
+    return Scores().initialize(3)
+
+
+@pytest.mark.parametrize("shape", [(), (1,)], ids=["N", "N by 1"])
+def test_one_score_for_two_classes_learns_by_binary_cross_entropy(shape):
+    y = (X[:, 0] > 0).astype(int)
+    model = scored_once(*shape)
+    before = nn.binary_cross_entropy(model(Tensor(X)).reshape(-1), y.astype(np.float32)).item()
+    trainer = Trainer(model)
+    assert trainer.evaluate(data.from_arrays(X, y))["loss"] == pytest.approx(before, rel=1e-5)
+    assert trainer.fit(data.from_arrays(X, y), epochs=30)[-1]["train_loss"] < before / 2
+    assert ((trainer.predict(X).reshape(-1) > 0.5) == y).mean() > 0.9
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("loss", [nn.softmax_cross_entropy, nn.hinge_loss, nn.perceptron_loss, None])
+def test_one_score_where_each_class_needs_one_is_an_error(loss, classes):
+    if loss is None and classes == 2:
+        return
+    for shape in [(), (1,)]:
+        trainer = Trainer(scored_once(*shape), loss=loss)
+        with pytest.raises(ShapeError, match=f"a score for each class.*K {classes}"):
+            trainer.fit(data.from_arrays(X, Y % classes), epochs=1)

@@ -12,15 +12,35 @@ from xpnet import arguments
 from xpnet.backend import Array, Backend, backend_of
 from xpnet.errors import ConfigError, DTypeError, ShapeError, XpnetError
 
-__all__ = ["check_examples", "check_targets", "check_weights", "dtype_name", "like", "moved", "of_host", "of_numbers"]
+__all__ = [
+    "check_examples",
+    "check_targets",
+    "check_weights",
+    "dtype_name",
+    "like",
+    "moved",
+    "of_host",
+    "of_numbers",
+    "on_host",
+]
 
 
 def of_host(values: Any) -> Any:
     """Return an array of another library than NumPy on the host; anything else as it is."""
     try:
-        return backend_of(values).to_numpy(values)
+        backend = backend_of(values)
     except XpnetError:
         return values
+    return on_host(backend, values)
+
+
+def on_host(backend: Backend, values: Array) -> np.ndarray:
+    """Return an array of a backend on the host; DTypeError where it has no values, or is not dense."""
+    try:
+        return backend.to_numpy(values)
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        got = {"dtype": values.dtype, "error": error}
+        raise DTypeError.event("fit", "an array cannot be brought to the host", **got) from error
 
 
 def moved(x: Array, source: Backend, target: Backend) -> Array:
@@ -68,6 +88,8 @@ def check_examples(estimator: Any, X: Any, reset: bool) -> Array:
         rule = f"X (N, {', '.join(map(str, estimator.shape_in_))}), as in fit"
         raise ShapeError(type(estimator).__name__, rule, X=tuple(X.shape))
     xp = backend_of(X).xp
+    if "complex" in str(X.dtype):
+        raise DTypeError(type(estimator).__name__, "X of real numbers", X=X.dtype)
     if X.dtype in (xp.float32, getattr(xp, "float64", None)):
         return X
     is_small = any(X.dtype == getattr(xp, n, None) for n in ("bool", "uint8", "int8", "uint16", "int16", "float16"))
@@ -89,10 +111,12 @@ def check_weights(weights: Any, n: int) -> np.ndarray | None:
         ShapeError: there are not as many as examples.
         DTypeError, ConfigError: they are no finite numbers >= 0, or all are zero.
     """
-    if weights is None or arguments.is_number(weights):
+    if weights is None:
         return None
     try:
-        found = np.asarray(of_host(weights), dtype=np.float64)
+        found = np.asarray(of_host(weights))
+        found = np.full(n, found) if not found.ndim else found
+        found = found.astype(np.float64, casting="same_kind" if found.dtype.kind == "c" else "unsafe")
     except (TypeError, ValueError):
         raise DTypeError("fit", "sample_weight of numbers", sample_weight=arguments.shown(weights)) from None
     if found.shape != (n,):
@@ -101,7 +125,9 @@ def check_weights(weights: Any, n: int) -> np.ndarray | None:
         raise ConfigError("fit", "sample_weight >= 0, finite", sample_weight=found.min())
     if not found.any():
         raise ConfigError("fit", "sample_weight that is not zero of every example", sample_weight="all zero")
-    return None if (found == found[0]).all() else found
+    if (found == found[0]).all():
+        return None
+    return np.ldexp(found, -int(np.frexp(found.max())[1]))  # within 1, and the same to the last digit
 
 
 def check_targets(estimator: Any, X: Array, y: Any) -> Any:

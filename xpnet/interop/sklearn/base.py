@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from xpnet import arguments
 from xpnet.backend import Array, Backend, backend_of, get_backend
 from xpnet.data import Dataset, Scale, host
-from xpnet.interop.sklearn.arrays import check_examples, like, moved
+from xpnet.errors import DivergedError
+from xpnet.interop.sklearn.arrays import check_examples, like, moved, on_host
 from xpnet.interop.sklearn.epochs import Plan, plan
 from xpnet.interop.sklearn.network import build, check_outputs
 from xpnet.interop.sklearn.standardize import measure, standardized, standardized_host
@@ -107,11 +108,12 @@ class Net(BaseEstimator):
             fitted: attributes that the estimator gets once it is trained.
         """
         backend = backend_of(X)
-        x = backend.to_numpy(X)
+        x = on_host(backend, X)
         if weights is not None:
             x, y, weights = x[weights > 0], y[weights > 0], weights[weights > 0]
         given = plan(self, len(x), step)
-        if self._trained and (step or self.warm_start):
+        warm = arguments.boolean("fit", "warm_start", self.warm_start)
+        if self._trained and (step or warm):
             trainer, mean, factor = self._trainer, host("fit", self.mean_), host("fit", self.factor_)
         else:
             trainer = self._trainer_for(tuple(x.shape[1:]), str(x.dtype), backend, task, outputs, given)
@@ -122,6 +124,9 @@ class Net(BaseEstimator):
         if len(names) != 1:  # else there is nothing to learn
             weights = None if weights is None else weights.astype(np.float32)
             given.run(trainer, Dataset(x, y, names, type(self).__name__, 1.0, weights=weights))
+            if bad := next((p.path for p in trainer.model.parameters() if not np.isfinite(p.numpy()).all()), None):
+                where = "partial_fit" if step else "fit"
+                raise DivergedError.event(where, "weights are not finite", "lower lr or weight_decay", layer=bad)
         vars(self).update(fitted)
         self._backend, self._trainer, self.model_, self.shape_in_ = backend, trainer, trainer.model, tuple(x.shape[1:])
         self.mean_, self.factor_ = backend.from_numpy(mean), backend.from_numpy(factor)

@@ -7,6 +7,7 @@ from typing import Any
 
 from xpnet import arguments
 from xpnet.data import Dataset
+from xpnet.errors import ConfigError
 from xpnet.optim import cosine
 from xpnet.train import Callback, Trainer
 from xpnet.train.callbacks import Training
@@ -82,6 +83,8 @@ def plan(net: Any, n: int, step: bool) -> Plan:
     where, validation = "partial_fit" if step else "fit", None
     fraction = arguments.number(where, "validation_fraction", net.validation_fraction, 0, 1, above=True)
     if arguments.boolean(where, "early_stopping", net.early_stopping) and not step:
+        if n < 2:
+            raise ConfigError(where, "two examples or more, with early_stopping=True", N=n)
         validation, n = fraction, max(1, n - max(1, round(fraction * n)))
     size = default_batch(n) if net.batch_size == "auto" else net.batch_size
     size = min(arguments.positive(where, "batch_size", size), n)

@@ -76,7 +76,12 @@ class NetRegressor(RegressorMixin, Net):
             kept = slice(None) if weights is None else weights > 0
             mean, factor = measure(rows[kept], None if weights is None else weights[kept], 0.0)
             scale, dtype = 1 / np.where(factor == 0, 1.0, factor), dtype_name(X)
-            mean, scale = mean.astype(dtype), scale.astype(dtype)
+            with np.errstate(over="ignore", under="ignore"):
+                held = mean.astype(dtype), scale.astype(dtype)
+            if not (np.isfinite(held).all() and held[1].all()):
+                got = {"mean": mean, "deviation": scale}
+                raise DataError(where, f"y whose mean and deviation {dtype}, the dtype of X, holds", **got)
+            mean, scale = held
         rows = ((rows - mean) / scale).astype(np.float32)
         task = Regression()
         task.mean, task.deviation = np.zeros(rows.shape[1]), np.ones(rows.shape[1])  # they are standardized

@@ -11,10 +11,10 @@ from xpnet.errors import CheckpointError
 from xpnet.interop.torch.matching import Pair
 from xpnet.nn import Module
 
-__all__ = ["compare"]
+__all__ = ["DO", "compare"]
 
 Named = tuple[str, Any]
-_DO = "pass its state_dict() to compare arrays alone"
+DO = "pass its state_dict() to compare arrays alone"
 _PASSING = ("Dropout", "Dropout1d", "Dropout2d", "AlphaDropout", "Flatten", "Identity")  # no new numbers in prediction
 
 
@@ -54,7 +54,7 @@ def compare(model: Module, theirs: Any, pairs: Sequence[Pair], where: str) -> No
     absent = [name for kind in yours if kind not in mine and kind != "AdaptiveAvgPool2d" for name, _ in yours[kind]]
     if absent and not any(module.is_custom for module in ours.values()):
         rule = "a model that has PyTorch's kinds of layers"
-        raise CheckpointError(where, rule, _DO, **{absent[0]: type(modules[absent[0]]).__name__})
+        raise CheckpointError(where, rule, DO, **{absent[0]: type(modules[absent[0]]).__name__})
 
 
 def _compare_chains(own: list[Named], others: list[Named], where: str) -> None:
@@ -67,7 +67,7 @@ def _compare_chains(own: list[Named], others: list[Named], where: str) -> None:
         side = "model" if len(own) > len(others) else "PyTorch"
         rule = "as many layers without arrays on both sides"
         got = {"model": len(own), "PyTorch": len(others), f"more in {side}": first[0]}
-        raise CheckpointError(where, rule, _DO, **got)
+        raise CheckpointError(where, rule, DO, **got)
 
 
 def _compare(own: Named, found: Named, where: str) -> None:
@@ -78,13 +78,14 @@ def _compare(own: Named, found: Named, where: str) -> None:
     label = f"{path or type(layer).__name__} and {name or type(theirs).__name__}"
     if not set(classes) & set(layer.torch_classes):
         rule = f"{label} to be layers of one kind"
-        raise CheckpointError(where, rule, _DO, model=type(layer).__name__, PyTorch=type(theirs).__name__)
+        raise CheckpointError(where, rule, DO, model=type(layer).__name__, PyTorch=type(theirs).__name__)
     for setting, value in layer.torch_settings().items():
         other = getattr(theirs, setting, value)
         if setting == "padding" and isinstance(other, str):
             other = _in_pixels(theirs, other)
-        if not _equal(value, other):
-            raise CheckpointError(where, f"{label} of one {setting}", _DO, model=value, PyTorch=other)
+        if other not in value if isinstance(value, frozenset) else not _equal(value, other):
+            value = " or ".join(sorted(map(str, value))) if isinstance(value, frozenset) else value
+            raise CheckpointError(where, f"{label} of one {setting}", DO, model=value, PyTorch=other)
 
 
 def _in_pixels(theirs: Any, padding: str) -> Any:

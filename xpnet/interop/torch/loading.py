@@ -16,6 +16,7 @@ from xpnet.interop.torch.comparing import compare
 from xpnet.interop.torch.matching import Own, Pair, check_complete, left_over, match, own_arrays
 from xpnet.interop.torch.reading import is_torch_module, read
 from xpnet.interop.torch.renaming import Rename
+from xpnet.interop.torch.verifying import verify
 from xpnet.libraries import require
 from xpnet.nn import Module, State
 from xpnet.output import printable
@@ -107,7 +108,8 @@ def load_torch(
 
     The checksums of a file of torch.save are compared; safetensors, and files from before torch 1.6, have none. A file
     holds arrays only. That both sides have the same stride, padding, dilation, eps, activations and order of
-    calls cannot be seen from it. Where source is the module itself, its layers and their settings are compared too.
+    calls cannot be seen from it. Where source is the module itself, its layers and their settings are compared too, and
+    with shape also what both give for random inputs.
 
     Args:
         model: the module that receives the values; its dtype, backend and mode stay. Call eval() before it predicts.
@@ -116,15 +118,15 @@ def load_torch(
         rename: names of PyTorch to names of the model, which then go together whatever the order: a dictionary from
             prefix ("backbone.conv_a") or compiled pattern to what takes its place, None to leave such arrays out; or a
             function from name to name. The parts of a layer may have PyTorch's names or the model's.
-        shape: one example, such as (28, 28, 1). Needed where a model flattens images in a forward of its own, or before
-            the first layer: the model is then run once on zeros.
+        shape: one example, such as (28, 28, 1). Needed where a model flattens images before the first layer, or has a
+            forward of its own: the model is then run once on zeros.
         strict: whether every array of both sides must find a partner. False: the rest stays as it is.
         verbose: print a table of what went where.
     Returns:
         What went where, and what was left over.
     Raises:
         CheckpointError: the file is absent, damaged or of another kind; arrays without a partner, of a strict load or
-            all; layers that compute something else; numbers too large for the model's dtype. ConfigError: an argument,
+            all; layers or outputs that differ; numbers too large for the model's dtype. ConfigError: an argument,
             or torch is not installed. Nothing has changed then. NaN is loaded, and the log names the first such array.
     Cost: memory for the weights once more.
     """
@@ -141,11 +143,19 @@ def load_torch(
         compare(model, found.module, pairs, where)
     rows = flattened(model, shape, where)
     made = _received(model, pairs, rows, found.where)
-    for state, array in made.items():
-        state.data = array
+    missing, unexpected = left_over(own, found, pairs)
+    before = {state: state.data for state in made}
+    try:
+        for state, array in made.items():
+            state.data = array
+        if found.module is not None and shape is not None and not missing and not unexpected:
+            verify(model, found.module, shape, where)
+    except BaseException:
+        for state, array in before.items():
+            state.data = array
+        raise
     if name := next((state.path for state in made if state.holds_nan()), None):
         _log.warning("%s: %s holds NaN: the model's outputs will be NaN", where, name)
-    missing, unexpected = left_over(own, found, pairs)
     arrays = (LoadedArray(p.found.name, p.own.path, p.found.shape, _layout(p.own, rows)) for p in pairs)
     loaded = Loaded(tuple(arrays), tuple(o.path for o in missing), tuple(f.name for f in unexpected))
     if verbose:

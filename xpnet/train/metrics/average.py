@@ -14,13 +14,18 @@ from xpnet.backend import Array, Backend
 from xpnet.data import host
 from xpnet.errors import DivergedError
 
-__all__ = ["LossMeter", "Slot", "batch_weight", "is_sum"]
+__all__ = ["LossMeter", "Slot", "batch_weight", "is_sum", "needs_each_class"]
 
 
 def is_sum(loss: Callable[..., Any]) -> bool:
     """Whether a loss adds up its examples: a loss of xpnet.nn with reduction="sum"."""
     loss, options = _unwrapped(loss)
     return nn.is_average(loss) and options.get("reduction") == "sum"
+
+
+def needs_each_class(loss: Callable[..., Any]) -> bool:
+    """Whether a loss takes a score for each of the labels 0..K-1, also where K is 2: those of xpnet.nn do."""
+    return _unwrapped(loss)[0] in (nn.softmax_cross_entropy, nn.hinge_loss, nn.perceptron_loss)
 
 
 def _unwrapped(loss: Any) -> tuple[Any, dict[str, Any]]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import arguments, nn
-from xpnet.autograd import Tensor
+from xpnet import arguments, nn, ops
+from xpnet.autograd import Tensor, apply
 from xpnet.backend import Array
 from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, ConfigError, DataError, ShapeError
@@ -24,15 +24,24 @@ __all__ = ["Classification"]
 _log = logging.getLogger("xpnet")
 
 
+@nn.averages_examples
+def _cross_entropy(scores: Tensor, y: Array, **options: Any) -> Tensor:
+    """Softmax and cross-entropy; of one score an example, which is that of class 1, beside a score of 0."""
+    if scores.ndim == 1 or (scores.ndim == 2 and scores.shape[1] == 1):
+        scores = scores.reshape(-1, 1)
+        scores = apply(ops.concat, scores * 0.0, scores, axis=1)  # (N, 2); softmax is then the sigmoid
+    return nn.softmax_cross_entropy(scores, y, **options)
+
+
 class Classification(Task):
     """The class of each example, by softmax and cross-entropy.
 
-    Scores are (N, K), or (N, 1) or (N,) for two classes; targets are labels, (N,), in 0..K-1. predict returns the
-    probability of each class.
+    Scores are (N, K), or for two classes (N, 1) or (N,), that of class 1 beside 0 of class 0; targets are labels, (N,),
+    in 0..K-1. predict returns the probability of each class, or that of class 1.
     """
 
     name = "classification"
-    loss = staticmethod(nn.softmax_cross_entropy)
+    loss = staticmethod(_cross_entropy)
     labelled = True
     headline = Headline("accuracy", True)
     recorded = ("accuracy",)
