@@ -384,7 +384,7 @@ METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
     "Columns.fit": (lambda: data.Columns.fit, {"table": TABLE, "target": "b", "rows": [0, 1], "task": None}),
     "Columns.apply": (lambda: data.Columns.fit(TABLE).apply, {"table": TABLE}),
     "Columns.dataset": (lambda: data.Columns.fit(TABLE, "b").dataset, {"table": TABLE}),
-    "Columns.from_json": (lambda: data.Columns.from_json, {"values": {"features": [], "target": None, "ignored": []}}),
+    "Columns.from_json": (lambda: data.Columns.from_json, {"values": data.Columns.fit(TABLE).to_json()}),
     "Backend.from_numpy": (lambda: CPU.from_numpy, {"array": X}),
     "Backend.to_numpy": (lambda: CPU.to_numpy, {"array": X}),
     "Optimizer.cast": (lambda: sgd().cast, {"dtype": "float16"}),

@@ -95,7 +95,8 @@ def test_characters_that_a_stream_lacks_are_escaped(run_with, here, write_images
     code, _, _ = run_with(words, **streams)
     assert code == 0
     streams["stdout"].flush()
-    assert rb"\u732b" in raw.getvalue()
+    assert rb"\u732b 8" in raw.getvalue()  # images of it
+    assert b"cannot be written" not in raw.getvalue()
 
 
 CLOSED = """

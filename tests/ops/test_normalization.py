@@ -269,6 +269,10 @@ def test_normalizing_numbers_far_from_zero_is_right_to_their_own_rounding(backen
         _, dgamma, _ = vjp(y, (True, True, True, False, False))[:3]
         normal, _ = ops.layer_norm(x, one, zero)
         level, _ = ops.moments(put(backend, np.full((rows, 50, 3), 1e7), np.float32))
+        kept, _ = ops.batch_norm(x, one, zero, mean, var)
+    given = (exact - backend.to_numpy(mean).astype(float)) / np.sqrt(backend.to_numpy(var).astype(float) + 1e-5)
+    for found in (y, kept):  # by these moments: the difference of x and the mean is exact
+        np.testing.assert_allclose(backend.to_numpy(found), given, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(backend.to_numpy(var), exact.var((0, 1, 2)), rtol=1e-5)
     right = (exact - exact.mean((0, 1, 2))) / np.sqrt(exact.var((0, 1, 2)) + 1e-5)
     np.testing.assert_allclose(backend.to_numpy(y), right, atol=rounding)

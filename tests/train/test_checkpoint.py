@@ -153,6 +153,14 @@ def test_a_checkpoint_of_holes_is_refused_before_memory_is_allocated(tmp_path):
         read_checkpoint(tmp_path / "sparse")
 
 
+def test_no_weights_are_made_for_a_checkpoint_of_other_shapes(saved):
+    model = models.build("mlp", (500, 500, 3), 10)  # 384 MB
+    for checkpoint in (saved[0].checkpoint(), Checkpoint.of(models.mlp((8, 8, 1), 10).initialize(0))):
+        with pytest.raises(CheckpointError):
+            checkpoint.restore(model)
+    assert not any(state.made for state in model.states().values())
+
+
 def test_a_model_of_normalized_data_without_its_normalization_is_refused(saved, tmp_path):
     held = read_checkpoint(saved[1])
     held.meta |= {"scale": {"white": 16.0, "low": 0.0, "high": 16.0, "whole": True, "normalized": True}}

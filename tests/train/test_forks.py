@@ -16,6 +16,7 @@ import os, signal, sys, threading, time
 import numba
 import numpy as np
 from xpnet import backend, data, kernels, nn
+from xpnet.backend import blas
 from xpnet.data.prefetch import work_ahead
 from xpnet.train import Trainer
 
@@ -34,14 +35,22 @@ def work(threads):
 
 
 def child(threads, ahead):
+    assert [library.get() for library in blas._libraries()] == unlimited
+    together = threading.Barrier(2, timeout=30)
+    with backend.use_cores(2):
+        backend.run_parallel([together.wait, together.wait])
     assert numba.njit(lambda x: x + 1)(3) == 4
     assert list(ahead) == [1, 2, 3]
     work(threads)
 
 
 def fork(threads=1):
+    together = threading.Barrier(2, timeout=30)  # passed by two threads at once alone
     ahead = work_ahead(lambda step: step, range(4))
     next(ahead)
+    if moment != "while BLAS is held":
+        with backend.use_cores(2):
+            backend.run_parallel([together.wait, together.wait])  # leaves an idle thread
     process = os.fork()
     if not process:
         code = 1
@@ -56,6 +65,7 @@ def fork(threads=1):
 
 
 moment = sys.argv[1]
+unlimited = [library.get() for library in blas._libraries()]
 if moment == "while compiling":
     from xpnet.kernels.numba import compiling
     work(1)
@@ -77,6 +87,12 @@ elif moment == "while BLAS is held":
     holder = threading.Thread(target=lambda: backend.run_parallel([hold, lambda: None]), daemon=True)
     holder.start()
     inside.wait()
+    inside.clear()
+    def hold_lock():
+        with blas._lock:
+            hold()
+    threading.Thread(target=hold_lock, daemon=True).start()
+    inside.wait()
 elif moment == "by multiprocessing":
     import multiprocessing
     work(1)
@@ -93,5 +109,7 @@ if moment == "while BLAS is held":
     "moment", ["while compiling", "at rest", "by multiprocessing", "after a sharded fit", "while BLAS is held"]
 )
 def test_a_forked_child_trains_and_predicts(moment):
-    done = subprocess.run([sys.executable, "-c", PROGRAM, moment], capture_output=True, text=True, timeout=300)
+    env = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+    program = [sys.executable, "-c", PROGRAM, moment]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300, env=env)
     assert done.returncode == 0, done.stderr

@@ -101,6 +101,14 @@ def test_a_picture_is_written(history, tmp_path):
         assert len(image.convert("RGB").getcolors(2**24)) > 20
 
 
+def test_a_picture_replaces_a_link_and_its_target_stays(tmp_path):
+    (tmp_path / "target").write_text("precious")
+    (tmp_path / "curves.png").symlink_to(tmp_path / "target")
+    save_curves(HISTORY, tmp_path / "curves.png")
+    assert (tmp_path / "target").read_text() == "precious"
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_no_window_is_opened_and_no_global_figure_kept(monkeypatch):
     import matplotlib.pyplot as pyplot
 

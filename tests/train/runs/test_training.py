@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,16 @@ from xpnet.errors import CheckpointError, ConfigError, DivergedError
 from xpnet.train import Callback, RunConfig, SaveCheckpoint, evaluate_run, read_checkpoint, train_run
 from xpnet.train.runs import training
 from xpnet.train.runs.config import resumed_config
+from xpnet.train.runs.folder import FILES
 from xpnet.writing import FileLock
 
 SOFTMAX = RunConfig("softmax", epochs=1)
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    """Runs draw no curves and no report."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
 def points(path, names, order=(0, 1)):
@@ -73,13 +82,30 @@ def test_of_two_that_resume_a_run_the_second_does_not_undo_the_first(tmp_path, m
     train_run(SOFTMAX, folder)
 
     def make(*given):
-        monkeypatch.undo()
+        monkeypatch.setattr(training, "make_trainer", real)
         train_run(resumed_config(folder, {"epochs": 3}), resume=folder)  # after the second has read the checkpoint
-        return training.make_trainer(*given)
+        return real(*given)
 
+    real = training.make_trainer
     monkeypatch.setattr(training, "make_trainer", make)
     with raises(CheckpointError, str(folder / "checkpoint.safetensors"), "another process", "meanwhile"):
         train_run(resumed_config(folder, {"epochs": 2}), resume=folder)
+    assert read_checkpoint(folder / "checkpoint.safetensors").meta["progress"]["epoch"] == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_a_run_whose_files_are_links_is_resumed_and_what_they_lead_to_stays(tmp_path):
+    folder, outside = tmp_path / "run", tmp_path / "outside"
+    outside.mkdir()
+    train_run(dataclasses.replace(SOFTMAX, best=True), folder)
+    for name in FILES:
+        (folder / name).rename(outside / name) if (folder / name).exists() else (outside / name).touch()
+        (folder / name).symlink_to(outside / name)
+    before = {path.name: path.read_bytes() for path in outside.iterdir()}
+    train_run(resumed_config(folder, {"epochs": 3}), resume=folder)
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == before
+    written = set(FILES) - {"curves.png", "report.html"}
+    assert {path.name for path in folder.iterdir() if not path.is_symlink()} == written
     assert read_checkpoint(folder / "checkpoint.safetensors").meta["progress"]["epoch"] == 3
 
 
