@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -105,3 +107,59 @@ def test_metadata_that_are_none_are_one_line(xpnet, run, here):
         onnx.save(file, here / "bad.onnx")
         said = xpnet("predict", "bad.onnx", "0.png")
         assert (said.code, len(said.err.strip().splitlines())) == (2, 1)
+
+
+def _told(path, **texts):
+    """Write metadata into a file."""
+    import onnx
+
+    model = onnx.load(path)
+    held = {p.key: p.value for p in model.metadata_props}
+    onnx.helper.set_model_props(model, held | {k: v if isinstance(v, str) else json.dumps(v) for k, v in texts.items()})
+    onnx.save(model, path)
+
+
+LIES = {
+    "two names of ten": ({"classes": ["a", "b"]}, "metadata classes, a name for each output"),
+    "names of columns": ({"classes": ["a", "b"], "task": {"name": "multilabel", "labels": 2}}, "classes 2, outputs 10"),
+    "a reconstruction of ten numbers": ({"task": {"name": "reconstruction"}}, "an output of the size of the input"),
+    "a mean of text": ({"task": {"name": "regression", "mean": "x"}}, "m.onnx: metadata task cannot be read"),
+    "columns": ({"columns": {"features": 5}}, "m.onnx: metadata columns cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_metadata_that_do_not_fit_the_outputs_are_one_line(xpnet, run, here, name):
+    texts, message = LIES[name]
+    pictures(here, 1)
+    xpnet("export", "run", out="m.onnx")
+    _told("m.onnx", **texts)
+    said = xpnet("predict", "m.onnx", "0.png")
+    assert said.code == 2
+    assert message in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_a_file_of_an_enormous_input_is_one_line(xpnet, here):
+    import onnx
+
+    path = lenet(here / "m.onnx", side=8)
+    model = onnx.load(path)
+    nodes = [onnx.helper.make_node("GlobalAveragePool", ["x"], ["y"])]
+    x, y = (
+        onnx.helper.make_tensor_value_info(n, 1, s) for n, s in (("x", ["N", 3, 30000, 30000]), ("y", ["N", 3, 1, 1]))
+    )
+    onnx.save(
+        onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [x], [y]), opset_imports=model.opset_import), path
+    )
+    for command in (("summary", "m.onnx"), ("predict", "m.onnx", "0.png", "--scale", "1")):
+        said = xpnet(*command)
+        assert (said.code, said.err.count("\n")) == (2, 1)
+        assert "m.onnx: a value of more than" in said.err
+
+
+def test_a_file_is_drawn(xpnet, run, here):
+    xpnet("export", "run", out="m.onnx")
+    assert xpnet("draw", "m.onnx", out="m.svg").code == 0
+    assert "<svg" in (here / "m.svg").read_text()
+    assert "m.onnx" in xpnet("draw", "m.onnx", "--style", "volumes", out="v.svg").out

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from xpnet.cli.options import Input, Json, ModelOrRun, print_json, print_line
+from xpnet.cli.trained import open_model
 
 __all__ = ["draw"]
 
@@ -25,7 +26,7 @@ def draw(
     """Draw a model into a file."""
     from xpnet.train.describe import draw_model
 
-    title, path = draw_model(model_or_run, style, input, out)
+    title, path = draw_model(model_or_run, style, input, out, open_model)
     size = path.stat().st_size
     print_line(f"{title} drawn in {path}, {size / 1000:,.0f} kB", as_json)
     if as_json:

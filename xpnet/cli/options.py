@@ -56,7 +56,7 @@ Version = Annotated[
         rich_help_panel="Output",
     ),
 ]
-ModelOrRun = Annotated[str, typer.Argument(metavar="MODEL|RUN", help="{models}, or the folder of a run.")]
+ModelOrRun = Annotated[str, typer.Argument(metavar="MODEL|RUN", help="{models}, the folder of a run, or an ONNX file.")]
 Input = Annotated[str | None, typer.Option(metavar="HxWxC", help="Another input than its own; HxW keeps the channels.")]
 
 

@@ -92,7 +92,11 @@ def summarize_model(
 
 
 def draw_model(
-    model_or_run: str, style: str = "blocks", input: str | None = None, out: str | Path | None = None
+    model_or_run: str,
+    style: str = "blocks",
+    input: str | None = None,
+    out: str | Path | None = None,
+    opener: Opener | None = None,
 ) -> tuple[str, Path]:
     """Draw a model or a run's model into a file. Everything is checked before the file is written.
 
@@ -100,6 +104,7 @@ def draw_model(
         model_or_run, input: as open_model takes them.
         style: one of STYLES.
         out: the file, its suffix is the format; by default MODEL-STYLE.svg, or the folder's name for a run.
+        opener: as of summarize_model.
     Returns:
         A title, and the file.
     Raises:
@@ -112,7 +117,7 @@ def draw_model(
         if not Path(out).parent.is_dir():
             raise ConfigError("out", "a file in an existing folder", folder=repr(str(Path(out).parent)))
     need_matplotlib()
-    model, shape, title = open_model(model_or_run, input)
+    model, shape, title = (opener or open_model)(model_or_run, input)
     path = Path(f"{Path(model_or_run).resolve().name}-{style}.svg" if out is None else out)
     save(getattr(viz, style)(model, shape, title=title), path)
     return title, path

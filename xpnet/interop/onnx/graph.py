@@ -241,12 +241,19 @@ class Graph(Module):
             batch = (port.shape[0] if port is not None and port.shape else None) or 1
             if len(self.plan.inputs) != 1:
                 raise ShapeError(self.plan.title, "a graph of one input", inputs=len(self.plan.inputs))
+            try:
+                self.plan.budget.check((batch, *shape))
+            except XpnetError as error:
+                error.where = self.plan.title
+                raise
             zeros = np.zeros((batch, *shape), self.plan.inputs[0].dtype)
             dtype = next((state.dtype_ for state in self.states().values()), zeros.dtype.name)
             zeros = zeros.astype(dtype) if zeros.dtype.kind == "f" else zeros
             with inference(), no_grad():
-                self._outputs(self._given((self.backend.from_numpy(zeros),), {}), trace)
-            output = rows[-1][2][1] if rows else shape
+                found = self._outputs(self._given((self.backend.from_numpy(zeros),), {}), trace)
+            output = tuple((found[0] if isinstance(found, tuple) else found).shape[1:])
+            if len(output) == 3 and not self.plan.images_last:
+                output = (*output[1:], output[0])
             total = Cost(output, sum(row[3] for row in rows), sum(math.prod(row[2][1]) for row in rows))
             self.plan.costs[shape] = rows, total
         return self.plan.costs[shape]

@@ -164,7 +164,7 @@ class _Loader:
         sizes = [d.dim_value if d.WhichOneof("value") == "dim_value" else None for d in kind.shape.dim]
         sizes = [None if n == -1 else n for n in sizes]  # as PaddlePaddle writes sizes that are free
         if any(n is not None and not 0 <= n <= arguments.MOST for n in sizes):
-            raise DataError(where, "sizes that are not negative", shape=tuple(sizes))
+            raise DataError(where, f"sizes of 0 to {arguments.MOST:,}", shape=tuple(sizes))
         return Port(value.name, dtype, tuple(sizes))
 
     def _dtype(self, inputs: tuple[Port, ...]) -> str:

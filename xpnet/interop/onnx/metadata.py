@@ -10,11 +10,11 @@ model           the name of a run's model
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from xpnet import arguments
-from xpnet.data import Normalize
+from xpnet.data import Columns, Normalize
 from xpnet.data.image import FITS
 from xpnet.errors import DataError, XpnetError
 
@@ -63,20 +63,27 @@ def read_facts(where: str, metadata: Mapping[str, str]) -> Facts:
     if not all(isinstance(name, str) for name in classes):
         raise DataError(where, "metadata classes, a list of names", classes=arguments.shown(classes))
     facts = _read(where, metadata, "preprocessing", dict)
-    try:
-        normalize = None if facts is None or not facts.get("normalize") else Normalize.from_json(facts["normalize"])
-    except (XpnetError, LookupError, TypeError, ValueError) as error:
-        raise DataError.event(where, "metadata preprocessing cannot be read", error=error) from error
+    columns = _read(where, metadata, "columns", (dict, list))
+    normalize = _made(where, "preprocessing", Normalize.from_json, (facts or {}).get("normalize") or None)
+    _made(where, "columns", Columns.from_json, columns)
     fit = (facts or {}).get("fit") or ("crop" if facts is None else "stretch")
     return Facts(
         tuple(classes),
         _read(where, metadata, "task", dict),
-        _read(where, metadata, "columns", (dict, list)),
+        columns,
         normalize,
         None if facts is None else facts.get("included") is True,
         fit if fit in FITS else "stretch",
         metadata.get("model", ""),
     )
+
+
+def _made(where: str, key: str, make: Callable[[Any], Any], values: Any) -> Any:
+    """Make what the JSON of a key describes; None of None."""
+    try:
+        return None if values is None else make(values)
+    except (XpnetError, LookupError, TypeError, ValueError) as error:
+        raise DataError.event(where, f"metadata {key} cannot be read", error=error) from error
 
 
 def _read(where: str, metadata: Mapping[str, str], key: str, kind: Any) -> Any:

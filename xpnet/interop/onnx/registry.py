@@ -85,7 +85,8 @@ def reads(
 
 def _inputs(function: Callable[..., Any]) -> tuple[int, float]:
     """How many inputs a reader takes."""
-    least, most = 0, 0.0
+    least: int = 0
+    most: float = 0
     for parameter in list(inspect.signature(function).parameters.values())[2:]:
         if parameter.kind is parameter.VAR_POSITIONAL:
             most = float("inf")

@@ -10,7 +10,7 @@ from typing import Any
 from xpnet import arguments, nn
 from xpnet.backend import Backend, get_backend
 from xpnet.data import Normalize
-from xpnet.errors import ConfigError, DataError
+from xpnet.errors import ConfigError, DataError, XpnetError
 from xpnet.interop.onnx.graph import Graph
 from xpnet.interop.onnx.load import load_onnx
 from xpnet.interop.onnx.metadata import Facts, layout_of, read_facts
@@ -81,8 +81,9 @@ def open_onnx(
         do = "export it without --with-preprocessing"
         raise DataError(where, "a file that gives scores, or probabilities of classes", do, task=task.get("name"))
     network = _of_rows(where, model, shape).to(get_backend(backend))
-    count = math.prod(network.cost(shape).output)
-    classes = facts.classes or tuple(str(k) for k in range(max(2, count) if _is_classes(task) else count))
+    if not network.parameters():
+        raise DataError(where, "a file with weights of layers, in floating numbers", parameters=0)
+    classes = _classes(where, facts, task, math.prod(network.cost(shape).output), shape)
     trainer = Trainer(network)
     meta = {
         "model_name": facts.model or Path(where).name,
@@ -96,12 +97,26 @@ def open_onnx(
         "columns": facts.columns,
         "data": "",
     }
-    trainer.take_scale(meta)
+    try:
+        trainer.take_scale(meta)
+    except XpnetError as error:
+        raise DataError.event(where, "metadata task cannot be read", error=error) from error
     return trainer, meta
 
 
-def _is_classes(task: dict[str, Any]) -> bool:
-    return task.get("name") == "classification"
+def _classes(where: str, facts: Facts, task: dict[str, Any], count: int, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the names of so many outputs, those that the file gives or numbers of classes, once they fit."""
+    name, given = task.get("name"), len(facts.classes)
+    if name == "reconstruction":
+        if count != math.prod(shape):
+            raise DataError(where, "an output of the size of the input", input=shape, outputs=count)
+    elif name == "classification":
+        if given and given != max(2, count):
+            raise DataError(where, "metadata classes, a name for each output", classes=given, outputs=count)
+        return facts.classes or tuple(str(k) for k in range(max(2, count)))
+    elif given not in (0, count):
+        raise DataError(where, "metadata classes, a name for each output", classes=given, outputs=count)
+    return facts.classes
 
 
 def _layout(model: Graph) -> str:
