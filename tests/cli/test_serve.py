@@ -43,6 +43,7 @@ def test_a_port_that_is_in_use_is_one_line(refused, run):
         ("serve run --max-bytes 0", ["--max-bytes 0"]),
         ("serve run --timeout 0", ["--timeout 0"]),
         ("serve run --connections 0", ["--connections 0"]),
+        ("serve run --scale 1/255", ["run says how its inputs are normalized", "omit --scale"]),
         ("serve run --host 192.0.2.1 --port 0", ["cannot listen on 192.0.2.1"]),
     ],
 )

@@ -10,13 +10,16 @@ import pytest
 
 from tests.harness import raises
 from tests.serving.conftest import Client, digit
+from tests.serving.test_server import form
 from xpnet import export_onnx, nn
-from xpnet.errors import DataError
+from xpnet.errors import ConfigError, DataError
 from xpnet.serving import Server, open_source
+from xpnet.train.runs.prediction import ask_opened
 
 onnx = pytest.importorskip("onnx")
 
 from xpnet.interop.onnx.export_run import export_run  # noqa: E402
+from xpnet.interop.onnx.trained import open_onnx  # noqa: E402
 
 
 def photo(suffix="JPEG"):
@@ -67,13 +70,16 @@ def test_files_that_do_not_say_how_their_inputs_are_made_are_refused(runs, tmp_p
     path.write_bytes(b"no model")
     with pytest.raises(DataError):
         open_source(path)
-    export_onnx(nn.Sequential(nn.Linear(3, 2)), path, (3,))
-    with raises(DataError, str(path), "a file that xpnet export wrote", "preprocessing"):
+    export_onnx(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), path, (2, 2, 3))
+    with raises(ConfigError, str(path), "does not say on which scale", "scale=1/255"):
         open_source(path)
     export_run(runs("digits"), path, batch=4)
     with raises(DataError, str(path), "a free number of examples"):
         open_source(path)
     export_run(runs("digits"), path)
+    for known in (path, runs("digits")):
+        with raises(ConfigError, "scale", "says how its inputs are normalized", "omit scale"):
+            open_source(known, scale=1.0)
     for key, value in (("preprocessing", "{"), ("classes", "{}"), ("task", "[]"), ("columns", "3")):
         model = onnx.load(path)
         known = {entry.key: entry.value for entry in model.metadata_props} | {key: value}
@@ -89,3 +95,21 @@ def test_files_that_do_not_say_how_their_inputs_are_made_are_refused(runs, tmp_p
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(ValueError, match="a score for each class"):
         Server(open_source(tmp_path / "other.onnx"), port=0)
+
+
+@pytest.mark.parametrize("batch", ["N", 1])
+def test_a_file_of_another_origin_says_what_xpnet_predict_says(tmp_path, batch):
+    path, scale = tmp_path / "m.onnx", {"mean": (0.4, 0.5, 0.6), "std": (0.2,), "scale": 1 / 255}
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 7, 5)).initialize(1)
+    export_onnx(net, path, (8, 9, 3), batch=batch)
+    (tmp_path / "a.jpg").write_bytes(photo())
+    (tmp_path / "b.png").write_bytes(digit(0))
+    wanted = list(ask_opened(*open_onnx(path, **scale), [str(tmp_path / name) for name in ("a.jpg", "b.png")], 5))
+    with Server(open_source(path, **scale), port=0) as server:
+        client = Client(server)
+        body, headers = form([("a.jpg", photo()), ("b.png", digit(0))])
+        said = client("POST", "/predict?top=5", body, headers).json["predictions"]
+        client.connection.close()
+    for mine, theirs in zip(said, wanted, strict=True):
+        assert mine["classes"] == theirs["classes"]
+        assert mine["probabilities"] == pytest.approx(theirs["probabilities"], abs=2e-6)

@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 
 from xpnet.cli.options import BackendName, Device, print_line
+from xpnet.cli.trained import Mean, Scale, Std, normalization
 
 __all__ = ["serve"]
 
 
 def serve(
-    run: Annotated[str, typer.Argument(metavar="RUN|FILE.onnx", help="Folder of a run, or a file of xpnet export.")],
+    run: Annotated[str, typer.Argument(metavar="RUN|FILE.onnx", help="Folder of a run, or an ONNX file.")],
     port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.", metavar="N")] = 8000,
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines use it.", metavar="ADDRESS")
@@ -24,6 +25,9 @@ def serve(
     timeout: Annotated[float, typer.Option(help="Seconds to send a request, and to answer it.", metavar="S")] = 30.0,
     connections: Annotated[int, typer.Option(help="Connections at a time.", metavar="N")] = 64,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print a line for each request.")] = False,
+    mean: Mean = None,
+    std: Std = None,
+    scale: Scale = None,
     backend: BackendName = None,
     device: Device = None,
 ) -> int:
@@ -35,7 +39,7 @@ def serve(
     from xpnet.train.runs.config import resolve_backend
 
     limits = Limits(max_bytes=max_bytes, timeout=timeout, connections=connections)
-    source = open_source(run, resolve_backend(backend, device))
+    source = open_source(run, resolve_backend(backend, device), **normalization(mean, std, scale))
     if not verbose:
         warnings.simplefilter("ignore")  # of decoders, about the content of a request
     stop = threading.Event()

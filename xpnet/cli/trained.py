@@ -9,7 +9,7 @@ import typer
 
 from xpnet.errors import ConfigError
 
-__all__ = ["Mean", "Scale", "Std", "open_model", "open_trained"]
+__all__ = ["Mean", "Scale", "Std", "normalization", "open_model", "open_trained"]
 
 _NUMBERS = "Of an ONNX file that does not say it"
 Mean = Annotated[
@@ -33,7 +33,7 @@ def open_trained(
     path: str, backend: Any, mean: str | None = None, std: str | None = None, scale: str | None = None
 ) -> tuple[Any, dict[str, Any]]:
     """Open a run or a file: a Trainer, and what is known of its data."""
-    given = {"mean": _numbers("mean", mean), "std": _numbers("std", std), "scale": _fraction(scale)}
+    given = normalization(mean, std, scale)
     if _is_file(path):
         from xpnet.interop.onnx.trained import open_onnx
 
@@ -43,6 +43,11 @@ def open_trained(
     from xpnet.train.runs.evaluation import open_run
 
     return open_run(path, backend)
+
+
+def normalization(mean: str | None, std: str | None, scale: str | None) -> dict[str, Any]:
+    """Read the options of files that do not say it: {mean, std, scale}."""
+    return {"mean": _numbers("mean", mean), "std": _numbers("std", std), "scale": _fraction(scale)}
 
 
 def open_model(path: str, input: str | None) -> tuple[Any, tuple[int, ...], str]:

@@ -1,4 +1,4 @@
-"""What can be served: the folder of a run, or a file that `xpnet export` wrote of one."""
+"""What can be served: the folder of a run, a file that `xpnet export` wrote of one, or another ONNX file."""
 
 from __future__ import annotations
 
@@ -14,37 +14,55 @@ from xpnet import arguments
 from xpnet.backend import Backend, get_backend
 from xpnet.data import Columns, Normalize
 from xpnet.data.image import FITS
-from xpnet.errors import DataError
+from xpnet.errors import ConfigError, DataError
+from xpnet.interop.onnx.graph import Graph
 from xpnet.interop.onnx.load import load_onnx
+from xpnet.interop.onnx.trained import open_onnx
 from xpnet.serving.sources import Given, Source
 from xpnet.train.runs.evaluation import open_run
 from xpnet.train.scoring import Scoring
 from xpnet.train.tasks import saved_task
+from xpnet.train.trainer import Trainer
 
 __all__ = ["OnnxFile", "Run", "open_source"]
 
 _KEYS = ("input", "model", "preprocessing", "task")  # of the metadata of a file
 
 
-def open_source(path: str | os.PathLike[str], backend: str | Backend | None = None) -> Source:
+def open_source(
+    path: str | os.PathLike[str],
+    backend: str | Backend | None = None,
+    *,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    scale: float | None = None,
+) -> Source:
     """Open what is to be served.
 
     Args:
-        path: the folder of a run, or an .onnx file that `xpnet export` wrote.
+        path: the folder of a run, or an .onnx file.
         backend: where to compute; the default one by default.
+        mean, std, scale: of an .onnx file that `xpnet export` did not write of a run, as of open_onnx.
     Raises:
-        CheckpointError: no such run, or its checkpoint cannot be read. ConfigError: the path is none, or a package is
-            not installed. DataError: the file cannot be read, or does not say how its inputs are made.
+        CheckpointError: no such run, or its checkpoint cannot be read. ConfigError: the path is none, a package is not
+            installed, or it is not said, or said twice, how inputs are normalized. DataError: the file cannot be read.
     """
     found = arguments.path("open_source", "path", path)
-    return OnnxFile(found, backend) if found.suffix.lower() == ".onnx" and not found.is_dir() else Run(found, backend)
+    given = {"mean": mean, "std": std, "scale": scale}
+    is_file = found.suffix.lower() == ".onnx" and not found.is_dir()
+    model = load_onnx(found) if is_file else None
+    if model is not None and any(key not in model.metadata for key in _KEYS):
+        return _Other(found, open_onnx(found, backend, **given))
+    if name := next((name for name, value in given.items() if value is not None), None):
+        raise ConfigError.event(name, f"{found} says how its inputs are normalized", f"omit {name}")
+    return Run(found, open_run(found, backend)) if model is None else OnnxFile(found, model, backend)
 
 
 class Run(Source):
     """A run: says what `xpnet predict` says."""
 
-    def __init__(self, path: Path, backend: str | Backend | None = None) -> None:
-        trainer, meta = open_run(path, backend)
+    def __init__(self, path: Path, opened: tuple[Trainer, dict[str, Any]]) -> None:
+        trainer, meta = opened
         assert trainer.task is not None  # a run has one
         columns = Columns.from_json(meta["columns"]) if meta.get("columns") else None
         shape, fit = tuple(meta["shape"]), meta.get("fit", "stretch")
@@ -67,15 +85,19 @@ class Run(Source):
         return self._scoring.normalization("predict", x, white=white)
 
 
+class _Other(Run):
+    """An ONNX file of another origin, which may compute one example at a time only."""
+
+    def largest(self, most: int) -> int:
+        """Return 1: whether the file takes more is not known."""
+        return 1
+
+
 class OnnxFile(Source):
     """A file of `xpnet export`, whose metadata say what the run knew; rows of an image are pixels of 0 to 255."""
 
-    def __init__(self, path: Path, backend: str | Backend | None = None) -> None:
-        model, where = load_onnx(path), str(path)
-        known = model.metadata
-        if missing := [key for key in _KEYS if key not in known]:
-            do = "serve the run, or export it again"
-            raise DataError(where, "a file that xpnet export wrote of a run", do, without=", ".join(missing))
+    def __init__(self, path: Path, model: Graph, backend: str | Backend | None = None) -> None:
+        where, known = str(path), model.metadata
         facts = _read(where, known, "preprocessing", dict)
         if _read(where, known, "input", dict).get("layout") == "nchw" and not model.plan.images_last:
             model = load_onnx(path, inputs="nhwc")
