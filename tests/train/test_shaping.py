@@ -126,3 +126,50 @@ def test_only_what_leaves_no_choice_is_done(given, known, want):
             shape_for("predict", given, None, known)
     else:
         assert shape_for("predict", given, None, known) == want
+
+
+OTHER_ORDER = {
+    "channels first": ((6, 4, 3), (3, 6, 4), "moveaxis"),
+    "height and width swapped": ((6, 4, 1), (4, 6, 1), ""),
+    "one row": ((6, 4, 1), (24, 1, 1), ""),
+    "steps and features swapped": ((6, 4), (4, 6), ""),
+}
+
+
+class Custom(nn.Module):
+    """A layer that defines no cost."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.linear = nn.Linear(features, 2)
+
+    def forward(self, x):
+        return self.linear(x.reshape(x.shape[0], -1))
+
+
+@pytest.mark.parametrize("custom", [False, True], ids=["layers", "custom"])
+@pytest.mark.parametrize("name", OTHER_ORDER)
+def test_a_model_that_flattens_is_not_given_numbers_in_another_order(name, custom):
+    known, given, words = OTHER_ORDER[name]
+    x = RNG.normal(size=(30, *known)).astype(np.float32)
+    features = x[0].size
+    model = Custom(features) if custom else nn.Sequential(nn.Flatten(), nn.Linear(features, 2))
+    trainer, other = fitted(model, x), x.reshape(30, *given)
+    for act in (
+        trainer.predict,
+        lambda x: trainer.predict(lambda: iter([x])),
+        lambda x: trainer.evaluate((x, Y)),
+        lambda x: trainer.evaluate(lambda: iter([(x, Y)])),
+    ):
+        with pytest.raises(ShapeError, match="as the model was fitted on") as caught:
+            act(other)
+        assert words in str(caught.value)
+    for train, test in (((other, Y), None), ((x, Y), (other, Y))):
+        with pytest.raises(ShapeError, match="as the model was fitted on"):
+            trainer.fit(train, test, epochs=3)
+
+
+def test_a_model_of_any_size_takes_images_of_as_many_pixels():
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.GlobalAvgPool2d(), nn.Linear(2, 2))
+    trainer = fitted(model, RNG.normal(size=(30, 6, 4, 3)))
+    assert trainer.predict(RNG.normal(size=(2, 4, 6, 3))).shape == (2, 2)

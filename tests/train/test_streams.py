@@ -356,6 +356,16 @@ def test_a_stream_that_became_shorter_than_what_was_trained_is_refused():
         fit.fit(parts(sizes=[(0, 25), (25, 60)]), epochs=2)
 
 
+def test_an_epoch_that_was_interrupted_in_a_last_step_of_fewer_batches_goes_on():
+    straight, fit = Trainer(linear(), accumulate=3), Trainer(linear(), accumulate=3, callbacks=[InterruptAt(0, 1)])
+    straight.fit(parts(), epochs=2)
+    fit.fit(parts(), epochs=2)  # 4 batches: the second step is of one
+    assert (fit.epoch, fit.step) == (0, 2)
+    fit.callbacks.clear()
+    fit.fit(parts(), epochs=2)
+    assert losses(fit) == losses(straight)
+
+
 # Examples one by one, and sets too large for memory
 
 
@@ -513,3 +523,13 @@ def test_words_as_labels_need_names_that_are_known():
     fit.fit((X, words), epochs=1)
     fit.fit(parts(X, words), epochs=2)
     assert fit.evaluate(parts(X, words))["accuracy"] == fit.evaluate((X, words))["accuracy"]
+
+
+def test_a_dictionary_of_inputs_has_no_order():
+    batches = [({"a": X[:5], "b": X[:5, :2]}, Y[:5]), ({"b": X[5:9, :2], "a": X[5:9]}, Y[5:9])]
+    x, _ = reading.read_set("fit", iter(batches))
+    np.testing.assert_array_equal(x["a"], X[:9])
+    examples = [({"a": X[0], "b": X[0, :2]}, 1), ({"b": X[1, :2], "a": X[1]}, 0), ({"a": X[2], "b": X[2, :2]}, 0)]
+    for data in (examples, iter(examples)):
+        x, _ = reading.read_set("fit", data)
+        np.testing.assert_array_equal(x["b"], X[:3, :2])

@@ -35,8 +35,8 @@ class Sets(Protocol):
     @property
     def steps(self) -> int | None: ...
 
-    def parts(self, epoch: int, start: int) -> Iterator[Dataset]:
-        """Iterate over the sets of an epoch, from one on."""
+    def parts(self, epoch: int, start: int, least: int | None = None) -> Iterator[Dataset]:
+        """Iterate over the sets of an epoch, from one on; there are at least so many, by default start."""
         ...
 
 
@@ -94,7 +94,8 @@ class StreamFeed(Batches):
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, Any]]:
         """Iterate over the batches of an epoch from a step on; see Batches."""
         self._check_range("StreamFeed.epoch", epoch, start)
-        sets = self._sets.parts(epoch, start * self._joined)
+        first = start * self._joined
+        sets = self._sets.parts(epoch, first, first - self._joined + 1 if start else 0)  # the last step may be of fewer
         try:
             step = start
             while parts := list(islice(sets, self._joined)):

@@ -102,6 +102,7 @@ def _examples(where: str, data: Any) -> tuple[Any, np.ndarray]:
     turned = False
     for i in range(n):
         x, y = pair_of(where, data[i], f"example {i}")
+        x = x if first is None else several.ordered(x, first)
         found = [example_array(where, each) for each in several.each(x)]
         turned = turned or any(each for _, each in found)
         if first is None:

@@ -13,7 +13,7 @@ from typing import Any
 from xpnet.backend import Array
 from xpnet.errors import ConfigError
 
-__all__ = ["call", "count", "each", "form", "is_several", "like", "rows", "shape"]
+__all__ = ["call", "count", "each", "form", "is_several", "like", "ordered", "rows", "shape"]
 
 
 def is_several(x: Any) -> bool:
@@ -31,6 +31,13 @@ def like(x: Any, arrays: Sequence[Any]) -> Any:
     if isinstance(x, dict):
         return dict(zip(x, arrays, strict=True))
     return tuple(arrays) if isinstance(x, tuple) else arrays[0]
+
+
+def ordered(x: Any, first: Any) -> Any:
+    """Return a dictionary in the order of the first, if it has the same names; else x as it is."""
+    if isinstance(x, dict) and isinstance(first, dict) and x.keys() == first.keys():
+        return {name: x[name] for name in first}
+    return x
 
 
 def form(x: Any) -> Hashable:

@@ -111,14 +111,15 @@ class Stream:
         ys = [b.y for b in self._ahead if b.y is not None]
         return Batch(0, several.like(self._ahead[0].x, arrays), np.concatenate(ys) if ys else None)
 
-    def epoch(self, epoch: int = 0, start: int = 0) -> Generator[Batch, None, None]:
+    def epoch(self, epoch: int = 0, start: int = 0, least: int | None = None) -> Generator[Batch, None, None]:
         """Iterate over the batches of an epoch.
 
         Args:
             epoch: its number, which decides the order of a set that gives examples by number.
             start: the first batch: those before are read and left out, unless they were given already.
+            least: how many batches there were before, if not start.
         Raises:
-            DataError: there is no batch, or fewer than start or than steps.
+            DataError: there is no batch, or fewer than least or than steps.
         """
         if self.once:
             first, batches = self._given, self._ahead_and(self._open or self._pass(0))
@@ -145,8 +146,8 @@ class Stream:
                     yield batch._replace(number=index - 1)
             if not index:
                 raise self._nothing()
-            if index < start:
-                rule = f"at least the {start} batches that were trained on before"
+            if index < (least := start if least is None else least):
+                rule = f"at least the {least} batches that were trained on before"
                 raise DataError(self.where, rule, batches=index)
             self._learned, self._given = index, 0
         finally:
@@ -172,6 +173,8 @@ class Stream:
     def _pass(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """Read the data once, from a batch on."""
         for index, (x, y) in enumerate(self._pairs(epoch, start), start):
+            if self._first is not None:
+                x = several.ordered(x, self._first.x)
             arrays = [batch_array(self.where, each) for each in several.each(x)]
             own = [np.array(a, order="C") for a, _ in arrays]  # data may use its memory again for the next batch
             batch = Batch(index, several.like(x, own), None if y is None else np.array(host(self.where, y)))

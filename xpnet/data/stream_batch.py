@@ -49,6 +49,7 @@ def joined(where: str, pairs: list[tuple[Any, Any]], number: int) -> tuple[Any, 
         DataError: they differ in shape; the message gives the batch's number.
     """
     first = pairs[0][0]
+    pairs = [(several.ordered(x, first), y) for x, y in pairs]
     rows = [[example_array(where, each) for each in several.each(x)] for x, _ in pairs]
     shapes = [several.like(x, [a.shape for a, _ in row]) for (x, _), row in zip(pairs, rows, strict=True)]
     for (x, _), shape in zip(pairs, shapes, strict=True):

@@ -83,6 +83,7 @@ def read_sets(
     choose: Callable[[Dataset], Task],
     seed: int = 0,
     weights: Any = None,
+    known: Any = (),
 ) -> tuple[Dataset, dict[str, Any]]:
     """Return the training set, and the sets or streams that are measured after each epoch, by name.
 
@@ -91,11 +92,12 @@ def read_sets(
         model: which takes the examples.
         task: of the Trainer, if it is known; choose says it of a training set.
         weights: of the training examples, or None.
+        known: the shape of the examples of a fit before, or ().
     """
     if is_set(train):
         train = read_set("fit", train)
     images = images_only("fit", train, model)
-    train = reshaped_set("fit", read_dataset("fit", train, task=task, images=images), model)
+    train = reshaped_set("fit", read_dataset("fit", train, task=task, images=images), model, known)
     if weights is not None:
         train = train.weighted(weights)
     if arguments.is_number(validation):

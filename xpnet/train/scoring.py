@@ -127,8 +127,11 @@ class Scoring:
 
     def predict(self, x: Any, batch_size: int, white: float | None) -> np.ndarray:
         """Return what the task says of examples, or of those of a stream; see Trainer.predict."""
-        head = x.head if isinstance(x, InputSets) else self._read(x)
-        parts = x.parts() if isinstance(x, InputSets) else iter([head])
+        if isinstance(x, InputSets):
+            head, parts = self._shaped(x.head), (self._shaped(part, logging.DEBUG) for part in x.parts())
+        else:
+            head = self._shaped(scaling.read_examples("predict", x, self.scale))
+            parts = iter([head])
         normalize = self.normalization("predict", head, white=white)
         with self.model.backend.active(), device_errors("predict"), contextlib.closing(_closable(parts)) as every:
             scored = (self._scored("predict", given, batch_size, normalize) for given in every)
@@ -136,11 +139,10 @@ class Scoring:
         inputs = (normalize, tuple(head.shape[1:])) if self.task.of_inputs else (None, ())
         return self.task.answer(np.concatenate(each), *inputs)
 
-    def _read(self, x: Any) -> Any:
-        """Return examples in the form and the shape that the model takes."""
-        x = scaling.read_examples("predict", x, self.scale)
+    def _shaped(self, x: Any, level: int = logging.INFO) -> Any:
+        """Return examples in the shape that the model takes."""
         known = () if several.is_several(x) or any(isinstance(n, tuple) for n in self.shape) else self.shape
-        return reshaped("predict", x, self.model, known)
+        return reshaped("predict", x, self.model, known, level)
 
     def _scored(self, where: str, x: Any, batch_size: int, normalize: Any) -> Iterator[tuple[slice, Any, Tensor]]:
         """Go over examples of the host in batches; give each as the model takes it, and its scores, as predict does.

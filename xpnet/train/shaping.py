@@ -11,10 +11,13 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from xpnet.data import Dataset, several
 from xpnet.data.lazy import is_resident
 from xpnet.errors import ShapeError, XpnetError
 from xpnet.nn import Module
+from xpnet.train.precision import input_dtype
 
 __all__ = ["reshaped", "reshaped_set", "shape_for"]
 
@@ -32,7 +35,8 @@ def shape_for(where: str, given: Shape, model: Module | None, known: Shape = ())
         model: is asked which shape it takes where none is known; None: it is known.
         known: that of the examples that the model was fitted on, or ().
     Raises:
-        ShapeError: the model takes images, and rows can be brought to them in several ways or in none.
+        ShapeError: the model takes images, and rows can be brought to them in several ways or in none; or numbers in
+            another order, such as images with channels first, would be taken as if they were in the known one.
     """
     if given == known or not given:
         return given
@@ -40,7 +44,13 @@ def shape_for(where: str, given: Shape, model: Module | None, known: Shape = ())
         if len(given) == 1 and len(known) == 3 and known[2] > 1 and math.prod(known) == given[0]:
             do = "the order of colours in rows is not known: reshape x to (N, H, W, C)"
             raise ShapeError(where, f"images {known}", do, shape=given)
-        return known if _same_numbers(given, known) or _same_numbers(known, given) else given
+        if _same_numbers(given, known) or _same_numbers(known, given):
+            return known
+        is_first = len(known) > 2 and given == (known[-1], *known[:-1])
+        if is_first or (_has_as_many(given, known) and _is_of_one_size(model, given, known)):
+            do = "channels are the last axis: numpy.moveaxis(x, 1, -1)" if is_first else ""
+            raise ShapeError(where, f"examples {known}, as the model was fitted on", do, shape=given)
+        return given
     assert model is not None
     problem = _problem(model, given)
     if not isinstance(problem, ShapeError):
@@ -87,6 +97,26 @@ def _same_numbers(given: Shape, known: Shape) -> bool:
     if len(known) != 3 or known[2] != 1:
         return False
     return given in ((math.prod(known),), known[:2], (1, *known[:2]))
+
+
+def _has_as_many(given: Shape, known: Shape) -> bool:
+    """Whether two shapes of as many axes hold as many numbers, so that a Flatten makes the same rows of both."""
+    return len(given) == len(known) and math.prod(given) == math.prod(known)
+
+
+def _is_of_one_size(model: Module | None, given: Shape, known: Shape) -> bool:
+    """Whether a model that takes a shape takes known as well, but no larger one: then it flattens them."""
+    if model is None or isinstance(_problem(model, given), ShapeError):
+        return False  # the caller compares, or a layer refuses it
+    larger = (known[0] + 1, *known[1:])
+    problem = _problem(model, larger)
+    if isinstance(problem, NotImplementedError):  # a custom module
+        try:
+            model.predict(model.backend.from_numpy(np.zeros((1, *larger), input_dtype(model))))
+        except Exception:  # its own
+            return True
+        return False
+    return problem is not None
 
 
 def _others(given: Shape) -> list[Shape]:

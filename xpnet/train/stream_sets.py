@@ -46,10 +46,10 @@ class StreamSets:
         """How many sets an epoch has; None: not known before one has ended."""
         return self._stream.steps
 
-    def parts(self, epoch: int = 0, start: int = 0) -> Generator[Dataset, None, None]:
-        """Iterate over the sets of an epoch, from one on."""
+    def parts(self, epoch: int = 0, start: int = 0, least: int | None = None) -> Generator[Dataset, None, None]:
+        """Iterate over the sets of an epoch, from one on; see Stream.epoch."""
         where, task = self._stream.where, self._task
-        with closing(self._stream.epoch(epoch, start)) as batches:
+        with closing(self._stream.epoch(epoch, start, least)) as batches:
             for batch in batches:
                 name = f"{where}, batch {batch.number}"
                 data = _read_batch(name, batch, self._raw, task)

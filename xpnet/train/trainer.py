@@ -202,7 +202,7 @@ class Trainer(Fitting):
         elif steps is not None:
             raise ConfigError("fit", "batches, of which steps are taken", "omit steps", train=arguments.shown(train))
         train, held = inputs.read_sets(
-            train, test, validation, self.model, self.task, self._choose, self.seed, sample_weight
+            train, test, validation, self.model, self.task, self._choose, self.seed, sample_weight, self.shape
         )
         head = train
         augment = read_augment("fit", augment, train.classes)
