@@ -153,6 +153,14 @@ def test_a_checkpoint_of_holes_is_refused_before_memory_is_allocated(tmp_path):
         read_checkpoint(tmp_path / "sparse")
 
 
+def test_what_a_killed_training_left_is_removed_when_the_next_begins(tmp_path):
+    mine = (".checkpoint.safetensors.0123456789abcdef.part", "checkpoint.safetensors.4711.part")
+    for name in (*mine, ".best.safetensors.0123456789abcdef.part"):
+        (tmp_path / name).touch()
+    trainer("softmax", callbacks=[SaveCheckpoint(tmp_path)]).fit(some_digits(64), epochs=1)
+    assert {p.name for p in tmp_path.iterdir()} == {"checkpoint.safetensors", ".best.safetensors.0123456789abcdef.part"}
+
+
 def test_no_weights_are_made_for_a_checkpoint_of_other_shapes(saved):
     model = models.build("mlp", (500, 500, 3), 10)  # 384 MB
     for checkpoint in (saved[0].checkpoint(), Checkpoint.of(models.mlp((8, 8, 1), 10).initialize(0))):
