@@ -130,6 +130,7 @@ def bad_values():
     yield "objects", np.asarray([None]), "numbers"
     yield "byte order", A.astype(">f4"), "byte order"
     yield "type", np.ndarray, "DLPack"
+    yield "mask", np.ma.masked_greater(A, A.min()), "filled"
 
 
 @pytest.mark.parametrize("target", ["numpy", "torch"])

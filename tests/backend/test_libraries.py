@@ -48,3 +48,10 @@ def test_jax_computes_float64_where_its_backend_is_active_and_says_so_elsewhere(
         ops.relu(x)
     with use_backend(backend):
         assert ops.relu(x)[0].dtype == np.float64
+
+
+def test_a_tensor_of_torch_that_numpy_does_not_have_is_an_error_of_one_line():
+    torch = pytest.importorskip("torch")
+    for x in (torch.eye(2).to_sparse(), torch.ones(2).to(torch.float8_e4m3fn), torch.empty(2, device="meta")):
+        with raises(DTypeError, "to_numpy", "NumPy has no such array", str(x.dtype)):
+            get_backend("torch").to_numpy(x)

@@ -46,6 +46,8 @@ def from_dlpack(x: Any, backend: str | Backend | None = None, *, copy: bool | No
         x = x.data
     if isinstance(x, type) or not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
         raise DTypeError(where, "x, an array of a library that has DLPack", "see numpy.asarray", x=shown(x))
+    if isinstance(x, np.ma.MaskedArray) and x.mask.any():
+        raise DTypeError(where, "x without a mask", "write x.filled(value)", masked=int(x.mask.sum()))
     if getattr(x, "requires_grad", False) is True:
         raise DTypeError(where, "x without requires_grad", "write x.detach()", requires_grad=True)
     try:

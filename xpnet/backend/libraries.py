@@ -51,6 +51,9 @@ class _Torch(Backend):
             return np.array(array.numpy())
         except AttributeError:
             raise self._no_array("to_numpy", array) from None
+        except (TypeError, NotImplementedError) as error:
+            what, got = "NumPy has no such array", {"dtype": array.dtype, "error": error}
+            raise DTypeError.event("to_numpy", what, **got) from error
 
     def synchronize(self) -> None:
         if self.device.type == "cuda":

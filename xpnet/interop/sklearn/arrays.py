@@ -28,19 +28,9 @@ __all__ = [
 def of_host(values: Any) -> Any:
     """Return an array of another library than NumPy on the host; anything else as it is."""
     try:
-        backend = backend_of(values)
+        return backend_of(values).to_numpy(values)
     except XpnetError:
         return values
-    return on_host(backend, values)
-
-
-def on_host(backend: Backend, values: Array) -> np.ndarray:
-    """Return an array of a backend on the host; DTypeError where it has no values, or is not dense."""
-    try:
-        return backend.to_numpy(values)
-    except (TypeError, RuntimeError, NotImplementedError) as error:
-        got = {"dtype": values.dtype, "error": error}
-        raise DTypeError.event("fit", "an array cannot be brought to the host", **got) from error
 
 
 def moved(x: Array, source: Backend, target: Backend) -> Array:

@@ -15,7 +15,7 @@ from xpnet import arguments
 from xpnet.backend import Array, Backend, backend_of, get_backend
 from xpnet.data import Dataset, Scale, host
 from xpnet.errors import DivergedError
-from xpnet.interop.sklearn.arrays import check_examples, like, moved, on_host
+from xpnet.interop.sklearn.arrays import check_examples, like, moved
 from xpnet.interop.sklearn.epochs import Plan, plan
 from xpnet.interop.sklearn.network import build, check_outputs
 from xpnet.interop.sklearn.standardize import measure, standardized, standardized_host
@@ -108,7 +108,7 @@ class Net(BaseEstimator):
             fitted: attributes that the estimator gets once it is trained.
         """
         backend = backend_of(X)
-        x = on_host(backend, X)
+        x = backend.to_numpy(X)
         if weights is not None:
             x, y, weights = x[weights > 0], y[weights > 0], weights[weights > 0]
         given = plan(self, len(x), step)
