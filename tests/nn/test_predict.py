@@ -528,3 +528,15 @@ def test_predictions_of_several_inputs_are_captured(named):
     (found,) = vars(model)["_predictor"]._several.values()
     assert found._captured.reason == ""
     assert any(recording.is_verified for recording in found._captured.recordings.values())
+
+
+def test_a_model_that_returns_several_tensors_does_not_predict_and_the_error_says_what_it_returned():
+    class Two(nn.Module):
+        def __init__(self):
+            self.fc = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.fc(x), x
+
+    with pytest.raises(ConfigError, match=r"predict: expected a model that returns a Tensor.*tuple"):
+        Two().predict(np.ones((3, 4), np.float32))

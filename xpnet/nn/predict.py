@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.arguments import count
+from xpnet.arguments import count, shown
 from xpnet.autograd import Tensor, no_grad
 from xpnet.autograd.exchange import from_dlpack, is_on_host
 from xpnet.backend import (
@@ -152,11 +152,11 @@ class Predictor:
         model, threads = self.model, self.threads(x)
         with inference(), no_grad():
             if threads < 2:
-                return model(Tensor(x)).data
+                return _array(model(Tensor(x)))
             n = x.shape[0]
             cuts = [i * n // threads for i in range(threads + 1)]
             parts = [x[start:stop, ...] for start, stop in itertools.pairwise(cuts)]
-            results = run_parallel([partial(lambda part: model(Tensor(part)).data, part) for part in parts])
+            results = run_parallel([partial(lambda part: _array(model(Tensor(part))), part) for part in parts])
             return record_call(self.backend.xp.concat, results)
 
     def threads(self, x: Array) -> int:
@@ -207,4 +207,10 @@ class _SeveralPredictor:
         model = self._model()
         assert model is not None, "the model owns its predictor"
         with inference(), no_grad():
-            return several.call(model, several.like(self._form, arrays), Tensor).data
+            return _array(several.call(model, several.like(self._form, arrays), Tensor))
+
+
+def _array(y: Any) -> Array:
+    if not isinstance(y, Tensor):
+        raise ConfigError("predict", "a model that returns a Tensor", "call it for all it gives", returned=shown(y))
+    return y.data

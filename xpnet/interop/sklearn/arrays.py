@@ -21,7 +21,6 @@ __all__ = [
     "moved",
     "of_host",
     "of_numbers",
-    "on_host",
 ]
 
 
