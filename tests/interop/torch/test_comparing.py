@@ -181,3 +181,8 @@ def test_a_forward_that_takes_something_else_is_loaded_and_logged(caplog):
     theirs = Flattens(lambda x: x.flatten(1).reshape(7))
     xpnet.load_torch(flattens(), theirs, shape=(4, 5, 2), verbose=False)
     assert "outputs are not compared" in caplog.text
+
+
+def test_a_shape_beyond_memory_is_not_tried(caplog):
+    xpnet.load_torch(nn.Sequential(nn.Linear(3, 2)), T.Sequential(T.Linear(3, 2)), shape=(10**9,), verbose=False)
+    assert "outputs are not compared" in caplog.text
