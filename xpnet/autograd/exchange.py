@@ -46,8 +46,8 @@ def from_dlpack(x: Any, backend: str | Backend | None = None, *, copy: bool | No
         x = x.data
     if isinstance(x, type) or not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
         raise DTypeError(where, "x, an array of a library that has DLPack", "see numpy.asarray", x=shown(x))
-    if isinstance(x, np.ma.MaskedArray) and x.mask.any():
-        raise DTypeError(where, "x without a mask", "write x.filled(value)", masked=int(x.mask.sum()))
+    if masked := _masked(x):
+        raise DTypeError(where, "x without a mask", "write x.filled(value)", masked=masked)
     if getattr(x, "requires_grad", False) is True:
         raise DTypeError(where, "x without requires_grad", "write x.detach()", requires_grad=True)
     try:
@@ -72,6 +72,11 @@ def from_dlpack(x: Any, backend: str | Backend | None = None, *, copy: bool | No
 def is_on_host(x: Any) -> bool:
     """Whether an array of any library lies in the host's memory, as far as DLPack tells."""
     return hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] in _HOST
+
+
+def _masked(x: Any) -> int:
+    """Return how many numbers of an array of NumPy a mask hides."""
+    return int(np.ma.count_masked(x)) if isinstance(x, np.ma.MaskedArray) else 0
 
 
 def _is_native(x: Any, target: Backend) -> bool:
