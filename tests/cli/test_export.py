@@ -63,10 +63,46 @@ def test_a_run_of_a_table_takes_the_numbers_of_its_columns(kind, xpnet, here):
     result = xpnet("export", "run", "--with-preprocessing", out="m.onnx", json=True)
     assert result.code == 0
     assert result.json["inputs"]["input"] == {"dtype": "float32", "shape": ["N", 2]}
-    trainer, _ = open_run("run")
+    trainer, meta = open_run("run")
     x = np.float32([[40, 0.01], [70, -0.02], [10, 0.0]])
-    close(ran("m.onnx", x).reshape(-1), np.asarray(trainer.predict(x)).reshape(-1))
-    assert "columns" in session("m.onnx").get_modelmeta().custom_metadata_map
+    (here / "new.csv").write_text("a,b\n40,0.01\n70,-0.02\n10,0\n")
+    wanted = np.asarray(trainer.predict(data.Columns.from_json(meta["columns"]).apply("new.csv")))
+    close(ran("m.onnx", x).reshape(-1), wanted.reshape(-1))
+    said = session("m.onnx").get_modelmeta()
+    assert json.loads(said.custom_metadata_map["inputs"]) == ["a", "b"]
+    assert "columns (N, 2): a, b; numbers in their own units" in said.description
+    if kind == "classes":
+        assert xpnet("predict", "m.onnx", "new.csv").out == xpnet("predict", "run", "new.csv").out
+
+
+def test_texts_and_missing_cells_of_a_table_are_named_columns_of_the_file(xpnet, here):
+    rng = np.random.default_rng(0)
+    rows = [
+        f"{a:.2f},{'' if i % 9 == 0 else i % 5},{'rs'[i % 2]},{'yn'[int(a > 0)]}"
+        for i, a in enumerate(rng.normal(size=90))
+    ]
+    (here / "t.csv").write_text("\n".join(["a,b,c,kind", *rows]) + "\n")
+    assert xpnet("train", "mlp", data="t.csv", epochs=1, target="kind", out="run").code == 0
+    assert xpnet("export", "run", "--with-preprocessing", out="m.onnx").code == 0
+    known = session("m.onnx").get_modelmeta().custom_metadata_map
+    assert json.loads(known["inputs"]) == ["a", "b", "b is missing", "c is 'r'", "c is 's'"]
+    (here / "new.csv").write_text("a,b,c\n1.5,3,s\n-0.5,,r\n")
+    trainer, meta = open_run("run")
+    median = meta["columns"]["features"][1]["median"]
+    x = np.float32([[1.5, 3, 0, 0, 1], [-0.5, median, 1, 1, 0]])
+    close(ran("m.onnx", x), trainer.predict(data.Columns.from_json(meta["columns"]).apply("new.csv")))
+    assert xpnet("predict", "m.onnx", "new.csv").out == xpnet("predict", "run", "new.csv").out
+
+
+def test_the_description_says_what_a_file_takes_and_gives(xpnet, run):
+    xpnet("export", "run", out="m.onnx")
+    said = session("m.onnx").get_modelmeta().description
+    assert said.startswith("Takes images (N, 1, 8, 8), gray, each ")
+    assert said.endswith("as in metadata preprocessing. Gives scores of classification.")
+    xpnet("export", "run", "--with-preprocessing", out="m.onnx", inputs="nhwc")
+    said = session("m.onnx").get_modelmeta().description
+    assert said.startswith("Takes images (N, 8, 8, 1), gray, each ")
+    assert said.endswith("pixels of 0 to 255. Gives the probability of each class.")
 
 
 def test_the_dimension_of_examples_and_the_opset_are_options(xpnet, run):

@@ -25,7 +25,8 @@ def export(
     with_preprocessing: Annotated[
         bool,
         typer.Option(
-            "--with-preprocessing", help="Take pixels of 0..255, or the data's own numbers; give probabilities."
+            "--with-preprocessing",
+            help="Take pixels of 0..255, or numbers in their own units; give probabilities, or values likewise.",
         ),
     ] = False,
     as_json: Json = False,

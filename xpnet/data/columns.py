@@ -53,6 +53,12 @@ class Feature:
         """The number of columns that it becomes."""
         return (1 if self.values is None else len(self.values)) + self.gaps
 
+    @property
+    def inputs(self) -> list[str]:
+        """What each of those columns is called."""
+        names = [self.name] if self.values is None else [f"{self.name} is {value!r}" for value in self.values]
+        return [*names, *([f"{self.name} is missing"] if self.gaps else [])]
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -105,6 +111,14 @@ class Columns:
     def width(self) -> int:
         """D, the number of columns of the result."""
         return sum(feature.width for feature in self.features)
+
+    def scaling(self) -> tuple[list[float], list[float]]:
+        """Return the means and deviations of the D columns of the result: 0 and 1 of columns that hold 0 and 1."""
+        number = [(f.mean, f.deviation) for f in self.features]
+        parts = [[pair] + [(0.0, 1.0)] * (f.width - 1) if f.values is None else [(0.0, 1.0)] * f.width
+                 for pair, f in zip(number, self.features, strict=True)]  # fmt: skip
+        every = [pair for part in parts for pair in part]
+        return [mean for mean, _ in every], [deviation for _, deviation in every]
 
     def notes(self) -> list[str]:
         """Say in a few lines what became of the columns."""

@@ -14,7 +14,9 @@ from xpnet.interop.onnx.values import Value
 from xpnet.train import Trainer
 
 pytest.importorskip("onnx")
-from tests.interop.onnx.graphs import lenet, mlp, rng, runtime
+from onnx import helper
+
+from tests.interop.onnx.graphs import lenet, mlp, rng, runtime, write
 
 
 @pytest.fixture
@@ -118,3 +120,13 @@ def test_a_value_is_arranged_in_each_order_that_is_asked_for():
     assert value.shape == x.shape
     for order in (None, (3, 0, 1, 2), (0, 2, 3, 1), None, (1, 0, 2, 3)):
         np.testing.assert_array_equal(value.arranged(order).numpy(), np.transpose(x, order or (0, 1, 2, 3)))
+
+
+@pytest.mark.parametrize(("n", "scale"), [(20, 0.7), (6, 1.6), (7, 2.4), (30, 2.3)])
+def test_scales_that_float32_rounds_give_the_pixels_of_onnx_runtime(tmp_path, n, scale):
+    node = helper.make_node("Resize", ["x", "", "s"], ["y"], mode="nearest", nearest_mode="floor",
+                            coordinate_transformation_mode="asymmetric")  # fmt: skip
+    scales = {"s": np.array([1, 1, scale, 1], np.float32)}
+    path = write(tmp_path / "m.onnx", [node], {"x": ["N", 1, n, 2]}, ["y"], scales)
+    x = np.arange(2 * n, dtype=np.float32).reshape(1, 1, n, 2)
+    np.testing.assert_array_equal(xpnet.load_onnx(path)(x).numpy(), runtime(path, x)[0])

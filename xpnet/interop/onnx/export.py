@@ -89,7 +89,7 @@ def export_onnx(
         finish: what is applied to the output: "softmax" or "sigmoid" for probabilities, a function of a tensor, or None
             for the model's scores.
         classes: names of the outputs, kept in the file's metadata under "classes", as JSON.
-        metadata: further texts by name.
+        metadata: further texts by name; "description" is that of the file too.
     Returns:
         What the file holds.
     Raises:
@@ -266,6 +266,7 @@ def _serialized(
         ir_version=helper.find_min_ir_version_for(versions),
         producer_name="xpnet",
         producer_version=__version__,
+        doc_string=facts.get("description", ""),
     )
     helper.set_model_props(file, facts)
     try:

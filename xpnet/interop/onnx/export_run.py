@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import arguments
-from xpnet.data import Normalize
+from xpnet.data import Columns, Normalize
 from xpnet.errors import ConfigError
 from xpnet.interop.onnx.export import Exported, export_onnx
 from xpnet.train import scaling
@@ -43,8 +43,8 @@ def export_run(
             Otherwise it takes normalized numbers and gives scores.
     Returns:
         What the file holds. Its metadata has, as JSON, "classes" (the names of the outputs), "task", "model",
-        "preprocessing" (how images are resized and inputs normalized, and whether the file does the latter) and
-        "columns" of a table.
+        "preprocessing" (how images are resized and inputs normalized, and whether the file does the latter),
+        "columns" of a table, and "inputs", what the file's columns are; and "description", which says it in words.
     Raises:
         CheckpointError: no such run, or the file cannot be written. Otherwise as export_onnx.
     """
@@ -57,18 +57,24 @@ def export_run(
         raise ConfigError.event(
             "with_preprocessing", what, "omit with_preprocessing", normalize=type(normalize).__name__
         )
+    columns = Columns.from_json(meta["columns"]) if meta.get("columns") else None
+    first = normalize
+    if included and columns is not None and normalize is None:
+        first = Normalize(*map(tuple, columns.scaling()), 1.0)
     task = trainer.task
     assert task is not None  # a run has one
     is_image = len(shape) == 3 and not meta.get("columns")
     facts = {
-        "normalize": normalize.to_json() if isinstance(normalize, Normalize) else None,
+        "normalize": first.to_json() if isinstance(first, Normalize) else None,
         "white": _WHITE if is_image and trainer.scale and trainer.scale.white else None,
         "included": included,
         "fit": meta.get("fit", "stretch") if is_image else None,
     }
     metadata = {"model": meta["model_name"], "task": json.dumps(task.to_json()), "preprocessing": json.dumps(facts)}
-    if meta.get("columns"):
+    if columns is not None:
         metadata["columns"] = json.dumps(meta["columns"])
+        metadata["inputs"] = json.dumps([name for feature in columns.features for name in feature.inputs])
+    metadata["description"] = _description(inputs, shape, columns, facts, task.name)
     return export_onnx(
         trainer.model,
         path,
@@ -76,11 +82,42 @@ def export_run(
         inputs=inputs,
         opset=opset,
         batch=1 if batch == "fixed" else batch,
-        normalize=normalize if included else None,
+        normalize=first if included else None,
         finish=partial(task.answer_tensor, normalize=normalize, shape=shape) if included else None,
         classes=meta["classes"],
         metadata=metadata,
     )
+
+
+_FITS = {
+    "crop": "resized so that it covers {0} x {1}, and the centre cropped",
+    "pad": "resized so that it fits into {0} x {1}, and padded with black",
+    "stretch": "stretched to {0} x {1}",
+}
+_ANSWERS = {"classification": "the probability of each class", "multilabel": "the probability of each label",
+            "regression": "values in their own units", "reconstruction": "the input, in its own units"}  # fmt: skip
+
+
+def _description(layout: str, shape: tuple[int, ...], columns: Columns | None, facts: dict[str, Any], task: str) -> str:
+    """Say in words what a file takes and gives."""
+    included = facts["included"]
+    if facts["fit"]:
+        h, w, c = shape
+        lie = f"(N, {c}, {h}, {w})" if layout == "nchw" else f"(N, {h}, {w}, {c})"
+        colours = {1: "gray", 3: "RGB"}.get(c, f"{c} channels")
+        fit = _FITS[facts["fit"]].format(h, w) + ", by Pillow, with its EXIF orientation"
+        takes = f"images {lie}, {colours}, each {fit}; "
+        takes += "pixels of 0 to 255" if facts["white"] else "pixels on the scale of the data"
+    elif columns is not None:
+        takes = f"columns (N, {columns.width}): {', '.join(n for f in columns.features for n in f.inputs)}; "
+        takes += "numbers in their own units, the median for a missing one" if included else "numbers standardized, "
+        takes += ", and 0 or 1" if included else "(x - mean) / deviation as in metadata columns, and 0 or 1"
+    else:
+        takes = f"numbers (N, {', '.join(map(str, shape))}) of the data"
+    if facts["normalize"] and not included:
+        takes += ", then x / white, minus mean, divided by std, as in metadata preprocessing"
+    gives = _ANSWERS.get(task, "answers") if included else f"scores of {task}"
+    return f"Takes {takes}. Gives {gives}."
 
 
 def _normalization(trainer: Trainer, meta: Mapping[str, Any], shape: tuple[int, ...]) -> Any:

@@ -4,6 +4,8 @@ classes         JSON, a list of the names of the outputs
 input           JSON, {layout: "nchw" or "nhwc", normalization_included: ...}
 preprocessing   JSON, {normalize, white, fit, included}, of a run
 task, columns   JSON, of a run; see xpnet.train.tasks and xpnet.data.Columns
+inputs          JSON, of a run of a table: what each column of the input is
+description     of a run: what the file takes and gives, in words
 model           the name of a run's model
 """
 

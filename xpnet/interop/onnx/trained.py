@@ -139,7 +139,10 @@ def _normalize(
             names = {"mean": mean, "std": std, "scale": scale}
             name = next(name for name, value in names.items() if value is not None)
             raise ConfigError.event(where, "the file says how its inputs are normalized", f"omit {name}")
-        return None if facts.included else facts.normalize
+        if not facts.included or facts.columns is None or facts.normalize is None:
+            return None if facts.included else facts.normalize
+        # columns of a table come standardized, and the file does that: y * std + mean
+        return Normalize(*_inverse(where, facts.normalize, model.input_shape), 1.0)
     included = layout_of(model.metadata) is not None and '"normalization_included": [' in model.metadata["input"]
     if not given:
         if included or not images:
@@ -152,6 +155,13 @@ def _normalize(
     most = max(len(averages), len(deviations))
     averages, deviations = (v * most if len(v) == 1 else v for v in (averages, deviations))
     return Normalize(averages, deviations, 1.0 / factor)
+
+
+def _inverse(where: str, normalize: Normalize, shape: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if len(normalize.mean) not in (1, *(shape or ())[-1:]) or normalize.white != 1.0:
+        raise DataError(where, "metadata preprocessing with a mean for each column", mean=len(normalize.mean))
+    pairs = [(-m / s, 1 / s) for m, s in zip(normalize.mean, normalize.std, strict=True)]
+    return tuple(m for m, _ in pairs), tuple(s for _, s in pairs)
 
 
 def _of_rows(where: str, model: Graph, shape: tuple[int, ...]) -> nn.Module:

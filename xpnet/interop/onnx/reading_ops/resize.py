@@ -109,7 +109,8 @@ def _by_scales(run: Any, node: Any, x: Any, scales: tuple[float, ...]) -> Value:
 def _of_scales(node: Any, shape: list[int], scales: tuple[float, ...]) -> list[int]:
     if len(scales) != len(shape) or not all(0 < s < 1e9 for s in scales):
         raise ShapeError(node.where, "a scale above 0 for each axis", scales=scales[:8], x=tuple(shape))
-    return [math.floor(n * s) for n, s in zip(shape, scales, strict=True)]
+    # in float32, as ONNX Runtime: 20 * 0.7 is 14 there, and 13.9999998 for the float64 of that float32
+    return [math.floor(np.float32(n) * np.float32(s)) for n, s in zip(shape, scales, strict=True)]
 
 
 def _of_sizes(node: Any, shape: list[int], sizes: tuple[int, ...]) -> tuple[list[int], tuple[float, ...]]:
@@ -170,7 +171,7 @@ def _matrix(line: _Axis, method: _Method) -> tuple[np.ndarray, np.ndarray]:
     """Return what each new pixel takes of the old ones, (out, n), and which new pixels lie outside of the image."""
     matrix, beyond = np.zeros((line.out, line.n)), np.zeros(line.out, bool)
     for i in range(line.out):
-        at = _place(i, line, method.coordinates)
+        at = _place(i, line, method)
         if method.coordinates == "tf_crop_and_resize" and not 0 <= at <= line.n - 1:
             beyond[i] = True
             continue
@@ -186,9 +187,13 @@ def _matrix(line: _Axis, method: _Method) -> tuple[np.ndarray, np.ndarray]:
     return matrix, beyond
 
 
-def _place(i: int, line: _Axis, coordinates: str) -> float:
+def _place(i: int, line: _Axis, method: _Method) -> float:
     """Where a new pixel lies among the old ones."""
-    wide = line.scale * line.n
+    coordinates, wide = method.coordinates, line.scale * line.n
+    if method.mode == "nearest" and coordinates in ("asymmetric", "half_pixel"):
+        # in float32, as ONNX Runtime: 8 / 1.6 is 5 there, and 4.9999999 for the float64 of that float32
+        half = np.float32(0.5 if coordinates == "half_pixel" else 0.0)
+        return float((np.float32(i) + half) / np.float32(line.scale) - half)
     if coordinates == "align_corners":
         return 0.0 if wide == 1 else i * (line.n - 1) / (wide - 1)
     if coordinates == "asymmetric":
