@@ -130,3 +130,24 @@ def test_scales_that_float32_rounds_give_the_pixels_of_onnx_runtime(tmp_path, n,
     path = write(tmp_path / "m.onnx", [node], {"x": ["N", 1, n, 2]}, ["y"], scales)
     x = np.arange(2 * n, dtype=np.float32).reshape(1, 1, n, 2)
     np.testing.assert_array_equal(xpnet.load_onnx(path)(x).numpy(), runtime(path, x)[0])
+
+
+def test_weights_that_a_file_holds_once_for_several_layers_are_parameters_of_each(tmp_path):
+    nodes = [
+        helper.make_node("Identity", ["b"], ["b2"]),
+        helper.make_node("Identity", ["b2"], ["b3"]),
+        helper.make_node("Gemm", ["x", "w", "b"], ["h"], name="one"),
+        helper.make_node("Gemm", ["h", "w2", "b2"], ["i"], name="two"),
+        helper.make_node("Add", ["i", "b3"], ["y"], name="three"),
+    ]
+    weights = {"w": rng(0).normal(size=(3, 3)).astype("f"), "w2": rng(1).normal(size=(3, 3)).astype("f")}
+    path = write(
+        tmp_path / "m.onnx", nodes, {"x": ["N", 3]}, ["y"], {**weights, "b": rng(2).normal(size=3).astype("f")}
+    )
+    model, x = xpnet.load_onnx(path), rng(3).normal(size=(4, 3)).astype("f")
+    np.testing.assert_allclose(model(x).numpy(), runtime(path, x)[0], rtol=1e-5, atol=1e-6)
+    assert len(model.parameters()) == 5
+    model(x).sum().backward()
+    one, two = (np.asarray(model.layers[name].bias.grad) for name in ("one", "two"))
+    np.testing.assert_allclose(two, [4, 4, 4], rtol=1e-5)
+    np.testing.assert_allclose(one, 4 * weights["w2"].sum(axis=1), rtol=1e-4)

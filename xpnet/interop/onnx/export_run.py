@@ -60,7 +60,8 @@ def export_run(
     columns = Columns.from_json(meta["columns"]) if meta.get("columns") else None
     first = normalize
     if included and columns is not None and normalize is None:
-        first = Normalize(*map(tuple, columns.scaling()), 1.0)
+        means, deviations = columns.scaling()
+        first = Normalize(tuple(means), tuple(deviations), 1.0)
     task = trainer.task
     assert task is not None  # a run has one
     is_image = len(shape) == 3 and not meta.get("columns")

@@ -21,7 +21,7 @@ from xpnet.interop.onnx.registry import NEWEST, find
 from xpnet.interop.onnx.run import Run
 from xpnet.interop.onnx.scan import scan
 from xpnet.interop.onnx.stored import DTYPES, Stored
-from xpnet.interop.onnx.weights import make_layers, weights_of
+from xpnet.interop.onnx.weights import make_layers, separate, weights_of
 from xpnet.libraries import require
 
 __all__ = ["load_onnx"]
@@ -288,6 +288,11 @@ class _Loader:
     def _fold(self, nodes: list[Node], budget: Budget) -> list[Node]:
         """Compute what depends on integers and constants alone; return the other nodes."""
         run, rest = Run(budget, self._numpy()).on_host(), []
+        try:
+            nodes = separate(nodes, self.initializers, self.arrays, budget)
+        except XpnetError as error:
+            error.where = self.where
+            raise
         learned = weights_of(nodes, self.initializers, self.arrays)
         with np.errstate(all="ignore"):
             for node in nodes:

@@ -6,14 +6,32 @@ import numpy as np
 
 from xpnet.interop.onnx.graph import Plan
 from xpnet.interop.onnx.layer import Layer
+from xpnet.interop.onnx.limits import Budget
 from xpnet.interop.onnx.node import Node
 from xpnet.nn import he_normal, ones, zeros
 from xpnet.nn.state import DTYPES, Buffer, Parameter, State
 
-__all__ = ["make_layers", "weights_of"]
+__all__ = ["make_layers", "separate", "weights_of"]
 
 Arrays = dict[str, np.ndarray]
 _LEARNED_AFTER = ("Add", "Mul")  # whose constants are learned where they follow a layer: biases and scales
+
+
+def separate(nodes: list[Node], initializers: set[str], arrays: Arrays, budget: Budget) -> list[Node]:
+    """Make an initializer that passes an Identity one of its own; return the other nodes.
+
+    torch writes weights of equal values once, such as the biases of an untrained model: each layer learns its own.
+    """
+    rest = []
+    for node in nodes:
+        source = node.inputs[0] if node.op == "Identity" else ""
+        if source in initializers and arrays[source].dtype.name in DTYPES:
+            budget.charge(arrays[source].nbytes)
+            arrays[node.outputs[0]] = arrays[source]
+            initializers.add(node.outputs[0])
+        else:
+            rest.append(node)
+    return rest
 
 
 def weights_of(nodes: list[Node], initializers: set[str], arrays: Arrays) -> set[str]:
