@@ -49,7 +49,7 @@ class NetClassifier(ClassifierMixin, Net):
         tol: >= 0.
         standardize: bring each column, or channel, to mean 0 and a deviation of 1 or less; False: take X as it is.
         class_weight: "balanced", or what each class weighs in the loss, a dictionary; None: all alike.
-        warm_start: a further fit continues; the scale of inputs, the classes and the weight decay stay.
+        warm_start: a further fit continues: network, optimizer, weight decay, scale of inputs and classes stay.
         random_state: of the first weights and of the order of examples: a number, a RandomState or None.
         device: of the network, as get_backend takes it: "cpu", "cuda", "torch:cuda"; None: that of X.
         verbose: whether a bar and a line for each epoch are shown.

@@ -128,7 +128,7 @@ def load_torch(
         CheckpointError: the file is absent, damaged or of another kind; arrays without a partner, of a strict load or
             all; layers or outputs that differ; numbers too large for the model's dtype. ConfigError: an argument,
             or torch is not installed. Nothing has changed then. NaN is loaded, and the log names the first such array.
-    Cost: memory for the weights once more.
+    Cost: memory for the weights once more; with a module and shape, a forward pass of two examples on both sides.
     """
     where = "load_torch"
     arguments.instance(where, "model", model, kind=Module, rule="a Module")
