@@ -168,3 +168,11 @@ def test_other_inputs_than_those_fitted_on_are_not_predicted(x):
     trainer = fitted((IMAGES, TABLE), epochs=1)
     with raises(ShapeError, "predict", "inputs"):
         trainer.predict(x)
+
+
+def test_an_input_with_channels_first_is_refused():
+    image = RANDOM.normal(size=(N, 4, 2, 2)).astype(np.float32)
+    trainer, other = fitted((image, TABLE)), (np.moveaxis(image, -1, 1), TABLE)
+    for act in (trainer.predict, lambda x: trainer.predict(lambda: iter([(x, Y)])), lambda x: trainer.evaluate((x, Y))):
+        with pytest.raises(ShapeError, match=r"an input \(4, 2, 2\), as the model was fitted on.*moveaxis"):
+            act(other)

@@ -141,8 +141,7 @@ class Scoring:
 
     def _shaped(self, x: Any, level: int = logging.INFO) -> Any:
         """Return examples in the shape that the model takes."""
-        known = () if several.is_several(x) or any(isinstance(n, tuple) for n in self.shape) else self.shape
-        return reshaped("predict", x, self.model, known, level)
+        return reshaped("predict", x, self.model, tuple(self.shape), level)
 
     def _scored(self, where: str, x: Any, batch_size: int, normalize: Any) -> Iterator[tuple[slice, Any, Tensor]]:
         """Go over examples of the host in batches; give each as the model takes it, and its scores, as predict does.

@@ -46,7 +46,7 @@ def shape_for(where: str, given: Shape, model: Module | None, known: Shape = ())
             raise ShapeError(where, f"images {known}", do, shape=given)
         if _same_numbers(given, known) or _same_numbers(known, given):
             return known
-        is_first = len(known) > 2 and given == (known[-1], *known[:-1])
+        is_first = _is_channels_first(given, known)
         if is_first or (_has_as_many(given, known) and _is_of_one_size(model, given, known)):
             do = "channels are the last axis: numpy.moveaxis(x, 1, -1)" if is_first else ""
             raise ShapeError(where, f"examples {known}, as the model was fitted on", do, shape=given)
@@ -67,9 +67,19 @@ def shape_for(where: str, given: Shape, model: Module | None, known: Shape = ())
     return given
 
 
-def reshaped(where: str, x: Any, model: Module | None, known: Shape = (), level: int = logging.INFO) -> Any:
-    """Return examples (N, ...) of one input in the shape that the model takes; arguments as shape_for."""
-    if several.is_several(x) or not is_resident(x):
+def reshaped(where: str, x: Any, model: Module | None, known: Any = (), level: int = logging.INFO) -> Any:
+    """Return examples (N, ...) of one input in the shape that the model takes; arguments as shape_for.
+
+    Several inputs stay what they are: an error where one has its channels first.
+    """
+    is_of_several = any(isinstance(n, tuple) for n in known)
+    if several.is_several(x):
+        for given, shape in zip(several.shape(x), known if is_of_several else (), strict=False):
+            if _is_channels_first(given[1:], shape):
+                do = "channels are the last axis: numpy.moveaxis(x, 1, -1)"
+                raise ShapeError(where, f"an input {shape}, as the model was fitted on", do, shape=given[1:])
+        return x
+    if is_of_several or not is_resident(x):
         return x
     given = tuple(x.shape[1:])
     shape = shape_for(where, given, model, known)
@@ -83,8 +93,7 @@ def reshaped_set(
     where: str, data: Dataset, model: Module | None, known: Any = (), level: int = logging.INFO
 ) -> Dataset:
     """Return a set whose examples have the shape that the model takes; arguments as shape_for."""
-    known = () if several.is_several(data.x) or any(isinstance(n, tuple) for n in known) else tuple(known)
-    x = reshaped(where, data.x, model, known, level)
+    x = reshaped(where, data.x, model, tuple(known), level)
     if x is data.x:
         return data
     if x.ndim == 2:
@@ -97,6 +106,10 @@ def _same_numbers(given: Shape, known: Shape) -> bool:
     if len(known) != 3 or known[2] != 1:
         return False
     return given in ((math.prod(known),), known[:2], (1, *known[:2]))
+
+
+def _is_channels_first(given: Shape, known: Shape) -> bool:
+    return given != known and len(known) > 2 and given == (known[-1], *known[:-1])
 
 
 def _has_as_many(given: Shape, known: Shape) -> bool:
