@@ -40,14 +40,14 @@ def estimators(options: Namespace) -> tuple[dict[str, Any], bool]:
                 asked = {"do": "measure", "library": library, "data": name, "folder": str(folder)}
                 with Worker("estimator_fit", environment(), PATIENCE) as worker:
                     run = worker.ask(seed=FIRST_SEED + turn, **asked)
-                say(f"{name}, {library}, seed {FIRST_SEED + turn}: {told(run)}")
+                say(f"{name}, {library}, seed {FIRST_SEED + turn}: {described(run)}")
                 runs[library].append(run)
         facts["rows"] += rows_of(name, runs)
         write(options.json, facts)
     return facts, False
 
 
-def told(run: dict[str, Any]) -> str:
+def described(run: dict[str, Any]) -> str:
     """One fit in words."""
     return f"{run['wall']:.2f} s, {run['cpu']:.2f} CPU s, {run['epochs']} epochs, {run['accuracy']:.2f} %"
 

@@ -264,6 +264,12 @@ def test_a_run_goes_on_only_as_it_was_begun(refused, run, words, values):
     refused(["train", *words, "--resume", "run", "--epochs", "2"], "--resume", *values)
 
 
+@pytest.mark.parametrize("words", ["evaluate", "export", "compare", "train --resume", "train --from"])
+def test_a_file_in_the_place_of_a_run_is_said_to_be_one(refused, here, words):
+    (here / "five.png").write_bytes(b"")
+    refused([*words.split(), "five.png"], "'five.png' is a file: give the folder of a run")
+
+
 def test_a_checkpoint_cut_short_is_refused(refused, run):
     file = run / "checkpoint.safetensors"
     file.write_bytes(file.read_bytes()[:-100])

@@ -79,7 +79,7 @@ def test_a_folder_of_classes_is_evaluated_by_a_file_without_names(xpnet, here):
         (["predict", "m.onnx", "0.png", "--mean", "1,2,3"], "C channels"),
         (["predict", "m.onnx", "0.png", "--std", "0"], "std"),
         (["predict", "run", "0.png", "--mean", "1"], "--mean: a run knows how its data is normalized"),
-        (["evaluate", "m.onnx", "--scale", "1"], "data to evaluate on"),
+        (["evaluate", "m.onnx", "--scale", "1"], "a data set, since the ONNX file holds none"),
         (["summary", "absent.onnx"], "absent.onnx: no such file"),
         (["summary", "m.onnx", "--input", "9x9"], "expected x of shape"),
     ],

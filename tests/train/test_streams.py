@@ -1,4 +1,4 @@
-"""Loaders, generator functions and generators: read anew in each epoch, and trained on as their batches come."""
+"""Loaders, generator functions and generators: read again in each epoch, and trained on as their batches come."""
 
 from __future__ import annotations
 
@@ -296,7 +296,7 @@ def test_a_generator_gives_one_epoch_or_steps_of_each():
     assert losses(fit) == losses(whole)
     batches = parts()()
     stepped.fit(batches, epochs=1, steps=2)
-    stepped.fit(batches, epochs=2, steps=2)  # goes on where it was, with what was read ahead
+    stepped.fit(batches, epochs=2, steps=2)  # continues where it was, with what was read ahead
     np.testing.assert_allclose(stepped.model.predict(X), whole.model.predict(X), rtol=1e-6)
     with raises(DataError, "fit", "at least one batch", "function"):
         stepped.fit(batches, epochs=3, steps=2)
@@ -345,7 +345,7 @@ def test_an_epoch_that_was_interrupted_goes_on_bit_for_bit(tmp_path, epoch, step
         second.fit(parts(x, y), epochs=3)
     assert_same_state(second.checkpoint(), straight.checkpoint())
     if first.step:
-        assert f"epoch {epoch + 1} goes on at batch {step + 1}" in caplog.text
+        assert f"epoch {epoch + 1} continues at batch {step + 1}" in caplog.text
 
 
 def test_a_stream_that_became_shorter_than_what_was_trained_is_refused():

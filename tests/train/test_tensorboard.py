@@ -182,7 +182,7 @@ def test_pictures_of_a_set_may_stand_beside_its_figures_and_end_the_log_where_th
         board = {"pictures": 1, "data": digits()[1].take(np.arange(9)), "histograms": 0}
         board |= {"data_in": "test"} if name == "good" else {}
         assert len(fit(tmp_path / name, "softmax", epochs=2, n=32, board=board).history) == 2
-        assert len([m for m in caplog.messages if "training goes on" in m]) == (name == "bad")
+        assert len([m for m in caplog.messages if "training continues" in m]) == (name == "bad")
     assert sorted(read(tmp_path / "good" / "test").Tags()["images"]) == ["confusion", "mistakes"]
     assert sorted(p.name for p in (tmp_path / "good").iterdir()) == ["test", "train"]
 
@@ -300,7 +300,7 @@ def test_a_disk_that_is_full_ends_the_log_with_a_line_and_not_the_training(tmp_p
     assert [r["epoch"] for r in made.history] == [1, 2, 3]
     (line,) = [m for m in caplog.messages if "TensorBoard" in m]
     assert "No space left on device" in line
-    assert "training goes on" in line
+    assert "training continues" in line
     assert list(scalars(tmp_path / "train", "loss")) == [EACH]
 
 
@@ -308,7 +308,7 @@ def test_the_file_of_a_set_that_cannot_be_made_ends_the_log_too(tmp_path, caplog
     (tmp_path / "test").touch()
     made = fit(tmp_path, epochs=2)
     assert len(made.history) == 2
-    assert len([m for m in caplog.messages if "training goes on" in m]) == 1
+    assert len([m for m in caplog.messages if "training continues" in m]) == 1
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_before_the_first_step(tmp_path):

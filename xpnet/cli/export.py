@@ -17,7 +17,7 @@ def export(
     out: Annotated[
         str | None, typer.Option("-o", "--out", metavar="FILE.onnx", help="The file; model.onnx in the run by default.")
     ] = None,
-    inputs: Annotated[str, typer.Option(metavar="nchw|nhwc", help="How images lie: channels first or last.")] = "nchw",
+    inputs: Annotated[str, typer.Option(metavar="nchw|nhwc", help="Order of the axes of images.")] = "nchw",
     opset: Annotated[int, typer.Option(metavar="N", help="Version of ONNX's ops, 17 to 23.")] = 21,
     batch: Annotated[
         str, typer.Option(metavar="NAME|N|fixed", help="Name of the dimension of examples, or their number; fixed: 1.")

@@ -37,7 +37,7 @@ class Program(typer.core.TyperGroup):
     """The commands, each described in full, with an example of each."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """List the commands; a long description goes on in the next line."""
+        """List the commands; a long description is wrapped."""
         found = [(name, self.commands[name].get_short_help_str(limit=1000)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(found)

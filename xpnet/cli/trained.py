@@ -11,17 +11,17 @@ from xpnet.errors import ConfigError
 
 __all__ = ["Mean", "Scale", "Std", "normalization", "open_model", "open_trained"]
 
-_NUMBERS = "Of an ONNX file that does not say it"
+_NUMBERS = "ONNX files that do not store how pixels are normalized"
 Mean = Annotated[
     str | None,
     typer.Option(help="Mean of each channel, such as 0.485,0.456,0.406.", metavar="N,...", rich_help_panel=_NUMBERS),
 ]
 Std = Annotated[
-    str | None, typer.Option(help="Deviation of each channel, likewise.", metavar="N,...", rich_help_panel=_NUMBERS)
+    str | None, typer.Option(help="Standard deviation of each channel.", metavar="N,...", rich_help_panel=_NUMBERS)
 ]
 Scale = Annotated[
     str | None,
-    typer.Option(help="What pixels of 0..255 are multiplied by, before.", metavar="N|1/N", rich_help_panel=_NUMBERS),
+    typer.Option(help="Factor of pixels of 0..255, before mean and std.", metavar="N|1/N", rich_help_panel=_NUMBERS),
 ]
 
 

@@ -27,7 +27,7 @@ from xpnet.random import Key
 
 __all__ = ["Batches", "Conversion", "Layout"]
 
-Weigh = Callable[[np.ndarray], float]
+LabelWeight = Callable[[np.ndarray], float]  # labels (N,) -> the weight of their batch
 
 
 class Layout(NamedTuple):
@@ -75,12 +75,12 @@ class Batches(ABC):
         """Iterate over the batches of an epoch from a step on: x and y, or (y, weights), converted and normalized."""
 
     @abstractmethod
-    def weigher(self, epoch: int, weigh: Weigh | None) -> Callable[[int], float] | None:
-        """Return what tells how much the batch of a step weighs in the epoch's average; None: its examples, alike.
+    def batch_weights(self, epoch: int, label_weight: LabelWeight | None) -> Callable[[int], float] | None:
+        """Return step -> the weight of its batch in the average of the epoch; None: that is its number of examples.
 
         Args:
             epoch: its number.
-            weigh: says it of labels (N,) on the host; None: nothing but weights of examples counts.
+            label_weight: the weight of labels (N,) on the host; None: labels have none.
         """
 
     def size(self, step: int) -> int:
@@ -137,7 +137,7 @@ class Conversion:
         return self.cast(x, owned=False)
 
     def cast(self, x: Array, owned: bool) -> Array:
-        """Return x in the dtype and normalized; x itself, written or not, where that will do and it is owned."""
+        """Return x in the dtype and normalized: x itself where nothing changes; x is written only if it is owned."""
         if self.factors is None:
             return x if x.dtype == self.dtype else self.xp.astype(x, self.dtype)
         return apply_affine(self.xp, x, self.dtype, *self.factors, owned=owned)

@@ -11,7 +11,7 @@ import numpy as np
 from xpnet import arguments
 from xpnet.backend import Array, Backend, StagingBuffers, set_at
 from xpnet.data.augmentation import Augmentation
-from xpnet.data.batches import Batches, Conversion, Layout, Weigh
+from xpnet.data.batches import Batches, Conversion, LabelWeight, Layout
 from xpnet.data.dataset import Dataset
 from xpnet.data.lazy import gather, is_resident
 from xpnet.data.prefetch import send_ahead, work_ahead
@@ -128,8 +128,8 @@ class Feed(Batches):
             start: the first step, 0..len(self).
         Returns:
             An iterator of (x, y): x (B, H, W, C) or (B, D) of the feed's dtype, normalized; y (B,) int64, or
-            targets. Without
-            shuffle and normalize, float x may be a view of the data set. Closing it early ends its thread.
+            targets. Without shuffle and normalize, float x may be a view of the data set. Closing it early ends its
+            thread.
         Raises:
             ConfigError: epoch or start is out of range. Errors in the thread are raised by the iterator.
         """
@@ -143,12 +143,12 @@ class Feed(Batches):
         order = self._order(epoch)
         return self.dataset.y if order is None else self.dataset.y[order]
 
-    def weigher(self, epoch: int, weigh: Weigh | None) -> Callable[[int], float] | None:
-        """Return what weighs the batch of a step by its labels; None where they do not count."""
-        if weigh is None:
+    def batch_weights(self, epoch: int, label_weight: LabelWeight | None) -> Callable[[int], float] | None:
+        """Return the weight of a step by its labels; None where they have none."""
+        if label_weight is None:
             return None
         labels, size = self.labels(epoch), self.batch_size
-        return lambda step: weigh(labels[step * size : (step + 1) * size])
+        return lambda step: label_weight(labels[step * size : (step + 1) * size])
 
     def size(self, step: int) -> int:
         """Return the number of examples of a step."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.backend import Array, Backend
 from xpnet.data import several
-from xpnet.data.batches import Batches, Layout, Weigh
+from xpnet.data.batches import Batches, LabelWeight, Layout
 from xpnet.data.dataset import Dataset
 from xpnet.data.feed import Feed
 
@@ -70,11 +70,11 @@ class SeveralFeed(Batches):
         """The number of examples of an epoch."""
         return len(self.dataset)
 
-    def weigher(self, epoch: int, weigh: Weigh | None) -> Callable[[int], float] | None:
-        """Return what weighs the batch of a step by the weights of its examples, or by their labels."""
+    def batch_weights(self, epoch: int, label_weight: LabelWeight | None) -> Callable[[int], float] | None:
+        """Return the weight of a step: the sum of the weights of its examples, or by their labels."""
         if self.dataset.weights is None:
-            return self._feeds[0].weigher(epoch, weigh)
-        return self._feeds[-1].weigher(epoch, lambda part: float(part.sum(dtype=np.float64)))
+            return self._feeds[0].batch_weights(epoch, label_weight)
+        return self._feeds[-1].batch_weights(epoch, lambda part: float(part.sum(dtype=np.float64)))
 
     def size(self, step: int) -> int:
         """Return the number of examples of a step."""
@@ -111,7 +111,7 @@ class SeveralFeed(Batches):
         return self._batch([feed.finish_batch(*pair) for feed, pair in zip(self._feeds, pairs, strict=True)])
 
     def _batch(self, parts: Any) -> tuple[Any, Any]:
-        """Put the batches of all feeds together."""
+        """Combine the batches of all feeds."""
         inputs, y = parts, parts[0][1]
         if self.dataset.weights is not None:
             inputs, y = parts[:-1], (y, parts[-1][1])

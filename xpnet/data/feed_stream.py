@@ -12,7 +12,7 @@ import numpy as np
 from xpnet.backend import Array, Backend
 from xpnet.data import several
 from xpnet.data.augmentation import Augmentation
-from xpnet.data.batches import Batches, Conversion, Layout, Weigh
+from xpnet.data.batches import Batches, Conversion, LabelWeight, Layout
 from xpnet.data.dataset import Dataset
 from xpnet.errors import ShapeError
 from xpnet.random import Key
@@ -21,7 +21,7 @@ __all__ = ["Sets", "StreamFeed"]
 
 
 class Sets(Protocol):
-    """Sets that are read anew in each epoch.
+    """Sets that are read again in each epoch.
 
     Attributes:
         head: the first examples.
@@ -52,7 +52,7 @@ class StreamFeed(Batches):
         augment: applied on the host to inputs that are images.
         joined: how many sets make a batch, >= 1.
         targets: changes targets that are no labels to what the loss compares scores with; None: nothing.
-    Cost: a copy of each batch. Sets are asked for in the caller's thread; loaders have workers of their own.
+    Cost: a copy of each batch. Sets are read in the caller's thread; a loader may use its own workers.
     """
 
     counted = False
@@ -108,15 +108,15 @@ class StreamFeed(Batches):
         finally:
             getattr(sets, "close", lambda: None)()
 
-    def weigher(self, epoch: int, weigh: Weigh | None) -> Callable[[int], float] | None:
-        """Return what weighs the batch that was given last, by weights of its examples or by labels."""
+    def batch_weights(self, epoch: int, label_weight: LabelWeight | None) -> Callable[[int], float] | None:
+        """Return the weight of the last batch: the sum of the weights of its examples, or by their labels."""
 
         def weight(step: int) -> float:
             part = self._current
             assert part is not None
             if part.weights is not None:
                 return float(part.weights.sum(dtype=np.float64))
-            return float(len(part)) if weigh is None else weigh(part.y)
+            return float(len(part)) if label_weight is None else label_weight(part.y)
 
         return weight
 

@@ -13,7 +13,7 @@ from xpnet.data import several
 from xpnet.data.arrays import host
 from xpnet.errors import DataError
 
-__all__ = ["batch_array", "check_like", "example_array", "host_value", "inputs_of", "pair_of", "say_turned"]
+__all__ = ["batch_array", "check_like", "example_array", "host_value", "inputs_of", "log_transposed", "pair_of"]
 
 _INPUTS = ("image", "pixel_values", "img", "x", "inputs", "features")
 _TARGETS = ("label", "labels", "y", "target", "targets")
@@ -106,6 +106,6 @@ def check_like(where: str, first: Any, first_shape: Any, x: Any, shape: Any, **p
         raise DataError(where, "examples of one shape", first=first_shape, **place, shape=shape)
 
 
-def say_turned(where: str) -> None:
-    """Log that channels were moved."""
-    _log.info("%s: images (C, H, W) of torch are turned to (H, W, C)", where)
+def log_transposed(where: str) -> None:
+    """Log that the channels of images were moved to the end."""
+    _log.info("%s: images (C, H, W) of torch are transposed to (H, W, C)", where)

@@ -52,7 +52,7 @@ def open_file(
             yield file
     except XpnetError:
         raise
-    except FileNotFoundError as cause:
+    except (FileNotFoundError, NotADirectoryError) as cause:
         raise error.event(where, f"no such {kind}", do or nearest_path(where, beside(where))) from cause
     except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
         reason = getattr(cause, "strerror", None) or cause
@@ -60,7 +60,7 @@ def open_file(
 
 
 def beside(path: str | os.PathLike[str]) -> list[Path]:
-    """Return what is in the folder of a path, but for hidden files; nothing where there is no such folder."""
+    """Return the entries of the folder of a path, without hidden files; none where there is no such folder."""
     try:
         with os.scandir(Path(path).parent) as entries:
             return [Path(path).parent / e.name for e in islice(entries, _ENTRIES) if not e.name.startswith(".")]

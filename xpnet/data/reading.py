@@ -3,7 +3,7 @@
     read_set("fit", torch_dataset), read_set("fit", hugging_face_dataset) -> x, y
     stream_of("fit", data_loader), stream_of("fit", generator_function) -> a Stream
 
-What is read into memory is read once, so random transforms are drawn once; augment= draws them anew.
+What is read into memory is read once, so random transforms are drawn once; augment= draws new ones in each epoch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.data import several
-from xpnet.data.items import check_like, example_array, host_value, pair_of, say_turned
+from xpnet.data.items import check_like, example_array, host_value, log_transposed, pair_of
 from xpnet.data.stream import Stream, shuffled
 from xpnet.errors import DataError, XpnetError
 
@@ -80,7 +80,7 @@ def read_set(where: str, data: Any) -> tuple[Any, np.ndarray]:
 
 
 def _bytes(where: str, data: Any) -> int:
-    """Return how many bytes the examples of a set have, by its first; 0 where it cannot be told."""
+    """Return how many bytes the examples of a set have, by its first; 0 where that is not known."""
     try:
         x, _ = pair_of(where, data[0], "example 0")
         arrays = [example_array(where, each)[0] for each in several.each(x)]
@@ -99,12 +99,12 @@ def _examples(where: str, data: Any) -> tuple[Any, np.ndarray]:
         raise DataError(where, "at least one example", examples=0)
     first: Any = None
     out: list[np.ndarray] = []
-    turned = False
+    transposed = False
     for i in range(n):
         x, y = pair_of(where, data[i], f"example {i}")
         x = x if first is None else several.ordered(x, first)
         found = [example_array(where, each) for each in several.each(x)]
-        turned = turned or any(each for _, each in found)
+        transposed = transposed or any(each for _, each in found)
         if first is None:
             first = x
             out = [np.empty((n, *a.shape), _kept(a.dtype)) for a, _ in found]
@@ -113,8 +113,8 @@ def _examples(where: str, data: Any) -> tuple[Any, np.ndarray]:
         for array, (a, _) in zip(out, found, strict=True):
             array[i] = a
         targets.append(y if isinstance(y, str | int | float) else host_value(where, y))
-    if turned:
-        say_turned(where)
+    if transposed:
+        log_transposed(where)
     return several.like(first, out), _joined(where, targets)
 
 
@@ -126,7 +126,7 @@ def _batches(where: str, data: Any) -> tuple[Any, np.ndarray]:
         form, arrays = batch.x, several.each(batch.x)
         size += sum(a.nbytes for a in arrays)
         if size > _MOST:
-            do = "pass a data loader or a function that makes the generator, which are read anew each time"
+            do = "pass a data loader or a function that makes the generator, which are read again in each epoch"
             raise DataError(where, f"at most {_MOST >> 30} GB of a generator", do, GB=round(size / (1 << 30), 1))
         xs.append(arrays)
         ys.append(batch.y)

@@ -235,7 +235,9 @@ class Scale:
 
     def _unlike(self, where: str, got: str) -> float:
         rule = f"values on the scale of the training set, which were {self.low:g} to {self.high:g}"
-        do = "scale them likewise" + ("" if not self.white else ", or say the value of full brightness with white=")
+        do = "scale them in the same way" + (
+            "" if not self.white else ", or say the value of full brightness with white="
+        )
         raise DataError(where, rule, do, x=got)
 
     def to_json(self) -> dict[str, Any]:

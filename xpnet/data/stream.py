@@ -1,4 +1,4 @@
-"""Batches of other libraries, read anew in each epoch: of data loaders, functions that make generators, iterables.
+"""Batches of other libraries, read again in each epoch: of data loaders, functions that make generators, iterables.
 
     stream = Stream("fit", loader)
     for x, y in stream.epoch():                 # NumPy arrays
@@ -20,7 +20,7 @@ import numpy as np
 from xpnet import arguments
 from xpnet.data import several
 from xpnet.data.arrays import host
-from xpnet.data.items import batch_array, inputs_of, pair_of, say_turned
+from xpnet.data.items import batch_array, inputs_of, log_transposed, pair_of
 from xpnet.data.stream_batch import Batch, check_batch, is_example, joined
 from xpnet.errors import DataError, XpnetError
 from xpnet.random import Key, permutation
@@ -39,7 +39,7 @@ class Stream:
     Args:
         where: for messages, such as "fit".
         data: iterable, or a function that returns something iterable; or, with order, gives examples by number.
-            Items are batches (x, y), or examples, whose y is one number, which are put into batches.
+            Items are batches (x, y), or examples, whose y is one number, which are stacked into batches.
         steps: how many batches an epoch has; None: all there are.
         batch_size: N of batches that are made of examples.
         targets: whether there must be y.
@@ -61,7 +61,7 @@ class Stream:
         order: Callable[[int], np.ndarray] | None = None,
     ) -> None:
         self.where, self.data, self.limit, self.batch_size = where, data, steps, batch_size
-        self.once = hasattr(data, "__next__")  # what it has given it does not give again
+        self.once = hasattr(data, "__next__")  # what was read cannot be read again
         self._targets, self._form, self._order = targets, form, order
         self._ahead: deque[Batch] = deque()
         self._open: Iterator[Batch] | None = None  # what gives the batches after those ahead
@@ -69,7 +69,7 @@ class Stream:
         self._given = 0  # batches of the epoch under way, of data that is read once
         self._learned: int | None = None
         self._of_examples = order is not None
-        self._turned = False
+        self._transposed = False
 
     @property
     def steps(self) -> int | None:
@@ -78,7 +78,7 @@ class Stream:
             return self.limit or self._learned
         try:
             n = len(self.data)
-        except Exception:  # of an iterable without a length, or of its own code
+        except Exception:  # no length, or an error of the data's own code
             return None
         return -(-n // self.batch_size) if self._of_examples else n
 
@@ -131,7 +131,7 @@ class Stream:
             batches = self._pass(epoch, first)
         index = first
         if start > first:
-            text = "%s: epoch %d goes on at batch %d: those before are read and skipped"
+            text = "%s: epoch %d continues at batch %d: those before are read and skipped"
             _log.warning(text, self.where, epoch + 1, start)
         try:
             while index != self.limit:
@@ -180,21 +180,21 @@ class Stream:
             batch = Batch(index, several.like(x, own), None if y is None else np.array(host(self.where, y)))
             self._first = self._first or batch
             check_batch(self.where, batch, self._first)
-            self._say(any(turned for _, turned in arrays))
+            self._say(any(transposed for _, transposed in arrays))
             yield batch
 
-    def _say(self, turned: bool) -> None:
-        if turned and not self._turned:
-            self._turned = True
-            say_turned(self.where)
+    def _say(self, transposed: bool) -> None:
+        if transposed and not self._transposed:
+            self._transposed = True
+            log_transposed(self.where)
 
-    def _put_together(self, pairs: list[tuple[Any, Any]], number: int) -> tuple[Any, Any]:
-        x, y, turned = joined(self.where, pairs, number)
-        self._say(turned)
+    def _stacked(self, pairs: list[tuple[Any, Any]], number: int) -> tuple[Any, Any]:
+        x, y, transposed = joined(self.where, pairs, number)
+        self._say(transposed)
         return x, y
 
     def _pairs(self, epoch: int, start: int) -> Generator[tuple[Any, Any], None, None]:
-        """Give x and y of each batch; examples are put together."""
+        """Give x and y of each batch; examples are stacked."""
         with contextlib.closing(self._items(epoch, start * self.batch_size if self._order else 0)) as items:
             index, held = start, []
             for item in items:
@@ -210,13 +210,13 @@ class Stream:
                 self._of_examples = True
                 held.append((x, y))
                 if len(held) == self.batch_size:
-                    yield self._put_together(held, index)
+                    yield self._stacked(held, index)
                     index, held = index + 1, []
             if held:
-                yield self._put_together(held, index)
+                yield self._stacked(held, index)
 
     def _items(self, epoch: int, start: int) -> Generator[Any, None, None]:
-        """Give what the data gives; its own errors become one line."""
+        """Iterate over the items of the data; an error that it raises becomes one line."""
         try:
             if self._order is not None:
                 items: Iterator[Any] = (self.data[int(i)] for i in self._order(epoch)[start:])

@@ -43,7 +43,7 @@ def is_example(x: Any, y: Any) -> bool:
 
 
 def joined(where: str, pairs: list[tuple[Any, Any]], number: int) -> tuple[Any, Any, bool]:
-    """Put examples (x, y) together: x, y or None, and whether channels of images were moved to the end.
+    """Stack examples (x, y): return x, y or None, and whether channels of images were moved to the end.
 
     Raises:
         DataError: they differ in shape; the message gives the batch's number.
@@ -56,8 +56,8 @@ def joined(where: str, pairs: list[tuple[Any, Any]], number: int) -> tuple[Any, 
         check_like(where, first, shapes[0], x, shape, batch=number)
     x = several.like(first, [np.stack([a for a, _ in each]) for each in zip(*rows, strict=True)])
     ys = [y if isinstance(y, str) or y is None else host_value(where, y) for _, y in pairs]
-    turned = any(moved for row in rows for _, moved in row)
-    return x, None if ys[0] is None else np.asarray(ys), turned
+    transposed = any(moved for row in rows for _, moved in row)
+    return x, None if ys[0] is None else np.asarray(ys), transposed
 
 
 def check_batch(where: str, batch: Batch, first: Batch) -> None:

@@ -220,7 +220,7 @@ def _of_table(path: Path, options: LoadOptions) -> Survey:
         _column(name, c.numbers, c.codes, c.texts) for name, c in list(table.columns.items())[:_MOST_COLUMNS]
     )
     if options.target is None:
-        notes = (*notes, *map(_described, columns), "the column to predict is chosen with target")
+        notes = (*notes, *map(_described, columns), "choose the column to predict with --target COLUMN")
     return Survey(path.name, parts, notes, problem, duplicates=_same_rows(table), columns=columns, rows=len(table))
 
 

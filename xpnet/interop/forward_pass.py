@@ -55,8 +55,8 @@ class Number(NamedTuple):
 class Pass:
     """Sees the ops of one forward pass. Arrays are known by identity, and kept so that no other has the same one.
 
-    What is written in place is no op. So arrays of NumPy cannot be written meanwhile, but for those of parameters,
-    which another thread may train; of torch the count of writes is compared.
+    A write in place is no op. So arrays of NumPy are read-only during the pass, except those of parameters, which
+    another thread may train; of arrays of torch the number of writes is compared.
     """
 
     def __init__(self, where: str, parameters: Iterable[Array]) -> None:

@@ -48,7 +48,7 @@ class Step:
     Args:
         function: such as ops.conv2d, or operator.gt for a comparison.
         inputs: values, and what else the op was given: numbers, tuples. A size in them may be a Batch.
-        options: by name, likewise.
+        options: by name; the same kinds of values.
         output: what it computes.
         layers: the layers within which it was called, outermost first.
     """

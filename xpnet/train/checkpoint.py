@@ -135,6 +135,8 @@ def nearest_run(run: Path, file: Path) -> str:
         run: the folder.
         file: what is missing; where the folder exists, a file in it with a similar name is said.
     """
+    if run.is_file():
+        return f"{str(run)!r} is a file: give the folder of a run"
     if run.is_dir():
         return nearest_path(file, beside(file), "give the folder of a run")
     places = {path.parent for path in run.parent.glob("*/checkpoint.safetensors")}

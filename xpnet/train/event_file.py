@@ -1,4 +1,4 @@
-"""Event files, which TensorBoard draws: protocol buffers in TFRecord framing, written by hand.
+"""Event files, which TensorBoard draws: protocol buffers in TFRecord framing, encoded without its library.
 
     a record: length (8 bytes), checksum of these 8 bytes (4), content, checksum of the content (4); little-endian
 

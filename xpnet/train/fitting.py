@@ -70,7 +70,7 @@ class Fitting:
         self._resumed: dict[str, Any] = {}
         self._batches: list[int] | None = None  # batch size and examples of the epoch under way
         self._stopping = False
-        self._once: Stream | None = None  # of a generator, which goes on where it was
+        self._once: Stream | None = None  # of a generator: the next fit continues it
         self._used = 0  # bytes of the device's memory before the first step
         self.meter = self._meter()
 

@@ -161,7 +161,7 @@ def _are_images(x: Any) -> bool | None:
 def _read_held(name: str, data: Any, train: Dataset, model: Module, task: Task) -> Any:
     """Return a test or validation set: an error unless the model takes its examples, and its classes are known.
 
-    What is read anew each time stays what it is; what can be read once only is read into memory.
+    A stream that can be read again is returned unchanged; a generator is read into memory.
     """
     if is_stream("fit", data) and not hasattr(data, "__next__"):
         return data

@@ -44,7 +44,7 @@ class Runner:
         self.seed = seed
         self.counters: DeviceCounters | None = None
         self._size = 0  # of the batch under way
-        self._weigh = batch_weight(step.loss)
+        self._label_weight = batch_weight(step.loss)
         recorder = feed.backend.recorder()
         if capture is not False and recorder is not None and recorder.is_device and feed.counted:
             optimizer, steps = step.optimizer, feed.steps or 0
@@ -62,14 +62,14 @@ class Runner:
             step.
         """
         steps = self._from_host(epoch, start) if self.counters is None else self._from_counters(epoch, start)
-        weigh = self.feed.weigher(epoch, self._weigh)
-        return steps if weigh is None else self._weighed(steps, start, weigh)
+        weights = self.feed.batch_weights(epoch, self._label_weight)
+        return steps if weights is None else self._weighted(steps, start, weights)
 
-    def _weighed(self, steps: Steps, start: int, weigh: Callable[[int], float]) -> Steps:
-        """Replace the examples of each step by what they weigh, by their labels or weights, which the host knows."""
+    def _weighted(self, steps: Steps, start: int, weights: Callable[[int], float]) -> Steps:
+        """Replace the number of examples of each step by the weight of its batch, which the host knows."""
         with contextlib.closing(steps):
             for step, (_, loss) in enumerate(steps, start):
-                yield weigh(step), loss
+                yield weights(step), loss
 
     def _from_host(self, epoch: int, start: int) -> Steps:
         with _closing(self.feed.epoch(epoch, start)) as batches:

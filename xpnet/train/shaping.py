@@ -27,7 +27,7 @@ Shape = tuple[int, ...]
 
 
 def shape_for(where: str, given: Shape, model: Module | None, known: Shape = ()) -> Shape:
-    """Return the shape to which examples of a shape are brought for a model: theirs, where that will do.
+    """Return the shape to which examples of a shape are brought for a model: their own, where the model takes it.
 
     Args:
         where: for messages.

@@ -48,7 +48,7 @@ def open_stream(
         data: given.
         model: gives as many scores as there are classes.
         task: of the Trainer, if it is known; classes, scale, shape: of the data that it was fitted on, if it was.
-        known: the generator of a fit before, which goes on if data is the same.
+        known: the generator of a fit before, which is continued if data is the same.
         options: of stream_of.
     """
     if not is_stream(where, data):
@@ -123,11 +123,11 @@ def check_options(stream: Stream, epochs: int, validation: Any, sample_weight: A
         do = "pass the function that makes it, or a data loader; or epochs=1, or steps= of each epoch"
         raise ConfigError("fit", "one epoch of a generator, which gives its batches once", do, epochs=epochs)
     if arguments.is_number(validation):
-        do = "pass the validation examples as a set or a stream of their own"
+        do = "pass the validation examples as another set or stream"
         rule = "validation that is a set, since the training set is a stream"
         raise ConfigError("fit", rule, do, validation=validation)
     if sample_weight is not None:
-        do = "fit arrays, or weigh in a loss of your own"
+        do = "fit arrays, or apply the weights in a custom loss"
         raise ConfigError("fit", "no sample_weight, since the training set is a stream", do, sample_weight="given")
     if isinstance(class_weights, str):
         do = "count the labels once, and pass a number for each class"

@@ -32,9 +32,9 @@ class TensorBoard(Callback):
 
         Trainer(model, callbacks=[TensorBoard("logs/first")]).fit(train, test)
 
-    Training, validation and test set have folders of their own in folder, so that their curves are in one chart.
-    The figures of epochs stand at the number of updates made. A training that is resumed goes on in a new file, which
-    takes over from the older ones at the step where it goes on; one that begins anew takes over from the first step,
+    Training, validation and test set have separate sub-folders of folder, so that their curves are in one chart.
+    The figures of epochs are recorded at the number of updates made. A resumed training writes a new file, which
+    replaces the older ones from the step where it continues; a new training replaces them from the first step,
     with a warning.
     Files are written after each epoch. A disk that is full ends the log with a warning, not the training.
 
@@ -206,7 +206,7 @@ class TensorBoard(Callback):
             self._picture(name, make, step, self.data_in)
 
     def _picture(self, name: str, make: Callable[[], Any], step: int, part: str = "train") -> None:
-        """Draw a picture; an error of it is logged once: all else goes on."""
+        """Draw a picture; an error is logged once, and training continues."""
         from xpnet.viz.canvas import to_png
 
         if name in self._without or not self._open:
@@ -236,7 +236,7 @@ class TensorBoard(Callback):
                 return
 
     def _end(self, path: Path, error: OSError) -> None:
-        _log.warning("TensorBoard: %s cannot be written (%s): the log ends, training goes on", path, error.strerror)
+        _log.warning("TensorBoard: %s cannot be written (%s): the log ends, training continues", path, error.strerror)
         self._close()
 
     def _close(self) -> None:

@@ -156,11 +156,11 @@ class Trainer(Fitting):
                 Or what has a length and gives (x, y) by number, as sets of torch and Hugging Face do: it is read into
                 memory, or beyond 4 GB on the way, and shuffled and divided into batches here. Or a stream: what gives
                 batches (x, y), or examples, when it is iterated over, such as a data loader, or a function that returns
-                a generator. A stream is read anew in each epoch, in its own order and batches; the number of classes is
-                that of the model's scores, and scale and normalization are those of its first 1,024 examples. A
+                a generator. A stream is read again in each epoch, in its own order and batches; the number of classes
+                is that of the model's scores, and scale and normalization are those of its first 1,024 examples. A
                 generator itself is read once. x may be a tuple or dictionary of arrays of the same examples, which the
                 model's forward takes as arguments.
-            test: a set or a stream to evaluate after each epoch, likewise, or None. fit(x, y) is fit((x, y)).
+            test: a set or a stream to evaluate after each epoch, or None. fit(x, y) is fit((x, y)).
             validation: another set to evaluate after each epoch; or a fraction of the training set, above 0, below 1,
                 that is not trained on: of each class alike, and the same whenever the trainer has this seed; or None.
             sample_weight: what each training example weighs in the loss, (N,), >= 0: the loss of a batch, of an epoch
@@ -168,7 +168,7 @@ class Trainer(Fitting):
             epochs: >= 0; epochs trained before count: if all are done, nothing is trained, and the log says so.
             batch_size: N, >= 1; of a stream only where it gives examples one by one.
             steps: how many batches of a stream are an epoch, such as of one without an end; None: all. The next epoch
-                goes on with the next batches of a generator, and begins anew with all else.
+                continues a generator with its next batches, and starts all other streams from the beginning.
             augment: changes training images at random: a data.Transform, or none, light or strong, see data.augment;
                 classes that are named by one character each, such as digits, are not mirrored.
             keep_memory: whether the C library keeps freed memory for the next step, in the whole process and until it

@@ -65,7 +65,7 @@ class RunConfig:
         run_name: the name of the run.
         checkpoint_every: save after so many epochs, 5, or steps, "500steps"; None: after each epoch.
         log_dir: where TensorBoard's event files are written, in a folder of the run's name, or name-2, name-3 where
-            that exists; a run that is resumed goes on in its own. See TensorBoard.
+            that exists; a resumed run continues in its own. See TensorBoard.
     """
 
     model: str = "cnn"

@@ -101,7 +101,7 @@ def evaluate_opened(
     """
     arguments.optional(arguments.text)("evaluate_run", "data_dir", data_dir)
     if data is None and not meta["data"]:
-        raise ConfigError("data", "data to evaluate on: a file holds none", data=None)
+        raise ConfigError("data", "a data set, since the ONNX file holds none", data=None)
     if data is not None:
         data = str(arguments.path("evaluate_run", "data", data))
     else:

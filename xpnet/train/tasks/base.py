@@ -49,7 +49,7 @@ class Task:
         name: by which it is chosen.
         loss: takes scores and targets, gives one number; the default.
         labelled: whether targets are labels of classes; None: both are taken.
-        needs_loss: whether a loss must be given, for there is none of its own.
+        needs_loss: whether a loss must be given, because the task has none.
         of_inputs: whether the targets are the model's own inputs.
         headline: the figure by which models are compared; None: the loss.
         recorded: the figures, of one number each, that the history keeps.
