@@ -68,6 +68,13 @@ def test_data_in_another_form_than_the_training_set_is_brought_to_its_scale(trai
     np.testing.assert_allclose(one, other, atol=0.08)
 
 
+def test_images_for_a_model_of_rows_from_0_to_1_give_its_loss():
+    test = digits()[1]
+    one, other = (FORMS[each](test.x) for each in ("rows of float64 to 1", "fractions to 255"))
+    losses = [fitted("rows of float64 to 1").evaluate((x, test.y))["loss"] for x in (one, other)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+
+
 @pytest.mark.parametrize("trained_on", FORMS)
 def test_a_data_set_says_its_white_also_for_few_dark_examples(trained_on):
     test = digits()[1].take(np.arange(5))

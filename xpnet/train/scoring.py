@@ -66,13 +66,16 @@ class Scoring:
     metrics: Mapping[str, Metric]
     shape: Any = ()
 
-    def evaluate(self, data: Dataset | StreamSets, batch_size: int, declared: bool) -> dict[str, Any]:
+    def evaluate(
+        self, data: Dataset | StreamSets, batch_size: int, declared: bool, given: Any = None
+    ) -> dict[str, Any]:
         """Measure the model on data; see Trainer.evaluate.
 
         Args:
             data: a set, or those of a stream, one after the other.
             batch_size: N.
             declared: whether data says the names of its classes and its scale, which arrays do not.
+            given: x before it was reshaped; None: it was not.
         """
         task, metrics = self.task, self.metrics
         if isinstance(data, StreamSets):
@@ -86,7 +89,7 @@ class Scoring:
         if head.labelled and not declared:
             names = names[: int(head.y.max()) + 1]
         x = scaling.read_examples("evaluate", head.x, self.scale)
-        normalize = self.normalization("evaluate", x, declared=white)
+        normalize = self.normalization("evaluate", _unflattened(given, x), declared=white)
         inputs = (normalize, head.shape) if task.of_inputs else (None, ())
         partly = task.of_inputs and not is_whole and not metrics
         by_parts = task.of_inputs or nn.is_average(self.loss) or head.weights is not None
@@ -128,13 +131,15 @@ class Scoring:
     def predict(self, x: Any, batch_size: int, white: float | None) -> np.ndarray:
         """Return what the task says of examples, or of those of a stream; see Trainer.predict."""
         if isinstance(x, InputSets):
-            head, parts = self._shaped(x.head), (self._shaped(part, logging.DEBUG) for part in x.parts())
+            given, head = x.head, self._shaped(x.head)
+            parts = (self._shaped(part, logging.DEBUG) for part in x.parts())
         else:
-            head = self._shaped(scaling.read_examples("predict", x, self.scale))
+            given = scaling.read_examples("predict", x, self.scale)
+            head = self._shaped(given)
             parts = iter([head])
-        normalize = self.normalization("predict", head, white=white)
+        normalize = self.normalization("predict", _unflattened(given, head), white=white)
         with self.model.backend.active(), device_errors("predict"), contextlib.closing(_closable(parts)) as every:
-            scored = (self._scored("predict", given, batch_size, normalize) for given in every)
+            scored = (self._scored("predict", part, batch_size, normalize) for part in every)
             each = [out.numpy() for outs in scored for _, _, out in outs]
         inputs = (normalize, tuple(head.shape[1:])) if self.task.of_inputs else (None, ())
         return self.task.answer(np.concatenate(each), *inputs)
@@ -204,6 +209,11 @@ class Scoring:
 
 def _closable(sets: Iterator[Any]) -> Generator[Any, None, None]:
     yield from sets
+
+
+def _unflattened(given: Any, reshaped: Any) -> Any:
+    """Return examples as images if they are before or after reshaping: a row from 0 to 255 may be of a table."""
+    return reshaped if given is None or several.is_several(reshaped) or given.ndim < reshaped.ndim else given
 
 
 def _joined(arrays: list[Any]) -> Any:

@@ -267,10 +267,10 @@ class Trainer(Fitting):
         declared = isinstance(data, Dataset)
         images = inputs.images_only("evaluate", data, self.model, self.scale)
         data = inputs.read_dataset("evaluate", data, max(2, len(self.classes)), self.task, images)
-        data = reshaped_set("evaluate", data, self.model, self.shape)
+        given, data = data.x, reshaped_set("evaluate", data, self.model, self.shape)
         self._choose(data)
         with self.averaged():
-            return self._scoring().evaluate(data, batch_size, declared)
+            return self._scoring().evaluate(data, batch_size, declared, given)
 
     def predict(self, x: Any, *, batch_size: int = 256, white: float | None = None) -> np.ndarray:
         """Say what the task predicts: of classes and labels probabilities, else numbers in their own units.
