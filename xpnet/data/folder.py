@@ -1,12 +1,11 @@
-"""A folder of images: its classes and parts, or its file of labels; what was found, in three lines."""
+"""A folder of images: its classes and parts, or its file of labels."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,12 @@ import numpy as np
 from xpnet.data.classes import check_class_names, from_path
 from xpnet.data.dataset import Dataset
 from xpnet.data.download import Progress
-from xpnet.data.image import SUFFIXES
+from xpnet.data.folder_found import SHOWN, Found, notes_of
+from xpnet.data.image_format import SUFFIXES
 from xpnet.data.labels import find_file, folder_of, part_of, read_labels
 from xpnet.data.lazy import Lazy
 from xpnet.data.photos import Photos
-from xpnet.data.scan import OF_SYSTEM, LeftOut, count_beside, find_parts, is_image, listed, walk
+from xpnet.data.scan import LeftOut, count_beside, find_parts, is_image, listed, walk
 from xpnet.data.sizes import choose_shape, sample_headers
 from xpnet.data.splits import LoadOptions, Splits
 from xpnet.errors import DataError
@@ -28,26 +28,8 @@ __all__ = ["load_folder"]
 _LAYOUT = "one sub-folder of images per class"
 _RESIDENT = 256 << 20  # bytes: a set of images so small is decoded at once
 _PARTS = ("train", "validation", "test")
-_SHOWN = 10  # classes in a line
 
 _log = logging.getLogger("xpnet")
-
-
-@dataclass
-class _Found:
-    """The images of a folder, before any is opened: paths, what is learned of each, and its part ("": not given)."""
-
-    classes: tuple[str, ...] = ()
-    files: list[str] = field(default_factory=list)
-    y: list[np.ndarray] = field(default_factory=list)
-    parts: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    warned: list[str] = field(default_factory=list)
-
-    def add(self, files: list[str], y: np.ndarray, parts: Iterable[str]) -> None:
-        self.files += files
-        self.y.append(y)
-        self.parts += parts
 
 
 def load_folder(
@@ -96,11 +78,11 @@ def load_folder(
         text = f"{len(frames):,} of {len(headers):,} images have several frames, such as {frames[0]}: the first is used"
         found.warned.append(text)
     splits = _split(found, np.flatnonzero(good), photos, path.name or root, progress, options)
-    return splits._replace(**_notes(root, splits, found, sizes, left_out))
+    return splits._replace(**notes_of(root, splits, found, sizes, left_out))
 
 
-def _find(root: str, options: LoadOptions, left_out: LeftOut, progress: Progress, given: str | None) -> _Found:
-    found = _Found()
+def _find(root: str, options: LoadOptions, left_out: LeftOut, progress: Progress, given: str | None) -> Found:
+    found = Found()
     count = 0
 
     def each(images: int) -> None:
@@ -143,7 +125,7 @@ def _find(root: str, options: LoadOptions, left_out: LeftOut, progress: Progress
 
 
 def _add_classes(
-    found: _Found,
+    found: Found,
     place: str,
     part: str,
     left_out: LeftOut,
@@ -164,7 +146,7 @@ def _add_classes(
             inside, others = listed(folder)
             got = {"files": len(others), "sub_folders": len(inside)}
             raise DataError.event(folder, "the folder of a class holds no images", do, **got)
-        shown = ", ".join(os.path.join(os.path.basename(place), n) if part else n for n in empty[:_SHOWN])
+        shown = ", ".join(os.path.join(os.path.basename(place), n) if part else n for n in empty[:SHOWN])
         found.warned.append(f"folders of classes that hold no images, which are left out: {shown}")
     if not found.classes:
         names = tuple(map(from_path, full))
@@ -180,8 +162,8 @@ def _add_classes(
         folder = os.path.join(place, name)
         label = from_path(name)
         if label not in index:
-            do, known = "rename or remove it", ", ".join(found.classes[:_SHOWN])
-            more = f" and {len(index) - _SHOWN} more" if len(index) > _SHOWN else ""
+            do, known = "rename or remove it", ", ".join(found.classes[:SHOWN])
+            more = f" and {len(index) - SHOWN} more" if len(index) > SHOWN else ""
             raise DataError(folder, "a class of the train folder", do, **{part: label, "train": known + more})
         images, nested = walked[name]
         if nested:
@@ -190,7 +172,7 @@ def _add_classes(
 
 
 def _add_labels(
-    found: _Found,
+    found: Found,
     root: str,
     file: str,
     part: str | None,
@@ -217,7 +199,7 @@ def _add_labels(
 
 
 def _split(
-    found: _Found, good: np.ndarray, photos: Photos, name: str, progress: Progress, options: LoadOptions
+    found: Found, good: np.ndarray, photos: Photos, name: str, progress: Progress, options: LoadOptions
 ) -> Splits:
     """Make the data sets, of the images that are good."""
     y, parts, x = np.concatenate(found.y), np.asarray(found.parts, "<U10"), photos.lazy()
@@ -273,35 +255,3 @@ def _split(
 
 def _allowed(options: LoadOptions) -> int:
     return _RESIDENT if options.cache_images is None else options.cache_images
-
-
-def _notes(root: str, splits: Splits, found: _Found, sizes: str, left_out: LeftOut) -> dict[str, tuple[str, ...]]:
-    """Say what was found in lines, and which of them are warnings."""
-    parts = {"training": splits.train, "test": splits.test}
-    if splits.validation is not splits.test:
-        parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
-    lines = {name: data for name, data in parts.items() if data is not None}
-    counts = " and ".join(f"{len(data):,} {name}" for name, data in lines.items())
-    text = f"{os.path.basename(root) or root}: {counts.replace(' and ', ', ', len(lines) - 2)} images"
-    warned = found.warned
-    if splits.train.labelled:
-        each = Counter[str]()
-        for data in lines.values():
-            each.update({found.classes[k]: int(n) for k, n in enumerate(np.bincount(data.y)) if n})
-        text += f" of {len(found.classes)} classes: {_counted(each, found.classes)}"
-        if single := [name for name in found.classes if each[name] == 1]:
-            few = ", ".join(single[:_SHOWN])
-            warned.append(f"classes of one image, which is not tested, or not learned from: {few}")
-    else:
-        text += f", to learn: {', '.join(found.classes[:_SHOWN])}"
-    note = (text, sizes, f"left out: {left_out.text(root) or 'nothing'}", *found.notes, *warned)
-    if wanted := left_out.text(root, [reason for reason in left_out.counts if reason != OF_SYSTEM]):
-        warned = [*warned, f"files left out: {wanted}"]
-    return {"note": note, "warnings": tuple(f"{root}: {line}" for line in warned)}
-
-
-def _counted(each: Counter[str], names: tuple[str, ...]) -> str:
-    if len(names) <= _SHOWN:
-        return ", ".join(f"{name} {each[name]:,}" for name in names)
-    most, least = each.most_common(1)[0], min(each.items(), key=lambda item: item[1])
-    return f"{least[1]:,} ({least[0]}) to {most[1]:,} ({most[0]}) each"

@@ -7,76 +7,31 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from io import BufferedReader, BytesIO
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from xpnet import arguments
-from xpnet.data.opening import check_expansion, disk_size, open_file
+from xpnet.data.image_format import FIRST_BYTES, SUFFIXES, Encoded, open_image
+from xpnet.data.opening import check_expansion
 from xpnet.errors import ConfigError, DataError, XpnetError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-__all__ = ["FITS", "SUFFIXES", "Encoded", "Header", "decode", "load_image", "read_header"]
+__all__ = ["FITS", "Encoded", "Header", "decode", "load_image", "read_header"]
 
 FITS = ("crop", "pad", "stretch")
 
-# The readers of Pillow that are used, by the suffix of the file; no other is tried, whatever the content.
-_READERS = {
-    "Bmp": (".bmp",),
-    "Gif": (".gif",),
-    "Jpeg": (".jpg", ".jpeg"),
-    "Png": (".png",),
-    "Ppm": (".pgm", ".ppm"),
-    "Tiff": (".tif", ".tiff"),
-    "WebP": (".webp",),
-}
-SUFFIXES = {suffix: reader for reader, suffixes in _READERS.items() for suffix in suffixes}
-_FIRST_BYTES = {
-    b"\x89PNG": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"GIF8": "GIF",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"RIFF": "WebP",
-    b"%!PS": "PostScript",
-}
 _DEEP_GRAY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _GRAY = ("1", "L", "LA", "La", *_DEEP_GRAY)
 _ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 exchange height and width
 _PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339  # TIFF tags; 0: white is zero, 1: without sign
 _MAX_PIXELS = 100_000_000
 _SCANS = 10  # of a progressive JPEG of that many pixels; each scan takes time for the whole image
-
-
-class Encoded(NamedTuple):
-    """An image file in memory.
-
-    Args:
-        name: of the file, in messages.
-        content: its bytes, of any of the formats that load_image reads.
-    """
-
-    name: str
-    content: bytes
-
-    @property
-    def suffix(self) -> str:
-        """The suffix of its format, by its first bytes; "" where they are of none."""
-        if self.content[:1] == b"P" and self.content[1:2] in (b"1", b"2", b"3", b"4", b"5", b"6"):
-            return ".ppm"
-        found = [name for first, name in _FIRST_BYTES.items() if self.content.startswith(first)]
-        return next(
-            (suffix for suffix, reader in SUFFIXES.items() if [reader.upper()] == [n.upper() for n in found]), ""
-        )
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class Header(NamedTuple):
@@ -222,20 +177,10 @@ def _check_sides(where: str, height: int, width: int) -> None:
 
 
 @contextmanager
-def _file(path: Path | Encoded) -> Iterator[tuple[BufferedReader, int]]:
-    """Open a file, of the disk or in memory; give also the bytes that are stored."""
-    if isinstance(path, Encoded):
-        yield BufferedReader(BytesIO(path.content)), len(path.content)  # pyright: ignore[reportArgumentType]
-    else:
-        with open_file(path, "image") as file:
-            yield file, disk_size(file)
-
-
-@contextmanager
 def _opened(path: Path | Encoded, max_pixels: int | None) -> Iterator[tuple[ImageFile, BufferedReader]]:
     """Open an image whose size has been checked, and its file."""
     where = str(path)
-    with _file(path) as (file, stored):
+    with open_image(path) as (file, stored):
         reader = SUFFIXES.get(path.suffix.lower())
         if reader is None and isinstance(path, Encoded):
             formats = ", ".join(sorted({name.upper() for name in SUFFIXES.values()}))
@@ -243,7 +188,7 @@ def _opened(path: Path | Encoded, max_pixels: int | None) -> Iterator[tuple[Imag
             raise DataError(where, f"an image of one of {formats}", first=first, bytes=f"{len(path.content):,}")
         if reader is None:
             raise DataError(where, f"an image that ends in {', '.join(sorted(SUFFIXES))}", suffix=repr(path.suffix))
-        content = next((name for first, name in _FIRST_BYTES.items() if file.peek(4).startswith(first)), "")
+        content = next((name for first, name in FIRST_BYTES.items() if file.peek(4).startswith(first)), "")
         if content and content.upper() != reader.upper():
             do = "convert it, or name it after its content"
             raise DataError(where, f"a {reader.upper()} image, as its suffix says", do, content=content)

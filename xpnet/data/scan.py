@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from xpnet.data.image import SUFFIXES
+from xpnet.data.image_format import SUFFIXES
 from xpnet.errors import DataError
 
 __all__ = ["OF_SYSTEM", "PARTS", "LeftOut", "Parts", "count_beside", "find_parts", "is_image", "listed", "walk"]
