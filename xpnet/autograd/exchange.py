@@ -23,7 +23,7 @@ def from_dlpack(x: Any, backend: str | Backend | None = None, *, copy: bool | No
         back = torch.from_dlpack(t)
 
     Memory is shared where x is on the backend's device and its library takes such an array. It is copied for another
-    device, for another library where x is read-only or an axis of it goes backwards, and where the library takes only
+    device, for another library where x is read-only or has negative strides, and where the library takes only
     contiguous or aligned memory, as jax. Numbers are never cast.
 
     Args:
@@ -101,10 +101,10 @@ def _shared(x: Any, target: Backend) -> Array | None:
             raise DTypeError("from_dlpack", "x of numbers in this machine's byte order", x=_kind(x))
         if target.on_host:
             return x
-        if not x.flags.writeable or any(n < 0 for n in x.strides):  # torch ends the process at steps backwards
+        if not x.flags.writeable or any(n < 0 for n in x.strides):  # torch aborts the process on negative strides
             return None
     elif backend_of(x) == target:
-        x.__dlpack__()  # an error of what is not dense
+        x.__dlpack__()  # raises for an array that is not dense
         return x
     try:
         found = target.xp.from_dlpack(x)

@@ -48,8 +48,8 @@ def _from_numpy(tensor: Any, ufunc: Any, method: str, *inputs: Any, **options: A
     name = ufunc.__name__
     if method == "__call__" and not options and name in _OPERATORS:
         first, second = inputs
-        mine = isinstance(first, Values)
-        return getattr(first if mine else second, _OPERATORS[name][not mine])(second if mine else first)
+        is_left = isinstance(first, Values)
+        return getattr(first if is_left else second, _OPERATORS[name][not is_left])(second if is_left else first)
     do = "write a = a + t for a += t" if name in _OPERATORS else _advice(tensor, name)
     raise DTypeError(f"np.{name}", "arrays of NumPy", do, x=type(tensor).__name__)
 

@@ -46,7 +46,7 @@ class Program(typer.core.TyperGroup):
         """Show an example of each command."""
         write_examples(formatter, [EXAMPLES[name][0] for name in self.list_commands(ctx) if name in EXAMPLES])
         formatter.write_paragraph()
-        formatter.write_text("xpnet COMMAND --help says what a command takes.")
+        formatter.write_text("xpnet COMMAND --help describes the options of a command.")
 
 
 def write_examples(formatter: Any, lines: list[str] | tuple[str, ...]) -> None:

@@ -50,8 +50,8 @@ class Batches(ABC):
         batch_size: N of a full batch; of a stream, of its first.
         layout: of each batch.
         resident: whether batch_at makes batches from memory of the device.
-        counted: whether size says beforehand how many examples each step has; only then there are begin, batch_at, raw
-            and finish_batch.
+        counted: whether size returns the number of examples of a step in advance; begin, batch_at, raw and finish_batch
+            need it.
     """
 
     backend: Backend

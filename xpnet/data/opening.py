@@ -69,7 +69,7 @@ def beside(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def nearest_path(path: str | os.PathLike[str], places: Iterable[Path], otherwise: str = "") -> str:
-    """Say which of some paths has the name that comes nearest to that of a mistyped one, else what otherwise says."""
+    """Suggest the path with the name most similar to that of a mistyped one; return otherwise if none is similar."""
     names = {place.name.lower(): str(place) for place in places}
     close = difflib.get_close_matches(Path(path).name.lower(), sorted(names), n=1, cutoff=0.6)
     return f"did you mean {names[close[0]]!r}?" if close else otherwise

@@ -1,4 +1,4 @@
-"""Sets of other libraries: of which kind they are, and those that give examples by number read into memory.
+"""Data sets of other libraries: which kind they are; those that can be indexed are read into memory.
 
     read_set("fit", torch_dataset), read_set("fit", hugging_face_dataset) -> x, y
     stream_of("fit", data_loader), stream_of("fit", generator_function) -> a Stream

@@ -2,7 +2,7 @@
 
 A row of an image (H, W, C) has its numbers in the order height, width, channel; one of (C, H, W) in the order channel,
 height, width. So the columns of the first Linear after a Flatten, and the numbers of a normalization between the two,
-stand in another order. It depends on C alone, and where an image has one channel, or one pixel, both orders are one.
+are in another order. It depends on C alone, and where an image has one channel, or one pixel, both orders are one.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _is_flatten(layer: Module) -> bool:
 
 
 def _channels(layer: Module, channels: int | None) -> int | None:
-    """Return the channels that a layer of images gives for so many; None where that is not known."""
+    """Return the number of output channels of a layer of images; None where it is not known."""
     if channels is None:
         return None
     try:

@@ -50,7 +50,7 @@ def trace(
     Raises:
         ConfigError: forward reads values of its input, or depends on them or on the number of examples in a way that no
             graph of ops has; or it fails, or gives no Tensor. Otherwise as the layers do.
-    Cost: two forward passes, of 7 examples together unless batch is given.
+    Cost: two forward passes, of 7 examples in total unless batch is given.
     """
     counts = _EXAMPLES if batch is None else (batch, batch)
     shapes = list(several.each(shape)) if is_several(shape) else [shape]

@@ -62,7 +62,7 @@ class Training(Protocol):
         ...
 
     def evaluate(self, data: Any, *, batch_size: int = 256) -> dict[str, Any]:
-        """Measure the model on data; training goes on as without."""
+        """Measure the model on data; training is not affected."""
         ...
 
 
@@ -98,7 +98,7 @@ def gradient_readers(callbacks: Iterable[Callback]) -> list[Callback]:
 
 
 def reads_some(callback: Callback) -> bool:
-    """Whether a callback says itself of which steps it reads the gradients."""
+    """Whether a callback defines in which steps it reads the gradients."""
     return _defines(callback, "reads_gradients")
 
 

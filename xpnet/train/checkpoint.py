@@ -129,11 +129,11 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
 
 
 def nearest_run(run: Path, file: Path) -> str:
-    """Say which run has the name nearest to that of a folder that is none, beside it or in ``runs``.
+    """Suggest the run whose name is most similar to that of a folder without a run, beside it or in ``runs``.
 
     Args:
         run: the folder.
-        file: what is missing; where the folder exists, a file in it with a similar name is said.
+        file: the missing file; if the folder exists, a file in it with a similar name is suggested.
     """
     if run.is_file():
         return f"{str(run)!r} is a file: give the folder of a run"

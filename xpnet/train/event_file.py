@@ -82,7 +82,7 @@ def histogram(values: np.ndarray, bins: int = 64) -> bytes:
         return b"".join(_field(i, 0.0) for i in range(1, 6)) + _field(6, _doubles([0.0])) + _field(7, _doubles([0.0]))
     try:
         counts, edges = np.histogram(values, bins)
-    except ValueError:  # they differ by less than so many bins can tell apart
+    except ValueError:  # the values are too close for so many bins
         counts, edges = np.histogram(values, 1)
     facts = (values.min(), values.max(), values.size, values.sum(), values @ values)
     return b"".join(_field(i, float(x)) for i, x in enumerate(facts, 1)) + (

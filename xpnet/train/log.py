@@ -21,8 +21,8 @@ class Log(Callback):
         function: takes figures, {"train_loss": 0.31, "test_accuracy": 0.97, ..., "epoch": 1.0, "seconds": 2.5}, those
             of the history that are numbers, and the number of updates made. Its errors end the training, which may be
             resumed.
-        every: call it besides with {"loss": ..., "lr": ...} of every so many updates, >= 1; about once a second, when
-            losses are read from the device. None: of epochs alone.
+        every: n >= 1, also call it with {"loss": ..., "lr": ...} of every n-th update; about once a second, when losses
+            are read from the device. None: epochs only.
     """
 
     def __init__(self, function: Callable[[dict[str, float], int], Any], every: int | None = None) -> None:
@@ -31,7 +31,7 @@ class Log(Callback):
         self._losses = StepLosses(self.every) if self.every else None
 
     def on_start(self, trainer: Training) -> None:
-        """Begin with the steps that come."""
+        """Begin to record the losses of steps."""
         if self._losses:
             self._losses.start(trainer)
 

@@ -14,7 +14,7 @@ _PAUSE = 1.0  # seconds between two readings
 
 
 class StepLoss(NamedTuple):
-    """What one step was: the number of its update from 1, its loss, and the learning rate of each group."""
+    """One step: the number of its update from 1, its loss, and the learning rate of each group."""
 
     update: int
     loss: float
@@ -39,7 +39,7 @@ class StepLosses:
         self._begin(trainer)
 
     def after_step(self, trainer: Training) -> list[StepLoss]:
-        """Return what is new, once a second; else none."""
+        """Return new losses, about once a second; else none."""
         update = self._before + trainer.step
         if update % self.every == 0:
             self._rates[update] = trainer.optimizer.rates(trainer.optimizer.steps - 1)
@@ -50,14 +50,14 @@ class StepLosses:
         return self.new(trainer)
 
     def after_epoch(self, trainer: Training) -> list[StepLoss]:
-        """Return what is new; the next steps are of another epoch."""
+        """Return new losses; the next steps are of another epoch."""
         found = self.new(trainer)
         self._old = trainer.meter
         self._begin(trainer)
         return found
 
     def new(self, trainer: Training) -> list[StepLoss]:
-        """Return what is new of the losses that were read."""
+        """Return the losses that were read since the last call."""
         found: list[StepLoss] = []
         if self._before < 0 or trainer.meter is self._old:
             return found

@@ -117,11 +117,11 @@ def _read_batch(name: str, batch: Batch, head: Dataset, task: Task) -> Dataset:
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """Return "0", "1", ... as the names of so many classes."""
+    """Return the names "0", "1", ... of count classes."""
     return tuple(str(k) for k in range(count))
 
 
 def numbered_up_to(y: np.ndarray, least: int = 2) -> tuple[str, ...]:
-    """Return numbers as the names of classes, at least so many, up to the largest label."""
+    """Return the names "0", "1", ... up to the largest label, and no fewer than least."""
     most = int(y.max()) + 1 if y.size else 0
     return numbered(most if least < most < 1_000_000 else least)

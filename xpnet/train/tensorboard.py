@@ -126,7 +126,7 @@ class TensorBoard(Callback):
             self._flush()
 
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
-        """Write the figures of the epoch, and what is due with it."""
+        """Write the figures of the epoch, and the histograms and pictures that are due."""
         if not self._open:
             return
         self._write(self._losses.after_epoch(trainer))
@@ -150,7 +150,7 @@ class TensorBoard(Callback):
         self._flush()
 
     def on_end(self, trainer: Training) -> None:
-        """Write what is left, also the loss that ended the training, and close the files."""
+        """Write the remaining events, also the loss that ended the training, and close the files."""
         if self._open:
             self._write(self._losses.new(trainer))
             if self.pictures is None and trainer.epoch > self._drawn and sys.exc_info()[0] is None:
@@ -182,7 +182,7 @@ class TensorBoard(Callback):
             return
         try:
             lines = viz.summarize(trainer.model, shape).lines(100)
-        except Exception as error:  # a module that says nothing of itself
+        except Exception as error:  # a module without a cost or description
             _log.info("TensorBoard: no table and no picture of the model: %s", error)
             return
         file.text("layers", "\n".join(f"    {line}" for line in lines), step)

@@ -166,8 +166,8 @@ class Trainer(Fitting):
             sample_weight: what each training example weighs in the loss, (N,), >= 0: the loss of a batch, of an epoch
                 and of a held-out part is the weighted mean. Data that has weights (Dataset.weighted) is weighted too.
             epochs: >= 0; epochs trained before count: if all are done, nothing is trained, and the log says so.
-            batch_size: N, >= 1; of a stream only where it gives examples one by one.
-            steps: how many batches of a stream are an epoch, such as of one without an end; None: all. The next epoch
+            batch_size: N, >= 1; of a stream, used only where it gives single examples.
+            steps: how many batches of a stream make an epoch, needed if it has no end; None: all. The next epoch
                 continues a generator with its next batches, and starts all other streams from the beginning.
             augment: changes training images at random: a data.Transform, or none, light or strong, see data.augment;
                 classes that are named by one character each, such as digits, are not mirrored.
