@@ -163,3 +163,16 @@ def test_a_file_is_drawn(xpnet, run, here):
     assert xpnet("draw", "m.onnx", out="m.svg").code == 0
     assert "<svg" in (here / "m.svg").read_text()
     assert "m.onnx" in xpnet("draw", "m.onnx", "--style", "volumes", out="v.svg").out
+
+
+@pytest.mark.parametrize("kind", ["rows", "sequences", "targets"])
+def test_numbers_that_are_no_pixels_are_evaluated_as_they_are(xpnet, here, kind):
+    r = np.random.default_rng(0)
+    x = r.normal(size=(120, 6, 3) if kind == "sequences" else (120, 10)).astype(np.float32)
+    y = x[:, :2] * 100 + 1000 if kind == "targets" else (x.reshape(120, -1)[:, 0] > 0).astype(np.int64)
+    np.savez(here / "a.npz", x=x[:80], y=y[:80])
+    np.savez(here / "b.npz", x=x[80:], y=y[80:])
+    assert xpnet("train", "mlp", data="a.npz", epochs=1, out="run").code == 0
+    assert xpnet("export", "run", out="m.onnx").code == 0
+    of_run, of_file = (xpnet("evaluate", name, "--json", data="b.npz").json for name in ("run", "m.onnx"))
+    assert of_file["test_loss"] == pytest.approx(of_run["test_loss"], rel=1e-4)

@@ -17,7 +17,7 @@ from xpnet.data.image import FITS
 from xpnet.errors import ConfigError, DataError
 from xpnet.interop.onnx.graph import Graph
 from xpnet.interop.onnx.load import load_onnx
-from xpnet.interop.onnx.trained import open_onnx
+from xpnet.interop.onnx.trained import open_onnx, undo
 from xpnet.serving.sources import Given, Source
 from xpnet.train.runs.evaluation import open_run
 from xpnet.train.scoring import Scoring
@@ -69,13 +69,17 @@ class Run(Source):
         super().__init__(
             str(path), meta["model_name"], trainer.model, trainer.task, meta["classes"], shape, columns, fit
         )
-        self._white = float(meta["white"])
+        self._white = meta["white"]
         self._scoring = Scoring(
             trainer.model, trainer.loss, trainer.normalize, trainer.scale, trainer.classes, trainer.task, {}
         )
 
     def images(self, pixels: Sequence[np.ndarray]) -> Given:
         """Return decoded images as the model takes them."""
+        if self._scoring.scale is None and self._white is None:
+            raise DataError(
+                self.name, "numbers on the scale of the data that the model was trained with", given="images"
+            )
         if self._scoring.scale is None:  # a run of xpnet 0.6 or older
             return self._given(np.stack(pixels).astype(np.float32) * np.float32(self._white / 255.0))
         return super().images(pixels)
@@ -115,8 +119,9 @@ class OnnxFile(Source):
         self.takes_images = self.takes_images and facts.get("white") == 255
         self._included = facts.get("included") is True  # whether the file normalizes and answers by itself
         self._normalize = None
-        if facts.get("normalize") is not None and not self._included:
-            self._normalize = Normalize.from_json(facts["normalize"])
+        if facts.get("normalize") is not None and (not self._included or columns is not None):
+            held = Normalize.from_json(facts["normalize"])
+            self._normalize = undo(where, held, shape) if self._included else held
 
     def normalization(self, x: np.ndarray, white: float | None) -> Any:
         """Normalize as the metadata say."""

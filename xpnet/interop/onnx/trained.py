@@ -16,7 +16,7 @@ from xpnet.interop.onnx.load import load_onnx
 from xpnet.interop.onnx.metadata import Facts, layout_of, read_facts
 from xpnet.train.trainer import Trainer
 
-__all__ = ["open_graph", "open_onnx"]
+__all__ = ["open_graph", "open_onnx", "undo"]
 
 _WHITE = 255.0  # of pixels in files of images
 _FINISHES = ("Softmax", "Sigmoid")  # after which an output is an answer, not a score
@@ -91,7 +91,7 @@ def open_onnx(
         "classes": list(classes),
         "unnamed": not facts.classes,
         "task": task,
-        "white": _WHITE,
+        "white": _WHITE if facts.pixels or given or (facts.included is None and len(shape) == 3) else None,
         "normalize": None if normalize is None else normalize.to_json(),
         "fit": facts.fit,
         "columns": facts.columns,
@@ -142,7 +142,7 @@ def _normalize(
         if not facts.included or facts.columns is None or facts.normalize is None:
             return None if facts.included else facts.normalize
         # columns of a table come standardized, and the file does that: y * std + mean
-        return Normalize(*_inverse(where, facts.normalize, model.input_shape), 1.0)
+        return undo(where, facts.normalize, model.input_shape)
     included = layout_of(model.metadata) is not None and '"normalization_included": [' in model.metadata["input"]
     if not given:
         if included or not images:
@@ -157,11 +157,16 @@ def _normalize(
     return Normalize(averages, deviations, 1.0 / factor)
 
 
-def _inverse(where: str, normalize: Normalize, shape: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def undo(where: str, normalize: Normalize, shape: Any) -> Normalize:
+    """Return what undoes the standardization of the columns of a table, for a file that does it: y * std + mean.
+
+    Raises:
+        DataError: it is not one of so many columns.
+    """
     if len(normalize.mean) not in (1, *(shape or ())[-1:]) or normalize.white != 1.0:
         raise DataError(where, "metadata preprocessing with a mean for each column", mean=len(normalize.mean))
     pairs = [(-m / s, 1 / s) for m, s in zip(normalize.mean, normalize.std, strict=True)]
-    return tuple(m for m, _ in pairs), tuple(s for _, s in pairs)
+    return Normalize(tuple(m for m, _ in pairs), tuple(s for _, s in pairs), 1.0)
 
 
 def _of_rows(where: str, model: Graph, shape: tuple[int, ...]) -> nn.Module:

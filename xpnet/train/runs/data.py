@@ -164,7 +164,8 @@ def as_trained(data: Dataset, meta: Mapping[str, Any], where: str, every: bool =
             raise ConfigError(where, rule, **{name: value for name, value in got.items() if value})
         numbers = np.asarray([classes.index(name) for name in data.classes])
         data = dataclasses.replace(data, y=numbers[data.y], classes=classes)
-    if not meta.get("scale") and data.white != meta["white"]:  # a run of xpnet 0.6 or older: else the Trainer does it
+    # a run of xpnet 0.6 or older, or a file: else the Trainer does it; None: numbers as they are
+    if not meta.get("scale") and meta["white"] not in (None, data.white):
         x = np.asarray(data.x, np.float32) * np.float32(meta["white"] / data.white)
         data = dataclasses.replace(data, x=x, white=meta["white"])
     return data

@@ -136,7 +136,10 @@ def _images(
         results = iter(())
         if good:
             x = np.stack(good).astype(np.float32)
-            if not trainer.scale:  # a run of xpnet 0.6 or older
+            if not trainer.scale and meta["white"] is None:
+                rule = "an .npz file, on the scale of the data that the model was trained with"
+                raise ConfigError("predict", rule, file=repr(part[0]))
+            if not trainer.scale:  # a run of xpnet 0.6 or older, or a file
                 x *= np.float32(meta["white"] / 255.0)
             results = iter(say(trainer.predict(x, white=255.0 if trainer.scale else None), x))
         for file, image in zip(part, pixels, strict=True):
