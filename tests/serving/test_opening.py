@@ -73,6 +73,8 @@ def test_files_that_do_not_say_how_their_inputs_are_made_are_refused(runs, tmp_p
     export_onnx(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), path, (2, 2, 3))
     with raises(ConfigError, str(path), "does not say on which scale", "scale=1/255"):
         open_source(path)
+    with raises(ConfigError, "mean", "one for each channel"):
+        open_source(path, mean=(1.0, 2.0))
     export_run(runs("digits"), path, batch=4)
     with raises(DataError, str(path), "a free number of examples"):
         open_source(path)

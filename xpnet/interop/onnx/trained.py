@@ -73,6 +73,9 @@ def open_onnx(
     facts = read_facts(where, model.metadata)
     normalize, finished = _normalize(where, model, facts, mean, std, scale, given, len(shape) == 3), False
     task = facts.task or {"name": "classification"}
+    if given and normalize is not None and len(normalize.mean) not in (1, shape[-1]):
+        name = "mean" if mean and len(mean) > 1 else "std"
+        raise ConfigError(name, f"one number, or {shape[-1]}, one for each channel", numbers=len(normalize.mean))
     last = next((n for n in model.plan.nodes if model.plan.outputs[0].name in n.outputs), None)
     if last is not None and last.op in _FINISHES and task.get("name") in ("classification", "multilabel"):
         finished = True
