@@ -67,3 +67,12 @@ def test_photos_are_kept_on_disk_evaluated_without_damaged_ones_and_named(xpnet,
     assert len(rows) == 1 + result.json["examples"]
     assert rows[0] == "image,true,class,probability"
     assert all(row.split(",")[0].endswith(".png") and row.split("/")[-2] == row.split(",")[1] for row in rows[1:])
+
+
+@pytest.mark.parametrize("other", ["photos", "digits", "arrays.npz"])
+def test_a_run_on_a_table_is_evaluated_on_tables_only(xpnet, refused, here, other):
+    (here / "flats.csv").write_text("rooms,price\n" + "".join(f"{n % 5},{3.5 * n}\n" for n in range(40)))
+    (here / "photos").mkdir()
+    (here / "arrays.npz").write_bytes(b"")
+    xpnet("train", "mlp", data="flats.csv", target="price", epochs=1, out="table")
+    refused(["evaluate", "table", "--data", other], "--data: expected a table, as the run was trained on", other)

@@ -16,6 +16,7 @@ from xpnet.data import Columns, Dataset
 from xpnet.errors import CheckpointError, ConfigError, DataError
 from xpnet.train.runs.data import as_trained, load_data, load_options, place, whole
 from xpnet.train.runs.fine_tuning import read_weights
+from xpnet.train.runs.inputs import is_table
 from xpnet.train.runs.prediction_csv import write_csv
 from xpnet.train.runs.result import names_of, recorded_of
 from xpnet.train.tasks import saved_kind
@@ -153,7 +154,9 @@ def test_part(
 ) -> Dataset:
     """Load what a run is measured on: see evaluate_run."""
     is_other = data not in (None, *datasets.DATASETS) and place(str(data)) != meta["data"]
-    if meta.get("columns") and is_other:
+    if meta.get("columns") and (is_other or data in datasets.DATASETS):
+        if not is_table(str(data)):
+            raise ConfigError("data", "a table, as the run was trained on: .csv, .tsv or .parquet", data=repr(data))
         return Columns.from_json(meta["columns"]).dataset(str(data))
     options = load_options(None, meta, skip_damaged)
     if is_other:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from xpnet import arguments
 from xpnet.data.scan import LeftOut, walk
+from xpnet.data.table import TABLES
 from xpnet.errors import ConfigError, DataError
 
 __all__ = ["expanded", "is_archive", "is_table"]
-
-TABLES = (".csv", ".tsv", ".parquet")
 
 
 def is_table(path: str) -> bool:
