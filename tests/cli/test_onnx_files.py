@@ -176,3 +176,12 @@ def test_numbers_that_are_no_pixels_are_evaluated_as_they_are(xpnet, here, kind)
     assert xpnet("export", "run", out="m.onnx").code == 0
     of_run, of_file = (xpnet("evaluate", name, "--json", data="b.npz").json for name in ("run", "m.onnx"))
     assert of_file["test_loss"] == pytest.approx(of_run["test_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("command", ["export m.onnx -o n.onnx", "train softmax --from m.onnx", "predict noext 0.png"])
+def test_a_file_where_a_run_is_expected_is_named(xpnet, here, command):
+    lenet(here / "m.onnx", side=8).rename(here / "m.onnx")
+    (here / "noext").write_bytes(b"x")
+    said = xpnet(*command.split())
+    assert said.code == 2
+    assert "expected the folder of a run, got kind a file" in said.err

@@ -25,7 +25,10 @@ def read_weights(run: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: no such run, or its checkpoint cannot be read.
     """
-    path = arguments.path("read_weights", "run", run) / "checkpoint.safetensors"
+    folder = arguments.path("read_weights", "run", run)
+    if folder.is_file():
+        raise CheckpointError(str(folder), "the folder of a run", kind="a file")
+    path = folder / "checkpoint.safetensors"
     last = read_checkpoint(path)
     check(last.meta, RUN, str(path), CheckpointError, others=True)
     if not (last.meta.get("settings") or {}).get("best") or not last.meta.get("history"):
