@@ -76,7 +76,7 @@ def test_a_folder_of_classes_is_evaluated_by_a_file_without_names(xpnet, here):
         (["predict", "absent.onnx", "0.png"], "absent.onnx: no such file"),
         (["predict", "m.onnx", "0.png", "--scale", "x"], "expected a number, such as 1 or 1/255"),
         (["predict", "m.onnx", "0.png", "--mean", "a,b"], "expected numbers with commas between them"),
-        (["predict", "m.onnx", "0.png", "--mean", "1,2,3"], "C channels"),
+        (["predict", "m.onnx", "0.png", "--mean", "1,2,3"], "one for each channel"),
         (["predict", "m.onnx", "0.png", "--std", "0"], "std"),
         (["predict", "run", "0.png", "--mean", "1"], "--mean: a run knows how its data is normalized"),
         (["evaluate", "m.onnx", "--scale", "1"], "a data set, since the ONNX file holds none"),
