@@ -136,4 +136,5 @@ def test_what_cannot_be_exported_is_one_line(refused, run):
     refused("export run -o none/m.onnx", "none/m.onnx", "cannot be written")
     refused("export run -o m.onnx --batch 0", "--batch")
     refused("export run -o m.onnx --batch a-b", "--batch")
-    refused("export run -o .", "cannot be written")
+    refused("export run -o .", "--out", "*.onnx")
+    refused("export run -o digits.pt", "--out", "*.onnx")

@@ -89,7 +89,7 @@ def test_a_damaged_image_is_named_and_the_others_are_predicted(xpnet, run, here)
     assert several.err.splitlines()[-1].startswith("xpnet: predict: 2 of 3 images cannot be read: first none.png")
 
 
-def test_predictions_are_written_as_a_table(xpnet, run, here):
+def test_predictions_are_written_as_a_table(xpnet, run, here, refused):
     import csv
 
     for i in range(2):
@@ -99,6 +99,8 @@ def test_predictions_are_written_as_a_table(xpnet, run, here):
         rows = list(csv.DictReader(file))
     assert [(r["image"], r["class"], r["class 2"]) for r in rows] == [(s["image"], *s["classes"]) for s in said]
     assert [float(r["probability"]) for r in rows] == [s["probabilities"][0] for s in said]
+    refused("predict run 0.png --csv 0.png", "--csv", "not read by this command")
+    refused("predict run 0.png --csv -", "--csv", "omit it")
     assert xpnet("predict", "run", "0.png", csv="nowhere/out.csv").err.startswith("xpnet: --csv: expected a file in an")
 
 

@@ -75,7 +75,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_nothing_is_lost(here, xpnet):
     code, out, err = finish(process)
     assert code == 130
     assert "Traceback" not in err
-    assert err.splitlines()[-1] == "interrupted and saved; go on with: xpnet train --resume run"
+    assert err.splitlines()[-1] == "interrupted and saved; continue with: xpnet train --resume run"
     done = json.loads(out)["epochs"]
     assert 2 <= done < many
     assert epochs(here / "run") == list(range(1, done + 1))

@@ -16,7 +16,7 @@ from xpnet.serving.messages import HttpError, json_answer, read_json, rows_of
         (b"[1, 2", "delimiter"),
         (b"[NaN]", "NaN is no number of JSON"),
         (b"[-Infinity]", "-Infinity is no number"),
-        (b'{"a": 1, "a": 2}', "'a' stands twice"),
+        (b'{"a": 1, "a": 2}', "'a' occurs twice"),
         (b"[" * 100_000, "fewer nested lists"),
         (b"\xff\xfe", "UTF-8, got byte 0xff"),
         (b"[1] x", "Extra data"),

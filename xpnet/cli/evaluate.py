@@ -36,7 +36,7 @@ def evaluate(
     from xpnet.train.runs.result import headline_text
 
     if csv is not None:
-        check_csv(csv)
+        check_csv(csv, run, *([] if data is None else [data]))
     opened = open_trained(run, resolve_backend(backend, device), mean, std, scale)
     with loading() as progress:
         result = evaluate_opened(*opened, run, data, data_dir, progress=progress, csv=csv, skip_damaged=skip_damaged)

@@ -26,15 +26,18 @@ def export(
         bool,
         typer.Option(
             "--with-preprocessing",
-            help="Take pixels of 0..255, or numbers in their own units; give probabilities, or values likewise.",
+            help="Take pixels of 0..255, or numbers in their own units; give probabilities or such numbers.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a trained model as an ONNX file, which ONNX Runtime and others run."""
+    from xpnet.errors import ConfigError
     from xpnet.interop.onnx.export_run import export_run
 
     out = str(Path(run) / "model.onnx") if out is None else out
+    if not out.lower().endswith(".onnx"):
+        raise ConfigError("out", "a file named *.onnx", out=repr(out))
     size = int(batch) if batch.isdecimal() else batch
     found = export_run(run, out, inputs=inputs, opset=opset, batch=size, with_preprocessing=with_preprocessing)
     nodes = sum(found.nodes.values())

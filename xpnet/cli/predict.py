@@ -39,7 +39,7 @@ def predict(
     from xpnet.train.runs.prediction_csv import check_csv, write_csv
 
     if csv is not None:
-        check_csv(csv)
+        check_csv(csv, run, *images)
     results: list[dict[str, Any]] = []
     errors: list[DataError] = []
     opened = open_trained(run, resolve_backend(backend, device), mean, std, scale)

@@ -196,7 +196,7 @@ def train(
         result = train_run(config, out, resume=resume, callbacks=callbacks, progress=progress, announce=say)
     interrupted = result.pop("interrupted")
     if interrupted:
-        print_line(f"interrupted and saved; go on with: xpnet train --resume {result['run']}", as_json)
+        print_line(f"interrupted and saved; continue with: xpnet train --resume {result['run']}", as_json)
     else:
         figure = headline_text(result, "test") or headline_text(result, "validation")
         speed = f"{result['seconds']:.1f} s, {result['images_per_second']:,.0f} examples/s"

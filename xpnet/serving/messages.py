@@ -75,7 +75,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise ValueError(f"the name {twice[:80]!r} stands twice in an object")
+        raise ValueError(f"the name {twice[:80]!r} occurs twice in an object")
     return found
 
 

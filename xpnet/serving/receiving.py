@@ -21,7 +21,7 @@ class Timed(io.RawIOBase):
         self._socket, self._until, self._left = connection, 0.0, 0
 
     def allow(self, seconds: float, size: int) -> None:
-        """Begin anew: the next so many bytes have to arrive in so many seconds."""
+        """Start the time limit of the next bytes: so many must arrive in so many seconds."""
         self._until, self._left = time.monotonic() + seconds, size
 
     def readable(self) -> bool:

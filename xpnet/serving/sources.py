@@ -186,7 +186,7 @@ def _array(rows: list[Any], shape: tuple[int, ...]) -> np.ndarray:
         x = np.asarray([None])
     if x.dtype.kind not in "iuf":
         raise DTypeError(
-            "rows", f"nested lists of numbers, each row of shape {shape}", got="others, or of other lengths"
+            "rows", f"nested lists of numbers, each row of shape {shape}", rows="others, or of different lengths"
         )
     if shape[-1:] == (1,) and len(shape) == 3 and x.shape[1:] == shape[:-1]:
         x = x[..., np.newaxis]  # gray images (n, H, W)

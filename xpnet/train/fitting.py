@@ -149,7 +149,7 @@ class Fitting:
         self.epochs, self.steps, self.shape = epochs, feed.steps, feed.layout.shape
         batches = [feed.batch_size, feed.examples or 0]
         if self.step and (self.step > (feed.steps or self.step) or self._batches not in (None, batches)):
-            text = "fit: epoch %d begins anew: it was interrupted with other batches or another training set"
+            text = "fit: epoch %d starts from its first step: it was begun with other batches or another training set"
             _log.warning(text, self.epoch + 1)
             self.step, self._resumed = 0, {}
         self._batches = batches

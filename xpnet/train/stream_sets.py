@@ -111,7 +111,7 @@ def _read_batch(name: str, batch: Batch, head: Dataset, task: Task) -> Dataset:
     data = reshaped_set(name, data, None, head.shape, logging.DEBUG)
     for a, first in zip(several.each(data.x), several.each(head.x), strict=True):
         if a.shape[1:] != first.shape[1:] or a.dtype != first.dtype:
-            got = {"first": f"{first.dtype} {first.shape[1:]}", "got": f"{a.dtype} {a.shape[1:]}"}
+            got = {"first": f"{first.dtype} {first.shape[1:]}", "batch": f"{a.dtype} {a.shape[1:]}"}
             raise DataError(name, "examples like the first", **got)
     return data
 

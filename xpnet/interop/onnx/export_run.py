@@ -37,7 +37,7 @@ def export_run(
     Args:
         run: the run's folder.
         path, inputs, opset: as export_onnx takes them.
-        batch: likewise, or "fixed" for one example.
+        batch: as export_onnx takes it, or "fixed" for one example.
         with_preprocessing: whether the file normalizes its inputs, which are then pixels of 0..255, or the numbers of
             the data if those are no images; and gives what the run predicts: probabilities, or values in their units.
             Otherwise it takes normalized numbers and gives scores.

@@ -91,7 +91,7 @@ class NetClassifier(ClassifierMixin, Net):
         self.class_weight = class_weight
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train on examples; with warm_start after a first fit, go on from there.
+        """Train on examples; with warm_start after a first fit, continue from its weights.
 
         Args:
             X: (N, D), or images (N, H, W, C) or sequences (N, T, D).

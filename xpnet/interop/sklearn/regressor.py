@@ -38,7 +38,7 @@ class NetRegressor(RegressorMixin, Net):
         return tags
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train on examples; with warm_start after a first fit, go on from there.
+        """Train on examples; with warm_start after a first fit, continue from its weights.
 
         Args:
             X: (N, D), or images (N, H, W, C) or sequences (N, T, D).

@@ -13,10 +13,14 @@ from xpnet.writing import write_atomically
 __all__ = ["cells", "check_csv", "write_csv"]
 
 
-def check_csv(path: str) -> None:
-    """Raise ConfigError unless a table can be written there, before there is anything to write."""
+def check_csv(path: str, *read: str) -> None:
+    """Raise ConfigError unless a table can be written there, in place of none of the files that are read."""
+    if path == "-":
+        raise ConfigError("csv", "the name of a file", "omit it to print the predictions", csv=repr(path))
     if Path(path).is_dir() or not Path(path).parent.is_dir():
         raise ConfigError("csv", "a file in an existing folder", csv=repr(path))
+    if Path(path).exists() and any(Path(name).exists() and Path(name).samefile(path) for name in read):
+        raise ConfigError("csv", "a file that is not read by this command", csv=repr(path))
 
 
 def write_csv(path: str | Path, results: Sequence[Mapping[str, Any]]) -> None:

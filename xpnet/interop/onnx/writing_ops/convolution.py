@@ -38,7 +38,9 @@ def conv2d(
         filters = w.array[:, ::-1, ::-1] if flip else w.array
         weight = g.weight(w, filters.transpose(NCHW), ("filters", flip))
     elif flip:
-        raise g.unsupported("filters that the model computes are turned", "turn them by ops of your own, or flip=False")
+        raise g.unsupported(
+            "filters that the model computes are flipped", "flip them by xpnet.ops in forward, or use flip=False"
+        )
     else:
         weight = g.ordered(w, NCHW).name
     name = g.node(
