@@ -184,4 +184,4 @@ def test_a_file_where_a_run_is_expected_is_named(xpnet, here, command):
     (here / "noext").write_bytes(b"x")
     said = xpnet(*command.split())
     assert said.code == 2
-    assert "expected the folder of a run, got kind a file" in said.err
+    assert "is a file: give the folder of a run" in said.err

@@ -26,8 +26,6 @@ def read_weights(run: str | Path) -> Checkpoint:
         CheckpointError: no such run, or its checkpoint cannot be read.
     """
     folder = arguments.path("read_weights", "run", run)
-    if folder.is_file():
-        raise CheckpointError(str(folder), "the folder of a run", kind="a file")
     path = folder / "checkpoint.safetensors"
     last = read_checkpoint(path)
     check(last.meta, RUN, str(path), CheckpointError, others=True)
