@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +11,11 @@ import numpy as np
 
 from xpnet import arguments
 from xpnet.backend import Backend, get_backend
-from xpnet.data import Columns, Normalize
-from xpnet.data.image import FITS
+from xpnet.data import Columns
 from xpnet.errors import ConfigError, DataError
 from xpnet.interop.onnx.graph import Graph
 from xpnet.interop.onnx.load import load_onnx
+from xpnet.interop.onnx.metadata import read_facts
 from xpnet.interop.onnx.trained import open_onnx, undo
 from xpnet.serving.sources import Given, Source
 from xpnet.train.runs.evaluation import open_run
@@ -101,27 +100,21 @@ class OnnxFile(Source):
     """A file of `xpnet export`, whose metadata say what the run knew; rows of an image are pixels of 0 to 255."""
 
     def __init__(self, path: Path, model: Graph, backend: str | Backend | None = None) -> None:
-        where, known = str(path), model.metadata
-        facts = _read(where, known, "preprocessing", dict)
-        if _read(where, known, "input", dict).get("layout") == "nchw" and not model.plan.images_last:
-            model = load_onnx(path, inputs="nhwc")
+        where = str(path)
+        facts = read_facts(where, model.metadata)
         whole = model.plan.inputs[0].shape or (0,)
         shape = tuple(size for size in model.input_shape or () if size is not None)
         if len(shape) + 1 != len(whole) or whole[0] not in (None, 1):
             rule = "an input of known sizes, and a free number of examples"
             raise DataError(where, rule, "export it with batch N", shape=whole)
-        columns = Columns.from_json(_read(where, known, "columns", dict)) if "columns" in known else None
-        classes = [str(name) for name in _read(where, known, "classes", list)] if "classes" in known else []
-        task = saved_task(_read(where, known, "task", dict))
-        fit = arguments.choice(where, "fit", facts.get("fit") or "stretch", FITS)
-        model = model.to(get_backend(backend))
-        super().__init__(where, known["model"], model, task, classes, shape, columns, fit)
-        self.takes_images = self.takes_images and facts.get("white") == 255
-        self._included = facts.get("included") is True  # whether the file normalizes and answers by itself
-        self._normalize = None
-        if facts.get("normalize") is not None and (not self._included or columns is not None):
-            held = Normalize.from_json(facts["normalize"])
-            self._normalize = undo(where, held, shape) if self._included else held
+        columns = None if facts.columns is None else Columns.from_json(facts.columns)
+        task, model = saved_task(facts.task), model.to(get_backend(backend))
+        super().__init__(where, facts.model, model, task, list(facts.classes), shape, columns, facts.fit)
+        self.takes_images = self.takes_images and facts.white == 255
+        self._included = facts.included  # whether the file normalizes and answers by itself
+        self._normalize = None if self._included and columns is None else facts.normalize
+        if self._included and self._normalize is not None:
+            self._normalize = undo(where, self._normalize, shape)
 
     def normalization(self, x: np.ndarray, white: float | None) -> Any:
         """Normalize as the metadata say."""
@@ -129,13 +122,3 @@ class OnnxFile(Source):
 
     def _answers(self, given: Given, scores: np.ndarray) -> np.ndarray:
         return scores if self._included else super()._answers(given, scores)
-
-
-def _read(where: str, known: dict[str, str], key: str, kind: type) -> Any:
-    try:
-        found = json.loads(known[key])
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, kind):
-        raise DataError(where, f"metadata {key} as xpnet export writes them", **{key: arguments.shown(known[key])})
-    return found

@@ -190,7 +190,7 @@ def divide_unless_0(a: Array, b: Array) -> tuple[Array, Any]:
 
 
 def root(x: Array) -> tuple[Array, Any]:
-    """Take the square root; its derivative at 0 is taken for 0."""
+    """Take the square root; its derivative at 0 is defined as 0."""
     xp = checks.floating("root", x)
     y = xp.sqrt(x)
     return y, lambda dy, needs: (dy * masked(0.5 / xp.where(y > 0.0, y, xp.ones_like(y)), y > 0.0),)

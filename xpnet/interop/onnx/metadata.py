@@ -34,7 +34,8 @@ class Facts(NamedTuple):
         included: whether the file normalizes its inputs and gives answers; None where it does not say.
         fit: how images get the size of the input: "crop", "pad" or "stretch".
         model: the name of the model, or "".
-        pixels: whether the inputs are pixels of a known scale, of a file that says how they are normalized.
+        white: the value of full brightness of inputs that are pixels, of a file that says how they are normalized; or
+            None.
     """
 
     classes: tuple[str, ...]
@@ -44,7 +45,7 @@ class Facts(NamedTuple):
     included: bool | None
     fit: str
     model: str
-    pixels: bool
+    white: float | None
 
 
 def layout_of(metadata: Mapping[str, str]) -> str | None:
@@ -79,7 +80,7 @@ def read_facts(where: str, metadata: Mapping[str, str]) -> Facts:
         None if facts is None else facts.get("included") is True,
         fit if fit in FITS else "stretch",
         metadata.get("model", ""),
-        facts is not None and facts.get("white") is not None,
+        None if facts is None else facts.get("white"),
     )
 
 

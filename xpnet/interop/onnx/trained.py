@@ -94,7 +94,7 @@ def open_onnx(
         "classes": list(classes),
         "unnamed": not facts.classes,
         "task": task,
-        "white": _WHITE if facts.pixels or given or (facts.included is None and len(shape) == 3) else None,
+        "white": _WHITE if facts.white is not None or given or (facts.included is None and len(shape) == 3) else None,
         "normalize": None if normalize is None else normalize.to_json(),
         "fit": facts.fit,
         "columns": facts.columns,
