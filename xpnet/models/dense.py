@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from xpnet import arguments, nn
 
-__all__ = ["mlp", "perceptron", "softmax"]
+__all__ = ["ACTIVATIONS", "mlp", "perceptron", "softmax"]
+
+# by name: the function of hidden neurons; None: their sums as they are
+ACTIVATIONS: dict[str, Callable[[], nn.Module] | None] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "logistic": nn.Sigmoid,
+    "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+    "identity": None,
+}
 
 
 def perceptron(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10) -> nn.Sequential:
@@ -30,20 +41,28 @@ def softmax(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10) -> nn.Seque
     return nn.Sequential(flatten=nn.Flatten(), scores=nn.Linear(_features(shape, classes), classes, init=nn.zeros))
 
 
-def mlp(shape: tuple[int, ...] = (28, 28, 1), classes: int = 10, hidden: tuple[int, ...] = (128,)) -> nn.Sequential:
-    """A multi-layer perceptron: hidden layers of ReLU neurons, then K scores, which begin at 0.
+def mlp(
+    shape: tuple[int, ...] = (28, 28, 1),
+    classes: int = 10,
+    hidden: tuple[int, ...] = (128,),
+    activation: str = "relu",
+) -> nn.Sequential:
+    """A multi-layer perceptron: hidden layers of neurons, ReLU by default, then K scores, which begin at 0.
 
     Args:
         shape: one example, of any rank; it is made a row of D numbers.
         classes: K.
         hidden: the neurons of each hidden layer.
+        activation: a key of ACTIVATIONS.
     Source: Rumelhart, Hinton and Williams (1986), with ReLU for the sigmoid.
     """
     layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
     features = _features(shape, classes)
+    make = ACTIVATIONS[arguments.choice("mlp", "activation", activation, ACTIVATIONS)]
     for i, neurons in enumerate(arguments.shape("mlp", "hidden", hidden, 1), 1):
         layers[f"hidden{i}"] = nn.Linear(features, neurons)
-        layers[f"relu{i}"] = nn.ReLU()
+        if make is not None:
+            layers[f"{activation}{i}"] = make()
         features = neurons
     return nn.Sequential(**layers, scores=nn.Linear(features, classes, init=nn.zeros))
 

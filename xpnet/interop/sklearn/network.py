@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 from xpnet import arguments, models, nn
 from xpnet.errors import ConfigError, ShapeError
+from xpnet.models.dense import ACTIVATIONS
 
-__all__ = ["ACTIVATIONS", "build", "check_outputs"]
-
-ACTIVATIONS: dict[str, Callable[[], nn.Module] | None] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "logistic": nn.Sigmoid,
-    "gelu": nn.GELU,
-    "leaky_relu": nn.LeakyReLU,
-    "identity": None,
-}
+__all__ = ["build", "check_outputs"]
 
 
 def build(module: Any, hidden: Any, activation: Any, shape: tuple[int, ...], outputs: int, seed: int) -> nn.Module:
@@ -63,11 +54,5 @@ def _perceptron(hidden: Any, activation: Any, shape: tuple[int, ...], outputs: i
     """Return fully connected layers with an activation between them."""
     sizes = [hidden] if arguments.is_number(hidden) else arguments.items("fit", "hidden_layer_sizes", hidden)
     sizes = arguments.shape("fit", "hidden_layer_sizes", sizes, 1)
-    make = ACTIVATIONS[arguments.choice("fit", "activation", activation, ACTIVATIONS)]
-    layers = {}
-    for name, layer in models.mlp(shape, outputs, sizes).children():
-        if not isinstance(layer, nn.ReLU):
-            layers[name] = layer
-        elif make is not None:
-            layers[name.replace("relu", activation)] = make()
-    return nn.Sequential(**layers)
+    activation = arguments.choice("fit", "activation", activation, ACTIVATIONS)
+    return models.mlp(shape, outputs, sizes, activation)
