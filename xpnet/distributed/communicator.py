@@ -56,6 +56,7 @@ class Communicator(ABC):
     @abstractmethod
     def abort(self, code: int = 1) -> NoReturn:
         """End all processes at once, with an exit code."""
+        raise NotImplementedError
 
 
 class Single(Communicator):
