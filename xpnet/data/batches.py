@@ -84,7 +84,7 @@ class Batches(ABC):
         """
 
     def size(self, step: int) -> int:
-        """Return the number of examples of a step."""
+        """Return N, the number of examples of a step: of the whole batch, also where a part of it is served."""
         raise self._uncounted("size")
 
     def begin(self, epoch: int) -> None:

@@ -32,6 +32,7 @@ from xpnet.train.interrupt import Interrupt
 from xpnet.train.metrics.average import LossMeter, Slot, is_sum
 from xpnet.train.metrics.custom import Metric
 from xpnet.train.precision import input_dtype
+from xpnet.train.processes import Processes
 from xpnet.train.runner import Runner
 from xpnet.train.scoring import Scoring
 from xpnet.train.step import Step
@@ -58,6 +59,7 @@ class Fitting:
     inferred: bool
     metrics: Mapping[str, Metric]
     accumulate: int
+    processes: Processes
 
     def __init__(self) -> None:
         self.frozen: list[Module] = []  # modules that stay in evaluation mode

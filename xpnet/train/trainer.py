@@ -23,6 +23,7 @@ from xpnet.backend import keep_freed_memory
 from xpnet.data import Augmentation, Dataset, Normalize, Scale, several
 from xpnet.data.augmentation import read_augment
 from xpnet.data.reading import is_set, stream_of
+from xpnet.distributed import Communicator
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.nn import Module
 from xpnet.optim import SGD, Optimizer
@@ -37,6 +38,7 @@ from xpnet.train.fitting import Fitting
 from xpnet.train.history import History
 from xpnet.train.metrics.custom import Metric, check_metrics
 from xpnet.train.precision import check_precision
+from xpnet.train.processes import read_processes
 from xpnet.train.progress import showing
 from xpnet.train.scoring import Scoring
 from xpnet.train.shaping import reshaped_set
@@ -84,8 +86,19 @@ class Trainer(Fitting):
         accumulate: of how many batches the gradients are averaged before an update, >= 1: a step is then so many
             batches, with the memory of one and the result of one batch of as many examples, to rounding, where no layer
             couples examples. At the end of an epoch a step may be of fewer.
+        communicator: of the processes that train together: a Communicator, or "auto" or "mpi", as
+            distributed.get_communicator takes it. None: "auto", the processes that mpiexec or xpnet launch started, or
+            this process alone. All make the same Trainer, and call the same methods in one order; each computes some
+            examples of each batch.
+        shards: V, into how many virtual shards a batch is divided, >= 1: the run gives the same bits on 1 to V
+            processes, with any number of threads. None: 8 where a launcher started the process, else as 1; and as in
+            the checkpoint that is resumed. 1: none, which is faster; runs on other numbers of processes and threads are
+            equal to rounding.
+        batch_norm: with shards or several processes, "sync": normalize by the statistics of the whole batch; or
+            "local": by those of each shard, or of the part of each process.
     Raises:
-        ConfigError: an argument is of another kind or out of range, or the optimizer has no parameter of the model.
+        ConfigError: an argument is of another kind or out of range, or the optimizer has no parameter of the model; or
+            there are more processes than shards.
     """
 
     def __init__(
@@ -105,6 +118,9 @@ class Trainer(Fitting):
         threads: int | None = None,
         ema: float | None = None,
         accumulate: int = 1,
+        communicator: Communicator | str | None = None,
+        shards: int | None = None,
+        batch_norm: str = "sync",
     ) -> None:
         self.model = inputs.check_kind("model", model, Module)
         self.optimizer = SGD(model.parameters(), lr=0.05, momentum=0.9) if optimizer is None else optimizer
@@ -130,6 +146,7 @@ class Trainer(Fitting):
         self.precision = precision
         self.threads = check_threads(threads)
         self.accumulate = arguments.count("Trainer", "accumulate", accumulate, 1, 1 << 16)
+        self.processes = read_processes("Trainer", communicator, shards, batch_norm)
         self.ema = arguments.optional(arguments.probability)("Trainer", "ema", ema)
         if self.ema is not None:
             self.optimizer.average = Average(self.optimizer.flat, self.ema)
