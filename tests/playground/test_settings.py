@@ -1,0 +1,54 @@
+"""Settings of the plane: what is refused, and in which words."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from xpnet.errors import ConfigError
+from xpnet.playground.settings import Settings
+
+
+def test_settings_survive_json():
+    settings = Settings(
+        data="points", points=((1, 2.345, 0), (-1, 0, 3)), features=("sin y", "x"), layers=(3, 1), lr=0.3
+    )
+    assert settings.points[0] == (1.0, 2.35, 0) or settings.points[0] == (1.0, 2.34, 0)
+    assert settings.features == ("x", "sin y")
+    assert Settings.read(json.loads(json.dumps(settings.to_json()))) == settings
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], "an object"),
+        ({"date": "xor"}, "did you mean 'data'"),
+        ({"data": "xro"}, "did you mean 'xor'"),
+        ({"layers": [4, 0]}, "neurons, 1 to 16"),
+        ({"layers": [17]}, "neurons 17"),
+        ({"layers": [1] * 9}, "at most 8 hidden layers"),
+        ({"layers": "16"}, "layers that is a list"),
+        ({"features": []}, "at least one feature"),
+        ({"features": ["z"]}, "a known feature"),
+        ({"lr": 0}, "<= lr"),
+        ({"lr": "fast"}, "lr 'fast'"),
+        ({"noise": float("nan")}, "noise nan"),
+        ({"batch": True}, "batch True"),
+        ({"bias": 1}, "bias True or False"),
+        ({"n": 10**9}, "n, 20 to 1000"),
+        ({"data": "points"}, "2 to 500 points"),
+        ({"data": "points", "points": [[0, 0, 0]] * 501}, "points 501"),
+        ({"data": "points", "points": [[0, 0, 0], [1, 2]]}, "three numbers"),
+        ({"data": "points", "points": [[0, 0, 0], [1, 2, 6]]}, "class, 0 to 5"),
+        ({"data": "points", "points": [[0, 0, 0], [1, 1e9, 1]]}, "x and y <= 100"),
+        ({"optimizer": None}, "a known optimizer"),
+        ({"points": 3}, "points that is a list"),
+    ],
+    ids=str,
+)
+def test_what_a_page_may_not_send_is_one_line(given, words):
+    with pytest.raises(ConfigError) as found:
+        Settings.read(given)
+    assert words in str(found.value)
+    assert "\n" not in str(found.value)
