@@ -215,3 +215,52 @@ def test_a_generator_beyond_memory_is_refused_where_it_is_needed_again(monkeypat
     monkeypatch.setattr(reading, "_MOST", 100)
     with raises(DataError, "fit", "GB", "function that makes the generator"):
         fitted((X, Y), validation=batches())
+
+
+T = X @ np.float32([[1], [2], [0]])  # targets of regression, (16, 1)
+LISTS = {
+    "pairs": [(X[:10], T[:10]), (X[10:], T[10:])],
+    "as torch's loader": [[X[:7], T[:7]], [X[7:14], T[7:14]], [X[14:], T[14:]]],
+    "by name": [{"x": X[:6], "y": T[:6]}, {"x": X[6:12], "y": T[6:12]}, {"x": X[12:], "y": T[12:]}],
+    "several targets": [(X[:10], X[:10]), (X[10:], X[10:])],
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_of_batches_is_their_examples(name):
+    batches = LISTS[name]
+    y = X if name == "several targets" else T
+    fits = [Trainer(nn.Sequential(nn.Linear(3, y.shape[1])).initialize(1), seed=1) for _ in range(2)]
+    for fit, data in zip(fits, (batches, Batches(batches)), strict=True):
+        fit.fit(data, batches, epochs=1, validation=batches)
+    np.testing.assert_array_equal(fits[0].predict(X), fits[1].predict(X))
+    assert fits[0].shape == (3,)
+    assert fits[0].evaluate(batches)["loss"] == pytest.approx(fits[0].evaluate((X, y))["loss"], rel=1e-5)
+    np.testing.assert_allclose(fits[0].predict(batches), fits[0].predict(X), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+@pytest.mark.parametrize("y", [T, X, Y], ids=["one target", "as many targets", "labels"])
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_list_that_is_batches_or_sequences_is_refused_with_what_to_do(n, y, kind):
+    batches = [kind((X[:4], y[:4])) for _ in range(n)]
+    trained = Trainer(nn.Sequential(nn.Linear(3, 3)).initialize(1))
+    trained.fit((X, X), epochs=1)
+    for where, use in (("fit", trained.fit), ("evaluate", trained.evaluate), ("predict", trained.predict)):
+        with raises(DataError, where, "lambda: iter(batches)", f"items {n}", "(4, 3)"):
+            use(batches)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_a_list_of_examples_with_several_targets_is_their_arrays(n):
+    fits = [Trainer(nn.Sequential(nn.Linear(3, 2)).initialize(1), seed=1) for _ in range(2)]
+    y = X[:, :2] + 1
+    for fit, data in zip(fits, ([*zip(X[:n], y[:n], strict=True)], (X[:n], y[:n])), strict=True):
+        fit.fit(data, epochs=1)
+    np.testing.assert_array_equal(fits[0].predict(X), fits[1].predict(X))
+
+
+def test_a_list_of_batches_of_images_needs_no_other_sizes():
+    x, y = np.zeros((8, 5, 5, 1), np.float32), np.arange(8) % 2
+    assert reading.is_stream("fit", [(x, y), (x, y)])
+    assert not reading.is_stream("fit", [*zip(x, y, strict=True)])

@@ -18,6 +18,7 @@ import numpy as np
 from xpnet.data import several
 from xpnet.data.items import check_like, example_array, host_value, log_transposed, pair_of
 from xpnet.data.stream import Stream, shuffled
+from xpnet.data.stream_batch import is_example
 from xpnet.errors import DataError, XpnetError
 
 __all__ = ["is_set", "is_stream", "read_set", "stream_of"]
@@ -29,19 +30,60 @@ _ARRAYS = ("dtype", "columns", "__array__", "__dlpack__", "__array_interface__",
 def is_set(data: Any) -> bool:
     """Tell whether data gives examples by number, or batches; arrays, frames, tuples and dictionaries do not."""
     if isinstance(data, list):
-        return len(data) > 2 and all(isinstance(item, dict | tuple) and len(item) == 2 for item in data[:3])
+        pairs = bool(data) and all(isinstance(item, dict | tuple | list) and len(item) == 2 for item in data[:3])
+        more = len(data) > 2 and not any(isinstance(item, list) for item in data[:3])
+        return pairs and (more or all(_begins_with_array(item) for item in data[:3]))
     if isinstance(data, Sequence | Mapping | type) or any(hasattr(data, name) for name in _ARRAYS):
         return False
     return _is_by_number(data) or hasattr(data, "__iter__") or inspect.isroutine(data) or isinstance(data, partial)
+
+
+def _begins_with_array(item: Any) -> bool:
+    """Whether a pair is not two numbers, nor two rows of a list of rows."""
+    first = next(iter(item)) if not isinstance(item, dict) else None
+    return isinstance(item, dict) or bool(getattr(several.each(first)[0], "shape", hasattr(first, "convert")))
 
 
 def _is_by_number(data: Any) -> bool:
     return hasattr(data, "__len__") and hasattr(data, "__getitem__")
 
 
+def _gives_examples(where: str, data: Any) -> bool:
+    """Whether a set gives examples by number, and not batches."""
+    return _is_by_number(data) and not (isinstance(data, list) and _are_batches(where, data))
+
+
+def _are_batches(where: str, data: list[Any]) -> bool:
+    """Whether the pairs of a list are batches, by their shapes: x and y of each have as many rows.
+
+    Raises:
+        DataError: they may be either, such as ten pairs of x (32, 8) and y (32,): sequences or batches.
+    """
+    shapes = []
+    for i, item in enumerate(data):
+        x, y = pair_of(where, item, f"item {i}")
+        if is_example(x, y):
+            return False
+        try:
+            shapes.append([np.shape(each) for each in (*several.each(x), y)])
+        except ValueError:  # rows that differ in length
+            return False
+    if not all(len({shape[:1] for shape in item}) == 1 and item[0] for item in shapes):
+        return False
+    rows = [item[0][0] for item in shapes]
+    if any(len(shape) == 4 for shape in shapes[0]) or (len({*rows[:-1]}) == 1 and rows[-1] < rows[0]):
+        return True
+    if all(shape == (1,) for item in shapes for shape in item):  # the same either way
+        return False
+    do = "pass batches as lambda: iter(batches), or a data loader; pass examples as arrays (x, y)"
+    *x, y = shapes[0]
+    rule = "a list of examples or of batches, whose shapes tell which they are"
+    raise DataError(where, rule, do, items=len(data), x=x[0] if len(x) == 1 else tuple(x), y=y)
+
+
 def is_stream(where: str, data: Any) -> bool:
     """Tell whether data is a set that gives batches, or more examples than are read into memory."""
-    return is_set(data) and (not _is_by_number(data) or _bytes(where, data) > _MOST)
+    return is_set(data) and (not _gives_examples(where, data) or _bytes(where, data) > _MOST)
 
 
 def stream_of(where: str, data: Any, *, seed: int | None = None, **options: Any) -> Stream:
@@ -51,7 +93,7 @@ def stream_of(where: str, data: Any, *, seed: int | None = None, **options: Any)
         where, data, options: as Stream takes them.
         seed: of the order in each epoch, for examples by number; None: their own order.
     """
-    if not _is_by_number(data):
+    if not _gives_examples(where, data):
         return Stream(where, data, **options)
     order = (lambda epoch: np.arange(len(data))) if seed is None else shuffled(data, seed)
     return Stream(where, data, order=order, **options)
@@ -71,7 +113,7 @@ def read_set(where: str, data: Any) -> tuple[Any, np.ndarray]:
         DataError: examples differ in shape, are more than 4 GB, or are no (x, y).
     """
     try:
-        return _examples(where, data) if _is_by_number(data) else _batches(where, data)
+        return _examples(where, data) if _gives_examples(where, data) else _batches(where, data)
     except XpnetError:
         raise
     except Exception as error:  # of the set's own code

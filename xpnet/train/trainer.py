@@ -22,7 +22,7 @@ from xpnet.autograd import Tensor
 from xpnet.backend import keep_freed_memory
 from xpnet.data import Augmentation, Dataset, Normalize, Scale, several
 from xpnet.data.augmentation import read_augment
-from xpnet.data.reading import is_set, stream_of
+from xpnet.data.reading import is_set, is_stream, stream_of
 from xpnet.distributed import Communicator
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.nn import Module
@@ -175,7 +175,8 @@ class Trainer(Fitting):
                 batches (x, y), or examples, when it is iterated over, such as a data loader, or a function that returns
                 a generator. A stream is read again in each epoch, in its own order and batches; the number of classes
                 is that of the model's scores, and scale and normalization are those of its first 1,024 examples. A
-                generator itself is read once. x may be a tuple or dictionary of arrays of the same examples, which the
+                generator itself is read once. Pairs in a list are examples or batches, as their shapes say; an error
+                where they may be either. x may be a tuple or dictionary of arrays of the same examples, which the
                 model's forward takes as arguments.
             test: a set or a stream to evaluate after each epoch, or None. fit(x, y) is fit((x, y)).
             validation: another set to evaluate after each epoch; or a fraction of the training set, above 0, below 1,
@@ -308,7 +309,7 @@ class Trainer(Fitting):
             ShapeError, DTypeError: x is no array of numbers (N, ...), N >= 1.
         """
         white = None if white is None else arguments.number("predict", "white", white, 0, above=True)
-        if not isinstance(x, list) and is_set(x):
+        if is_stream("predict", x) if isinstance(x, list) else is_set(x):
             size, form = arguments.count("predict", "batch_size", batch_size), several.form(self.scale)
             x = InputSets(stream_of("predict", x, batch_size=size, targets=False, form=form), self.scale, white)
         with self.averaged():
