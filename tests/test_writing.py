@@ -28,8 +28,15 @@ def test_a_link_in_the_place_of_a_file_is_replaced_and_its_target_stays(tmp_path
     assert dangling or target.read_text() == "precious"
 
 
+@pytest.fixture(params=[True, False], ids=["O_NOFOLLOW", "none"])
+def flags(request, monkeypatch):
+    """Systems that can refuse to open links, and others."""
+    if not request.param:
+        monkeypatch.delattr(os, "O_NOFOLLOW")
+
+
 @needs_links
-def test_a_link_is_not_appended_through(tmp_path):
+def test_a_link_is_not_appended_through(tmp_path, flags):
     (tmp_path / "link").symlink_to(tmp_path / "target")
     with raises(CheckpointError, str(tmp_path / "link"), "cannot be written"):
         append(tmp_path / "link", b"line")
@@ -37,7 +44,7 @@ def test_a_link_is_not_appended_through(tmp_path):
 
 
 @needs_links
-def test_a_link_under_the_temporary_name_or_that_of_the_lock_is_not_followed(tmp_path, monkeypatch):
+def test_a_link_under_the_temporary_name_or_that_of_the_lock_is_not_followed(tmp_path, monkeypatch, flags):
     target = tmp_path / "target"
     target.write_text("precious")
     monkeypatch.setattr("secrets.token_hex", lambda size: "0" * 16)  # as if it could be foreseen

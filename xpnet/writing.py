@@ -29,7 +29,8 @@ __all__ = ["FileLock", "append", "remove_parts", "replaced", "write_atomically"]
 
 _log = logging.getLogger("xpnet")
 
-_NEW = os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+_NEW = os.O_CREAT | os.O_EXCL | _BINARY  # a link in its place exists
 _PART = re.compile(r"\.(.+)\.[0-9a-f]{16}\.part|(.+)\.\d+\.part")  # the second: up to version 0.6
 
 
@@ -76,8 +77,7 @@ def append(path: str | Path, data: bytes) -> None:
         CheckpointError: the file cannot be written to.
     """
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        with open(os.open(path, flags, 0o666), "ab") as file:
+        with open(_opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as file:
             file.write(data)
     except OSError as error:
         raise CheckpointError.event(str(path), "the file cannot be written", error=error.strerror) from error
@@ -128,10 +128,9 @@ class FileLock:
         Raises:
             CheckpointError: the folder cannot be written to.
         """
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         while self._file is None:
             try:
-                file = open(os.open(self._beside, flags, 0o666), "r+b", buffering=0)  # noqa: SIM115
+                file = open(_opened(self._beside, os.O_RDWR | os.O_CREAT), "r+b", buffering=0)  # noqa: SIM115
             except OSError as error:
                 what = "the folder cannot be written"
                 raise CheckpointError.event(str(self.path.parent), what, error=error.strerror) from error
@@ -161,6 +160,18 @@ class FileLock:
 
     def __exit__(self, *error: object) -> None:
         self.release()
+
+
+def _opened(path: str | Path, flags: int) -> int:
+    """Open a file, but never what a symbolic link in its place points to.
+
+    Raises:
+        OSError: there is a link, or it cannot be opened.
+    """
+    none = getattr(os, "O_NOFOLLOW", 0)
+    if not none and os.path.islink(path):  # Windows
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return os.open(path, flags | none | _BINARY, 0o666)
 
 
 def _lock(descriptor: int) -> None:
