@@ -114,6 +114,15 @@ def test_only_every_so_manyth_step_is_looked_at():
     np.testing.assert_array_equal(flow.norms, every.norms[::3])
 
 
+def test_steps_between_those_that_are_recorded_are_replayed(counts):
+    fit([], "mlp", epochs=2, n=320)
+    plain = counts.replayed
+    flow = GradientFlow(every=4)
+    fit([flow], "mlp", epochs=2, n=320)
+    assert flow.steps.tolist() == [0, 4, 8, 12, 16]
+    assert counts.replayed - plain >= plain - 5 > 0
+
+
 def test_a_long_training_is_thinned_out_and_stays_in_view():
     every, flow = GradientFlow(), GradientFlow(keep=5)
     fit([every, flow], "softmax", "array-api-strict:device1", epochs=4, n=320)  # 40 steps

@@ -28,7 +28,8 @@ class GradientFlow(Callback):
     listed, one without a gradient has 0. Norms stay on the device until an epoch ends or they are read.
 
     Args:
-        every: record each step whose number is a multiple of it, >= 1.
+        every: record each step whose number is a multiple of it, >= 1; only these run eagerly, the others may be
+            replays.
         keep: the most steps to keep, >= 2; when there are more, every second one is dropped and every is doubled, so
             that the record spans the whole training.
     Raises:
@@ -74,21 +75,26 @@ class GradientFlow(Callback):
             self._seen, self._on_device = 0, 0
             self._kept.clear()
 
+    def reads_gradients(self, trainer: Training) -> bool:
+        """Whether the number of the next step is a multiple of every."""
+        return self._seen % self.every == 0
+
     def on_gradients(self, trainer: Training, gradients: dict[Tensor, Array]) -> None:
-        """Record the norms of this step, if its number is a multiple of every."""
-        step, self._seen = self._seen, self._seen + 1
-        if step % self.every:
-            return
+        """Record the norms of this step."""
         backend = trainer.model.backend
         xp, device = backend.xp, backend.device
         none = xp.zeros((), dtype=xp.float32, device=device)
         norms = [_norm(xp, gradients[p]) if p in gradients else none for group in self._parameters for p in group]
         if not norms:
             return
-        self._kept.append((step, xp.stack(norms)))
+        self._kept.append((self._seen, xp.stack(norms)))
         self._backend, self._on_device = backend, self._on_device + 1
         if len(self._kept) > self.keep:
             self._thin()
+
+    def on_step(self, trainer: Training) -> None:
+        """Count the step."""
+        self._seen += 1
 
     def on_epoch(self, trainer: Training, record: dict[str, Any]) -> None:
         """Copy what is on the device to the host."""
