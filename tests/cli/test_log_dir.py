@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import numpy as np
 
@@ -42,6 +44,20 @@ def test_runs_of_one_name_have_logs_of_their_own(xpnet, here, monkeypatch):
         assert seen == {41 * r["epoch"]: np.float32(r["train_loss"]) for r in lines}
         assert len(list((here / "logs" / name / "train").iterdir())) == 2
     assert sorted(p.name for p in (here / "logs").iterdir()) == ["net", "net-2"]
+
+
+def test_a_copy_of_a_run_gets_logs_of_its_own_and_a_run_that_was_moved_keeps_its_own(xpnet, here, monkeypatch):
+    monkeypatch.setattr(tensorboard.TensorBoard, "_picture", lambda *_: None)
+    assert xpnet("train", "softmax", epochs=1, out="net", log_dir="logs").code == 0
+    shutil.copytree("net", "twin")
+    for name, epochs in (("twin", 2), ("net", 3), ("twin", 4)):
+        assert xpnet("train", resume=name, epochs=epochs).code == 0
+    logged = {name: [*scalars(here / "logs" / name / "train", "loss")] for name in ("net", "twin")}
+    assert logged == {"net": [41, 41 * 2, 41 * 3], "twin": [41 * 2, 41 * 3, 41 * 4]}
+    os.rename("net", "moved")
+    assert xpnet("train", resume="moved", epochs=4).code == 0
+    assert [*scalars(here / "logs" / "net" / "train", "loss")] == [41, 41 * 2, 41 * 3, 41 * 4]
+    assert sorted(p.name for p in (here / "logs").iterdir()) == ["net", "twin"]
 
 
 def test_a_log_dir_that_cannot_be_made_is_one_line_before_the_run(refused, here):

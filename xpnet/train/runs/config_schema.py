@@ -115,4 +115,5 @@ ORIGIN: dict[str, Rule] = {
     ),
     "commit": or_none(_SHORT),
     "log_folder": or_none(TEXT),
+    "logged_from": or_none(TEXT),
 }

@@ -6,8 +6,9 @@ import contextlib
 import errno
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.train.runs.config import RunConfig
@@ -56,21 +57,31 @@ def make_log_dir(folder: str) -> None:
         raise _no_logs(folder, error) from error
 
 
-def log_folder(config: RunConfig, run: Path, before: str | None) -> Path:
+def log_folder(config: RunConfig, run: Path, origin: Mapping[str, Any]) -> Path:
     """Return the folder in log_dir where a run is logged: its own one, or a new one named after the run's.
 
     Args:
-        before: where the run was logged up to now, if it is resumed.
+        origin: of the run, if it is resumed: its log_folder, and in logged_from what the run's own folder was. Where
+            a run is still there, this one is a copy of it, which gets new logs; else the run was moved.
     Raises:
         CheckpointError: it cannot be made.
     """
     logs, name = Path(config.log_dir or ""), run.absolute().name
-    if before and Path(before).parent == logs:
+    before = origin.get("log_folder")
+    if before and Path(before).parent == logs and not _is_other_run(origin.get("logged_from"), run):
         return Path(before)
     try:
         return _new_folder(logs / (f"{name}-{n}" if n > 1 else name) for n in itertools.count(1))
     except OSError as error:
         raise _no_logs(str(logs / name), error) from error
+
+
+def _is_other_run(folder: str | None, run: Path) -> bool:
+    """Whether there is a run in a folder, and it is another than this."""
+    try:
+        return bool(folder) and (Path(folder) / "checkpoint.safetensors").exists() and not run.samefile(folder)
+    except (OSError, ValueError):  # ValueError: a NUL in the path
+        return False
 
 
 def _no_logs(folder: str, error: OSError) -> CheckpointError:

@@ -117,9 +117,9 @@ def train_run(
         config.require(resumed.meta.get("settings") or {})
         trainer.resume(resumed)
         config = dataclasses.replace(config, epochs=max(trainer.epoch, config.epochs or 0))
-    logged = None
+    logged = {}
     if config.log_dir:
-        logged = read_config(resume)[1].get("log_folder") if resume else None
+        logged = read_config(resume)[1] if resume else {}
         make_log_dir(config.log_dir)
     with locked(Path(resume) if resume else None, out, config) as (folder, lock):
         if kept and before and not is_same_file(before, kept.stat()):
@@ -135,7 +135,7 @@ def _train_in(
     parts: Splits,
     config: RunConfig,
     meta: dict[str, Any],
-    logged: str | None,
+    logged: dict[str, Any],
     callbacks: Iterable[Callback],
     announce: Announce,
 ) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _train_in(
     remove_parts(folder, FILES)
     logs = log_folder(config, folder, logged) if config.log_dir else None
     saved = dataclasses.asdict(config) | origin_of(config, trainer.model.backend)
-    saved |= {"log_folder": logs and str(logs)}
+    saved |= {"log_folder": logs and str(logs), "logged_from": logs and str(folder.absolute())}
     write_atomically(folder / "config.json", (to_json(saved, indent=2) + "\n").encode())
     notes = [line for line in parts.note if not any(text.endswith(line) for text in parts.warnings)]
     change = augmentation_of(config, parts.train)
