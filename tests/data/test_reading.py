@@ -180,7 +180,7 @@ def test_a_column_that_holds_no_numbers_is_named(column, kind):
         host("fit", Frame({"a": [1, 2], "city": column}))
 
 
-@pytest.mark.parametrize("y", [range(16), array("q", range(16)), memoryview(np.arange(16)), [*range(16)], tuple])
+@pytest.mark.parametrize("y", [range(16), array("q", range(16)), memoryview(bytes(16)), [*range(16)], tuple])
 def test_numbers_in_a_sequence_are_no_set(y):
     assert not reading.is_set(y)
 
@@ -217,8 +217,8 @@ def test_a_generator_beyond_memory_is_refused_where_it_is_needed_again(monkeypat
         fitted((X, Y), validation=batches())
 
 
-T = X @ np.float32([[1], [2], [0]])  # targets of regression, (16, 1)
-LISTS = {
+T = X @ np.array([[1], [2], [0]], np.float32)  # targets of regression, (16, 1)
+LISTS: dict[str, list[Any]] = {
     "pairs": [(X[:10], T[:10]), (X[10:], T[10:])],
     "as torch's loader": [[X[:7], T[:7]], [X[7:14], T[7:14]], [X[14:], T[14:]]],
     "by name": [{"x": X[:6], "y": T[:6]}, {"x": X[6:12], "y": T[6:12]}, {"x": X[12:], "y": T[12:]}],

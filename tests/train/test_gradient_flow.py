@@ -22,7 +22,7 @@ class Lengths(Callback):
     def __init__(self) -> None:
         self.steps: list[dict[str, float]] = []
 
-    def on_gradients(self, trainer, gradients):
+    def on_gradients(self, trainer, gradients: Any):
         self.steps.append(
             {p.path: float(np.linalg.norm(Tensor(g).numpy().astype(np.float64))) for p, g in gradients.items()}
         )
@@ -32,7 +32,7 @@ class Lengths(Callback):
         return [float(np.hypot.reduce(values)) for values in own]
 
 
-def fit(callbacks, model="mlp", backend="numpy", epochs=1, n=96, **options) -> Trainer:
+def fit(callbacks, model: Any = "mlp", backend="numpy", epochs=1, n=96, **options) -> Trainer:
     made = trainer(model, backend, callbacks=callbacks, **options)
     made.fit(some_digits(n), epochs=epochs, batch_size=32)
     return made
@@ -59,6 +59,7 @@ def test_convolutions_and_normalization_are_layers_too_and_dropout_is_none():
 def test_the_first_norm_of_softmax_regression_is_the_textbooks():
     flow, train = GradientFlow(), some_digits(32)
     made = fit([flow], "softmax", n=32)
+    assert made.normalize is not None
     x = np.asarray(made.normalize(train.x)).reshape(32, 64).astype(np.float64)
     error = (0.1 - np.eye(10)[train.y]) / 32  # the weights begin at 0, so all classes are as likely
     want = np.sqrt(np.sum((error.T @ x) ** 2) + np.sum(error.sum(axis=0) ** 2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -33,7 +33,15 @@ __all__ = [
     "read_sets",
 ]
 
-Data = Dataset | tuple[Any, Any]
+
+class ByNumber(Protocol):
+    """A set that gives examples by number, as those of torch and Hugging Face do."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, i: int, /) -> Any: ...
+
+
+Data = Dataset | tuple[Any, Any] | ByNumber | Iterable[Any] | Callable[[], Iterable[Any]]
 
 
 def read_dataset(
