@@ -135,11 +135,18 @@ def uniform(key: Key, shape: tuple[int, ...], low: float = 0.0, high: float = 1.
     return (np.float32(low) + np.float32(high - low) * fraction).reshape(shape)
 
 
-def normal(key: Key, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0) -> NDArray[np.float32]:
+def normal(
+    key: Key, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0, start: int = 0
+) -> NDArray[np.float32]:
     """Draw from the normal distribution, by the Box-Muller transform in float64, rounded to float32.
 
         z = mean + std * sqrt(-2 log(u)) * (cos(2 pi v), sin(2 pi v)),  u in (0, 1], v in [0, 1)
 
+    Args:
+        key: the draw's name.
+        shape: of what is drawn.
+        mean, std: of the distribution.
+        start: how many numbers of the draw precede these, an even number, >= 0.
     Returns: float32, (*shape,).
     Source: Box and Muller (1958).
     """
@@ -149,9 +156,9 @@ def normal(key: Key, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0
         number("normal", "std", std),
     )
     z = np.empty(math.prod(shape), dtype=np.float32)
-    for start in range(0, len(z), _BLOCK):
-        part = z[start : start + _BLOCK]
-        pairs = random_bits(key, 2 * ((len(part) + 1) // 2), start).reshape(-1, 2)
+    for first in range(0, len(z), _BLOCK):
+        part = z[first : first + _BLOCK]
+        pairs = random_bits(key, 2 * ((len(part) + 1) // 2), start + first).reshape(-1, 2)
         unit = (pairs >> np.uint64(11)).astype(np.float64) * 2.0**-53  # [0, 1)
         radius = np.sqrt(-2.0 * np.log(1.0 - unit[:, 0]))
         angle = 2.0 * np.pi * unit[:, 1]

@@ -21,6 +21,7 @@ import numpy as np
 
 from xpnet import arguments, kernels
 from xpnet.backend import Array, Backend
+from xpnet.data.part import WHOLE, Part
 from xpnet.data.transforms import apply_affine
 from xpnet.errors import ConfigError
 from xpnet.random import Key
@@ -45,13 +46,19 @@ class Layout(NamedTuple):
 class Batches(ABC):
     """What a Trainer asks of a source of batches.
 
+    A batch of N examples is that of all processes: every process goes through the same batches, in the same order. One
+    that has only a part of the virtual shards is given rows first .. stop - 1 of each, first, stop = part.rows(N): x
+    and y, which may have no rows, with the bits that they have in the whole batch. The weights of examples are always
+    those of the whole batch, (N,), so that each process knows its examples' shares in the mean.
+
     Attributes:
         backend: where the batches are created.
         batch_size: N of a full batch; of a stream, of its first.
         layout: of each batch.
         resident: whether batch_at makes batches from memory of the device.
-        counted: whether size returns the number of examples of a step in advance; begin, batch_at, raw and finish_batch
-            need it.
+        counted: whether size returns the number of examples of any step, in advance; begin, batch_at, raw and
+            finish_batch need it.
+        part: the virtual shards whose rows are served.
     """
 
     backend: Backend
@@ -59,6 +66,7 @@ class Batches(ABC):
     layout: Layout
     resident: bool = False
     counted: bool = True
+    part: Part = WHOLE
 
     @property
     @abstractmethod
@@ -68,15 +76,18 @@ class Batches(ABC):
     @property
     @abstractmethod
     def examples(self) -> int | None:
-        """The number of examples of an epoch; None: not known."""
+        """The number of examples of an epoch, of all processes; None: not known."""
 
     @abstractmethod
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, Any]]:
-        """Iterate over the batches of an epoch from a step on: x and y, or (y, weights), converted and normalized."""
+        """Iterate over the batches of an epoch from a step on: x and y, or (y, weights), converted and normalized.
+
+        x and y are of the rows of the part, (M, ...); weights are of the whole batch, (N,).
+        """
 
     @abstractmethod
     def batch_weights(self, epoch: int, label_weight: LabelWeight | None) -> Callable[[int], float] | None:
-        """Return step -> the weight of its batch in the average of the epoch; None: that is its number of examples.
+        """Return step -> the weight of its whole batch in the average of the epoch; None: its number of examples.
 
         Args:
             epoch: its number.
@@ -84,7 +95,7 @@ class Batches(ABC):
         """
 
     def size(self, step: int) -> int:
-        """Return N, the number of examples of a step: of the whole batch, also where a part of it is served."""
+        """Return N, the number of examples of a step's whole batch; where counted is False, of the step given last."""
         raise self._uncounted("size")
 
     def begin(self, epoch: int) -> None:
@@ -92,7 +103,7 @@ class Batches(ABC):
         raise self._uncounted("begin")
 
     def batch_at(self, step: Array | int, epoch: Array | int, size: int | None = None) -> tuple[Any, Any]:
-        """Make a batch of the current epoch, from numbers that may be on the device."""
+        """Make a batch of the current epoch, from numbers that may be on the device; size is N, of the whole batch."""
         raise self._uncounted("batch_at")
 
     def raw(self, epoch: int = 0, start: int = 0) -> Generator[tuple[Array, ...], None, None]:

@@ -35,15 +35,17 @@ class Affine(NamedTuple):
     squeeze: float = 0.0
     shear: float = 0.0
 
-    def inverses(self, key: Key, n: int) -> np.ndarray:
+    def inverses(self, key: Key, n: int, row: int = 0) -> np.ndarray:
         """Draw n maps and return their inverses, which map a pixel of the result to its source.
 
         Args:
-            key: names the draws; map i depends only on the key and i.
+            key: names the draws; map i depends only on the key and row + i.
             n: the number of maps, >= 0.
+            row: how many maps of the draw precede these, >= 0.
         Returns: float64, (n, 2, 2), applied to (x, y) relative to the centre.
         """
-        draws = (random_bits(key, 4 * n).reshape(n, 4) >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0  # [-1, 1)
+        bits = random_bits(key, 4 * n, 4 * row).reshape(n, 4)
+        draws = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0  # [-1, 1)
         angle = draws[:, 0] * math.radians(self.rotate)
         size, ratio = (1.0 + self.scale) ** draws[:, 1], (1.0 + self.squeeze) ** draws[:, 2]
         slope = draws[:, 3] * self.shear
@@ -53,16 +55,17 @@ class Affine(NamedTuple):
         return np.stack([np.stack(row, axis=1) for row in back], axis=1)
 
 
-def elastic(key: Key, n: int, height: int, width: int, spread: float) -> np.ndarray:
+def elastic(key: Key, n: int, height: int, width: int, spread: float, row: int = 0) -> np.ndarray:
     """Draw smooth random displacement fields for elastic distortions.
 
     Each of the x and y components is a Gaussian field of mean 0 and standard deviation spread at every pixel, with a
     correlation of exp(-(d / 2r)**2) between pixels at distance d, where r is a seventh of the shorter side.
 
     Args:
-        key: names the draws; field i depends only on the key and i.
+        key: names the draws; field i depends only on the key and row + i.
         n: the number of fields, >= 0.
         spread: the standard deviation, in pixels, >= 0.
+        row: how many fields of the draw precede these, >= 0.
     Returns: float32, (n, 2, H, W): displacements along x, along y.
     Cost: about n * 2 * (H + W) * 11 * 11 multiply-adds, and 242 normal draws per field.
     Source: Simard, Steinkraus and Platt, "Best practices for convolutional neural networks applied to visual document
@@ -70,8 +73,22 @@ def elastic(key: Key, n: int, height: int, width: int, spread: float) -> np.ndar
     """
     spacing = min(height, width) / _SMOOTH
     rows, columns = _gaussians(height, spacing), _gaussians(width, spacing)  # (H, A), (W, B)
-    noise = normal(key, (n, 2, rows.shape[1], columns.shape[1]), std=spread)
-    return rows @ noise @ columns.T  # (n, 2, H, W)
+    each = (2, rows.shape[1], columns.shape[1])
+    noise = _aligned(normal(key, (n, *each), std=spread, start=row * math.prod(each)))
+    return _aligned(rows @ noise) @ columns.T  # (n, 2, H, W)
+
+
+def _aligned(matrices: np.ndarray) -> np.ndarray:
+    """Copy matrices to where each begins at a multiple of 64 bytes, on which the last bits of BLAS's products depend:
+    then a field is the same at any place in a batch.
+    """
+    *count, height, width = matrices.shape
+    stride = -(-width // 16) * 16
+    memory = np.empty(math.prod(count) * height * stride + 16, np.float32)
+    first = -memory.ctypes.data % 64 // 4
+    found = memory[first : first + len(memory) - 16].reshape(*count, height, stride)[..., :width]
+    found[...] = matrices
+    return found
 
 
 def _gaussians(size: int, spacing: float) -> np.ndarray:
@@ -112,7 +129,8 @@ def resample(
     flat = framed.reshape(-1, c)  # (N*(H+2)*(W+2), C)
 
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
-    start = middle - np.einsum("nij,nj->ni", inverses, middle + np.stack([right, down], axis=1))  # (N, 2)
+    moved = middle + np.stack([right, down], axis=1)  # (N, 2)
+    start = middle - (inverses[..., 0] * moved[:, :1] + inverses[..., 1] * moved[:, 1:])  # (N, 2)
     start, steps = start.astype(np.float32)[..., None, None], inverses.astype(np.float32)[..., None, None]
     j, i = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     column, row = (start[:, k] + steps[:, k, 0] * j + steps[:, k, 1] * i for k in (0, 1))  # (N, H, W) each

@@ -11,9 +11,11 @@ import numpy as np
 from xpnet import arguments
 from xpnet.backend import Array, Backend, StagingBuffers, set_at
 from xpnet.data.augmentation import Augmentation
+from xpnet.data.augmentation.transform import augmented
 from xpnet.data.batches import Batches, Conversion, LabelWeight, Layout
 from xpnet.data.dataset import Dataset
 from xpnet.data.lazy import gather, is_resident
+from xpnet.data.part import WHOLE, Part
 from xpnet.data.prefetch import send_ahead, work_ahead
 from xpnet.data.transforms import Normalize
 from xpnet.errors import ConfigError, ShapeError
@@ -32,9 +34,12 @@ class Feed(Batches):
     The order of an epoch is permutation(Key(seed, "shuffle", epoch), N), and the augmentation of a step is drawn from
     Key(seed, "augment", epoch, step), so an epoch can start at any step.
 
+    Of several processes each reads, augments and sends only its own rows of each batch, which have the bits that they
+    have in the whole batch; see Batches.
+
     Args:
         dataset: the samples.
-        batch_size: samples per step, >= 1; the last batch of an epoch may be smaller.
+        batch_size: samples per step, of all processes, >= 1; the last batch of an epoch may be smaller.
         backend: where the batches are created.
         normalize: applied on the device; by default x keeps its values.
         dtype: the name of the floating type of x.
@@ -44,6 +49,7 @@ class Feed(Batches):
             only shifted and mirrored. The draws are the same.
         resident: keep the whole set on the device, in its own dtype. By default, if it takes at most a quarter of the
             free memory (with NumPy always, without a copy) and augment does not need the host.
+        part: the virtual shards whose rows are served; by default all.
     Raises:
         ConfigError: batch_size is below 1, dtype is not a floating type, or resident is True with an augment that needs
             the host.
@@ -65,6 +71,7 @@ class Feed(Batches):
         seed: int = 0,
         augment: Augmentation | None = None,
         resident: bool | None = None,
+        part: Part = WHOLE,
     ) -> None:
         batch_size, seed = (
             arguments.count("Feed", "batch_size", batch_size),
@@ -72,6 +79,7 @@ class Feed(Batches):
         )
         arguments.instance("Feed", "dataset", dataset, kind=Dataset, rule="a Dataset")
         arguments.instance("Feed", "backend", backend, kind=Backend, rule="a Backend")
+        self.part = arguments.instance("Feed", "part", part, kind=Part, rule="a Part")
         if not (normalize is None or hasattr(normalize, "factors")):
             raise ConfigError("Feed", "normalize, a Normalize or None", normalize=arguments.shown(normalize))
         arguments.optional(arguments.function)("Feed", "augment", augment)
@@ -127,9 +135,9 @@ class Feed(Batches):
             epoch: its number, >= 0, which determines the order.
             start: the first step, 0..len(self).
         Returns:
-            An iterator of (x, y): x (B, H, W, C) or (B, D) of the feed's dtype, normalized; y (B,) int64, or
-            targets. Without shuffle and normalize, float x may be a view of the data set. Closing it early ends its
-            thread.
+            An iterator of (x, y): x (M, H, W, C) or (M, D) of the feed's dtype, normalized; y (M,) int64, or
+            targets; M rows of the part, which may be none. Without shuffle and normalize, float x may be a view of the
+            data set. Closing it early ends its thread.
         Raises:
             ConfigError: epoch or start is out of range. Errors in the thread are raised by the iterator.
         """
@@ -151,7 +159,7 @@ class Feed(Batches):
         return lambda step: label_weight(labels[step * size : (step + 1) * size])
 
     def size(self, step: int) -> int:
-        """Return the number of examples of a step."""
+        """Return N, the number of examples of a step's whole batch."""
         return min(self.batch_size, len(self.dataset) - step * self.batch_size)
 
     def begin(self, epoch: int) -> None:
@@ -181,7 +189,7 @@ class Feed(Batches):
         Args:
             step: its number in the epoch, an int or a 0-d int64 array on the device. It is not checked.
             epoch: the epoch's number, likewise; the one given to begin.
-            size: B, the number of samples: batch_size by default, fewer for the last batch of an epoch.
+            size: N, the number of samples of the whole batch: batch_size by default, fewer for the last of an epoch.
         Returns:
             x and y as from epoch(), new arrays.
         Raises:
@@ -201,7 +209,7 @@ class Feed(Batches):
         Args:
             epoch, start: as for epoch().
         Returns:
-            An iterator of (x, y) on the device: x (B, H, W, C) or (B, D) of the set's dtype; y (B,) int64. They are
+            An iterator of (x, y) on the device: x (M, H, W, C) or (M, D) of the set's dtype; y (M,) int64. They are
             valid until the next batch is requested. Closing it early ends its thread.
         Raises:
             ConfigError: epoch or start is out of range, or the set is resident.
@@ -224,50 +232,53 @@ class Feed(Batches):
         return permutation(Key(self.seed, "shuffle", epoch), len(self.dataset)) if self.shuffle else None
 
     def _from_device(self, epoch: int, start: int) -> Iterator[tuple[Array, Array]]:
-        size, n = self.batch_size, len(self.dataset)
         order = self._order(epoch)
         if order is not None and not self._on_host:
             order = self.backend.from_numpy(order)
         for step in range(start, len(self)):
-            yield self._batch(order, step, epoch, min(size, n - step * size))
+            yield self._batch(order, step, epoch, self.size(step))
 
     def _batch(self, order: Array | None, step: Array | int, epoch: Array | int, size: int) -> tuple[Array, Array]:
-        """Take size rows of the resident set, from step * batch_size on, in the given order (None: the set's own)."""
+        """Take the part's rows of a batch of size, which begins at step * batch_size in an order (None: the set's)."""
         xp, x, y = self.backend.xp, self._x, self._y
+        first, stop = self.part.rows(size)
         if self.finish.kernel is not None:
             key = Key(self.seed, "augment", epoch, step)  # type: ignore[arg-type]
             labels = y if self.dataset.labelled else None
             dtype, factors = self.finish.dtype, self.finish.factors
-            made = self.finish.kernel(x, labels, order, self.batch_size, size, key, dtype, factors, self.augment)
+            batch, augment = self.batch_size, self.augment
+            made = self.finish.kernel(x, labels, order, batch, stop - first, key, dtype, factors, augment, first)
             if made is not NotImplemented:
-                rows = None if labels is not None else self._rows(order, step, size)
+                rows = None if labels is not None else self._rows(order, step, first, stop)
                 return made if rows is None else (made[0], xp.take(y, rows, axis=0))
         if isinstance(step, int):
-            part = slice(step * self.batch_size, step * self.batch_size + size)
+            part = slice(step * self.batch_size + first, step * self.batch_size + stop)
             if order is None:
                 return self.finish.cast(x[part, ...], owned=False), y[part, ...]
             rows = order[part]
             if self._on_host:  # np.take costs more than a batch of one
                 return self.finish.cast(x.take(rows, axis=0), owned=True), y.take(rows, axis=0)
         else:
-            rows = self._rows(order, step, size)
+            rows = self._rows(order, step, first, stop)
         return self.finish.cast(xp.take(x, rows, axis=0), owned=True), xp.take(y, rows, axis=0)
 
-    def _rows(self, order: Array | None, step: Array | int, size: int) -> Array:
-        """Return which samples a step takes; its number may be on the device."""
+    def _rows(self, order: Array | None, step: Array | int, first: int, stop: int) -> Array:
+        """Return which samples are rows first .. stop - 1 of a step; its number may be on the device."""
         xp = self.backend.xp
-        rows = step * self.batch_size + xp.arange(size, device=self.backend.device)
+        rows = step * self.batch_size + xp.arange(first, stop, device=self.backend.device)
         return rows if order is None else xp.take(order, rows, axis=0)
 
     def _load(self, order: np.ndarray | None, epoch: int, step: int, out: Sequence[np.ndarray]) -> int:
-        """Fill the first rows of out, host arrays of x and y, with a batch; return the number of rows."""
-        first = step * self.batch_size
-        n = min(self.batch_size, len(self.dataset) - first)
-        rows = slice(first, first + n) if order is None else order[first : first + n]
+        """Fill the first rows of out, host arrays of x and y, with the part's of a batch; return how many they are."""
+        begin, size = step * self.batch_size, self.size(step)
+        first, stop = self.part.rows(size)
+        rows, n = slice(begin + first, begin + stop), stop - first
+        rows = rows if order is None else order[rows]
         if self.augment is None:
             gather(self._x, rows, out[0][:n])
         else:
-            out[0][:n] = self.augment(self._x[rows], Key(self.seed, "augment", epoch, step))
+            key = Key(self.seed, "augment", epoch, step)
+            out[0][:n] = augmented(self.augment, self._x[rows], key, self.part, size)
         gather(self._y, rows, out[1][:n])
         return n
 
@@ -300,9 +311,10 @@ class Feed(Batches):
                 yield self.finish(x), y if buffers is None else self.backend.xp.asarray(y, copy=True)
 
     def _parts(self) -> list[tuple[tuple[int, ...], Any]]:
-        """Return the shape and dtype of the two arrays of a full batch."""
-        size = min(self.batch_size, len(self.dataset))
-        return [((size, *a.shape[1:]), a.dtype) for a in (self._x, self._y)]
+        """Return the shape and dtype of two arrays that hold the part's rows of any batch, at least one."""
+        spans = [self.part.rows(self.size(step)) for step in (0, len(self) - 1)]  # a smaller batch may give more
+        most = max(1, *(stop - first for first, stop in spans))
+        return [((most, *a.shape[1:]), a.dtype) for a in (self._x, self._y)]
 
     def _staging(self) -> StagingBuffers | None:
         """Return staging buffers that no other epoch uses; None if the backend has none."""

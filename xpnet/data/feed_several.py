@@ -13,12 +13,15 @@ from xpnet.data import several
 from xpnet.data.batches import Batches, LabelWeight, Layout
 from xpnet.data.dataset import Dataset
 from xpnet.data.feed import Feed
+from xpnet.data.part import WHOLE, Part
 
 __all__ = ["SeveralFeed"]
 
 
 class SeveralFeed(Batches):
-    """Serves (x, y) as a Feed does, x in the form of the set's; with weights y is (y, weights), both (B, ...).
+    """Serves (x, y) as a Feed does, x in the form of the set's; with weights y is (y, weights).
+
+    Weights are those of the whole batch, (N,), also where x and y are only the rows of a part.
 
     Each array is served by a Feed of its own. As an order is drawn by seed and epoch, and an augmentation by seed,
     epoch and step, all have the same.
@@ -30,28 +33,37 @@ class SeveralFeed(Batches):
     """
 
     def __init__(
-        self, dataset: Dataset, batch_size: int, backend: Backend, *, normalize: Any = None, **options: Any
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        backend: Backend,
+        *,
+        normalize: Any = None,
+        part: Part = WHOLE,
+        **options: Any,
     ) -> None:
         self.dataset, self.batch_size, self.backend = dataset, batch_size, backend
         augment, resident = options.pop("augment", None), options.pop("resident", None)
         factors = several.each(normalize) if normalize is not None else [None] * len(dataset.inputs())
-        sets = [*zip(dataset.inputs(), factors, strict=True)]
+        self.part = part
+        sets = [(each, factor, part) for each, factor in zip(dataset.inputs(), factors, strict=True)]
         if dataset.weights is not None:
             weights = dataset.weights
-            sets.append((Dataset(weights[:, np.newaxis], weights, name=dataset.name), None))
+            sets.append((Dataset(weights[:, np.newaxis], weights, name=dataset.name), None, WHOLE))
 
         def feeds(resident: bool | None) -> list[Feed]:
             return [
                 Feed(
-                    part,
+                    each,
                     batch_size,
                     backend,
-                    normalize=each,
-                    augment=augment if len(part.shape) == 3 else None,
+                    normalize=factor,
+                    augment=augment if len(each.shape) == 3 else None,
                     resident=resident,
+                    part=rows,
                     **options,
                 )
-                for part, each in sets
+                for each, factor, rows in sets
             ]
 
         self._feeds = feeds(resident)
@@ -74,10 +86,10 @@ class SeveralFeed(Batches):
         """Return the weight of a step: the sum of the weights of its examples, or by their labels."""
         if self.dataset.weights is None:
             return self._feeds[0].batch_weights(epoch, label_weight)
-        return self._feeds[-1].batch_weights(epoch, lambda part: float(part.sum(dtype=np.float64)))
+        return self._feeds[-1].batch_weights(epoch, lambda weights: float(weights.sum(dtype=np.float64)))
 
     def size(self, step: int) -> int:
-        """Return the number of examples of a step."""
+        """Return N, the number of examples of a step's whole batch."""
         return self._feeds[0].size(step)
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, Any]]:

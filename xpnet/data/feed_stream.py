@@ -12,9 +12,11 @@ import numpy as np
 from xpnet.backend import Array, Backend
 from xpnet.data import several
 from xpnet.data.augmentation import Augmentation
+from xpnet.data.augmentation.transform import augmented
 from xpnet.data.batches import Batches, Conversion, LabelWeight, Layout
 from xpnet.data.dataset import Dataset
-from xpnet.errors import ShapeError
+from xpnet.data.part import WHOLE, Part
+from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key
 
 __all__ = ["Sets", "StreamFeed"]
@@ -43,6 +45,10 @@ class Sets(Protocol):
 class StreamFeed(Batches):
     """Serves the sets of a stream as they come, one a step or several joined; sizes may differ.
 
+    Of several processes each reads the whole stream, which must give all of them the same sets in the same order (a
+    loader that shuffles needs a seed of its own), and keeps its own rows of each batch: only those are augmented,
+    converted and sent.
+
     Args:
         sets: gives them.
         backend: where the batches are created.
@@ -52,6 +58,7 @@ class StreamFeed(Batches):
         augment: applied on the host to inputs that are images.
         joined: how many sets make a batch, >= 1.
         targets: changes targets that are no labels to what the loss compares scores with; None: nothing.
+        part: the virtual shards whose rows are served; by default all.
     Cost: a copy of each batch. Sets are read in the caller's thread; a loader may use its own workers.
     """
 
@@ -68,6 +75,7 @@ class StreamFeed(Batches):
         augment: Augmentation | None = None,
         joined: int = 1,
         targets: Callable[[np.ndarray], np.ndarray] | None = None,
+        part: Part = WHOLE,
     ) -> None:
         head = sets.head
         shapes = several.each(head.shape) if several.is_several(head.x) else [head.shape]
@@ -78,8 +86,9 @@ class StreamFeed(Batches):
         factors = several.each(normalize) if normalize is not None else [None] * len(shapes)
         self._finish = [Conversion(backend, each, dtype) for each in factors]
         self._sets, self._seed, self._augment, self._joined = sets, seed, augment, joined
-        self._targets = targets
-        self._current: Dataset | None = None  # of the batch that was given last
+        self._targets, self.part = targets, part
+        self._current: Dataset | None = None  # the batch that was given last, whole, and its step
+        self._step: int | None = None
 
     @property
     def steps(self) -> int | None:
@@ -99,11 +108,14 @@ class StreamFeed(Batches):
         try:
             step = start
             while parts := list(islice(sets, self._joined)):
-                self._current = part = parts[0] if len(parts) == 1 else _concatenated(parts)
-                arrays = enumerate(several.each(part.x))
-                x = several.like(part.x, [self._converted(a, epoch, step, i) for i, a in arrays])
-                y = self._moved(part.y if part.labelled or self._targets is None else self._targets(part.y))
-                yield x, y if part.weights is None else (y, self._moved(part.weights))
+                self._current = batch = parts[0] if len(parts) == 1 else _concatenated(parts)
+                self._step = step
+                first, stop = self.part.rows(len(batch))
+                arrays = enumerate(several.each(several.rows(batch.x, first, stop)))
+                x = several.like(batch.x, [self._converted(a, epoch, step, i, len(batch)) for i, a in arrays])
+                y = batch.y[first:stop]
+                y = self._moved(y if batch.labelled or self._targets is None else self._targets(y))
+                yield x, y if batch.weights is None else (y, self._moved(batch.weights))
                 step += 1
         finally:
             getattr(sets, "close", lambda: None)()
@@ -112,17 +124,29 @@ class StreamFeed(Batches):
         """Return the weight of the last batch: the sum of the weights of its examples, or by their labels."""
 
         def weight(step: int) -> float:
-            part = self._current
-            assert part is not None
-            if part.weights is not None:
-                return float(part.weights.sum(dtype=np.float64))
-            return float(len(part)) if label_weight is None else label_weight(part.y)
+            batch = self._last(step)
+            if batch.weights is not None:
+                return float(batch.weights.sum(dtype=np.float64))
+            return float(len(batch)) if label_weight is None else label_weight(batch.y)
 
         return weight
 
-    def _converted(self, x: np.ndarray, epoch: int, step: int, place: int) -> Array:
+    def size(self, step: int) -> int:
+        """Return N, the number of examples of the whole batch of the step that was given last.
+
+        Raises:
+            ConfigError: step is another.
+        """
+        return len(self._last(step))
+
+    def _last(self, step: int) -> Dataset:
+        if self._current is None or step != self._step:
+            raise ConfigError("StreamFeed.size", "the step that was given last", step=step, given=self._step)
+        return self._current
+
+    def _converted(self, x: np.ndarray, epoch: int, step: int, place: int, n: int) -> Array:
         if self._augment is not None and x.ndim == 4:
-            x = self._augment(x, Key(self._seed, "augment", epoch, step))
+            x = augmented(self._augment, x, Key(self._seed, "augment", epoch, step), self.part, n)
         return self._finish[place](self.backend.from_numpy(np.ascontiguousarray(x)))
 
     def _moved(self, y: np.ndarray) -> Array:

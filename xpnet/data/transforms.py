@@ -214,12 +214,13 @@ class Augment(Transform):
         distorts = self.rotate or self.scale or self.squeeze or self.shear or self.elastic
         return not distorts and type(self).__call__ is Augment.__call__
 
-    def __call__(self, images: np.ndarray, key: Key) -> np.ndarray:
+    def __call__(self, images: np.ndarray, key: Key, row: int = 0) -> np.ndarray:
         """Augment a batch on the host.
 
         Args:
             images: (N, H, W, C); not written.
-            key: names the draws; image i of the batch depends only on the key and i.
+            key: names the draws; image i depends only on the key and row + i.
+            row: how many images of the batch precede these, >= 0.
         Returns:
             A new array of the same shape and dtype.
         Raises:
@@ -230,17 +231,17 @@ class Augment(Transform):
         if images.ndim != 4:
             raise ShapeError("Augment", "images of shape (N, H, W, C)", shape=images.shape)
         n = len(images)
-        draws = random_bits(key, 5 * n).reshape(n, 5)
+        draws = random_bits(key, 5 * n, 5 * row).reshape(n, 5)
         pad = self.shift + self.crop
         down = _below(draws[:, 0], 2 * self.shift + 1) + _below(draws[:, 1], 2 * self.crop + 1)
         right = _below(draws[:, 2], 2 * self.shift + 1) + _below(draws[:, 3], 2 * self.crop + 1)
         affine = Affine(self.rotate, self.scale, self.squeeze, self.shear)
         if any(affine) or self.elastic:
-            inverses = affine.inverses(key._replace(purpose=key.purpose + "/affine"), n)
+            inverses = affine.inverses(key._replace(purpose=key.purpose + "/affine"), n, row)
             displacement = None
             if self.elastic:
                 elastic_key = key._replace(purpose=key.purpose + "/elastic")
-                displacement = elastic(elastic_key, n, images.shape[1], images.shape[2], self.elastic)
+                displacement = elastic(elastic_key, n, images.shape[1], images.shape[2], self.elastic, row)
             out = resample(images, inverses, pad - down, pad - right, self.fill, displacement)
         elif pad:
             out = self._shift(images, pad, down, right)

@@ -2,7 +2,7 @@
 
 // What a batch is made of; batches.py fills it in.
 struct Plan {
-  long long rows, batch;             // of the set; the step's first place in the order is step * batch
+  long long rows, batch, row;        // of the set; image 0 is at step * batch + row in the order, row of the step's draws
   long long h, w, c, parts;          // of an image; blocks an image
   long long seed, purpose, step, epoch;
   long long varied, shift, crop, flip, normalized;
@@ -38,7 +38,7 @@ struct alignas(bytes < 16 ? bytes : 16) Four {
   V at[4];
 };
 
-// x[k] = row order[step*batch + k] of the set, moved by at most shift and by at most crop, mirrored, times scale plus
+// x[k] = row order[step*batch + row + k] of the set, moved by at most shift and by at most crop, mirrored, times scale plus
 // offset a channel; y[k] = its label. A block makes PART numbers of one image; its first threads draw how it is varied.
 template <class S>
 __device__ __forceinline__ void take(const S* __restrict__ set, const long long* __restrict__ labels,
@@ -51,14 +51,14 @@ __device__ __forceinline__ void take(const S* __restrict__ set, const long long*
   const Draw draw = draw_of(p.seed, p.purpose, step_at, p.step, epoch_at, p.epoch);
   if (p.varied) {
     if (threadIdx.x < 5) {
-      const Word at = (Word)image * 5 + threadIdx.x;
+      const Word at = (Word)(p.row + image) * 5 + threadIdx.x;
       const Words four = philox(draw, at / 4);
       words[threadIdx.x] = at % 4 == 0 ? four.at[0] : at % 4 == 1 ? four.at[1] : at % 4 == 2 ? four.at[2] : four.at[3];
     }
     __syncthreads();
   }
 
-  long long place = (long long)draw.step * p.batch + image;  // kept within the set: no host looks at the step
+  long long place = (long long)draw.step * p.batch + p.row + image;  // kept within the set: no host looks at the step
   place = place < 0 ? 0 : place < p.rows ? place : p.rows - 1;
   const Index row = order ? order[place] : place;
   if (labels && part == 0 && threadIdx.x == 0) y[image] = labels[row];

@@ -16,7 +16,7 @@ __all__ = ["take_batch"]
 
 _PART = 4096  # numbers of an image that a block makes, as in batches.cu
 _PLAN = np.dtype(
-    [(name, np.int64) for name in ("rows", "batch", "h", "w", "c", "parts", "seed", "purpose", "step", "epoch")]
+    [(name, np.int64) for name in ("rows", "batch", "row", "h", "w", "c", "parts", "seed", "purpose", "step", "epoch")]
     + [(name, np.int64) for name in ("varied", "shift", "crop", "flip", "normalized")]
     + [(name, np.float64) for name in ("fill", "scale", "offset")]
 )  # struct Plan of batches.cu
@@ -26,20 +26,21 @@ _KERNELS = {"uint8": "take_bytes", "float32": "take_floats"}  # by the dtype of 
 @register("take_batch", "cuda", recordable=True)
 def take_batch(
     x: DeviceArray, y: DeviceArray | None, order: DeviceArray | None, batch: int, size: int, key: Key, dtype: Any,
-    factors: tuple[Any, Any] | None, augment: Any,
+    factors: tuple[Any, Any] | None, augment: Any, row: int = 0,
 ) -> tuple[DeviceArray, DeviceArray | None]:  # fmt: skip
-    """Make a batch of a set on the device: the samples order[step*batch], ..., order[step*batch + size - 1].
+    """Make a batch of a set on the device: the samples order[step*batch + row + k] for k in 0..size-1.
 
     Args:
         x: the set, (N, H, W, C) or (N, D), uint8 or float32; contiguous, or it is copied each time.
         y: its labels, (N,), int64, or None.
         order: (N,), int64, or None: the set's own.
         batch: samples of a full batch.
-        size: those of this one, >= 1.
+        size: those made, >= 0.
         key: names the step, and the draws of augment.
         dtype: of the samples made.
         factors: of data.Normalize, numbers or arrays (C,) of dtype; or None.
         augment: a data.Augment that only moves images, or None.
+        row: samples of the step's batch that precede these, >= 0.
     Returns:
         (size, ...) of dtype and (size,) int64 (or None), or NotImplemented.
     """
@@ -58,7 +59,7 @@ def take_batch(
     # a number is rounded as when it multiplies an array of dtype
     numbers = [made.dtype.type(f) if isinstance(f, float) else 0 for f in factors or (0, 0)]
     arrays = [None if isinstance(f, float) else driver.contiguous(f) for f in factors or (0.0, 0.0)]
-    counts = (x.shape[0], batch, h, w, c, parts)
+    counts = (x.shape[0], batch, row, h, w, c, parts)
     values = (*counts, seed, purpose, step, epoch, *varied, factors is not None, fill, *numbers)
     sources = [None if a is None else driver.contiguous(a) for a in (x, y, order)]
     plan = np.array([values], _PLAN)
