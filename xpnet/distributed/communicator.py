@@ -1,23 +1,26 @@
 """What the processes of a run do together; and the communicator of one process, which does nothing.
 
-communicator = get_communicator("auto")
-communicator.allreduce(gradients)           # each process has the sum
-if communicator.rank == 0:
-    print(communicator.size, "processes")
+    communicator = get_communicator("auto")
+    gradients = communicator.allreduce(gradients)       # each process has the sum
+    if communicator.rank == 0:
+        print(communicator.size, "processes")
+
+Every method but abort is called by all processes, in one order, and by one thread of each at a time.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NoReturn
 
-from xpnet.backend import Array
+from xpnet.backend import Array, Backend
 
 __all__ = ["Communicator", "Single", "single"]
 
 
 class Communicator(ABC):
-    """The processes of a run, of which this is one. Every method but abort is called by all of them, in one order.
+    """The processes of a run, of which this is one.
 
     Attributes:
         name: of the engine: "single", "mpi" or "nccl".
@@ -30,24 +33,53 @@ class Communicator(ABC):
     size: int
 
     @abstractmethod
-    def allreduce(self, array: Array) -> None:
-        """Replace an array, contiguous and of floats, by its sum over the processes, in the engine's own order."""
+    def takes(self, backend: Backend) -> bool:
+        """Return whether arrays of a backend are sent as they are; others are copied to the host and back."""
+
+    # Arrays of any backend.
 
     @abstractmethod
-    def alltoall(self, blocks: list[Array]) -> list[Array]:
-        """Send one array, 1-D and of one dtype, which may be empty, to each process; return what each sent here."""
+    def allreduce(self, array: Array) -> Array:
+        """Return the sum of an array over the processes, in the engine's own order of sums.
+
+        Args:
+            array: contiguous, real floating, of one shape and dtype in all processes. Where its memory can be written
+                it gets the sum and is returned; only what is returned may be used afterwards.
+        """
+
+    @abstractmethod
+    def broadcast(self, array: Array, root: int = 0) -> Array:
+        """Return the array of one process; array and result as in ``allreduce``, of any dtype."""
 
     @abstractmethod
     def allgather(self, array: Array) -> list[Array]:
-        """Return the array of each process; they may differ in length, not in dtype."""
+        """Return the array of each process; the lengths of their first axes may differ, nothing else."""
+
+    # Arrays of backends that the communicator takes, without a copy.
+
+    @abstractmethod
+    def exchange(self, outgoing: Sequence[Sequence[Array]], incoming: Sequence[Sequence[Array]]) -> None:
+        """Send arrays to each process, and fill others with what each sends here.
+
+        Args:
+            outgoing: the arrays for each process, contiguous; none for this one.
+            incoming: the arrays to fill from each process: as many as it sends here, and of their sizes.
+        """
+
+    @abstractmethod
+    def allgather_segments(self, array: Array, counts: Sequence[int]) -> None:
+        """Fill an array of which each process has one segment.
+
+        Args:
+            array: 1-D, contiguous; the segment of this process is set.
+            counts: the length of each process's segment, in their order; together the length of the array.
+        """
+
+    # Other.
 
     @abstractmethod
     def allgather_bytes(self, data: bytes) -> list[bytes]:
         """Return the bytes of each process, on the host."""
-
-    @abstractmethod
-    def broadcast(self, array: Array, root: int = 0) -> None:
-        """Replace an array, contiguous, by that of one process."""
 
     @abstractmethod
     def barrier(self) -> None:
@@ -66,23 +98,31 @@ class Single(Communicator):
     rank = 0
     size = 1
 
-    def allreduce(self, array: Array) -> None:
-        """Leave the array as it is."""
+    def takes(self, backend: Backend) -> bool:
+        """Nothing is sent."""
+        return True
 
-    def alltoall(self, blocks: list[Array]) -> list[Array]:
-        """Return the one array."""
-        return list(blocks)
+    def allreduce(self, array: Array) -> Array:
+        """Return the array."""
+        return array
+
+    def broadcast(self, array: Array, root: int = 0) -> Array:
+        """Return the array."""
+        return array
 
     def allgather(self, array: Array) -> list[Array]:
         """Return the one array."""
         return [array]
 
+    def exchange(self, outgoing: Sequence[Sequence[Array]], incoming: Sequence[Sequence[Array]]) -> None:
+        """There is no other process."""
+
+    def allgather_segments(self, array: Array, counts: Sequence[int]) -> None:
+        """The array is one segment."""
+
     def allgather_bytes(self, data: bytes) -> list[bytes]:
         """Return the bytes."""
         return [data]
-
-    def broadcast(self, array: Array, root: int = 0) -> None:
-        """Leave the array as it is."""
 
     def barrier(self) -> None:
         """Return at once."""
