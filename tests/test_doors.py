@@ -415,7 +415,7 @@ OTHERS = {
     "autograd": {"Node", "Observer", "apply", "has_tape", "no_grad", "observe_ops"},
     "train": {"Callback", "History", "TASKS", "Task"},
     "backend": {"PRECISIONS", "Array", "Backend", "BackendInfo", "Memory", "Program", "Recorder", "StagingBuffers",
-                "Unsupported", "add_at", "available_cores", "can_limit_blas", "cores", "current_backend",
+                "Unsupported", "add_at", "available_cores", "can_limit_blas", "cores", "processors", "current_backend",
                 "current_precision", "current_program", "describe_backends", "empty", "empty_aligned",
                 "is_device_lost", "is_out_of_memory", "keep_freed_memory", "launch", "limit_threads", "record_call",
                 "run_parallel", "set_at", "shut_down_workers", "split"},

@@ -30,6 +30,7 @@ from xpnet.backend.staging import StagingBuffers
 from xpnet.backend.threads import (
     available_cores,
     cores,
+    processors,
     run_parallel,
     shut_down_workers,
     split,
@@ -65,6 +66,7 @@ __all__ = [
     "library",
     "limit_threads",
     "namespace",
+    "processors",
     "record_call",
     "register_backend",
     "run_parallel",

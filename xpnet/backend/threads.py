@@ -26,7 +26,7 @@ from xpnet.arguments import count
 from xpnet.backend.blas import single_threaded
 from xpnet.backend.recording import current_program
 
-__all__ = ["available_cores", "cores", "run_parallel", "shut_down_workers", "split", "use_cores"]
+__all__ = ["available_cores", "cores", "processors", "run_parallel", "shut_down_workers", "split", "use_cores"]
 
 T = TypeVar("T")
 
@@ -42,8 +42,8 @@ _in_task: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_in_task",
 def cores() -> int:
     """Return how many threads may compute at once, >= 1.
 
-    As many processors as this process may run on, by its affinity and the quota of its control group, but no more than
-    OMP_NUM_THREADS where that is set; read once. Within use_cores, what that says.
+    As many as there are processors, but no more than OMP_NUM_THREADS where that is set; read once. Within use_cores,
+    what that says.
     """
     return _cores.get() or _found()
 
@@ -68,12 +68,18 @@ def available_cores() -> int:
 
 
 @cache
-def _found() -> int:
+def processors() -> int:
+    """Return how many processors this process may run on, by its affinity and its control group's quota; read once."""
     affinity = getattr(os, "sched_getaffinity", None)
     most = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, math.ceil(min(most, _quota())))
+
+
+@cache
+def _found() -> int:
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    wanted = int(asked) if asked.isdecimal() and int(asked) else most
-    return max(1, math.ceil(min(most, wanted, _quota())))
+    wanted = int(asked) if asked.isdecimal() and int(asked) else processors()
+    return min(processors(), wanted)
 
 
 def _quota(root: Path = Path("/sys/fs/cgroup")) -> float:

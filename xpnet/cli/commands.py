@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import typer
 
 from xpnet.backend import keep_freed_memory
-from xpnet.cli import compare, data, devices, draw, evaluate, export, predict, runs, serve, summary, train
+from xpnet.cli import compare, data, devices, draw, evaluate, export, launch, predict, runs, serve, summary, train
 from xpnet.cli.help import Program
 from xpnet.cli.options import Command, NamesAll, Version, in_options, in_our_form
 from xpnet.errors import XpnetError
@@ -29,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(cls=NamesAll)(train.train)
+app.command(cls=Command, context_settings={"allow_interspersed_args": False})(launch.launch)
 app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(serve.serve)

@@ -16,6 +16,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "xpnet train mlp --data flats.csv --target price",
         "xpnet train --resume runs/cnn-digits-1 --epochs 40",
     ),
+    "launch": (
+        "xpnet launch -n 4 -- train lenet5 --data mnist",
+        "xpnet launch -n 8 --hosts a,b --restarts 3 -- train lenet5 --data mnist",
+        "xpnet launch -n 4 -- own_loop.py --epochs 10",
+    ),
     "evaluate": ("xpnet evaluate runs/cnn-digits-1", "xpnet evaluate runs/cnn-photos-1 --data new-photos/"),
     "predict": (
         "xpnet predict runs/cnn-digits-1 five.png --top 3",

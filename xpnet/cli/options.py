@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -156,11 +156,13 @@ def in_our_form(error: Any, app: Any, arguments: list[str]) -> XpnetError:
         return ConfigError(where, "an option it has", nearest(name, known), option=name)
     parameter = getattr(error, "param", None)
     options = getattr(parameter, "opts", ())
-    name = getattr(parameter, "metavar", None) or (max(options, key=len) if options else "value")
+    name = max(options, key=len, default="value")
+    if not name.startswith("-"):
+        name = getattr(parameter, "metavar", None) or name
     if parameter is not None and (kind := re.search(r"\binteger\b|\bnumber\b|\bfloat\b", text)):
         rule = "a whole number" if kind[0] == "integer" else "a number"
         name = max(options, key=len)
-        return ConfigError(name, rule, **{name: repr(_value_of(name, arguments))})
+        return ConfigError(name, rule, **{name: repr(_value_of(options, arguments))})
     if text.startswith("Missing"):
         return ConfigError.event(
             where, f"an argument is missing: {name}", f"see xpnet {words[0] if command else ''} --help"
@@ -173,11 +175,11 @@ def in_our_form(error: Any, app: Any, arguments: list[str]) -> XpnetError:
     return ConfigError.event(where, text)
 
 
-def _value_of(option: str, arguments: list[str]) -> str:
-    """The value that words give an option, as in --lr x or --lr=x."""
+def _value_of(names: Sequence[str], arguments: list[str]) -> str:
+    """The value that words give an option of some names, as in --lr x or --lr=x."""
     for word, after in zip(arguments, [*arguments[1:], ""], strict=True):
-        if word == option or word.startswith(f"{option}="):
-            return after if word == option else word.partition("=")[2]
+        if word in names or word.startswith(tuple(f"{name}=" for name in names)):
+            return after if word in names else word.partition("=")[2]
     return ""
 
 

@@ -1,0 +1,84 @@
+"""What mpiexec says by itself is told apart from what the processes print, however the bytes arrive."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from xpnet.distributed.mpiexec import Mpiexec, Output
+from xpnet.errors import ConfigError
+
+EDGE = "=" * 83
+BLOCK = f"""
+{EDGE}
+=   BAD TERMINATION OF ONE OF YOUR APPLICATION PROCESSES
+=   PID 10257 RUNNING AT vm
+=   EXIT CODE: 9
+=   CLEANING UP REMAINING PROCESSES
+=   YOU CAN IGNORE THE BELOW CLEANUP MESSAGES
+{EDGE}
+[mpiexec@vm] Exit codes: [vm] 0,9,0
+YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed (signal 9)
+This typically refers to a problem with your application.
+Please see the FAQ page for debugging suggestions
+"""
+OWN = f"""epoch 1
+
+{EDGE}
+a title of the program's own
+{EDGE}
+ 10%\r 20%\r
+= 3 + 4
+\x1expnet {{"run": "runs/cnn-1"}}
+"""
+KEPT = OWN.replace('\x1expnet {"run": "runs/cnn-1"}\n', "")
+
+
+def parted(data: bytes, *cuts: int) -> tuple[str, list[str], Output]:
+    written: list[str] = []
+    messages: list[str] = []
+    output = Output(written.append, messages.append)
+    for start, stop in zip((0, *cuts), (*cuts, len(data)), strict=True):
+        if start < stop:
+            output.feed(data[start:stop])
+    output.feed(b"")
+    return "".join(written), messages, output
+
+
+@pytest.mark.parametrize("at", ["before", "after", "both sides"])
+def test_the_lines_of_mpiexec_are_left_out_and_those_of_a_program_kept_wherever_the_bytes_are_cut(at):
+    text = {"before": BLOCK + OWN, "after": OWN + BLOCK, "both sides": OWN + BLOCK + OWN}[at]
+    data = text.encode()
+    for cut in range(len(data) + 1):
+        written, messages, output = parted(data, cut)
+        assert written == KEPT * text.count(OWN)
+        assert messages == ['{"run": "runs/cnn-1"}'] * text.count(OWN)
+        assert output.statuses == [0, 9, 0]
+
+
+def test_a_last_line_without_an_end_and_bytes_that_are_no_text_are_passed_on():
+    assert parted(b"no end")[0] == "no end"
+    assert parted(b"\xff\n")[0] == "�\n"
+    assert parted("ä\n".encode(), 1)[0] == "ä\n"
+
+
+def test_the_exit_codes_of_several_hosts_with_numbers_in_their_names_are_read():
+    output = parted(b"[mpiexec@n7] Exit codes: [n7] 0,512 [n8] 0,9\n")[2]
+    assert output.statuses == [0, 512, 0, 9]
+
+
+def test_without_mpiexec_the_error_names_the_command_that_installs_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"^launch: mpiexec is not installed; pip install 'xpnet\[mpi\]'$"):
+        Mpiexec()
+
+
+def test_an_mpiexec_that_is_not_hydra_is_called_with_words_that_all_have(monkeypatch, tmp_path):
+    other = tmp_path / "mpiexec"
+    other.write_text("#!/bin/sh\necho mpiexec of another kind\n")
+    other.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    found = Mpiexec().command(4, ["a", "b"], ["python", "x y.py"])
+    assert found == [str(other), "-n", "4", "--host", "a,b", "python", "x y.py"]

@@ -1,0 +1,126 @@
+"""The command mpiexec: where it is, how it is called, and what it says by itself, apart from what the processes print.
+
+MPICH's (Hydra, also Intel's) is called with an option that makes it report how each process ended. Its own lines, such
+as the block "BAD TERMINATION", are left out of the output; what they say is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from xpnet.errors import ConfigError
+
+__all__ = ["Mpiexec", "Output"]
+
+
+class Mpiexec:
+    """An mpiexec that is installed.
+
+    Raises:
+        ConfigError: there is none.
+    """
+
+    def __init__(self) -> None:
+        own = str(Path(sys.executable).parent)  # of the environment: that of the wheel that mpi4py uses
+        found = shutil.which("mpiexec", path=own) or shutil.which("mpiexec")
+        if found is None:
+            raise ConfigError.event("launch", "mpiexec is not installed", "pip install 'xpnet[mpi]'")
+        self.path = found
+        asked = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+        self.is_hydra = "HYDRA" in asked.stdout.upper() or "INTEL" in asked.stdout.upper()
+
+    def command(self, processes: int, hosts: Sequence[str], program: Sequence[str]) -> list[str]:
+        """Return the words that start a program in some processes."""
+        words = [self.path, "-n", str(processes)]
+        if self.is_hydra:
+            words += ["-print-all-exitcodes", *(["-hosts", ",".join(hosts)] if hosts else [])]
+        elif hosts:
+            words += ["--host", ",".join(hosts)]
+        return [*words, *program]
+
+    def answers(self, host: str, seconds: float = 20.0) -> bool:
+        """Tell whether a process can be started on a host."""
+        words = [self.path, "-n", "1", "-hosts" if self.is_hydra else "--host", host, sys.executable, "-c", ""]
+        try:
+            done = subprocess.run(
+                words, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False, env=dict(os.environ)
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode == 0
+
+
+# Lines that a line of mpiexec's may follow: they are kept back until the next one shows whether it does.
+_BEFORE = re.compile(r"$|={60,}$")
+_OWN = re.compile(
+    r"=   (BAD TERMINATION OF ONE OF YOUR APPLICATION|PID \d+ RUNNING AT|EXIT CODE: |CLEANING UP REMAINING|"
+    r"YOU CAN IGNORE THE BELOW|KILLED BY SIGNAL)|YOUR APPLICATION TERMINATED WITH THE EXIT STRING: |"
+    r"This typically refers to a problem with your application\.|Please see the FAQ page for debugging suggestions|"
+    r"\[(mpiexec|proxy:[\d:]+)@[^\]]*\] |Abort\(-?\d+\) on node \d+ |prterun|mpiexec: |"
+    r"(ssh|kex_exchange_identification): |Host key verification failed|.*: Permission denied \("
+)
+_STATUSES = re.compile(r"\[mpiexec@.*?\] Exit codes: (.*)")
+_MESSAGE = "\x1expnet "  # begins a line from a process to its supervisor
+
+
+class Output:
+    """Parts the output of mpiexec and its processes into lines of the processes and its own.
+
+    Args:
+        write: called with each line of the processes, and its end.
+        receive: called with each message that a process sends its supervisor; see supervised.
+    """
+
+    def __init__(self, write: Callable[[str], None], receive: Callable[[str], None]) -> None:
+        self.own: list[str] = []
+        self.statuses: list[int] = []  # of the processes, as os.wait has them
+        self.lines = 0  # that the processes printed
+        self._write, self._receive = write, receive
+        self._rest = b""
+        self._before: list[str] = []
+        self._in_block = False
+
+    def feed(self, data: bytes) -> None:
+        """Take some bytes; none at the end."""
+        *lines, self._rest = re.split(rb"(?<=[\n\r])", self._rest + data)
+        if not data and self._rest:
+            lines, self._rest = [*lines, self._rest], b""
+        for line in lines:
+            self._take(line.decode(errors="replace"))
+        if not data:
+            self._flush()
+
+    def _take(self, line: str) -> None:
+        text = line.rstrip("\r\n")
+        head, mark, message = text.partition(_MESSAGE)
+        if mark:
+            self._receive(message)
+            text = line = head
+            if not head:
+                return
+        if _OWN.match(text):
+            self._before.clear()
+            self._in_block = "BAD TERMINATION" in text or self._in_block
+            if found := _STATUSES.match(text):
+                self.statuses += [int(status) for status in re.findall(r"\d+", re.sub(r"\[.*?\]", " ", found[1]))]
+            self.own.append(text)
+        elif _BEFORE.match(text):
+            if self._in_block and text:  # the last line of the block
+                self._in_block = False
+            else:
+                self._before.append(line)
+        else:
+            self._flush()
+            self.lines += 1
+            self._write(line)
+
+    def _flush(self) -> None:
+        for line in self._before:
+            self._write(line)
+        self._before.clear()

@@ -1,0 +1,283 @@
+"""Start a program in several processes by mpiexec, and again after a fault.
+
+    supervise([sys.executable, "train.py"], Group(4, restarts=3, elastic=True), say=print)
+
+MPI cannot go on without a process that is lost, so all are ended and a new group starts. It continues from the last
+checkpoint; with fixed virtual shards it comes to the same bits on any number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from xpnet import arguments
+from xpnet.backend import processors
+from xpnet.distributed.mpiexec import Mpiexec, Output
+from xpnet.distributed.supervised import RUN, SUPERVISED
+
+__all__ = ["Group", "supervise"]
+
+_log = logging.getLogger("xpnet")
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
+            "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")  # fmt: skip
+_PATIENCE = 10.0  # seconds for processes to end that were told to
+_BAD_INPUT, _FAILED = 2, 1  # exit codes
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Processes, and what happens after a fault.
+
+    Args:
+        processes: how many, >= 1.
+        hosts: names of the machines they run on; none: this one.
+        restarts: how often they may be started again, >= 0.
+        elastic: start again with one process fewer, or without the hosts that do not answer.
+    """
+
+    processes: int
+    hosts: tuple[str, ...] = ()
+    restarts: int = 0
+    elastic: bool = False
+
+    def __post_init__(self) -> None:
+        arguments.count("launch", "processes", self.processes)
+        arguments.count("launch", "restarts", self.restarts, 0)
+
+
+@dataclass
+class _Ended:
+    """How a group ended: its exit code, what happened, and whether the processes said so."""
+
+    code: int
+    what: str = ""
+    is_told: bool = True
+
+
+def supervise(
+    program: Sequence[str],
+    group: Group,
+    *,
+    say: Callable[[str], None],
+    out: Callable[[str], Any] | None = None,
+    err: Callable[[str], Any] | None = None,
+) -> int:
+    """Run a program in several processes until it ends, and start it again after a fault.
+
+    A fault is a process that was killed, or an exit code other than 0, 2 (bad input) and those of Ctrl-C and SIGTERM,
+    which reach every process.
+
+    Args:
+        program: its words.
+        group: how many processes, where, and how often they are started again.
+        say: called with a line for each restart, and for an end that the processes do not explain.
+        out, err: called with what the processes print; by default sys.stdout.write and sys.stderr.write.
+    Returns:
+        The exit code of the program: 0 done, 2 bad input, 128 + n if it was ended by signal n.
+    Raises:
+        ConfigError: mpiexec is not installed.
+    """
+    mpiexec, done = Mpiexec(), 0
+    running = _Running(out or _writer("stdout"), err or _writer("stderr"))
+    with running.signals():
+        while True:
+            here = -(-group.processes // max(1, len(group.hosts)))
+            _say_threads(here)
+            ended = running.run(mpiexec.command(group.processes, group.hosts, program), here, done)
+            is_fault = ended.code not in (0, _BAD_INPUT) and not running.asked
+            if not is_fault or done == group.restarts:
+                if not ended.is_told:
+                    say(ended.what)
+                return ended.code
+            done += 1
+            if group.elastic:
+                group = _left(group, mpiexec)
+            count = f"{group.processes} process" + ("es" if group.processes > 1 else "")
+            place = f"from {running.folder}" if running.folder else "from the beginning"
+            say(f"{ended.what}: restart {done} of {group.restarts}, {count}, {place}")
+
+
+def _left(group: Group, mpiexec: Mpiexec) -> Group:
+    """The group without what was lost."""
+    hosts = tuple(host for host in group.hosts if mpiexec.answers(host)) or group.hosts
+    if len(hosts) < len(group.hosts):
+        processes = group.processes * len(hosts) // len(group.hosts)
+    else:
+        processes = group.processes - 1
+    return Group(max(1, processes), hosts, group.restarts, True)
+
+
+def _say_threads(processes: int) -> None:
+    found = processors()
+    if processes > found:
+        _log.warning("%d processes share %d cores: each waits for the others", processes, found)
+    else:
+        _log.info("%d processes of %d threads on %d cores", processes, found // processes, found)
+
+
+class _Running:
+    """Runs mpiexec, one after the other, and passes signals and output on."""
+
+    def __init__(self, out: Callable[[str], Any], err: Callable[[str], Any]) -> None:
+        self.asked = 0  # the first signal that was to end this process
+        self.folder = ""  # of the run, once a process has told it
+        self._out, self._err = out, err
+        self._process: subprocess.Popen[Any] | None = None
+
+    def signals(self) -> _Signals:
+        """Handle signals within a with-block."""
+        return _Signals(self._ask)
+
+    def _ask(self, number: int, frame: object) -> None:
+        """Pass a signal on: training then saves and ends. A second one ends everything."""
+        first, self.asked = not self.asked, self.asked or number
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        # SIGHUP would end mpiexec alone; a second SIGINT is what it takes to end at once
+        passed = signal.SIGINT if number == signal.SIGINT or not first else signal.SIGTERM
+        process.send_signal(passed)
+        if not first:
+            process.send_signal(passed)
+            threading.Timer(_PATIENCE, process.kill).start()
+
+    def run(self, command: list[str], processes: int, restart: int) -> _Ended:
+        """Run mpiexec until no process of it is left; return how it ended."""
+        alive, held = os.pipe()  # every process holds an end of it
+        env = {**os.environ, SUPERVISED: "1"}
+        for name in _THREADS:
+            env.setdefault(name, str(max(1, processors() // processes)))
+        if restart and self.folder:
+            env[RUN] = self.folder
+        kinds: dict[str, Any] = {"start_new_session": True, "pass_fds": (held,)} if os.name == "posix" else {}
+        if sys.platform == "linux":
+            kinds["preexec_fn"] = partial(_end_with_parent, os.getpid())
+        try:
+            process: subprocess.Popen[Any] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, **kinds
+            )
+        finally:
+            os.close(held)
+        self._process = process
+        outputs = [Output(write, self._receive) for write in (self._out, self._err)]
+        readers = [
+            threading.Thread(target=_read, args=(stream, output), daemon=True)
+            for stream, output in zip((process.stdout, process.stderr), outputs, strict=True)
+        ]
+        for reader in readers:
+            reader.start()
+        while process.poll() is None:
+            try:
+                process.wait(0.5)  # a signal is handled between waits
+            except subprocess.TimeoutExpired:
+                continue
+        if os.name == "posix":
+            select.select([alive], [], [], _PATIENCE)  # readable when the last process has ended
+        os.close(alive)
+        for reader in readers:
+            reader.join(_PATIENCE)
+        self._process = None
+        return self._how_it_ended(process.returncode, *outputs)
+
+    def _receive(self, message: str) -> None:
+        try:
+            self.folder = str(json.loads(message)["run"])
+        except (ValueError, KeyError, TypeError):  # of two processes at once
+            _log.warning("a message of a process cannot be read: %r", message)
+
+    def _how_it_ended(self, code: int, out: Output, err: Output) -> _Ended:
+        if self.asked:
+            told = code not in (0, -9) and bool(err.lines or out.lines)
+            return _Ended(0 if code == 0 else 128 + self.asked, "interrupted", told or code == 0)
+        if code == 0:
+            return _Ended(0)
+        statuses = out.statuses or err.statuses
+        killed = [(rank, status) for rank, status in enumerate(statuses) if status & 0x7F]
+        if text := next((line for line in out.own if "EXIT STRING: " in line), ""):
+            number = int(found) if (found := text.rpartition("signal ")[2].rstrip(")")).isdecimal() else 9
+            ranks = [rank for rank, status in killed if status & 0x7F == number]
+            return self._killed(ranks[0] if len(ranks) == 1 else None, len(statuses), number)
+        if code < 0:
+            return _Ended(128 - code, f"mpiexec was ended by {_name(-code)}", is_told=False)
+        failed = next(((r, s >> 8) for r, s in enumerate(statuses) if s >> 8), None)
+        if failed and not any("execvp error" in line for line in err.own):
+            rank, code = failed
+            return _Ended(code, f"process {rank} ended with exit code {code}", is_told=bool(err.lines))
+        if err.lines and any("Abort(" in line for line in err.own):  # what MPI_Abort was called for is printed
+            return _Ended(code, f"a process ended all with exit code {code}")
+        if killed:
+            return self._killed(killed[0][0], len(statuses), killed[0][1] & 0x7F)
+        said = [*err.own, *out.own]
+        number = next((line for line in said if "EXIT CODE: " in line), "").rpartition(": ")[2]
+        if number in ("6", "9", "11", "15"):  # a process on another machine: its signal, not named
+            return self._killed(None, 0, int(number))
+        why = next(iter(said), f"exit code {code}")
+        return _Ended(_BAD_INPUT if said else code, f"mpiexec: the processes cannot be started: {why}", is_told=False)
+
+    def _killed(self, rank: int | None, count: int, number: int) -> _Ended:
+        who = "a process" if rank is None else f"process {rank} of {count}"
+        what = f"{who} was killed by {_name(number)}"
+        return _Ended(128 + number, what, is_told=False)
+
+
+class _Signals:
+    """Handlers of signals, within a with-block in the main thread."""
+
+    def __init__(self, handler: Callable[[int, Any], None]) -> None:
+        self._handler, self._before = handler, {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                if signal.getsignal(number) != signal.SIG_IGN:  # such as nohup's
+                    self._before[number] = signal.signal(number, self._handler)
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _name(number: int) -> str:
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"
+
+
+def _read(stream: Any, output: Output) -> None:
+    while data := os.read(stream.fileno(), 1 << 16):
+        output.feed(data)
+    output.feed(b"")
+    stream.close()
+
+
+def _writer(name: str) -> Callable[[str], None]:
+    def write(text: str) -> None:
+        stream = getattr(sys, name)
+        stream.write(text)
+        stream.flush()
+
+    return write
+
+
+def _end_with_parent(parent: int) -> None:
+    """Let Linux send this process SIGTERM when the one that started it ends, even if that is killed."""
+    import ctypes
+
+    with_parent = 1  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(with_parent, int(signal.SIGTERM))
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
