@@ -444,7 +444,7 @@ def files(tmp_path_factory):
 def place(files, monkeypatch):
     monkeypatch.chdir(files)
     Path("x").unlink(missing_ok=True)  # a word that a model may have been saved under
-    monkeypatch.setattr(train.runs.training, "draw_run", lambda *drawn: None)
+    monkeypatch.setattr("xpnet.train.runs.training.draw_run", lambda *drawn: None)
 
 
 def test_every_name_of_xpnet_itself_is_a_package_or_a_name_of_one():
