@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from xpnet import output
 from xpnet.errors import ConfigError
-from xpnet.output import Lenient, printable, to_json
+from xpnet.output import Lenient, counted, printable, to_json
 
 HOSTILE = ["\x1b[2J", "\x07", "a\rb", "\x9b31m", "\x7f", "\u202egnp", "\u2028", "\udc80", "\0", "a\nb"]
 
@@ -59,3 +64,43 @@ def test_characters_that_an_encoding_lacks_are_written_as_escapes():
     stream = io.TextIOWrapper(raw, "cp1252")
     print("é猫\udc80", file=Lenient(stream), flush=True)
     assert raw.getvalue().split() == [b"\xe9\\u732b\\udc80"]
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "text"),
+    [(0, "file", "0 files"), (1, "class", "1 class"), (2, "class", "2 classes"), (3, "batch", "3 batches"),
+     (1, "batch", "1 batch"), (1000, "epoch", "1,000 epochs")],
+)  # fmt: skip
+def test_what_is_counted_is_one_or_several(count, noun, text):
+    assert counted(count, noun) == text
+
+
+_PLURALS = (
+    "arrays batches cells channels classes columns epochs examples files filters folders groups images inputs labels "
+    "layers lines models neurons nodes numbers outputs parameters pictures rows runs scores steps targets texts "
+    "threads updates values weights workers"
+).replace(" ", "|")
+_TEXTS = ("name", "part", "what", "counts", "examples", "most")  # variables that hold no number
+
+
+def _plurals(file: Path) -> Iterator[str]:
+    """Find texts that put a number before a noun in the plural, unless it is a constant, or one of several."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Constant) and re.search(rf"(?<! of )%d ({_PLURALS})\b", str(node.value)):
+            yield f"{file.name}: {node.value}"
+        values = node.values if isinstance(node, ast.JoinedStr) else []
+        for before, value, after in zip([None, *values], values, values[1:], strict=False):
+            if not (isinstance(value, ast.FormattedValue) and isinstance(after, ast.Constant)):
+                continue
+            if not re.match(rf" ({_PLURALS})\b(?!/)", str(after.value)):
+                continue
+            name = ast.unparse(value.value)
+            is_share = isinstance(before, ast.Constant) and str(before.value).endswith((" of ", " to "))
+            is_constant = name in _TEXTS or ".join(" in name or re.fullmatch(r"[A-Z_\d /<>*+-]+", name)
+            if not is_share and not is_constant:
+                yield f"{file.name}: {name} {after.value}"
+
+
+def test_every_count_in_a_message_is_written_by_one_function():
+    folder = Path(output.__file__).parent
+    assert [line for file in sorted(folder.rglob("*.py")) for line in _plurals(file)] == []

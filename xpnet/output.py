@@ -11,8 +11,8 @@ from collections.abc import Container, Iterable, Sequence
 from html import escape as escape_html
 from typing import Any, TextIO
 
-__all__ = ["Html", "Lenient", "escape", "figure_text", "figure_title", "html_table", "is_share", "number_text",
-           "printable", "to_json"]  # fmt: skip
+__all__ = ["Html", "Lenient", "counted", "escape", "figure_text", "figure_title", "html_table", "is_share",
+           "number_text", "printable", "to_json"]  # fmt: skip
 
 # Control characters, marks that reverse the direction of text, line separators, halves of surrogate pairs.
 _CONTROL = re.compile(
@@ -26,6 +26,18 @@ _TERMS = {"rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R2", "f1": "F1", "t
 def printable(text: object) -> str:
     """Return a text on one line, its control characters written as escapes such as \\x1b."""
     return _CONTROL.sub(lambda m: m[0].encode("unicode_escape").decode(), str(text))
+
+
+def counted(count: int, noun: str) -> str:
+    """Write how many things there are: "1 class", "2 classes", "1,000 epochs".
+
+    Args:
+        count: >= 0.
+        noun: in the singular.
+    """
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun}" + ("es" if noun.endswith(("s", "x", "tch")) else "s")
 
 
 def figure_title(name: str) -> str:

@@ -70,7 +70,7 @@ def test_columns_come_in_any_order_and_others_are_passed_over_with_a_warning(cap
     assert np.array_equal(x[1, [0, 1, 5]], whole[3, [0, 1, 5]])
     assert x[1, 2:5].tolist() == [0, 0, 0]
     assert "passed over: more" in caplog.text
-    assert "1 values of 'colour'" in caplog.text
+    assert "1 value of 'colour'" in caplog.text
     assert "'pink'" in caplog.text
 
 
@@ -173,7 +173,7 @@ def test_json_of_another_kind_is_an_error(change):
     with pytest.raises(ConfigError):
         Columns.from_json(good | change)
     with pytest.raises(ConfigError):
-        Columns.from_json(None)
+        Columns.from_json(None)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_data_set_keeps_its_columns():
@@ -212,3 +212,11 @@ def test_why_no_column_is_left_is_said_of_each(tmp_path):
     said = ["id (the number of a row)", "name (another text in each row)", "seven (constant)", "none (empty)"]
     with raises(DataError, str(tmp_path / "t.csv"), *said, "text (one text in all rows)"):
         Columns.fit(str(tmp_path / "t.csv"), "y")
+
+
+@pytest.mark.parametrize("repeats", [1, 2], ids=["each once", "more than 50"])
+@pytest.mark.parametrize("form", ["${}", "{} %", "€ {}.50", "{} 500"])
+def test_amounts_with_signs_and_spaces_are_no_texts_but_an_error_that_says_what_to_do(form, repeats):
+    table = {"price": [form.format(n) for n in range(60)] * repeats, "y": np.arange(60 * repeats)}
+    with raises(DataError, "table", "plain numbers in column 'price'", "leave out units", repr(form.format(0))):
+        Columns.fit(table, "y", task="regression")

@@ -61,7 +61,7 @@ def test_what_is_no_finite_number_is_a_text(cell):
 
 def test_a_decimal_comma_is_read_where_semicolons_separate_the_cells():
     table = read_table(write("a;b\n1,5;x\n2;y\n1.234,5;z\n"))
-    assert values(table.columns["a"]) == [1.5, 2.0, "1.234,5"]
+    assert values(table.columns["a"]) == [1.5, 2.0, 1234.5]
     assert values(read_table(write('a,b\n"1,5",x\n')).columns["a"]) == ["1,5"]
 
 
@@ -169,7 +169,7 @@ def test_a_parquet_file_without_a_library_says_what_to_install(monkeypatch):
 def test_a_parquet_file_is_read_by_the_library_that_is_there(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     library = types.ModuleType("pandas")
-    library.read_parquet = lambda path: Frame(a=np.array([1, 2]), b=np.array(["x", "y"], object))
+    library.__dict__["read_parquet"] = lambda path: Frame(a=np.array([1, 2]), b=np.array(["x", "y"], object))
     monkeypatch.setitem(sys.modules, "pandas", library)
     assert values(read_table(write("PAR1", "t.parquet")).columns["b"]) == ["x", "y"]
 
@@ -179,3 +179,39 @@ def test_real_frames_and_their_parquet_files_are_read(library):
     frame = pytest.importorskip(library).DataFrame({"a": [1.5, None], "b": ["x", "y"], "c": [True, False]})
     assert values(read_table(frame).columns["a"]) == [1.5, None]
     assert values(read_table(frame).columns["c"]) == ["True", "False"]
+
+
+SEMICOLONS = {
+    "decimal": (["1,5", ",25", "3", "-2,5e2", "NA"], [1.5, 0.25, 3.0, -250.0, None]),
+    "points group": (["1.234,5", "1.234", "999", "1.234.567"], [1234.5, 1234.0, 999.0, 1234567.0]),
+    "commas group": (["1,234.5", "1,234", "999", "0.125"], [1234.5, 1234.0, 999.0, 0.125]),
+    "many commas": (["1,234,567", "1,234"], [1234567.0, 1234.0]),
+    "points": (["1.234", "2.5", "-3.125"], [1.234, 2.5, -3.125]),
+    "both": (["1,5", "1,234.5", "1.234"], ["1,5", "1,234.5", 1.234]),
+}
+
+
+@pytest.mark.parametrize("name", SEMICOLONS)
+def test_what_a_comma_means_is_one_thing_in_a_column(name, caplog):
+    cells, want = SEMICOLONS[name]
+    assert values(read_table(write("a;b\n" + "".join(f"{c};1\n" for c in cells))).columns["a"]) == want
+    assert not caplog.records
+
+
+def test_where_a_comma_may_mean_either_the_log_says_how_it_is_read(caplog):
+    table = read_table(write("a;price\n1;1,234\n2;950\n"))
+    assert values(table.columns["price"]) == [1.234, 950.0]
+    assert [r.getMessage() for r in caplog.records] == [
+        "t.csv: '1,234' in column 'price' is read as 1.234; if its comma groups thousands, write it without"
+    ]
+
+
+@pytest.mark.parametrize("frame", [False, True])
+def test_commas_that_group_thousands_are_read_where_commas_separate_cells(frame):
+    cells, want = ["1,234", "-12,345.5", "999", "1,234,567", "", "x"], [1234.0, -12345.5, 999.0, 1234567.0, None, "x"]
+    lines = "".join(f'"{cell}",1\n' for cell in cells)
+    table = read_table({"a": np.array(cells), "b": np.arange(6)} if frame else write("a,b\n" + lines))
+    assert values(table.columns["a"]) == want
+    odd = ["1,5", "1,23", "12,34,567", "01,234", "1,234,", ",234"]
+    table = read_table(write("a,b\n" + "".join(f'"{cell}",1\n' for cell in odd)))
+    assert values(table.columns["a"]) == odd

@@ -9,7 +9,7 @@ import typer
 
 from xpnet.cli.options import BackendName, DataDir, Device, Json, loading, print_json, print_line
 from xpnet.cli.trained import Mean, Scale, Std, open_trained
-from xpnet.output import printable
+from xpnet.output import counted, printable
 
 __all__ = ["evaluate"]
 
@@ -40,15 +40,16 @@ def evaluate(
     opened = open_trained(run, resolve_backend(backend, device), mean, std, scale)
     with loading() as progress:
         result = evaluate_opened(*opened, run, data, data_dir, progress=progress, csv=csv, skip_damaged=skip_damaged)
+    examples = counted(result["examples"], "example")
     print_line(
         f"{result['model']} on {result['data']}: {headline_text(result, 'test')}, "
-        f"test loss {result['test_loss']:.4f}, {result['examples']:,} examples",
+        f"test loss {result['test_loss']:.4f}, {examples}",
         as_json,
     )
     for line in _confusion(result["confusion"], result["classes"]) if "confusion" in result else []:
         print_line(line, as_json)
     if csv is not None:
-        print_line(f"{result['examples']:,} lines written to {csv}", as_json)
+        print_line(f"{counted(result['examples'], 'line')} written to {csv}", as_json)
     if as_json:
         print_json(result)
 

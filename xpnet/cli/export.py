@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from xpnet.cli.options import Json, print_json, print_line
+from xpnet.output import counted
 
 __all__ = ["export"]
 
@@ -41,7 +42,7 @@ def export(
     size = int(batch) if batch.isdecimal() else batch
     found = export_run(run, out, inputs=inputs, opset=opset, batch=size, with_preprocessing=with_preprocessing)
     nodes = sum(found.nodes.values())
-    print_line(f"{found.path}: {found.size:,} bytes, {nodes} nodes of opset {found.opset}", as_json)
+    print_line(f"{found.path}: {found.size:,} bytes, {counted(nodes, 'node')} of opset {found.opset}", as_json)
     for kind, values in (("input", found.inputs), ("output", found.outputs)):
         for name, (dtype, shape) in values.items():
             print_line(f"{kind:<6}  {name}: {dtype} ({', '.join(map(str, shape))})", as_json)

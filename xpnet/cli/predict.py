@@ -8,6 +8,7 @@ import typer
 
 from xpnet.cli.options import BackendName, Device, Json, print_json, print_line
 from xpnet.cli.trained import Mean, Scale, Std, open_trained
+from xpnet.output import counted
 
 __all__ = ["predict"]
 
@@ -54,7 +55,7 @@ def predict(
         results.append(result)
     if csv is not None:
         write_csv(csv, results)
-        print_line(f"{len(results):,} lines written to {csv}", as_json)
+        print_line(f"{counted(len(results), 'line')} written to {csv}", as_json)
     if as_json and len(errors) < len(results):
         print_json(results)
     if errors:
@@ -65,7 +66,7 @@ def predict(
 def _several(errors: list[Any], count: int) -> Exception:
     from xpnet.errors import DataError
 
-    what = f"{len(errors)} of {count} images cannot be read"
+    what = f"{len(errors)} of {counted(count, 'image')} cannot be read"
     return DataError.event("predict", what, first=str(errors[0]))
 
 

@@ -16,6 +16,7 @@ from xpnet.data.dataset import Dataset, read_rows
 from xpnet.data.table import Column, Table, read_table
 from xpnet.data.table_target import Target, numbers, require
 from xpnet.errors import ConfigError, DataError
+from xpnet.output import counted
 
 __all__ = ["Columns"]
 
@@ -25,6 +26,7 @@ _ID = re.compile(r"(.*[^a-z])?(id|index|idx)|column 1|unnamed: 0|.*[a-z](Id|ID)"
 _DATE = re.compile(
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}([ T].*)?|\d{1,2}:\d\d(:\d\d.*)?"
 )
+_AMOUNT = re.compile(r"[^\w\s]?\s?[+-]?\d[\d.,'\s]*[^\w\s]?")  # $1,234 or 12 % or 1 234
 
 _log = logging.getLogger("xpnet")
 
@@ -124,11 +126,11 @@ class Columns:
         """Say in a few lines what became of the columns."""
         texts = [f for f in self.features if f.values is not None]
         gaps = [f.name for f in self.features if f.gaps]
-        line = f"{len(self.features) - len(texts)} columns of numbers, standardized"
+        line = f"{counted(len(self.features) - len(texts), 'column')} of numbers, standardized"
         if texts:
-            line += ", " + ", ".join(f"{f.name} one-hot ({len(f.values or ())} values)" for f in texts[:5])
+            line += ", " + ", ".join(f"{f.name} one-hot ({counted(len(f.values or ()), 'value')})" for f in texts[:5])
             line += f" and {len(texts) - 5} more" if len(texts) > 5 else ""
-        lines = [f"{line}: {self.width} inputs"]
+        lines = [f"{line}: {counted(self.width, 'input')}"]
         if gaps:
             lines.append(f"missing values replaced by the median and flagged: {_some(gaps)}")
         if self.ignored:
@@ -223,10 +225,12 @@ def _measure(table: Table, name: str, rows: np.ndarray | None) -> Feature | None
         is_there = np.bincount(column.codes[column.codes >= 0], minlength=len(column.texts))
         codes = column.codes if rows is None else column.codes[rows]
         if is_there.max() == 1 and len(table) > _FEW:
+            _refuse_amounts(table, name, column)
             return None
         used = np.unique(codes[codes >= 0])
         values = tuple(sorted(column.texts[code] for code in used.tolist()))
         if len(values) > _MOST_VALUES:
+            _refuse_amounts(table, name, column)
             rule, do = f"at most {_MOST_VALUES} different texts in column {name!r}", "group them, or remove the column"
             raise DataError(table.name, rule, do, different=len(column.texts))
         gaps = bool((codes == -2).any())
@@ -280,6 +284,13 @@ def _refuse_dates(table: Table, name: str, column: Column) -> None:
         raise DataError(table.name, f"numbers or texts in column {name!r}", do, dates=repr(column.texts[0][:40]))
 
 
+def _refuse_amounts(table: Table, name: str, column: Column) -> None:
+    amounts = [text for text in column.texts if _AMOUNT.fullmatch(text)]
+    if 2 * len(amounts) > len(column.texts):
+        rule, do = f"plain numbers in column {name!r}, such as 1234.5", "leave out units, signs and spaces"
+        raise DataError(table.name, rule, do, value=repr(amounts[0][:40]))
+
+
 def _fill(out: np.ndarray, table: Table, feature: Feature) -> None:
     """Write the columns of one feature, zeros before."""
     column = table.columns[feature.name]
@@ -298,7 +309,7 @@ def _fill(out: np.ndarray, table: Table, feature: Feature) -> None:
         unseen = (places < 0) & ~is_missing
         if unseen.any():
             first = column.texts[column.codes[np.argmax(unseen)]][:40]
-            text = "%s: %d values of %r were not in the training data, such as %r: all its columns are 0"
-            _log.warning(text, table.name, np.count_nonzero(unseen), feature.name, first)
+            text = "%s: %s of %r not in the training data, such as %r: all its columns are 0"
+            _log.warning(text, table.name, counted(int(np.count_nonzero(unseen)), "value"), feature.name, first)
     if feature.gaps:
         out[:, -1] = is_missing

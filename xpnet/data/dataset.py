@@ -17,6 +17,7 @@ from xpnet.data.lazy import Lazy, joined
 from xpnet.data.scale import are_images, white_of
 from xpnet.data.targets import check_finite, check_targets, check_weights, names_of, read_numbers, read_targets
 from xpnet.errors import ConfigError, DataError
+from xpnet.output import counted
 from xpnet.random import Key, permutation
 
 __all__ = ["Dataset", "from_arrays", "read_rows"]
@@ -88,7 +89,7 @@ class Dataset:
         return several.count(self.x)
 
     def __repr__(self) -> str:
-        learned = f"{len(self.classes)} classes" if self.labelled else f"targets {self.y.shape[1:] or ''}".strip()
+        learned = counted(len(self.classes), "class") if self.labelled else f"targets {self.y.shape[1:] or ''}".strip()
         kind = "" if several.is_several(self.x) else f" {self.x.dtype}"
         return f"<Dataset {self.name}: {len(self)} x {self.shape}{kind}, {learned}>"
 

@@ -22,6 +22,7 @@ from xpnet.data.scan import LeftOut, count_beside, find_parts, is_image, listed,
 from xpnet.data.sizes import choose_shape, sample_headers
 from xpnet.data.splits import LoadOptions, Splits
 from xpnet.errors import DataError
+from xpnet.output import counted
 
 __all__ = ["load_folder"]
 
@@ -167,7 +168,7 @@ def _add_classes(
             raise DataError(folder, "a class of the train folder", do, **{part: label, "train": known + more})
         images, nested = walked[name]
         if nested:
-            _log.info("%s: %d images of sub-folders belong to it", folder, nested)
+            _log.info("%s: also %s of sub-folders", folder, counted(nested, "image"))
         found.add(images, np.full(len(images), index[label]), [part] * len(images))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from xpnet.data.scan import OF_SYSTEM, LeftOut
 from xpnet.data.splits import Splits
+from xpnet.output import counted
 
 __all__ = ["SHOWN", "Found", "notes_of"]
 
@@ -42,13 +43,14 @@ def notes_of(root: str, splits: Splits, found: Found, sizes: str, left_out: Left
         parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
     lines = {name: data for name, data in parts.items() if data is not None}
     counts = " and ".join(f"{len(data):,} {name}" for name, data in lines.items())
-    text = f"{os.path.basename(root) or root}: {counts.replace(' and ', ', ', len(lines) - 2)} images"
+    text = f"{os.path.basename(root) or root}: {counts.replace(' and ', ', ', len(lines) - 2)}"
+    text += " image" if sum(map(len, lines.values())) == 1 else " images"
     warned = found.warned
     if splits.train.labelled:
         each = Counter[str]()
         for data in lines.values():
             each.update({found.classes[k]: int(n) for k, n in enumerate(np.bincount(data.y)) if n})
-        text += f" of {len(found.classes)} classes: {_counted(each, found.classes)}"
+        text += f" of {counted(len(found.classes), 'class')}: {_counted(each, found.classes)}"
         if single := [name for name in found.classes if each[name] == 1]:
             few = ", ".join(single[:SHOWN])
             warned.append(f"classes of one image, which is not tested, or not learned from: {few}")

@@ -12,6 +12,7 @@ from xpnet import arguments
 from xpnet.data import several
 from xpnet.data.arrays import host
 from xpnet.errors import DataError
+from xpnet.output import counted
 
 __all__ = ["batch_array", "check_like", "example_array", "host_value", "inputs_of", "log_transposed", "pair_of"]
 
@@ -36,7 +37,7 @@ def pair_of(where: str, item: Any, place: str) -> tuple[Any, Any]:
         raise DataError(where, rule, place=place, names=", ".join(map(str, item)))
     if isinstance(item, list | tuple) and len(item) == 2:
         return item[0], item[1]
-    got = f"{len(item)} values" if isinstance(item, list | tuple) else arguments.shown(item)
+    got = counted(len(item), "value") if isinstance(item, list | tuple) else arguments.shown(item)
     raise DataError(where, "pairs (x, y)", place=place, value=got)
 
 
@@ -61,7 +62,7 @@ def inputs_of(where: str, item: Any, place: str, form: Hashable = None) -> tuple
         return tuple(item), None
     if len(item) in (1, 2):
         return item[0], item[1] if len(item) == 2 else None
-    raise DataError(where, "inputs x, or pairs (x, y)", place=place, value=f"{len(item)} values")
+    raise DataError(where, "inputs x, or pairs (x, y)", place=place, value=counted(len(item), "value"))
 
 
 def _key(item: Mapping[Any, Any], names: tuple[str, ...]) -> str | None:

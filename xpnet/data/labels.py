@@ -25,6 +25,7 @@ from xpnet.data.classes import from_path
 from xpnet.data.opening import open_file
 from xpnet.data.scan import PARTS, LeftOut, is_image, listed
 from xpnet.errors import ConfigError, DataError, nearest
+from xpnet.output import counted
 
 __all__ = ["Labels", "find_file", "folder_of", "part_of", "read_labels"]
 
@@ -150,7 +151,9 @@ def _rows(path: str) -> list[dict[str, Any]]:
     for number, row in enumerate(rows, 1):
         is_short = not is_json and None in row.values()  # as csv says it
         if None in row or is_short or not row.keys() >= rows[0].keys():
-            raise DataError(path, f"the {len(rows[0])} values of the first line in each", line=number, values=len(row))
+            raise DataError(
+                path, f"the {counted(len(rows[0]), 'value')} of the first line in each", line=number, values=len(row)
+            )
     return rows
 
 

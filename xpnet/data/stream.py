@@ -23,6 +23,7 @@ from xpnet.data.arrays import host
 from xpnet.data.items import batch_array, inputs_of, log_transposed, pair_of
 from xpnet.data.stream_batch import Batch, check_batch, is_example, joined
 from xpnet.errors import DataError, XpnetError
+from xpnet.output import counted
 from xpnet.random import Key, permutation
 
 __all__ = ["Stream", "shuffled"]
@@ -137,7 +138,7 @@ class Stream:
             while index != self.limit:
                 if (batch := next(batches, None)) is None:
                     if self.limit is not None:
-                        rule = f"{self.limit} batches, as steps says"
+                        rule = f"{counted(self.limit, 'batch')}, as steps says"
                         raise DataError(self.where, rule, self._advice(), batches=index)
                     break
                 index += 1
@@ -147,7 +148,7 @@ class Stream:
             if not index:
                 raise self._nothing()
             if index < (least := start if least is None else least):
-                rule = f"at least the {least} batches that were trained on before"
+                rule = f"at least the {counted(least, 'batch')} trained on before"
                 raise DataError(self.where, rule, batches=index)
             self._learned, self._given = index, 0
         finally:

@@ -21,6 +21,7 @@ from xpnet.data.sizes import sample_headers
 from xpnet.data.splits import LEAST, LoadOptions, Splits
 from xpnet.data.table import TABLES, Table, read_table
 from xpnet.errors import ConfigError, DataError
+from xpnet.output import counted
 
 __all__ = ["ColumnFacts", "Survey", "survey"]
 
@@ -209,7 +210,11 @@ def _of_folder(
 
 def _of_table(path: Path, options: LoadOptions) -> Survey:
     table = read_table(path)
-    parts, problem, notes = {}, "", (f"{path.name}: {len(table):,} rows, {len(table.columns):,} columns",)
+    parts, problem, notes = (
+        {},
+        "",
+        (f"{path.name}: {counted(len(table), 'row')}, {counted(len(table.columns), 'column')}",),
+    )
     if options.target is not None:
         try:
             found = _loaded(str(path), None, options, None)
@@ -294,4 +299,5 @@ def _counts(data: Dataset) -> np.ndarray:
 def _notes(parts: dict[str, Dataset]) -> tuple[str, ...]:
     counts = ", ".join(f"{len(data):,} {part}" for part, data in parts.items())
     shape = "x".join(map(str, next(iter(parts.values())).shape))
-    return (f"{counts} examples of {shape}",)
+    total = sum(map(len, parts.values()))
+    return (f"{counts} {'example' if total == 1 else 'examples'} of {shape}",)

@@ -15,19 +15,19 @@ import numpy as np
 
 from xpnet import arguments
 from xpnet.data.arrays import host
+from xpnet.data.cells import Cells, number
 from xpnet.data.dataset import read_rows
 from xpnet.data.opening import check_expansion, disk_size, open_file
 from xpnet.errors import DataError
+from xpnet.output import counted
 
 __all__ = ["TABLES", "Column", "Table", "read_table"]
 
 TABLES = (".csv", ".tsv", ".parquet")  # the suffixes of files that hold a table
-MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "?"))  # cells without a value, in lower case
 _MOST_ROWS, _MOST_COLUMNS = 1 << 24, 10_000
 _LONGEST = 1 << 22  # characters of a line
 _SAMPLE = 1 << 16  # characters that the separator is told by
 _ROWS = 4096  # parsed at a time
-_LARGEST = 1e38  # of float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class Table:
         return len(self.lines)
 
     def __repr__(self) -> str:
-        return f"<Table {self.name}: {len(self)} rows of {', '.join(self.columns)}>"
+        return f"<Table {self.name}: {counted(len(self), 'row')} of {', '.join(self.columns)}>"
 
     def take(self, rows: Any) -> Table:
         """Copy rows by their numbers, 0..N-1, or by a mask of N booleans.
@@ -106,8 +106,9 @@ def read_table(source: Any) -> Table:
     """Read a table; one that was read already is returned as it is.
 
     A .csv file is UTF-8 text whose first line names the columns; they are separated by commas, semicolons or tabs, and
-    may be quoted. Cells that are empty, NA, NaN, null or ? are missing. Where semicolons or tabs separate the cells,
-    a number may have a decimal comma.
+    may be quoted. Cells that are empty, NA, NaN, null or ? are missing. Commas in numbers group thousands, 1,234.5.
+    Where semicolons or tabs separate the cells, commas are decimal points, 1.234,5, unless a cell of the column shows
+    that they group thousands.
 
     Args:
         source: the path of a .csv, .tsv or .parquet file; a Table; a frame of pandas, polars or pyarrow; or a
@@ -145,7 +146,7 @@ def _read_csv(file: BufferedReader, where: str) -> Table:
     text.seek(0)
     reader = csv.reader(_lines(text, where), delimiter=separator, strict=False)
     names = _header(next((row for row in reader if row), []), where)
-    columns = [_Growing(separator != ",") for _ in names]
+    columns = [Cells(where, name, separator != ",") for name in names]
     lines: list[int] = []
     rows: list[list[str]] = []
     for row in reader:
@@ -153,7 +154,7 @@ def _read_csv(file: BufferedReader, where: str) -> Table:
             continue  # an empty line
         if len(row) != len(names):
             got = {"line": reader.line_num, "cells": len(row)}
-            raise DataError(where, f"{len(names)} cells in each line, as in the first", **got)
+            raise DataError(where, f"{counted(len(names), 'cell')} in each line, as in the first", **got)
         rows.append(row)
         lines.append(reader.line_num)
         if len(rows) == _ROWS:
@@ -163,8 +164,7 @@ def _read_csv(file: BufferedReader, where: str) -> Table:
     _grow(columns, rows)
     if not lines:
         raise DataError(where, "rows below the names of the columns", rows=0)
-    found = {name: column.done() for name, column in zip(names, columns, strict=True)}
-    return Table(where, found, np.asarray(lines))
+    return Table(where, {column.name: Column(*column.done()) for column in columns}, np.asarray(lines))
 
 
 def _lines(text: io.TextIOWrapper, where: str) -> Iterator[str]:
@@ -191,7 +191,7 @@ def _separator(sample: str) -> str:
 def _header(cells: Sequence[str], where: str) -> list[str]:
     """Return the names of the columns; DataError where the first line holds values."""
     names = [cell.strip() for cell in cells]
-    numbers = [name for name in names if _number(name, False) is not None]
+    numbers = [name for name in names if number(name) is not None]
     do = "put a line with the names of the columns first"
     if len(names) < 2:
         raise DataError(where, "at least 2 columns, separated by commas, semicolons or tabs", columns=len(names))
@@ -211,49 +211,7 @@ def check_names(where: str, names: Sequence[str]) -> list[str]:
     return names
 
 
-def _number(cell: str, comma: bool) -> float | None:
-    """Return the number in a cell, NaN where the cell is missing, None where it holds a text."""
-    try:
-        value = float(cell)
-    except ValueError:
-        if cell.lower() in MISSING:
-            return np.nan
-        if comma and cell.count(",") == 1 and "." not in cell:
-            return _number(cell.replace(",", "."), False)
-        return None
-    if abs(value) < _LARGEST and "_" not in cell:
-        return value
-    return np.nan if value != value and cell.lower() in MISSING else None
-
-
-class _Growing:
-    """A column while its file is read."""
-
-    def __init__(self, comma: bool) -> None:
-        self.comma = comma
-        self.numbers: list[np.ndarray] = []
-        self.codes: list[np.ndarray] = []
-        self.known: dict[str, int] = {}
-
-    def add(self, cells: Sequence[str]) -> None:
-        numbers = np.empty(len(cells))
-        codes = np.full(len(cells), -1, np.int32)
-        for i, cell in enumerate(cells):
-            cell = cell.strip()
-            value = _number(cell, self.comma)
-            numbers[i] = np.nan if value is None else value
-            if value is None:
-                codes[i] = self.known.setdefault(cell, len(self.known))
-            elif value != value:
-                codes[i] = -2
-        self.numbers.append(numbers)
-        self.codes.append(codes)
-
-    def done(self) -> Column:
-        return Column(np.concatenate(self.numbers), np.concatenate(self.codes), tuple(self.known))
-
-
-def _grow(columns: Sequence[_Growing], rows: list[list[str]]) -> None:
+def _grow(columns: Sequence[Cells], rows: list[list[str]]) -> None:
     for column, cells in zip(columns, zip(*rows, strict=True), strict=rows != []):
         column.add(cells)
     rows.clear()
@@ -310,10 +268,10 @@ def _of_array(where: str, name: str, values: np.ndarray) -> Column:
         if np.isinf(numbers).any():
             raise DataError(where, "finite numbers", column=repr(name), row=int(np.argmax(np.isinf(numbers))) + 1)
         return Column(numbers, np.where(np.isnan(numbers), -2, -1).astype(np.int32))
-    growing = _Growing(False)
-    growing.add(["" if _is_missing(v) else str(v) for v in values.tolist()] if values.dtype.kind != "M" else
+    cells = Cells(where, name)
+    cells.add(["" if _is_missing(v) else str(v) for v in values.tolist()] if values.dtype.kind != "M" else
                 np.datetime_as_string(values, "D").tolist())  # fmt: skip
-    return growing.done()
+    return Column(*cells.done())
 
 
 def _is_missing(value: Any) -> bool:

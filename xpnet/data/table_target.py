@@ -12,6 +12,7 @@ import numpy as np
 from xpnet import arguments
 from xpnet.data.table import Column, Table
 from xpnet.errors import ConfigError, DataError, nearest
+from xpnet.output import counted
 
 __all__ = ["TASKS", "Target"]
 
@@ -103,7 +104,7 @@ class Target:
 
     def describe(self) -> str:
         """Say the choice in a line, such as "species: classification, 3 classes (a, b, c)"."""
-        kinds = f", {len(self.classes)} classes ({_some(self.classes)})" if self.classes else ""
+        kinds = f", {counted(len(self.classes), 'class')} ({_some(self.classes)})" if self.classes else ""
         return f"{', '.join(self.names)}: {self.task}{kinds}"
 
     def to_json(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from xpnet.data.classes import check_class_names
 from xpnet.data.lazy import Lazy
 from xpnet.data.scale import chunks
 from xpnet.errors import ConfigError, DataError
+from xpnet.output import counted
 
 __all__ = ["check_finite", "check_targets", "check_weights", "names_of", "read_numbers", "read_targets"]
 
@@ -150,7 +151,7 @@ def _numbered_words(name: str, y: np.ndarray, classes: Any) -> tuple[np.ndarray,
     place = {word: k for k, word in enumerate(names)}
     if other := [word for word in found.tolist() if word not in place]:
         sample = int(np.argmax(y == other[0]))
-        raise DataError(name, f"labels among the {len(names)} classes", label=repr(other[0]), sample=sample)
+        raise DataError(name, f"labels among the {counted(len(names), 'class')}", label=repr(other[0]), sample=sample)
     return np.asarray([place[word] for word in found.tolist()], np.int64)[numbers], names
 
 

@@ -17,6 +17,7 @@ from xpnet.errors import ConfigError, XpnetError
 from xpnet.interop.graph import name_of
 from xpnet.nn import Module, inference
 from xpnet.nn.context import observe
+from xpnet.output import counted
 from xpnet.random import Key, normal
 
 __all__ = ["Applied", "Number", "Pass", "forward_pass", "is_several"]
@@ -169,7 +170,7 @@ def forward_pass(
         raise
     except Exception as error:
         got = {"shape": shapes[0] if len(shapes) == 1 else tuple(shapes), "error": f"{type(error).__name__}: {error}"}
-        raise ConfigError.event(where, f"the model's forward fails on {n} examples", **got) from error
+        raise ConfigError.event(where, f"the model's forward fails on {counted(n, 'example')}", **got) from error
     finally:
         run.unlock()
         for state, array in arrays:

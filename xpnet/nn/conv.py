@@ -19,6 +19,7 @@ from xpnet.nn.initializers import Initializer, he_normal, zeros
 from xpnet.nn.module import Module
 from xpnet.nn.receptive import Field, pair_text, window_details
 from xpnet.nn.state import Parameter
+from xpnet.output import counted
 
 __all__ = ["Conv2d"]
 
@@ -137,7 +138,7 @@ class Conv2d(Module):
         if self.dilation != (1, 1):
             found.append(f"dilation {pair_text(self.dilation)}")
         if self.groups > 1:
-            found.append(f"{self.groups} groups")
+            found.append(counted(self.groups, "group"))
         return (*found, "flipped") if self.flip else tuple(found)
 
     def receptive_field(self, field: Field, output: tuple[int, ...]) -> Field:

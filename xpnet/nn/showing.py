@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from xpnet.nn.state import Parameter
-from xpnet.output import escape, html_table
+from xpnet.output import counted, escape, html_table
 
 if TYPE_CHECKING:
     from xpnet.nn.module import Module
@@ -40,5 +40,5 @@ def as_html(module: Module) -> str:
         if own or not any(True for _ in layer.children()):
             count = sum(math.prod(p.shape) for p in own)
             rows.append([path or "-", written(layer), f"{count:,}" if count else "-"])
-    title = f"{type(module).__name__}, {module.parameter_count:,} parameters, on {module.backend.spec}"
+    title = f"{type(module).__name__}, {counted(module.parameter_count, 'parameter')}, on {module.backend.spec}"
     return f"<p>{escape(title)}</p>\n" + html_table(["layer", "settings", "parameters"], rows, numbers=[2])

@@ -21,6 +21,7 @@ from xpnet.optim.rules import RULES
 from xpnet.optim.schedules import Rate
 from xpnet.optim.segments import Segment
 from xpnet.optim.update import State, Update, update
+from xpnet.output import counted
 
 __all__ = ["Optimizer"]
 
@@ -208,7 +209,7 @@ class Optimizer:
         array: Any = lr
         if getattr(array, "shape", None) == (len(self.groups),):
             return [array[i, ...] for i in range(len(self.groups))]
-        rule = f"lr that is a number, or one for each of {len(self.groups)} groups"
+        rule = f"lr that is a number, or one for each of {counted(len(self.groups), 'group')}"
         raise ConfigError(f"{type(self).__name__}.update", rule, lr=shown(lr))
 
     def cast(self, dtype: str) -> contextlib.AbstractContextManager[None]:

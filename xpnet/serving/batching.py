@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from xpnet.output import counted
 from xpnet.serving.messages import HttpError
 
 __all__ = ["Batcher"]
@@ -91,7 +92,9 @@ class Batcher:
             return self._alone(job)
         with self._changed:
             if self._jobs and self._waiting + job.n > self._queue:
-                raise HttpError(503, f"server: {self._waiting:,} examples wait already; try later", Retry_After="1")
+                raise HttpError(
+                    503, f"server: {counted(self._waiting, 'example')} wait already; try later", Retry_After="1"
+                )
             self._jobs.append(job)
             self._waiting += job.n
             if len(self._jobs) == 1 or self._is_complete():  # else the thread waits for others anyway

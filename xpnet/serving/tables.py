@@ -10,6 +10,7 @@ import numpy as np
 from xpnet import arguments
 from xpnet.data.table import Table, read_table
 from xpnet.errors import DataError
+from xpnet.output import counted
 
 __all__ = ["table_of"]
 
@@ -41,7 +42,7 @@ def _cells(number: int, row: Any, names: Sequence[str], kind: type) -> list[Any]
     if kind is list:
         if len(row) != len(names):
             columns = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-            raise DataError("rows", f"{len(names)} cells in a row: {columns}", row=number, cells=len(row))
+            raise DataError("rows", f"{counted(len(names), 'cell')} in a row: {columns}", row=number, cells=len(row))
         found = row
     else:
         if odd := set(row).symmetric_difference(names):

@@ -25,6 +25,7 @@ from xpnet.nn import Module
 from xpnet.nn.architecture import describe
 from xpnet.nn.storage import FORMAT_VERSION, read_file, write_file
 from xpnet.optim import Optimizer
+from xpnet.output import counted
 from xpnet.train.schema import CHECKPOINT, check
 
 __all__ = ["FORMAT_VERSION", "Checkpoint", "check_finite", "nearest_run", "read_checkpoint", "write_checkpoint"]
@@ -155,7 +156,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     arrays, meta = read_file(path, "" if path.exists() else nearest_run(path.parent, path))
     check(meta, CHECKPOINT, str(path), CheckpointError, others=True)
     if "history" in meta and "progress" in meta and len(meta["history"]) != (done := meta["progress"]["epoch"]):
-        rule = f"a record in history for each of {done} epochs"
+        rule = f"a record in history for each of {counted(done, 'epoch')}"
         raise CheckpointError(str(path), rule, records=len(meta["history"]))
     if (meta.get("scale") or {}).get("normalized") and not meta.get("normalize"):
         raise CheckpointError(str(path), "normalize, of a model trained on normalized data", normalize=None)

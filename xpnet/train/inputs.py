@@ -13,6 +13,7 @@ from xpnet.data import Dataset, from_arrays, host, several
 from xpnet.data.reading import is_set, is_stream, read_set
 from xpnet.errors import ConfigError, DataError, ShapeError
 from xpnet.nn import Module
+from xpnet.output import counted
 from xpnet.random import Key
 from xpnet.train.callbacks import Callback
 from xpnet.train.shaping import reshaped_set
@@ -64,7 +65,7 @@ def read_dataset(
     if task is not None and task.of_inputs and not isinstance(data, tuple):
         data = (data, None)
     if not isinstance(data, list | tuple) or len(data) != 2:
-        got = f"{len(data)} values" if isinstance(data, list | tuple) else arguments.shown(data)
+        got = counted(len(data), "value") if isinstance(data, list | tuple) else arguments.shown(data)
         raise ConfigError(where, "a Dataset, or a tuple of arrays (x, y)", data=got)
     x, y = data
     if y is None and (task is None or not task.of_inputs):
@@ -192,7 +193,7 @@ def check_classes(where: str, data: Dataset, classes: tuple[str, ...]) -> None:
     """Raise DataError unless data has labels of these classes only, and the same names, if both have names."""
     check_names(where, data, classes)
     if int(data.y.max()) >= min(len(classes), len(data.classes)):
-        rule = f"the {len(classes)} classes of the training set, in its order"
+        rule = f"the {counted(len(classes), 'class')} of the training set, in its order"
         raise DataError(where, rule, label=int(data.y.max()))
 
 
@@ -201,7 +202,7 @@ def check_names(where: str, data: Dataset, classes: tuple[str, ...]) -> None:
     other = [c for c, mine in zip(data.classes, classes, strict=False) if c != mine]
     if other and not any(map(_is_numbered, (classes, data.classes))):
         do = "order the classes alike" if set(classes) == set(data.classes) else ""
-        rule = f"the {len(classes)} classes of the training set, in its order"
+        rule = f"the {counted(len(classes), 'class')} of the training set, in its order"
         raise DataError(where, rule, do, **{"class": repr(other[0])})
 
 

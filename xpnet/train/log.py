@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet import arguments
+from xpnet.output import counted
 from xpnet.train.callbacks import Callback, Training
 from xpnet.train.step_losses import StepLosses
 
@@ -59,5 +60,5 @@ class Log(Callback):
         try:
             self.function(figures, step)
         except Exception as error:
-            error.add_note(f"raised by the function of train.Log, after {step} updates")
+            error.add_note(f"raised by the function of train.Log, after {counted(step, 'update')}")
             raise

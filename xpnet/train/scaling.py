@@ -12,6 +12,7 @@ from xpnet.backend import Array, Backend
 from xpnet.data import Dataset, Normalize, Scale, several
 from xpnet.data.lazy import examples
 from xpnet.errors import ConfigError, DataError, DTypeError, ShapeError
+from xpnet.output import counted
 
 __all__ = ["converted", "from_json", "is_table", "measure", "normalization", "read_examples", "to_json"]
 
@@ -59,7 +60,11 @@ def read_examples(where: str, x: Any, scale: Any) -> Any:
 
 def _form(x: Any) -> str:
     return (
-        ", ".join(map(str, x)) if isinstance(x, dict) else f"{len(x)} arrays" if isinstance(x, tuple) else "one array"
+        ", ".join(map(str, x))
+        if isinstance(x, dict)
+        else counted(len(x), "array")
+        if isinstance(x, tuple)
+        else "one array"
     )
 
 

@@ -15,6 +15,7 @@ from xpnet.backend import Array
 from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.nn import Parameter
+from xpnet.output import counted
 from xpnet.train.callbacks import Callback, Training
 from xpnet.train.event_file import EventFile
 from xpnet.train.step_losses import StepLoss, StepLosses
@@ -249,7 +250,7 @@ class TensorBoard(Callback):
 def _facts(trainer: Training) -> dict[str, Any]:
     model = trainer.model
     return {
-        "model": f"{type(model).__name__}, {model.parameter_count:,} parameters",
+        "model": f"{type(model).__name__}, {counted(model.parameter_count, 'parameter')}",
         "backend": model.backend.spec,
         "optimizer": repr(trainer.optimizer),
         "task": trainer.describe(),

@@ -28,7 +28,7 @@ from xpnet.errors import CheckpointError, ConfigError
 from xpnet.nn import Module
 from xpnet.optim import SGD, Optimizer
 from xpnet.optim.average import Average
-from xpnet.output import figure_text, figure_title
+from xpnet.output import counted, figure_text, figure_title
 from xpnet.train import inputs, scaling
 from xpnet.train.callbacks import Callback
 from xpnet.train.checkpoint import Checkpoint
@@ -231,8 +231,8 @@ class Trainer(Fitting):
         held = {k: task.read("fit", data) if isinstance(data, Dataset) else data for k, data in held.items()}
         backend = self.model.backend
         if 0 < epochs <= self.epoch:
-            text = "fit: nothing is trained: %d epochs are done already, and epochs=%d is the total; ask for more"
-            _log.warning(text, self.epoch, epochs)
+            text = "fit: nothing is trained: %s done already, and epochs=%d is the total; ask for more"
+            _log.warning(text, counted(self.epoch, "epoch") + (" is" if self.epoch == 1 else " are"), epochs)
         if arguments.boolean("fit", "keep_memory", keep_memory) and backend.on_host:
             keep_freed_memory()
         kernels.prepare(backend.xp.empty(0, device=backend.device))
@@ -252,10 +252,11 @@ class Trainer(Fitting):
         return self.history
 
     def __repr__(self) -> str:
-        model = f"{type(self.model).__name__} of {self.model.parameter_count:,} parameters on {self.model.backend.spec}"
+        count = counted(self.model.parameter_count, "parameter")
+        model = f"{type(self.model).__name__} of {count} on {self.model.backend.spec}"
         figures = {k: v for k, v in (self.history or [{}])[-1].items() if k not in ("epoch", "seconds")}
         last = "".join(f", {figure_title(name)} {figure_text(name, value)}" for name, value in figures.items())
-        done = f"{self.epoch} epoch{'s' * (self.epoch != 1)} done{last}"
+        done = f"{counted(self.epoch, 'epoch')} done{last}"
         return f"Trainer({model}, {self.optimizer!r}; {done})"
 
     def evaluate(self, data: inputs.Data, *, batch_size: int = 256) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpnet import arguments
 from xpnet.nn import Module
+from xpnet.output import counted
 from xpnet.viz.flow import Fork, every
 from xpnet.viz.groups import Group, Steps, folded, grouped
 from xpnet.viz.kinds import short
@@ -61,7 +62,7 @@ class _Picture:
         entry = f"input {size(summary.input)}"
         rows = [_row_width(g) for g in _middle(steps)]
         block = max([text_width(entry, _TEXT) + 2 * _PAD, *rows])
-        facts = f"{summary.parameters:,} parameters, {short(summary.macs)} multiply-adds"
+        facts = f"{counted(summary.parameters, 'parameter')}, {short(summary.macs)} multiply-adds"
         facts += f", {short(summary.flops_forward)} FLOPs"
         left = max(text_width(t, _TEXT) for t in ("parameters", *(f"{g.parameters:,}" for g in _middle(steps))))
         flops = max(text_width(t, _TEXT) for t in ("FLOPs", *(short(g.flops) for g in _middle(steps)), "000 M"))
@@ -210,9 +211,9 @@ def _lines(group: Group) -> list[str]:
     """A block of a shortcut in lines of text, with its figures."""
     first = 2 if group.main.family in ("convolution", "linear") else 1
     rest = [*group.text[first:], *(r.kind for r in group.after)]
-    figures = [f"{group.parameters:,} parameters"] * bool(group.parameters) + [f"{short(group.flops)} FLOPs"] * bool(
-        group.flops
-    )
+    figures = [counted(group.parameters, "parameter")] * bool(group.parameters) + [
+        f"{short(group.flops)} FLOPs"
+    ] * bool(group.flops)
     return [", ".join(group.text[:first]), *([", ".join(rest)] if rest else []), *figures]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from xpnet import arguments
 from xpnet.data import Dataset
 from xpnet.errors import ShapeError
-from xpnet.output import printable
+from xpnet.output import counted, printable
 from xpnet.viz.canvas import PALETTE, panels
 from xpnet.viz.predicting import host
 from xpnet.viz.tiles import mosaic, pixels
@@ -92,7 +92,7 @@ def mistakes(scores: Any, data: Dataset, ax: Any = None, *, count: int = 12) -> 
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
     if not len(worst):
         figure, axes = panels(ax, size=(6.4, 1.0))
-        axes[0, 0].text(0.5, 0.5, f"no mistakes among {len(data):,} examples", ha="center", va="center")
+        axes[0, 0].text(0.5, 0.5, f"no mistakes among {counted(len(data), 'example')}", ha="center", va="center")
         axes[0, 0].set_axis_off()
         return figure
     names = [short(c, 12) for c in data.classes]

@@ -12,7 +12,7 @@ from xpnet.data import AUGMENTATIONS, Dataset
 from xpnet.data.augmentation import in_words, read_augment
 from xpnet.data.survey import ColumnFacts, Survey
 from xpnet.errors import DataError
-from xpnet.output import Html, escape, number_text
+from xpnet.output import Html, counted, escape, number_text
 from xpnet.random import Key
 from xpnet.viz import marks, page
 
@@ -89,7 +89,9 @@ def _balance(classes: dict[str, dict[str, int]], parts: Sequence[str]) -> list[s
     if len(classes) > _CLASSES:
         order = sorted(classes, key=lambda n: totals[n])
         shown = {name: classes[name] for name in order[: _CLASSES // 2] + order[-_CLASSES // 2 :]}
-        words += f" Of {len(classes):,} classes, the {_CLASSES // 2} with the fewest and with the most examples."
+        words += (
+            f" Of {counted(len(classes), 'class')}, the {_CLASSES // 2} with the fewest and with the most examples."
+        )
     return [page.text(words), marks.bars(shown, parts)]
 
 
@@ -167,11 +169,13 @@ def _duplicates(found: Survey) -> list[str]:
     unless = "" if same.complete else " Not all were compared: there is too much to read."
     if not same.groups:
         return [page.text(f"No two {what} have the same bytes.{unless}")]
-    words = f"{same.extra:,} {what} have the same bytes as an earlier one, in {len(same.groups):,} groups.{unless}"
+    words = (
+        f"{same.extra:,} {what} have the same bytes as an earlier one, in {counted(len(same.groups), 'group')}.{unless}"
+    )
     apart = [group for group in same.groups if len({_owner(found, i) for i in group}) > 1]
     if apart and (found.files or len(found.parts) > 1):
         where = "folders" if found.files else "parts"
-        words += f" Copies in different {where}: {len(apart):,} groups, which are first."
+        words += f" Copies in different {where}: {counted(len(apart), 'group')}, which are first."
     order = sorted(same.groups, key=lambda group: group not in apart) if len(apart) < 1000 else same.groups
     rows = [(", ".join(map(found.place, group[:6])) + (f" and {len(group) - 6} more" if len(group) > 6 else ""),)
             for group in order[:_GROUPS]]  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 from xpnet import arguments
 from xpnet.errors import ConfigError
 from xpnet.nn import Module, Parameter
+from xpnet.output import counted
 from xpnet.viz.canvas import panels
 from xpnet.viz.predicting import Subject, layer_name, one_of, unpack
 from xpnet.viz.tiles import bar, colours, columns_for, mosaic
@@ -68,7 +69,7 @@ def filters(
         block = np.moveaxis(bank[:side, ..., :side], 3, 1)  # (F, C, KH, KW)
         tiles, columns = block.reshape(-1, high, wide, 1), block.shape[1]
         part = "" if max(count, channels) <= side else f"the first {block.shape[0]} and {columns}: "
-        more = f" over {channels} channels\n{part}a row a {what[:6]}, a column a channel"
+        more = f" over {counted(channels, 'channel')}\n{part}a row a {what[:6]}, a column a channel"
     rows = -(-len(tiles) // columns)
     size = min(8.0, max(2.5, 6.0 * rows * high * (1.35 if labels else 1.0) / (columns * wide)))
     figure, axes = panels(ax, size=(6.4, size + 0.5))

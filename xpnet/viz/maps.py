@@ -9,6 +9,7 @@ import numpy as np
 
 from xpnet import arguments
 from xpnet.errors import ShapeError
+from xpnet.output import counted
 from xpnet.viz.canvas import panels
 from xpnet.viz.predicting import (
     Scale,
@@ -112,7 +113,7 @@ def saliency(
     left, right = axes[0]
     names = [*map(str, range(count) if classes is None else arguments.items("saliency", "classes", classes))]
     if len(names) != count:
-        raise ShapeError("saliency", f"classes of K = {count} scores", classes=len(names))
+        raise ShapeError("saliency", f"a name for each of {counted(count, 'score')}", classes=len(names))
     show(left, image, getattr(normalize, "white", None))
     left.set_title(f"predicted: {names[predicted]}, {chances[predicted] / chances.sum():.0%}", fontsize=10)
     pictures, scale = colours(weight)

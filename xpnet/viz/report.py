@@ -14,7 +14,7 @@ from xpnet.backend import Backend
 from xpnet.data import Dataset
 from xpnet.errors import ConfigError, XpnetError
 from xpnet.nn import Module
-from xpnet.output import figure_text, figure_title
+from xpnet.output import counted, figure_text, figure_title
 from xpnet.viz import page
 from xpnet.viz.canvas import need_matplotlib
 from xpnet.viz.curves import curves
@@ -158,7 +158,7 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _words(shape: tuple[int, ...]) -> str:
-    return _size(shape) if len(shape) > 1 else f"{_size(shape)} numbers"
+    return counted(*shape, "number") if len(shape) == 1 else _size(shape)
 
 
 def _environment(backend: Backend) -> dict[str, Any]:

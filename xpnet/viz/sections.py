@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.data import Dataset
-from xpnet.output import number_text
+from xpnet.output import counted, number_text
 from xpnet.viz import page
 from xpnet.viz.boundary import decision_boundary
 from xpnet.viz.confusion import confusion, mistakes
@@ -109,7 +109,7 @@ def _classes(counts: np.ndarray, classes: tuple[str, ...]) -> list[str]:
     words = "Precision: the share of the examples predicted as a class that are of it. Recall: the share of the "
     words += "examples of a class that are predicted as it. F1: their harmonic mean."
     if k > _ROWS:
-        words += f" Of {k:,} classes, the {_ROWS} with the lowest F1."
+        words += f" Of {counted(k, 'class')}, the {_ROWS} with the lowest F1."
     return [
         page.table(("class", "examples", "precision", "recall", "F1"), rows, numbers=(1, 2, 3, 4)),
         page.text(words),
@@ -157,7 +157,7 @@ def _regression(predicted: Any, targets: Any, names: Sequence[str]) -> list[str]
         ]
         parts.append(page.table(("target", "RMSE", "MAE", "R2"), rows, numbers=(1, 2, 3)))
         if count > 12:
-            parts.append(page.text(f"The picture shows the first 12 of {count} targets."))
+            parts.append(page.text(f"The picture shows the first 12 of {counted(count, 'target')}."))
     return parts
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from xpnet import arguments
 from xpnet.errors import ShapeError
 from xpnet.nn import Module
+from xpnet.output import counted
 from xpnet.viz.boxes import LABEL, TEXT, UP, Box, Scale, draw_box, filled, label, pieces
 from xpnet.viz.flow import Fork, every
 from xpnet.viz.groups import Group, Steps, folded, grouped
@@ -73,7 +74,7 @@ class _Picture:
 
     def __init__(self, summary: Summary, steps: Steps, title: str) -> None:
         self.title = title
-        self.facts = f"{summary.parameters:,} parameters, {short(summary.macs)} multiply-adds"
+        self.facts = f"{counted(summary.parameters, 'parameter')}, {short(summary.macs)} multiply-adds"
         if isinstance(summary.input, dict) or isinstance(summary.input[0], tuple):
             raise ShapeError("volumes", "a model of one input", "draw it with blocks", inputs=size(summary.input))
         groups = list(every(steps))

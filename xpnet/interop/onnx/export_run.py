@@ -14,6 +14,7 @@ from xpnet import arguments
 from xpnet.data import Columns, Normalize
 from xpnet.errors import ConfigError
 from xpnet.interop.onnx.export import Exported, export_onnx
+from xpnet.output import counted
 from xpnet.train import scaling
 from xpnet.train.runs.evaluation import open_run
 from xpnet.train.trainer import Trainer
@@ -105,7 +106,7 @@ def _description(layout: str, shape: tuple[int, ...], columns: Columns | None, f
     if facts["fit"]:
         h, w, c = shape
         lie = f"(N, {c}, {h}, {w})" if layout == "nchw" else f"(N, {h}, {w}, {c})"
-        colours = {1: "gray", 3: "RGB"}.get(c, f"{c} channels")
+        colours = {1: "gray", 3: "RGB"}.get(c, counted(c, "channel"))
         fit = _FITS[facts["fit"]].format(h, w) + ", by Pillow, with its EXIF orientation"
         takes = f"images {lie}, {colours}, each {fit}; "
         takes += "pixels of 0 to 255" if facts["white"] else "pixels on the scale of the data"

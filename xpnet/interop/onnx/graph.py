@@ -21,6 +21,7 @@ from xpnet.interop.onnx.values import LAST, Value, is_host
 from xpnet.nn import Cost, Module, Stage
 from xpnet.nn.context import inference
 from xpnet.nn.state import State
+from xpnet.output import counted
 
 __all__ = ["Graph", "Plan", "Port", "compute_node"]
 
@@ -132,7 +133,7 @@ class Graph(Module):
         for y, port in zip(found if isinstance(found, tuple) else (found,), self.plan.outputs, strict=True):
             if port.shape and port.shape[0] == fixed and y.shape[:1] != (n,):
                 do = "omit free_batch: a size within the graph depends on the number of examples"
-                raise ShapeError(self.plan.title, f"N = {n} examples in {port.name}", do, **{port.name: tuple(y.shape)})
+                raise ShapeError(self.plan.title, f"N = {n} in {port.name}", do, **{port.name: tuple(y.shape)})
         return found
 
     def _given(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> list[Tensor]:
@@ -147,7 +148,7 @@ class Graph(Module):
             places = dict(zip(rest, inputs, strict=True)) | dict(named)
             inputs = tuple(places[name] for name in wanted)
         if len(inputs) != len(wanted):
-            raise ConfigError(plan.title, f"{len(wanted)} inputs: {', '.join(wanted)}", inputs=len(inputs))
+            raise ConfigError(plan.title, f"{counted(len(wanted), 'input')}: {', '.join(wanted)}", inputs=len(inputs))
         given = [x if isinstance(x, Tensor) else Tensor(x) for x in inputs]
         for i, (port, x) in enumerate(zip(plan.inputs, given, strict=True)):
             shape = port.shape
@@ -269,7 +270,7 @@ def facts(node: Node, layer: Layer | None) -> tuple[str, ...]:
     if isinstance(strides, list) and any(s != 1 for s in strides):
         found.append("stride " + "x".join(map(str, strides if len(set(strides)) > 1 else strides[:1])))
     if node.attributes.get("group", 1) != 1:
-        found.append(f"{node.attributes['group']} groups")
+        found.append(counted(node.attributes["group"], "group"))
     return tuple(found)
 
 
@@ -284,7 +285,7 @@ def compute_node(run: Run, node: Node, inputs: list[Value | np.ndarray | None]) 
         results = node.reader.function(run.on_host() if on_host else run, node, *inputs)
         results = results if isinstance(results, tuple) else (results,)
         if len(results) < len(node.outputs) and any(node.outputs[len(results) :]):
-            raise DataError("onnx", f"{len(results)} outputs, all that are read", outputs=len(node.outputs))
+            raise DataError("onnx", f"{counted(len(results), 'output')}, all that are read", outputs=len(node.outputs))
         return tuple([_kept(r, on_host) for r in results])
     except XpnetError as error:
         if error.where == "onnx":

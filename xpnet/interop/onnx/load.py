@@ -23,6 +23,7 @@ from xpnet.interop.onnx.scan import scan
 from xpnet.interop.onnx.stored import DTYPES, Stored
 from xpnet.interop.onnx.weights import make_layers, separate, weights_of
 from xpnet.libraries import require
+from xpnet.output import counted
 
 __all__ = ["load_onnx"]
 
@@ -259,7 +260,9 @@ class _Loader:
         count, reader = len(proto.input), node.reader
         if not reader.least <= count <= reader.most:
             rule = (
-                f"{reader.least} inputs" if reader.least == reader.most else f"{reader.least} to {reader.most} inputs"
+                counted(reader.least, "input")
+                if reader.least == reader.most
+                else f"{reader.least} to {reader.most} inputs"
             )
             raise DataError(where, rule, inputs=count)
         if not proto.output or any(not n for n in node.inputs[: reader.least]):

@@ -8,6 +8,7 @@ from typing import Any
 from xpnet import arguments, models, nn
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.models.dense import ACTIVATIONS
+from xpnet.output import counted
 
 __all__ = ["build", "check_outputs"]
 
@@ -47,7 +48,7 @@ def check_outputs(model: nn.Module, shape: tuple[int, ...], outputs: int, dtype:
         found = tuple(model.predict(x).shape)
     if found != (1, outputs):
         rule = f"module, a network that gives (N, {outputs})"
-        raise ShapeError("fit", rule, f"make it for {outputs} outputs", gives=f"{found} for N 1")
+        raise ShapeError("fit", rule, f"make it for {counted(outputs, 'output')}", gives=f"{found} for N 1")
 
 
 def _perceptron(hidden: Any, activation: Any, shape: tuple[int, ...], outputs: int) -> nn.Module:

@@ -19,7 +19,7 @@ from xpnet.interop.torch.renaming import Rename
 from xpnet.interop.torch.verifying import verify
 from xpnet.libraries import require
 from xpnet.nn import Module, State
-from xpnet.output import printable
+from xpnet.output import counted, printable
 
 __all__ = ["Loaded", "LoadedArray", "load_torch", "to_torch_state_dict"]
 
@@ -57,7 +57,7 @@ class Loaded(NamedTuple):
 
     def __repr__(self) -> str:
         left = f"missing={self.missing}, unexpected={self.unexpected}"
-        return f"<{len(self.arrays)} arrays loaded, {left}; print it for the table>"
+        return f"<{counted(len(self.arrays), 'array')} loaded, {left}; print it for the table>"
 
     def __str__(self) -> str:
         heading = ("PyTorch", "model", "shape", "layout")

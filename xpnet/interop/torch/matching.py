@@ -17,6 +17,7 @@ from xpnet.interop.torch.reading import Found, Source
 from xpnet.interop.torch.renaming import Rename, renamer
 from xpnet.nn import Module
 from xpnet.nn.exchange import TorchArray
+from xpnet.output import counted
 
 __all__ = ["Own", "Pair", "check_complete", "left_over", "match", "own_arrays"]
 
@@ -224,7 +225,7 @@ def _mismatch(where: str, missing: Sequence[Own], unexpected: Sequence[Found], k
 def _listed(arrays: Sequence[Any]) -> str:
     layers = _layers(arrays)
     first = ", ".join(f"{layer.name or 'the model'} ({_shapes(layer)})" for layer in layers[:2])
-    return (first or "none") + (f" and {len(layers) - 2} layers more" if len(layers) > 2 else "")
+    return (first or "none") + (f" and {counted(len(layers) - 2, 'layer')} more" if len(layers) > 2 else "")
 
 
 def _shapes(layer: _Layer) -> str:

@@ -35,7 +35,7 @@ def verify(model: Module, theirs: Any, shape: tuple[int, ...], where: str) -> No
         CheckpointError: the largest difference exceeds the square root of the machine epsilon times the largest output.
     """
     if math.prod(shape) > _MOST:
-        _log.warning("%s: outputs are not compared: an example has more than %d numbers", where, _MOST)
+        _log.warning("%s: outputs are not compared: more than %s an example", where, f"{_MOST:,} numbers")
         return
     x = np.random.default_rng(0).standard_normal((_EXAMPLES, *shape)).astype(np.float32)
     found = _outputs(theirs, x, where)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xpnet.data import Splits
+from xpnet.output import counted
 from xpnet.train.runs.config import RunConfig
 from xpnet.train.trainer import Trainer
 from xpnet.writing import write_atomically
@@ -30,7 +31,9 @@ def draw_run(folder: Path, trainer: Trainer, parts: Splits, config: RunConfig, a
     size = "x".join(map(str, train.shape)) + (" numbers" if len(train.shape) == 1 else "")
     counts = [f"{len(train):,} training"]
     counts += [f"{len(part):,} {name}" for name, part in zip(("validation", "test"), held, strict=True) if part]
-    note = f"{', '.join(counts)} examples of {size}" + f" in {len(train.classes)} classes" * train.labelled + "."
+    note = (
+        f"{', '.join(counts)} examples of {size}" + f" in {counted(len(train.classes), 'class')}" * train.labelled + "."
+    )
     if trainer.interrupted:
         note += f" Interrupted after {trainer.epoch} of {trainer.epochs} epochs: the figures are from then."
     asked = {name.replace("_", " "): value for name, value in dataclasses.asdict(config).items() if value is not False}

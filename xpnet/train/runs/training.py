@@ -25,7 +25,7 @@ from xpnet.backend import get_backend
 from xpnet.data import Splits
 from xpnet.data.augmentation import in_words
 from xpnet.errors import CheckpointError, ConfigError, DeviceLostError
-from xpnet.output import to_json
+from xpnet.output import counted, to_json
 from xpnet.train.callbacks import BestCheckpoint, Callback, EarlyStopping, JsonLines, SaveCheckpoint
 from xpnet.train.checkpoint import read_checkpoint
 from xpnet.train.inputs import read_callbacks
@@ -228,10 +228,10 @@ def _lines(trainer: Trainer, parts: Splits, config: RunConfig) -> list[str]:
     counts = [f"{len(train):,} training"]
     counts += [f"{len(part):,} {name}" for name, part in zip(("validation", "test"), held, strict=True) if part]
     examples = ", ".join(counts[:-1]) + (" and " if counts[1:] else "") + counts[-1]
-    classes = f", {len(train.classes)} classes" if train.labelled else ""
+    classes = f", {counted(len(train.classes), 'class')}" if train.labelled else ""
     return [
-        f"{config.model}, {trainer.model.parameter_count:,} parameters, on {Path(config.data).name}: {examples} "
-        f"examples of {size}{classes}",
+        f"{config.model}, {counted(trainer.model.parameter_count, 'parameter')}, on {Path(config.data).name}: "
+        f"{examples} examples of {size}{classes}",
         trainer.describe(),
         f"{trainer.model.backend.spec}, {config.precision}, batches of {config.batch_size}, "
         f"{config.optimizer} with rate {config.lr}, seed {config.seed}",

@@ -12,7 +12,7 @@ from xpnet.autograd import Tensor
 from xpnet.backend import Array, namespace, record_call
 from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, ConfigError, ShapeError
-from xpnet.output import figure_text, figure_title
+from xpnet.output import counted, figure_text, figure_title
 
 __all__ = ["Headline", "Pictures", "Section", "Task", "aligned", "named", "on_backend"]
 
@@ -199,7 +199,7 @@ def aligned(where: str, scores: Tensor, y: Array, required: bool = True) -> tupl
             scores = scores.reshape(*t)
         elif required:
             do = "for classes, cast targets to integers: y.astype(int)" if len(t) == 1 else ""
-            rule = f"a model that gives {_numbers(_flat(t))} an example, as targets have"
+            rule = f"a model that gives {counted(_flat(t), 'number')} an example, as targets have"
             raise ShapeError(where, rule, do, scores=s, targets=t)
     if y.dtype != scores.dtype and "float" in str(y.dtype):
         y = record_call(namespace(y).astype, y, scores.dtype)
@@ -218,10 +218,6 @@ def _column(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _flat(shape: tuple[int, ...]) -> int:
     return math.prod(shape[1:])
-
-
-def _numbers(count: int) -> str:
-    return f"{count} number" + "s" * (count != 1)
 
 
 def named(names: Sequence[str], count: int) -> Sequence[str]:

@@ -14,6 +14,7 @@ from xpnet.autograd import Tensor
 from xpnet.data import Dataset
 from xpnet.errors import CheckpointError, DataError
 from xpnet.ops.activation import logistic
+from xpnet.output import counted
 from xpnet.train.metrics.labels import exact_match, f1_score, precision_recall_f1
 from xpnet.train.tasks.base import Headline, Pictures, Section, Task, named
 
@@ -51,14 +52,16 @@ class Multilabel(Task):
             name = repr(data.classes[label]) if data.classes else label
             raise DataError(where, "targets of 0 and 1", value=f"{y[sample, label]:g}", sample=sample, label=name)
         if self.labels and y.shape[1] != self.labels:
-            raise DataError(where, f"{self.labels} labels an example, as in the training set", labels=y.shape[1])
+            raise DataError(
+                where, f"{counted(self.labels, 'label')} an example, as in the training set", labels=y.shape[1]
+            )
         return replace(data, y=y)
 
     def fit(self, data: Dataset) -> None:
         """Warn of what cannot be learned, or may be meant otherwise."""
         self.labels = data.y.shape[1]
         if self.labels > 1 and (data.y.sum(axis=1) == 1).all():
-            text = "fit: each example has exactly one of the %d labels: of one-hot rows take y.argmax(axis=1)"
+            text = "fit: each example has exactly one label of %d: of one-hot rows take y.argmax(axis=1)"
             _log.warning(text, self.labels)
         same = np.flatnonzero(data.y.min(axis=0) == data.y.max(axis=0))
         if len(same):
