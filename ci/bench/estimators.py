@@ -12,14 +12,12 @@ How the figures are made:
   small tables; results/NOTES.md says how, and which test figures were seen on the way.
 """
 
-import os
 from argparse import Namespace
-from pathlib import Path
 from statistics import mean, median, pstdev
 from typing import Any
 
-from rows import Row, about, spread, write
-from runner import choose, say
+from rows import Results, Row, of_runs
+from runner import choose, mnist_folder, say
 from turns import Worker, environment
 
 DATA = ("digits", "mnist")
@@ -28,11 +26,11 @@ PATIENCE = 3600.0  # seconds to wait for a fit
 FIRST_SEED = 100
 
 
-def estimators(options: Namespace) -> tuple[dict[str, Any], bool]:
+def estimators(options: Namespace) -> Results:
     """Fit both with so many seeds in turn, on each data set."""
-    facts, names = about(), choose(options.only, {name: [name] for name in DATA})
+    results, names = Results(options.json), choose(options.only, {name: [name] for name in DATA})
     folder = mnist_folder(options.data_dir) if "mnist" in names else None
-    facts["notes"] = [f"Seeds {FIRST_SEED} to {FIRST_SEED + options.seeds - 1}; medians of times, means of accuracies"]
+    results.note(f"Seeds {FIRST_SEED} to {FIRST_SEED + options.seeds - 1}; medians of times, means of accuracies")
     for name in names:
         runs: dict[str, list[dict[str, Any]]] = {library: [] for library in LIBRARIES}
         for turn in range(options.seeds):
@@ -42,9 +40,8 @@ def estimators(options: Namespace) -> tuple[dict[str, Any], bool]:
                     run = worker.ask(seed=FIRST_SEED + turn, **asked)
                 say(f"{name}, {library}, seed {FIRST_SEED + turn}: {described(run)}")
                 runs[library].append(run)
-        facts["rows"] += rows_of(name, runs)
-        write(options.json, facts)
-    return facts, False
+        results.add(*rows_of(name, runs))
+    return results
 
 
 def described(run: dict[str, Any]) -> str:
@@ -52,29 +49,18 @@ def described(run: dict[str, Any]) -> str:
     return f"{run['wall']:.2f} s, {run['cpu']:.2f} CPU s, {run['epochs']} epochs, {run['accuracy']:.2f} %"
 
 
-def mnist_folder(given: str | None) -> Path:
-    """The folder of MNIST's files."""
-    root = Path(given or os.environ.get("XPNET_DATA_DIR", "")).expanduser()
-    folder = next((path.parent for path in root.rglob("train-images-idx3-ubyte*")), None)
-    if folder is None:
-        raise SystemExit(f"--data-dir: expected a folder with MNIST's four files, got {root}")
-    return folder
-
-
 def rows_of(name: str, runs: dict[str, list[dict[str, Any]]]) -> list[Row]:
     """Make the rows of a data set: time of both kinds, accuracy."""
-    found: list[Row] = []
-    for task, key in (("wall clock", "wall"), ("all processors", "cpu")):
-        for library, each in runs.items():
-            turns = [[run[key]] for run in each]
-            row = {"suite": "estimators", "task": task, "name": name, "library": library, "unit": "s", "turns": turns}
-            found.append(row | {"value": median(run[key] for run in each), "spread": spread(turns)})
+    found = [
+        of_runs("estimators", task, name, library, "s", [run[key] for run in each])
+        for task, key in (("wall clock", "wall"), ("all processors", "cpu"))
+        for library, each in runs.items()
+    ]
     accuracies = {library: [run["accuracy"] for run in each] for library, each in runs.items()}
     deviations = " / ".join(f"{pstdev(values):.2f}" for values in accuracies.values())
     epochs = " / ".join(f"{median(run['epochs'] for run in each):.0f}" for each in runs.values())
+    goal = {"least": mean(accuracies["sklearn"]), "remarks": f"deviation {deviations} %, epochs {epochs}"}
     for library, values in accuracies.items():
-        row = {"suite": "estimators", "task": "accuracy", "name": name, "library": library, "unit": "%"}
-        row |= {"value": mean(values), "turns": [[value] for value in values]}
-        more = {"least": mean(accuracies["sklearn"]), "remarks": f"deviation {deviations} %, epochs {epochs}"}
-        found.append(row | (more if library == "xpnet" else {}))
+        more = goal if library == "xpnet" else {}
+        found.append(of_runs("estimators", "accuracy", name, library, "%", values, mean, **more))
     return found

@@ -10,7 +10,7 @@ import re
 from argparse import Namespace
 from typing import Any
 
-from rows import Row
+from rows import Results, Row
 from runner import Runner, choose, choose_peers, request, say
 from turns import HERE, Worker, WorkerError, environment
 from workloads import GPU, GPU_LIBRARIES, Case
@@ -19,7 +19,7 @@ BYTES = {"fp32": 4, "tf32": 4, "fp16": 2}  # of a number, between the layers
 FAST_LENET5 = {"epochs": 4, "batch": 128, "peak": 0.1, "weight_decay": 5e-4}
 
 
-def gpu(options: Namespace) -> tuple[dict[str, Any], bool]:
+def gpu(options: Namespace) -> Results:
     """Measure within --minutes, at most 7: one process each first, then op by op, then more processes."""
     cases = choose(options.only, {case: case.names("gpu") for case in GPU})
     libraries, device = choose_peers(options.peers, GPU_LIBRARIES), options.device
@@ -36,15 +36,15 @@ def gpu(options: Namespace) -> tuple[dict[str, Any], bool]:
     name = re.sub(r"[^a-z0-9]+", "-", ceilings["device"].lower()).strip("-")
     options.json, options.minutes = options.json or HERE / "results" / f"gpu-{name}.json", min(options.minutes, 7.0)
     runner = Runner("gpu", libraries, options, device)
-    runner.facts |= {"notes": [note], "ceilings": ceilings}
+    results = runner.results
+    results.facts["ceilings"] = ceilings
+    results.note(note)
     runner.run(cases, 1)
     for case in cases:
-        runner.more += time_ops(runner, case, ceilings)
-        runner.keep()
+        results.add(*time_ops(runner, case, ceilings))
     runner.run(cases, options.processes - 1)
-    runner.more += learn(options)
-    runner.keep()
-    return runner.facts, runner.failed
+    results.add(*learn(options))
+    return results
 
 
 def time_ops(runner: Runner, case: Case, ceilings: dict[str, Any]) -> list[Row]:
@@ -55,7 +55,7 @@ def time_ops(runner: Runner, case: Case, ceilings: dict[str, Any]) -> list[Row]:
             ops = worker.ask(do="measure", **request(case, runner.device))["ops"] if runner.left() > 0 else []
     except WorkerError as error:
         say(f"{case.names('gpu')[0]}, op by op: {error}")
-        runner.failed, ops = True, []
+        runner.results.failed, ops = True, []
     for op in ops:
         # masters and momenta stay float32, and so does the loss
         precision = "fp32" if op["op"] in ("update", "loss") else case.precision

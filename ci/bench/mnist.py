@@ -11,14 +11,14 @@ How the figures are made:
 A file of results is continued: seeds that it holds, of the same recipe, are not repeated.
 """
 
-import json
 import time
 import tomllib
 from argparse import Namespace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
-from rows import Row, about, write
+from rows import Results, Row, of_runs
 from runner import choose, say
 
 from xpnet import data, models, nn
@@ -33,28 +33,24 @@ NETWORKS = tomllib.loads(Path(__file__).with_name("mnist.toml").read_text())
 RECIPES: dict[str, Recipe] = {name: network["recipe"] for name, network in NETWORKS.items()}
 
 
-def mnist(options: Namespace) -> tuple[dict[str, Any], bool]:
+def mnist(options: Namespace) -> Results:
     """Train networks with seeds 0, 1, ...; keep each run in the file as it ends."""
-    names, facts = choose(options.only, {name: [name] for name in RECIPES}), about()
-    if options.json and options.json.exists() and not options.held_out:
-        facts = json.loads(options.json.read_text())
+    names = choose(options.only, {name: [name] for name in RECIPES})
+    results = Results(None if options.held_out else options.json, continued=True)
     train, test = data.load("mnist", options.data_dir)
     train, test = train.split(5 / 6) if options.held_out else (train, test)
-    facts["notes"] = ["On digits held out of the training set" if options.held_out else f"Published: {SOURCE}"]
+    results.facts["notes"] = ["On digits held out of the training set" if options.held_out else f"Published: {SOURCE}"]
     for name in names:
-        [row] = [r for r in facts["rows"] if same(r, name)] or [{"runs": []}]
+        [row] = [r for r in results.rows if same(r, name)] or [{"runs": []}]
         for seed in range(len(row["runs"]), options.seeds):
             say(f"{name}, seed {seed}")
             run = train_once(RECIPES[name], seed, train, test)
             if run is None:
-                return facts, True
+                results.failed = True
+                return results
             row = learned(name, [*row["runs"], run])
-            figure = NETWORKS[name]["published"]
-            published = {"suite": "mnist", "name": name, "library": "published", "unit": "%", "value": figure}
-            others = [r for r in facts["rows"] if r["name"] != name]
-            facts["rows"] = [*others, row, {**published, "turns": [[figure]]}]
-            write(None if options.held_out else options.json, facts)
-    return facts, False
+            results.add(row, of_runs("mnist", "", name, "published", "%", [NETWORKS[name]["published"]]))
+    return results
 
 
 def same(row: Row, name: str) -> bool:
@@ -64,11 +60,10 @@ def same(row: Row, name: str) -> bool:
 
 def learned(name: str, runs: list[dict[str, Any]]) -> Row:
     """The row of a network's runs: the mean error."""
-    turns = [[run["error"]] for run in runs]
-    row = {"suite": "mnist", "name": name, "library": "xpnet", "unit": "%", "value": sum(map(sum, turns)) / len(turns)}
-    row |= {"turns": turns, "goal": NETWORKS[name]["goal"], "recipe": RECIPES[name], "runs": runs}
     seconds = ", ".join(str(run["seconds"]) for run in runs)
-    return {**row, "remarks": f"{runs[0]['parameters']:,} parameters, {seconds} s; {NETWORKS[name]['remarks']}"}
+    more = {"goal": NETWORKS[name]["goal"], "recipe": RECIPES[name], "runs": runs}
+    more["remarks"] = f"{runs[0]['parameters']:,} parameters, {seconds} s; {NETWORKS[name]['remarks']}"
+    return of_runs("mnist", "", name, "xpnet", "%", [run["error"] for run in runs], mean, **more)
 
 
 def build(recipe: Recipe, shape: tuple[int, ...], classes: int) -> nn.Sequential:

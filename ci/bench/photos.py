@@ -13,10 +13,9 @@ from argparse import Namespace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
 
 import numpy as np
-from rows import about, cores, spread, write
+from rows import Results, Row, cores, of_runs
 from runner import say
 from turns import ROOT, Worker, environment
 
@@ -25,20 +24,19 @@ GOALS = {"decode": "at least 1.5x Pillow", "memory of training": "below 1024 MB"
 SIZE = (4032, 3024)
 
 
-def photos(options: Namespace, many: int = 2000, names: int = 100_000, size: tuple[int, int] = SIZE) -> Any:
+def photos(options: Namespace, many: int = 2000, names: int = 100_000, size: tuple[int, int] = SIZE) -> Results:
     """Measure decoding, then a training of so many photos, then the start of one of so many names."""
-    facts, rates = about(), {name: [] for name in DECODERS}
+    results, rates = Results(options.json), {name: [] for name in DECODERS}
     with TemporaryDirectory(prefix="xpnet-photos-") as folder:
         few = link(Path(folder) / "few", draw(Path(folder), 8, size), 16)
         for _ in range(options.processes):
             for name in DECODERS:
                 with Worker("photos", environment()) as worker:
                     asked = {"folder": str(few), "threads": cores(), "seconds": options.seconds}
-                    rates[name].append([worker.ask(do="measure", task=name, **asked)["rate"]])
-                say(f"decode, {name}: {rates[name][-1][0]:.1f} images/s")
-        for name, turns in rates.items():
-            facts["rows"].append(row("decode", f"{size[0]}x{size[1]}", name, max(turns)[0], "images/s"))
-            facts["rows"][-1] |= {"turns": turns, "spread": spread(turns)}
+                    rates[name].append(worker.ask(do="measure", task=name, **asked)["rate"])
+                say(f"decode, {name}: {rates[name][-1]:.1f} images/s")
+        for name, found in rates.items():
+            results.add(row("decode", f"{size[0]}x{size[1]}", name, "images/s", found))
         place = link(Path(folder) / "many", sorted(few.glob("*/*")), many)
         words = ["train", "cnn", "--epochs", "1", "--json", "--out", f"{folder}/run", "--data", str(place)]
         command, env = [sys.executable, "-m", "xpnet", *words], {**environment(), "PYTHONPATH": str(ROOT)}
@@ -48,19 +46,17 @@ def photos(options: Namespace, many: int = 2000, names: int = 100_000, size: tup
         result = json.loads(done.stdout)
         mb = result["peak_memory_bytes"] / 2**20
         say(f"memory: {mb:.0f} MB, {result['seconds']:.0f} s")
-        facts["rows"].append(row("memory of training", f"{many:,} photos", "xpnet", mb, "MB"))
+        results.add(row("memory of training", f"{many:,} photos", "xpnet", "MB", [mb]))
         place, began = link(Path(folder) / "names", sorted(few.glob("*/*")), names), perf_counter()
         with Worker("photos", environment()) as worker:
             worker.ask(do="measure", task="start", folder=str(place), run=f"{folder}/started")
-            facts["rows"].append(row("first step", f"{names:,} files", "xpnet", perf_counter() - began, "s"))
-    write(options.json, facts)
-    return facts, False
+            results.add(row("first step", f"{names:,} files", "xpnet", "s", [perf_counter() - began]))
+    return results
 
 
-def row(task: str, name: str, library: str, value: float, unit: str) -> dict[str, Any]:
+def row(task: str, name: str, library: str, unit: str, values: list[float]) -> Row:
     """Make a row of this suite."""
-    return {"suite": "photos", "task": task, "name": name, "library": library, "value": value, "unit": unit,
-            "remarks": f"goal: {GOALS[task]}"}  # fmt: skip
+    return of_runs("photos", task, name, library, unit, values, max, remarks=f"goal: {GOALS[task]}")
 
 
 def draw(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:

@@ -16,7 +16,7 @@ LINES = [
 INK = "#808080"
 
 
-def draw(rows: list[Row], path: Path) -> None:
+def draw_growth(rows: list[Row], path: Path) -> None:
     """Draw milliseconds a step over the batch: a column a number of cores, a row a model; SVG or PNG by the suffix."""
     import matplotlib
     from matplotlib.figure import Figure

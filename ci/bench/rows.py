@@ -21,21 +21,47 @@ from typing import Any
 
 from workloads import Case
 
-PACKAGES = [
-    "xpnet",
-    "numpy",
-    "numba",
-    "torch",
-    "jax",
-    "scikit-learn",
-    "onnxruntime",
-    "fastapi",
-    "uvicorn",
-    "cupy-cuda13x",
-]
-PACKAGES += ["nvidia-cudnn-frontend"]
+PACKAGES = ["xpnet", "numpy", "numba", "torch", "jax", "scikit-learn", "onnxruntime", "fastapi", "uvicorn", "mpi4py"]
+PACKAGES += ["mpich", "cupy-cuda13x", "nvidia-cudnn-frontend"]
 Row = dict[str, Any]
 Turns = list[list[float]]  # a list for each process
+
+
+KEY = ("suite", "task", "name", "batch", "precision", "cores", "cudnn")  # what rows of one case have in common
+
+
+class Results:
+    """What a suite measures: rows, where and when, notes; and whether a part failed. A file has it all at any time."""
+
+    def __init__(self, path: Path | None, continued: bool = False) -> None:
+        old = path.read_text() if continued and path and path.exists() else ""
+        self.path, self.facts, self.failed = path, json.loads(old) if old else about(), False
+        self.rows: list[Row] = self.facts["rows"]
+
+    def note(self, text: str) -> None:
+        """Add a sentence that stands below the tables."""
+        self.facts["notes"].append(text)
+
+    def add(self, *rows: Row) -> None:
+        """Add rows, each in the place of the one of the same case and library, if there is one."""
+        for row in rows:
+            place = next((i for i, old in enumerate(self.rows) if case_of(old) == case_of(row)), len(self.rows))
+            self.rows[place : place + 1] = [row]
+        write(self.path, self.facts)
+
+
+def case_of(row: Row) -> tuple[Any, ...]:
+    """What a row is of: its case and library."""
+    return *[row.get(part) for part in KEY], row["library"]
+
+
+def of_runs(
+    suite: str, task: str, name: str, library: str, unit: str, values: Any, pick: Any = median, **more: Any
+) -> Row:
+    """Make the row of a figure of which there is one a process or seed; pick chooses or computes that of all."""
+    row = {"suite": suite, "task": task, "name": name, "library": library, "unit": unit, "value": pick(values)}
+    row["turns"] = turns = [[value] for value in values]
+    return row | ({} if unit == "%" or len(turns) < 2 else {"spread": spread(turns)}) | more
 
 
 def timed(suite: str, case: Case, library: str, turns: Turns, **more: Any) -> Row:

@@ -10,6 +10,7 @@
     ci/bench/run.py serve                     requests a second and latency of xpnet serve, beside FastAPI
     ci/bench/run.py small_tables --seeds 20   accuracy and R2 of tables, beside scikit-learn's MLP
     ci/bench/run.py estimators --seeds 10     xpnet.sklearn's NetClassifier beside MLPClassifier: time of fit, accuracy
+    ci/bench/run.py distributed               reductions and steps of two processes, and what virtual shards cost
     ci/bench/run.py gpu                       on a CUDA GPU, beside PyTorch, within eight minutes
     ci/bench/run.py table FILE                what any of them wrote, as Markdown
 
@@ -45,9 +46,8 @@ from workloads import QUICK  # noqa: E402
 from xpnet.errors import XpnetError  # noqa: E402
 
 # suite: the module that has a function of that name
-SUITES = dict.fromkeys(("cpu", "process", "growth", "feed"), "suites")
-SUITES["serve"] = "serving"
-SUITES |= {name: name for name in ("mnist", "small_tables", "estimators", "gpu", "photos")}
+SUITES = {name: name for name in ("mnist", "small_tables", "estimators", "gpu", "photos")}
+SUITES |= dict.fromkeys(("cpu", "process", "growth", "feed", "distributed"), "suites") | {"serve": "serving"}
 
 
 def positive(text: str) -> float:
@@ -100,7 +100,7 @@ def main(words: list[str] | None = None) -> int:
         if options.suite == "table":
             print(markdown(json.loads(options.file.read_text())))
             return 0
-        facts, failed = getattr(importlib.import_module(SUITES[options.suite]), options.suite)(options)
+        results = getattr(importlib.import_module(SUITES[options.suite]), options.suite)(options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if options.suite != "table":
             raise
@@ -111,8 +111,8 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    print(markdown(facts))
-    return int(failed)
+    print(markdown(results.facts))
+    return int(results.failed)
 
 
 if __name__ == "__main__":

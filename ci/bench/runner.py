@@ -5,6 +5,7 @@ case lie minutes apart. Results are written after each case.
 """
 
 import importlib.util
+import os
 import sys
 import time
 from argparse import Namespace
@@ -13,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from rows import Row, about, timed, write
+from rows import Results, Row, timed
 from turns import REPLY_SECONDS, ROOT, Worker, WorkerError, environment, take_turns
 from workloads import LEARNING_RATE, MOMENTUM, WORKLOADS, Case, Library
 
@@ -35,6 +36,15 @@ def choose(only: str, known: dict[Any, Iterable[str]]) -> list[Any]:
             raise SystemExit(f"--only: expected some of {', '.join(every)}, got {name}")
         picked += [thing for thing in found if thing not in picked]
     return picked if only else list(known)
+
+
+def mnist_folder(given: str | None) -> Path:
+    """The folder of MNIST's files."""
+    root = Path(given or os.environ.get("XPNET_DATA_DIR", "")).expanduser()
+    folder = next((path.parent for path in root.rglob("train-images-idx3-ubyte*")), None)
+    if folder is None:
+        raise SystemExit(f"--data-dir: expected a folder with MNIST's four files, got {root}")
+    return folder
 
 
 def choose_peers(names: str | None, known: dict[str, Library]) -> dict[str, Library]:
@@ -72,9 +82,8 @@ class Runner:
         self.suite, self.options, self.device = suite, options, device
         self.libraries = {n: known for n, known in libraries.items() if n != "baseline" or options.baseline}
         self.deadline = time.monotonic() + 60 * options.minutes
-        self.facts, self.failed = about(), False
+        self.results = Results(options.json)
         self.rows: dict[tuple[Case, str], Row] = {}
-        self.more: list[Row] = []  # of other kinds
         self._compiled: set[str] = set()
 
     def left(self) -> float:
@@ -96,7 +105,7 @@ class Runner:
             self.once(case)
         except WorkerError as error:
             say(f"{label}: {error}")
-            self.failed = True
+            self.results.failed = True
             return False
         took = [f"{name} {row['value']:.4g} ms" for (found, name), row in self.rows.items() if found == case]
         say(f"{label}: {', '.join(took)}")
@@ -134,20 +143,17 @@ class Runner:
                 old = self.rows.get((case, name), {"turns": [], "long": [], "mb": peak})
                 every = {"turns": [*old["turns"], found["short"]], "long": [*old["long"], found["long"]]}
                 self.rows[case, name] = timed(self.suite, case, name, **every, mb=min(old["mb"], peak))
-        self.keep()
+                self.results.add(self.rows[case, name])
 
     def _root(self, name: str) -> Path:
         return self.options.baseline.resolve() if name == "baseline" else ROOT
 
     def _start(self, name: str, case: Case) -> Worker:
         patience = max(30.0, min(REPLY_SECONDS, self.left() + 30))
-        return Worker(self.libraries[name].worker, environment(self.device, case.cores, self._root(name)), patience)
+        library = self.libraries[name]
+        env = environment(self.device, case.cores or library.cores, self._root(name))
+        return Worker(library.worker, env, patience, library.processes)
 
     def _open(self, worker: Worker, name: str, case: Case) -> int:
         asked = {**request(case, self.device), **self.libraries[name].options, "root": str(self._root(name))}
         return worker.ask(do="open", **asked)["parameters"]
-
-    def keep(self) -> None:
-        """Write the rows."""
-        self.facts["rows"] = [*self.rows.values(), *self.more]
-        write(self.options.json, self.facts)

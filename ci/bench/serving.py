@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from rows import Row, about, spread, write
+from rows import Results, of_runs
 from runner import choose, say
 from turns import HERE, ROOT, Worker, WorkerError, environment
 
@@ -29,14 +29,14 @@ from xpnet.train import RunConfig, open_run, train_run
 
 MODELS = ("mlp", "cnn")
 CLIENTS = (1, 16)
-FIGURES = {"rate": "requests/s", "p50": "ms", "p99": "ms"}
+FIGURES = {"rate": ("requests/s", max), "p50": ("ms", min), "p99": ("ms", min)}
 PEER = ("fastapi", "uvicorn", "onnxruntime", "onnx")  # packages
 
 
-def serve(options: Namespace) -> tuple[dict[str, Any], bool]:
+def serve(options: Namespace) -> Results:
     """Measure each network; without the peer's packages xpnet alone."""
-    facts = about()
-    facts["notes"] = ["Best process; p50 and p99 are latencies, of all requests of a process"]
+    results = Results(options.json)
+    results.note("Best process; p50 and p99 are latencies, of all requests of a process")
     missing = [name for name in PEER if not find_spec(name)]
     if missing:
         say(f"{', '.join(missing)} not installed: FastAPI is left out")
@@ -49,24 +49,10 @@ def serve(options: Namespace) -> tuple[dict[str, Any], bool]:
                     found.setdefault((library, clients), []).append(figures)
                     say(f"{name}, {library}, {clients} clients: {figures['rate']:.0f}/s, p50 {figures['p50']:.2f} ms")
         for (library, clients), each in found.items():
-            facts["rows"] += [row(name, clients, library, figure, [f[figure] for f in each]) for figure in FIGURES]
-        write(options.json, facts)
-    return facts, False
-
-
-def row(name: str, clients: int, library: str, figure: str, values: list[float]) -> Row:
-    """Make the row of a figure, of which there is one a process."""
-    best = max(values) if figure == "rate" else min(values)
-    known = {"suite": "serve", "task": figure, "name": f"{name}, {clients} client{'s' * (clients > 1)}"}
-    turns = [[value] for value in values]
-    return {
-        **known,
-        "library": library,
-        "unit": FIGURES[figure],
-        "value": best,
-        "turns": turns,
-        "spread": spread(turns),
-    }
+            case = f"{name}, {clients} client{'s' * (clients > 1)}"
+            for figure, (unit, best) in FIGURES.items():
+                results.add(of_runs("serve", figure, case, library, unit, [run[figure] for run in each], best))
+    return results
 
 
 def prepared(name: str, folder: Path, peer: bool) -> dict[str, list[str]]:

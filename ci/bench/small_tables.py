@@ -19,10 +19,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
 import numpy as np
-from rows import Row, about, write
+from rows import Results, Row, of_runs
 from runner import choose, say
 
 from xpnet import data
@@ -33,24 +32,20 @@ TARGET = "target"
 FIRST = 5  # seeds of the goal
 
 
-def small_tables(options: Namespace) -> tuple[dict[str, Any], bool]:
+def small_tables(options: Namespace) -> Results:
     """Measure each table with so many seeds."""
-    facts = about()
-    facts["notes"] = [f"Mean of {options.seeds} test sets, in percent: accuracy, of diabetes R2"]
-    found: dict[str, list[Row]] = {}
+    results = Results(options.json)
+    results.note(f"Mean of {options.seeds} test sets, in percent: accuracy, of diabetes R2")
     for name in choose(options.only, {name: [name] for name in TABLES}):
         say(name)
         run, net, peer = zip(*(measured(name, seed) for seed in range(options.seeds)), strict=True)
         for task, mine in (("xpnet train mlp", run), ("xpnet.sklearn", net)):
-            found.setdefault(task, []).extend(rows_of(task, name, mine, peer))
-        facts["rows"] = [row for rows in found.values() for row in rows]
-        write(options.json, facts)
-    return facts, False
+            results.add(*rows_of(task, name, mine, peer))
+    return results
 
 
 def rows_of(task: str, name: str, mine: Sequence[float], theirs: Sequence[float]) -> list[Row]:
     """Make the rows of a table: of xpnet, with the difference on the same test sets, and of scikit-learn."""
-    row: Row = {"suite": "small_tables", "task": task, "name": name, "unit": "%"}
     more: Row = {"least": mean(theirs)}
     differences = [a - b for a, b in zip(mine, theirs, strict=True)]
     if len(mine) > 1:
@@ -59,8 +54,8 @@ def rows_of(task: str, name: str, mine: Sequence[float], theirs: Sequence[float]
     if len(mine) > FIRST:
         more["remarks"] += f"; of {FIRST} seeds {mean(mine[:FIRST]):.2f}, {mean(theirs[:FIRST]):.2f}"
     return [
-        row | {"library": "xpnet", "value": mean(mine), "turns": [[value] for value in mine]} | more,
-        row | {"library": "sklearn", "value": mean(theirs), "turns": [[value] for value in theirs]},
+        of_runs("small_tables", task, name, "xpnet", "%", mine, mean, **more),
+        of_runs("small_tables", task, name, "sklearn", "%", theirs, mean),
     ]
 
 

@@ -6,7 +6,6 @@ the accuracy is reached. The time is the wall clock's from the start of the proc
 differ from turn to turn, for a seed decides how many steps it takes. A first run of each is not counted.
 """
 
-import os
 from argparse import Namespace
 from pathlib import Path
 from statistics import median
@@ -14,17 +13,16 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-from rows import about, cores, spread, write
-from runner import Runner, choose, choose_peers, request, say
+from photos import draw, link
+from rows import Results, cores, of_runs, timed
+from runner import Runner, choose, choose_peers, mnist_folder, request, say
 from turns import HERE, Worker, environment
-from workloads import CPU, LENET5, LIBRARIES, PYTORCH, WORKLOADS, Case
+from workloads import ALONE, CPU, DISTRIBUTED, LENET5, LIBRARIES, PYTORCH, REDUCED, SHARDS, SHARED, WORKLOADS, Case
 
-Result = tuple[dict[str, Any], bool]  # the results, and whether a part failed
 GOAL = {"batch": 64, "lr": 0.02, "momentum": 0.9, "every": 100, "accuracy": 0.98, "steps": 5000}
 
 
-def cpu(options: Namespace) -> Result:
+def cpu(options: Namespace) -> Results:
     """Time training steps and inference on the processor."""
     cases = choose(options.only, {case: case.names("cpu") for case in CPU})
     libraries = choose_peers(options.peers, LIBRARIES)
@@ -32,17 +30,14 @@ def cpu(options: Namespace) -> Result:
         libraries.pop("xpnet-numpy")
     runner = Runner("cpu", libraries, options)
     runner.run(cases, options.processes)
-    return runner.facts, runner.failed
+    return runner.results
 
 
-def process(options: Namespace) -> Result:
+def process(options: Namespace) -> Results:
     """Run each script once uncounted, then some times in turn."""
-    root = Path(options.data_dir or os.environ.get("XPNET_DATA_DIR", "")).expanduser()
-    folder = next((path.parent for path in root.rglob("train-images-idx3-ubyte*")), None)
-    if folder is None:
-        raise SystemExit(f"--data-dir: expected a folder with MNIST's four files, got {root}")
+    folder = mnist_folder(options.data_dir)
     libraries = choose_peers(None, {name: LIBRARIES[name] for name in ("xpnet", "xpnet-numpy", "torch")})
-    facts, runs = about(), {name: [] for name in libraries}
+    results, runs = Results(options.json), {name: [] for name in libraries}
     for seed in range(-1, options.processes):
         for name in list(libraries)[:: 1 if seed % 2 else -1]:
             began, asked = perf_counter(), {**GOAL, **libraries[name].options, "seed": max(seed, 0), "layers": LENET5}
@@ -51,21 +46,19 @@ def process(options: Namespace) -> Result:
             say(f"{name}, seed {seed}: {run['s']:.2f} s, {run['steps']} steps, {run['accuracy']:.2%}")
             runs[name] += [run] if seed >= 0 else []
         for name, counted in runs.items() if seed >= 0 else ():
-            turns = [[run["s"]] for run in counted]
-            row = {"suite": "process", "name": "LeNet-5 at 98% on MNIST", "library": name, "unit": "s", "turns": turns}
-            row |= {key: median(run[key] for run in counted) for key in ("steps", "mb", "accuracy")}
-            row |= {"value": median(run["s"] for run in counted), "spread": spread(turns)}
-            facts["rows"] = [*(row for row in facts["rows"] if row["library"] != name), row]
-        write(options.json, facts)
-    return facts, any(row["accuracy"] < GOAL["accuracy"] for row in facts["rows"])
+            more = {key: median(run[key] for run in counted) for key in ("steps", "mb", "accuracy")}
+            seconds = [run["s"] for run in counted]
+            results.add(of_runs("process", "", "LeNet-5 at 98% on MNIST", name, "s", seconds, **more))
+    results.failed = any(row["accuracy"] < GOAL["accuracy"] for row in results.rows)
+    return results
 
 
-def growth(options: Namespace) -> Result:
+def growth(options: Namespace) -> Results:
     """Time steps over batches of 1, 2, 4, ... on 1, 2, ... cores, beside PyTorch and the time of the products alone.
 
     A series ends where the next point would take longer than --limit, or more memory than there is.
     """
-    from picture import draw
+    from picture import draw_growth
 
     libraries = choose_peers(None, {name: LIBRARIES[name] for name in ("xpnet", *PYTORCH)})
     options.json, options.seconds = options.json or HERE / "results" / "growth.json", options.seconds / 2
@@ -73,21 +66,41 @@ def growth(options: Namespace) -> Result:
     for n in range(1, cores() + 1):
         with Worker("ceilings", environment("cpu", n)) as worker:
             rate = worker.ask(do="measure", device="cpu", precisions=["fp32"])["gemm_tflop_s"]["fp32"]
-        runner.facts["notes"].append(f"{n} core{'s' * (n > 1)}: {1e3 * rate:.0f} GFLOP/s of a large product")
+        runner.results.note(f"{n} core{'s' * (n > 1)}: {1e3 * rate:.0f} GFLOP/s of a large product")
         for name in choose(options.only, {name: [name] for name in ("lenet5", "alexnet")}):
             for case in [Case(name, 2**i, cores=n) for i in range(options.most.bit_length())]:
                 if not all(runner.attempt(case, f"{name}-{case.batch}, {n} cores") for _ in range(options.processes)):
                     break
                 floor = {**case._asdict(), "suite": "growth", "library": "floor", "unit": "ms"}
-                runner.more.append({**floor, "value": flops(name) * case.batch / rate / 1e9})
+                runner.results.add({**floor, "value": flops(name) * case.batch / rate / 1e9})
                 points = [row for (found, _), row in runner.rows.items() if found == case]
                 took = sum(max(map(max, row["long"])) for row in points) / 1e3
                 if 20 * options.processes * took > options.limit or 2 * sum(r["mb"] for r in points) > available_mb():
-                    runner.facts["notes"].append(f"{name}, {n} cores: ends at batch {case.batch}, by time or memory")
+                    runner.results.note(f"{name}, {n} cores: ends at batch {case.batch}, by time or memory")
                     break
-    runner.keep()
-    draw(runner.facts["rows"], options.json.with_suffix(".svg"))
-    return runner.facts, runner.failed
+    draw_growth(runner.results.rows, options.json.with_suffix(".svg"))
+    return runner.results
+
+
+def distributed(options: Namespace) -> Results:
+    """Time reductions, then steps of one process and of two, with and without virtual shards; then of one alone."""
+    known: dict[Any, Any] = {n: ["reduction"] for n in REDUCED} | {c: c.names("distributed") for c in SHARED}
+    known |= {case: ["scaling"] for case in ALONE}
+    wanted, runner = choose(options.only, known), Runner("distributed", DISTRIBUTED, options)
+    for n in [n for n in wanted if n in REDUCED]:
+        turns: dict[str, list[list[float]]] = {}
+        for _ in range(options.processes):
+            with Worker("reduction", environment("cpu", 1), processes=2) as worker:
+                found = worker.ask(do="measure", numbers=n, shards=SHARDS, seconds=options.seconds)
+            say(f"{n:,} numbers: {', '.join(f'{way} {median(each):.3g} ms' for way, each in found.items())}")
+            for way, each in found.items():
+                turns.setdefault(way, []).append(each)
+        case = Case(f"{n:,} numbers", 0, "reduction")
+        runner.results.add(*[timed("distributed", case, way, each) for way, each in turns.items()])
+    runner.run([case for case in wanted if case in SHARED], options.processes)
+    runner.libraries = {"threads": DISTRIBUTED["threads"]}
+    runner.run([case for case in wanted if case in ALONE], options.processes)
+    return runner.results
 
 
 def flops(name: str) -> int:
@@ -107,33 +120,18 @@ def available_mb() -> float:
     return int(info.read_text().split("MemAvailable:")[1].split()[0]) / 2**10 if info.exists() else float("inf")
 
 
-def feed(options: Namespace, images: int = 2000) -> Result:
+def feed(options: Namespace, images: int = 2000) -> Results:
     """Decode a folder of JPEG images, with and without training beside; the folder is drawn for the run."""
     [name, *_] = choose(options.only or "alexnet", {name: [name] for name in ("alexnet", "lenet5")})
-    case, facts = Case(name, 16), about()
+    case, results = Case(name, 16), Results(options.json)
     with TemporaryDirectory(prefix="xpnet-feed-") as folder, Worker("xpnet_feed", environment()) as worker:
         say(f"drawing {images} images")
-        size = draw(Path(folder), images)
-        found = worker.ask(do="measure", folder=folder, seconds=options.seconds, **request(case))
+        drawn = draw(Path(folder), images, (256, 256))
+        size, place = sum(path.stat().st_size for path in drawn), link(Path(folder) / "classes", drawn, images)
+        found = worker.ask(do="measure", folder=str(place), seconds=options.seconds, **request(case))
     for task, rates in found.items():
-        row = {**case._asdict(), "suite": "feed", "task": task, "unit": "images/s"}
-        facts["rows"] += [{**row, "library": n, "value": v} for n, v in zip(("xpnet", "beside"), rates, strict=True)]
+        for library, rate in zip(("xpnet", "beside"), rates, strict=True):
+            results.add(of_runs("feed", task, name, library, "images/s", [rate], batch=case.batch))
     fed = "is fed" if found["decode"][1] >= found["train"][1] else "is NOT fed"
-    facts["notes"] = [f"The step {fed}: {images} files of {size / images / 1e3:.0f} KB each"]
-    write(options.json, facts)
-    return facts, False
-
-
-def draw(folder: Path, images: int, side: int = 256, classes: int = 4) -> int:
-    """Draw JPEG images, sub-folder by class: smooth colours with noise; return the bytes of all files."""
-    from PIL import Image
-
-    rng, size = np.random.default_rng(0), 0
-    for i in range(images):
-        path = folder / f"class{i % classes}" / f"{i:05d}.jpg"
-        path.parent.mkdir(exist_ok=True)
-        colours = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((side, side))
-        noisy = np.asarray(colours) + rng.normal(0, 9, (side, side, 3))
-        Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(path, quality=85)
-        size += path.stat().st_size
-    return size
+    results.note(f"The step {fed}: {images} files of {size / images / 1e3:.0f} KB each")
+    return results

@@ -5,13 +5,12 @@ from statistics import median
 from typing import Any
 
 import workloads as known
-from rows import Row, best
+from rows import KEY, Row, best
 from workloads import PYTORCH, RIVALS, TITLES
 
 Group = dict[str, Row]  # the rows of one case, by library
 NAMES = {"lenet5": "LeNet-5", "alexnet": "AlexNet", "resnet18": "ResNet-18", "mlp": "MLP", "cnn": "small CNN"}
 MANY = 10  # results of one cell, of which only the mean is shown if there are more
-KEY = ("suite", "task", "name", "batch", "precision", "cores", "cudnn")
 
 
 def markdown(facts: dict[str, Any]) -> str:
@@ -109,6 +108,11 @@ def goals(row: Row) -> list[tuple[str, tuple[str, ...], float | None]]:
     if row["suite"] == "gpu":
         eager, fast = known.GPU_TARGETS[row["name"], row["cudnn"]]
         return [("xpnet", ("torch",), eager), ("xpnet", ("torch-captured", "torch-compiled"), fast)]
+    if row["suite"] == "distributed":
+        reduced = [(way, ("bound",), known.REDUCTION_TARGET) for way in ("tree", "allreduce")]
+        shards = [(f"{way}-shards", (way,), known.SHARDS_TARGET) for way in ("thread", "threads")]
+        least = known.PROCESSES_TARGET if row["value"] > known.PROCESSES_FROM else None
+        return [*reduced, *shards, *((way, ("thread",), least) for way in ("processes-plain", "processes"))]
     if row["suite"] == "estimators":
         return [("xpnet", ("sklearn",), known.ESTIMATORS_TARGET)]
     least = known.PROCESS_TARGET

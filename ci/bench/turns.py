@@ -16,6 +16,7 @@ import json
 import math
 import os
 import select
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -40,13 +41,18 @@ class Worker:
         module: of ci/bench/workers.
         environment: its whole environment.
         patience: seconds to wait for an answer.
+        processes: more than 1: so many, started by mpiexec.
     """
 
-    def __init__(self, module: str, environment: dict[str, str], patience: float = REPLY_SECONDS) -> None:
+    def __init__(
+        self, module: str, environment: dict[str, str], patience: float = REPLY_SECONDS, processes: int = 1
+    ) -> None:
         self.name, self.patience = module, patience
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         command = [sys.executable, str(HERE / "workers" / "serve.py"), module]
-        self._process = subprocess.Popen(command, env=environment, **pipes)
+        if processes > 1:
+            mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+            command = [mpiexec or "mpiexec", "-n", str(processes), *command, "mpi"]
+        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """Send one request and wait for its answer; WorkerError where it fails, ends, or does not answer."""
@@ -59,7 +65,7 @@ class Worker:
         if not select.select([stdout], [], [], self.patience)[0]:
             raise WorkerError(f"{self.name}: no answer in {self.patience:.0f} s")
         line = stdout.readline()
-        reply = json.loads(line) if line else {"error": f"ended with code {self._process.wait()}"}
+        reply: dict[str, Any] = json.loads(line) if line else {"error": f"ended with code {self._process.wait()}"}
         if "error" in reply:
             raise WorkerError(f"{self.name}: {reply['error']}")
         if not math.isfinite(reply.get("loss", 0.0)):

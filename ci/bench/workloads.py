@@ -56,7 +56,10 @@ class Case(NamedTuple):
 
 
 class Library(NamedTuple):
-    """A library, or one way to run it: the package to import, the worker script, and options of the request."""
+    """A library, or one way to run it: the package to import, the worker script, and options of the request.
+
+    processes: how many mpiexec starts; cores: how many each of them may use, where the case does not say it.
+    """
 
     title: str
     package: str
@@ -64,6 +67,8 @@ class Library(NamedTuple):
     options: dict[str, Any] = {}  # noqa: RUF012
     tasks: tuple[str, ...] = ("training", "inference")
     models: str = "all"  # or "dense", "images"
+    processes: int = 1
+    cores: int = 0
 
     def runs(self, case: Case) -> bool:
         """Whether it can run a case, and differs there from the library's other ways."""
@@ -138,6 +143,9 @@ GPU = [
     *[Case("resnet18", 64, precision=p) for p in ("tf32", "fp16")],
     Case("alexnet", 128, precision="tf32", cudnn=False),
 ]
+SHARED = [Case("lenet5", 128), Case("cnn", 128), Case("alexnet", 16)]  # by threads and processes
+ALONE = [Case(name, batch) for name in ("alexnet", "resnet18") for batch in (4, 16)]  # for a model of more machines
+REDUCED = (60_000, 1_000_000, 60_000_000)  # numbers of a gradient
 
 _LAST = {"layout": "channels last"}
 XPNET = Library("xpnet", "xpnet", "xpnet_steps")
@@ -158,7 +166,18 @@ GPU_LIBRARIES = {
     "torch-captured": Library("PyTorch captured", "torch", "torch_steps", {**_LAST, "mode": "captured"}),
     "torch-compiled": Library("PyTorch compiled", "torch", "torch_steps", {**_LAST, "mode": "compiled"}),
 }
-TITLES = {name: library.title for name, library in {**LIBRARIES, **GPU_LIBRARIES}.items()}
+SHARDS = 8  # virtual shards of a batch
+_SHARDED = {"shards": SHARDS}
+DISTRIBUTED = {
+    "thread": XPNET._replace(title="1 thread", cores=1),
+    "thread-shards": XPNET._replace(title="1 thread, V = 8", cores=1, options=_SHARDED),
+    "threads": XPNET._replace(title="2 threads", cores=2),
+    "threads-shards": XPNET._replace(title="2 threads, V = 8", cores=2, options=_SHARDED),
+    "processes-plain": XPNET._replace(title="2 processes, plain", cores=1, processes=2, options={"shards": 1}),
+    "processes": XPNET._replace(title="2 processes, V = 8", cores=1, processes=2, options=_SHARDED),
+}
+TITLES = {name: library.title for name, library in {**LIBRARIES, **GPU_LIBRARIES, **DISTRIBUTED}.items()}
+TITLES |= {"tree": "tree sum", "allreduce": "allreduce", "bound": "np.add in place"}
 TITLES |= {"floor": "floor", "beside": "both at once", "published": "LeCun et al. 1998", "pillow": "Pillow"}
 TITLES |= {"sklearn": "scikit-learn", "fastapi": "FastAPI, ONNX Runtime"}
 RIVALS = ("torch", "torch-last", "jax", "onnxruntime")  # the fastest of them is the peer to reach
@@ -178,6 +197,9 @@ TARGETS = {
 NUMPY_SHARE = 0.7  # of those, for NumPy alone, without compiled loops
 BEFORE_TARGET = 0.97  # time before a change / time after it
 PROCESS_TARGET = 2.0  # from `python` to LeNet-5 at an accuracy on MNIST
+REDUCTION_TARGET = 1 / 2.5  # the time of np.add, of a reduction by two processes
+SHARDS_TARGET = 1 / 1.1  # the time without virtual shards, of the time with them
+PROCESSES_TARGET, PROCESSES_FROM = 1.7, 5.0  # of two to one; where a step of one takes so many ms
 ESTIMATORS_TARGET = 3.0  # the time of MLPClassifier.fit, of NetClassifier.fit
 
 # On an H100, by workload and whether cuDNN may be used: against PyTorch eager, and the faster of captured and compiled.

@@ -26,8 +26,8 @@ class FakeWorker:
     started: list[FakeWorker]
     parameters: dict[str, int]
 
-    def __init__(self, module: str, environment: dict[str, str], patience: float = 300.0) -> None:
-        self.module, self.environment, self.patience = module, environment, patience
+    def __init__(self, module: str, environment: dict[str, str], patience: float = 300.0, processes: int = 1) -> None:
+        self.module, self.environment, self.patience, self.processes = module, environment, patience, processes
         self.requests: list[dict[str, Any]] = []
         self.started.append(self)
 

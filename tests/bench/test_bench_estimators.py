@@ -32,10 +32,10 @@ def test_estimators_take_turns_and_both_times_and_the_accuracy_are_compared(
     suite = bench("estimators")
     monkeypatch.setattr(suite, "Worker", Fits)
     monkeypatch.setattr(Fits, "asked", [], raising=False)
-    facts, failed = suite.estimators(Namespace(only="digits", seeds=2, json=None, data_dir=None))
-    assert not failed
+    results = suite.estimators(Namespace(only="digits", seeds=2, json=None, data_dir=None))
+    assert not results.failed
     assert Fits.asked == [("xpnet", 100), ("sklearn", 100), ("sklearn", 101), ("xpnet", 101)]
-    printed = bench("tables").markdown(facts)
+    printed = bench("tables").markdown(results.facts)
     assert "| digits | 1 s | 3.5 s, 3.50x | 3.50x of 3x scikit-learn, met |" in printed
     assert "| digits | 1 s | 2 s, 2.00x | 2.00x of 3x scikit-learn, **missed** |" in printed
     assert "| digits | 97.00, 98.00 %; mean 97.50 % | 96.00, 97.00 %; mean 96.50 % | at least 96.50 %: met |" in printed

@@ -58,7 +58,7 @@ def test_a_baseline_is_another_checkout_measured_in_turn(bench: Any, workers: An
     run.run([case(bench)], 1)
     roots = [worker.environment["PYTHONPATH"].split(":")[0] for worker in workers.started]
     assert roots.count(str(tmp_path)) == 2
-    assert {row["library"] for row in run.facts["rows"]} == {"xpnet", "xpnet-numpy", "baseline"}
+    assert {row["library"] for row in run.results.rows} == {"xpnet", "xpnet-numpy", "baseline"}
 
 
 def test_only_libraries_that_can_run_a_case_are_started(bench: Any, workers: Any) -> None:
@@ -78,9 +78,9 @@ def test_a_peer_that_does_not_open_is_left_out(bench: Any, workers: Any, capsys:
     del workers.ms["jax_steps"]
     run = runner(bench)
     run.run([case(bench)], 1)
-    assert "jax" not in {row["library"] for row in run.facts["rows"]}
+    assert "jax" not in {row["library"] for row in run.results.rows}
     assert "jax is left out; jax_steps: out of luck" in capsys.readouterr().err
-    assert not run.failed
+    assert not run.results.failed
 
 
 def test_a_case_that_xpnet_fails_is_reported_and_the_next_goes_on(
@@ -90,7 +90,7 @@ def test_a_case_that_xpnet_fails_is_reported_and_the_next_goes_on(
     run = runner(bench)
     run.run([case(bench), case(bench, "mlp-1")], 1)
     assert "lenet5-64: xpnet_steps: out of luck" in capsys.readouterr().err
-    assert run.failed
+    assert run.results.failed
 
 
 def test_a_library_with_another_number_of_parameters_is_refused(bench: Any, workers: Any) -> None:
@@ -102,7 +102,7 @@ def test_a_library_with_another_number_of_parameters_is_refused(bench: Any, work
 def test_nothing_new_begins_when_the_time_is_up(bench: Any, workers: Any, capsys: pytest.CaptureFixture[str]) -> None:
     run = runner(bench, minutes=0.0)
     run.run([case(bench)], 1)
-    assert (workers.started, run.facts["rows"]) == ([], [])
+    assert (workers.started, run.results.rows) == ([], [])
     assert "lenet5-64: left out, the time is up" in capsys.readouterr().err
 
 
@@ -114,7 +114,7 @@ def test_no_answer_is_waited_for_much_longer_than_there_is_time(bench: Any, work
 def test_torch_compile_needs_time_that_is_left(bench: Any, workers: Any, capsys: pytest.CaptureFixture[str]) -> None:
     workers.ms.update({"torch_stepschannels lastcaptured": [1.0], "torch_stepschannels lastcompiled": [1.0]})
     names = [
-        {row["library"] for row in run.facts["rows"]}
+        {row["library"] for row in run.results.rows}
         for run in (runner(bench, "torch", "gpu", minutes=1.0), runner(bench, "torch", "gpu", minutes=60.0))
         if run.attempt(case(bench), "a case")
     ]

@@ -26,7 +26,7 @@ def counting() -> Iterator[Any]:
             self.end_headers()
             self.wfile.write(b"x" * 5000)
 
-        def log_message(self, *_: Any) -> None: ...
+        def log_message(self, format: str, *args: Any) -> None: ...
 
     server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.asked, server.status, server.daemon_threads = [], 200, True
@@ -65,12 +65,15 @@ def test_servers_that_do_not_answer_the_same_are_not_compared(bench: Any) -> Non
 
 
 def test_the_best_process_counts_the_most_requests_or_the_least_time(bench: Any) -> None:
-    serving = bench("serving")
-    rows = [serving.row("mlp", 16, "xpnet", figure, [3.0, 2.0]) for figure in ("rate", "p99")]
-    assert [(r["value"], r["unit"]) for r in rows] == [(3.0, "requests/s"), (2.0, "ms")]
-    peer = serving.row("mlp", 16, "fastapi", "rate", [1.5])
-    text = bench("tables").markdown({"machine": "m", "versions": {}, "notes": [], "rows": [rows[0], peer]})
-    assert "| mlp, 16 clients | 3 requests/s | 1.5 requests/s, 0.50x |" in text
+    of_runs, figures = bench("rows").of_runs, bench("serving").FIGURES
+    runs = [
+        of_runs("serve", task, "mlp", "xpnet", *figures[task][:1], [3.0, 2.0], figures[task][1]) for task in figures
+    ]
+    assert [(r["value"], r["unit"]) for r in runs] == [(3.0, "requests/s"), (2.0, "ms"), (2.0, "ms")]
+    assert (runs[0]["turns"], runs[0]["spread"]) == ([[3.0], [2.0]], 0.5)
+    peer = of_runs("serve", "rate", "mlp", "fastapi", "requests/s", [1.5], max)
+    text = bench("tables").markdown({"machine": "m", "versions": {}, "notes": [], "rows": [runs[0], peer]})
+    assert "| MLP | 3 requests/s | 1.5 requests/s, 0.50x |" in text
 
 
 def test_both_servers_are_measured(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,10 +82,10 @@ def test_both_servers_are_measured(bench: Any, tmp_path: Path, monkeypatch: pyte
     serving = bench("serving")
     monkeypatch.setattr("xpnet.train.runs.training.draw_run", lambda *drawn: None)
     options = Namespace(only="mlp", processes=1, seconds=0.1, json=tmp_path / "o.json")
-    facts, failed = serving.serve(options)
-    assert not failed
-    assert {(r["library"], r["task"]) for r in facts["rows"]} == {
+    results = serving.serve(options)
+    assert not results.failed
+    assert {(r["library"], r["task"]) for r in results.rows} == {
         (library, task) for library in ("xpnet", "fastapi") for task in ("rate", "p50", "p99")
     }
-    assert all(r["value"] > 0 for r in facts["rows"])
+    assert all(r["value"] > 0 for r in results.rows)
     assert (tmp_path / "o.json").exists()

@@ -92,21 +92,21 @@ def growth(bench: Any, workers: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr(suites, "cores", lambda: 2)
     monkeypatch.setattr(suites, "available_mb", lambda: 1e6)
 
-    def run(most: int, limit: float = 1e3) -> dict[str, Any]:
+    def run(most: int, limit: float = 1e3) -> Any:
         path = tmp_path / "growth.json"
         options = Namespace(only="lenet5", most=most, seconds=0.15, limit=limit, json=path, processes=2)
         options.minutes, options.baseline = 60.0, None
-        facts, failed = suites.growth(options)
-        assert not failed
+        results = suites.growth(options)
+        assert not results.failed
         assert path.with_suffix(".svg").exists()
-        return facts
+        return results
 
     return run
 
 
 def test_points_are_measured_by_doubling_the_batch_on_each_number_of_cores(bench: Any, growth: Any) -> None:
     pytest.importorskip("matplotlib")
-    rows = growth(most=5)["rows"]
+    rows = growth(most=5).rows
     assert [(r["cores"], r["batch"]) for r in rows if r["library"] == "xpnet"] == [
         (n, b) for n in (1, 2) for b in (1, 2, 4)
     ]
@@ -120,9 +120,9 @@ def test_a_series_ends_before_a_point_that_takes_too_long_or_too_much_memory(
 ) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(bench("suites"), "available_mb", lambda: memory)
-    facts = growth(most=64, limit=limit)
-    assert {row["batch"] for row in facts["rows"]} == {1}
-    assert facts["notes"][1] == "lenet5, 1 cores: ends at batch 1, by time or memory"
+    results = growth(most=64, limit=limit)
+    assert {row["batch"] for row in results.rows} == {1}
+    assert results.facts["notes"][1] == "lenet5, 1 cores: ends at batch 1, by time or memory"
 
 
 def test_the_floor_counts_each_product_forward_and_twice_back_but_not_to_the_image(bench: Any) -> None:
@@ -132,34 +132,57 @@ def test_the_floor_counts_each_product_forward_and_twice_back_but_not_to_the_ima
     assert bench("suites").flops("alexnet") == 2 * (3 * 724_406_816 - 105_415_200)
 
 
+# Several processes
+
+
+def test_reductions_and_steps_of_two_processes_are_measured(bench: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    pytest.importorskip("mpi4py")
+    pytest.importorskip("xpnet.distributed.reduction")
+    suites, case = bench("suites"), bench("workloads").Case
+    monkeypatch.setattr(suites, "REDUCED", (1000,))
+    monkeypatch.setattr(suites, "SHARED", [case("mlp", 16)])
+    monkeypatch.setattr(suites, "ALONE", [case("softmax", 1)])
+    for way in ("thread-shards", "threads-shards", "processes-plain"):
+        monkeypatch.delitem(suites.DISTRIBUTED, way)
+    options = Namespace(only="", processes=1, seconds=0.05, json=tmp_path / "o.json", minutes=60.0, baseline=None)
+    results = suites.distributed(options)
+    assert not results.failed
+    assert [(r["task"], r["name"], r["library"]) for r in results.rows] == [
+        *[("reduction", "1,000 numbers", way) for way in ("tree", "allreduce", "bound")],
+        *[("training", "mlp", way) for way in ("thread", "threads", "processes")],
+        ("training", "softmax", "threads"),
+    ]
+    assert min(r["value"] for r in results.rows) > 0
+
+
 # Feeding
 
 
 def test_decoding_and_training_are_measured_alone_and_at_once(bench: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     options = Namespace(only="lenet5", seconds=0.05, json=tmp_path / "o.json")
-    facts, failed = bench("suites").feed(options, images=20)
-    assert not failed
-    rates = {(row["task"], row["library"]): row["value"] for row in facts["rows"]}
+    results = bench("suites").feed(options, images=20)
+    assert not results.failed
+    rates = {(row["task"], row["library"]): row["value"] for row in results.rows}
     assert set(rates) == {(task, how) for task in ("decode", "train") for how in ("xpnet", "beside")}
     assert min(rates.values()) > 0
     assert [item.name for item in tmp_path.iterdir()] == ["o.json"]
     fed = "is fed" if rates["decode", "beside"] >= rates["train", "beside"] else "is NOT fed"
-    assert facts["notes"][0].startswith(f"The step {fed}: 20 files of ")
+    assert results.facts["notes"][0].startswith(f"The step {fed}: 20 files of ")
 
 
 def test_photos_are_decoded_trained_on_and_begun_with(bench: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     options = Namespace(processes=1, seconds=0.05, json=tmp_path / "o.json")
-    facts, failed = bench("photos").photos(options, many=24, names=24, size=(80, 60))
-    assert not failed
-    assert [(row["task"], row["library"]) for row in facts["rows"]] == [
+    results = bench("photos").photos(options, many=24, names=24, size=(80, 60))
+    assert not results.failed
+    assert [(row["task"], row["library"]) for row in results.rows] == [
         ("decode", "xpnet"),
         ("decode", "pillow"),
         ("memory of training", "xpnet"),
         ("first step", "xpnet"),
     ]
-    assert min(row["value"] for row in facts["rows"]) > 0
+    assert min(row["value"] for row in results.rows) > 0
     assert [item.name for item in tmp_path.iterdir()] == ["o.json"]
 
 
@@ -223,11 +246,11 @@ def test_scripts_take_turns_and_the_first_run_of_each_does_not_count(
             return {"steps": 7, "accuracy": 0.97, "mb": 1.0}
 
     monkeypatch.setattr(suites, "Worker", Script)
-    facts, failed = suites.process(Namespace(data_dir=str(folder), processes=2, json=None))
+    results = suites.process(Namespace(data_dir=str(folder), processes=2, json=None))
     names = [("xpnet_process", True), ("xpnet_process", False), ("torch_process", True)]
     assert order == [(*name, seed) for each, seed in ((names, 0), (names[::-1], 0), (names, 1)) for name in each]
-    assert [len(row["turns"]) for row in facts["rows"]] == [2, 2, 2]
-    assert failed, "98 % were not reached"
+    assert [len(row["turns"]) for row in results.rows] == [2, 2, 2]
+    assert results.failed, "98 % were not reached"
 
 
 # MNIST
@@ -255,9 +278,9 @@ def options(**more: Any) -> Namespace:
 
 
 def test_every_network_learns_with_each_seed_and_its_mean_error_is_kept(small: Any, tmp_path: Path) -> None:
-    facts, failed = small.mnist(options(only="", seeds=2, json=tmp_path / "o.json"))
-    assert not failed
-    rows = [row for row in facts["rows"] if row["library"] == "xpnet"]
+    results = small.mnist(options(only="", seeds=2, json=tmp_path / "o.json"))
+    assert not results.failed
+    rows = [row for row in results.rows if row["library"] == "xpnet"]
     assert [row["name"] for row in rows] == list(small.RECIPES)
     for row in rows:
         assert [run["error"] for run in row["runs"]] == [2 * run["wrong"] for run in row["runs"]]  # of 50, in percent
@@ -275,10 +298,10 @@ def test_seeds_that_the_file_holds_are_not_repeated_unless_the_recipe_changed(
     marked = json.loads(path.read_text())
     marked["rows"][0]["runs"][0]["train_loss"] = 123.0
     path.write_text(json.dumps(marked))
-    runs = small.mnist(options(json=path, seeds=2))[0]["rows"][0]["runs"]
+    runs = small.mnist(options(json=path, seeds=2)).rows[0]["runs"]
     assert [(run["seed"], run["train_loss"] == 123.0) for run in runs] == [(0, True), (1, False)]
     monkeypatch.setitem(small.RECIPES, "softmax", {**small.RECIPES["softmax"], "peak": 0.3})
-    runs = small.mnist(options(json=path))[0]["rows"][0]["runs"]
+    runs = small.mnist(options(json=path)).rows[0]["runs"]
     assert [(run["seed"], run["train_loss"] == 123.0) for run in runs] == [(0, False)]
 
 
@@ -361,7 +384,7 @@ def test_a_floor_is_the_longer_of_arithmetic_and_movement(
     monkeypatch.setattr(gpu, "Worker", Ops)
     case = bench("workloads").Case("alexnet", 128, precision=precision)
     ceilings = {"copy_gb_s": 2000.0, "gemm_tflop_s": {"fp32": 50.0, "tf32": 400.0, "fp16": 800.0}}
-    ours, floor = gpu.time_ops(bench("runner").Runner("gpu", {}, Namespace(minutes=60.0)), case, ceilings)
+    ours, floor = gpu.time_ops(bench("runner").Runner("gpu", {}, Namespace(minutes=60.0, json=None)), case, ceilings)
     assert (ours["value"], ours["remarks"]) == (3.0, "2 x conv")
     assert floor["value"] == pytest.approx(ms)
 

@@ -42,6 +42,36 @@ def test_a_file_has_a_row_a_line_with_rounded_numbers(bench: Any, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["o.json"]
 
 
+def test_a_new_row_takes_the_place_of_the_old_one_of_its_case_and_library(bench: Any, tmp_path: Path) -> None:
+    results = bench("rows").Results(tmp_path / "o.json")
+    results.add(row("xpnet", 1.0), row("torch", 2.0), row("xpnet", 3.0, batch=1))
+    results.add(row("xpnet", 4.0))
+    found = json.loads((tmp_path / "o.json").read_text())["rows"]
+    assert [(r["library"], r["batch"], r["value"]) for r in found] == [
+        ("xpnet", 64, 4),
+        ("torch", 64, 2),
+        ("xpnet", 1, 3),
+    ]
+
+
+def test_several_processes_have_their_own_targets(bench: Any) -> None:
+    def of(*values: float, task: str = "training", ways: tuple[str, ...]) -> list[str]:
+        rows = [row(way, value, "distributed", task=task, long=[]) for way, value in zip(ways, values, strict=True)]
+        return lines(bench, *rows)[2].split(" | ")
+
+    reduced = of(50.0, 41.0, 20.0, task="reduction", ways=("tree", "allreduce", "bound"))
+    assert "tree sum 0.40x of 0.4x np.add in place, met; allreduce 0.49x" in reduced[4]
+    ways = ("thread", "thread-shards", "processes-plain", "processes")
+    slow = of(10.0, 11.1, 5.8, 6.0, ways=ways)
+    assert slow[1:4] == ["10 ms", "11.1 ms, 1.11x", "5.8 ms, 0.58x"]
+    assert "1 thread, V = 8 0.90x of 0.909x 1 thread, **missed**" in slow[5]
+    assert (
+        "2 processes, plain 1.72x of 1.7x 1 thread, met; 2 processes, V = 8 1.67x of 1.7x 1 thread, **missed**"
+        in slow[5]
+    )
+    assert "2 processes" not in of(4.0, 4.1, 3.0, 3.1, ways=ways)[5], "steps below 5 ms have no target"
+
+
 def test_a_case_is_a_line_and_a_library_a_column_where_the_faster_layout_counts(bench: Any) -> None:
     found = lines(
         bench,
@@ -110,7 +140,7 @@ def test_the_picture_is_transparent_and_comes_out_the_same_again(bench: Any, tmp
     pytest.importorskip("matplotlib")
     facts, texts = json.loads((RESULTS / "growth.json").read_text()), []
     for name in ("a.svg", "b.svg"):
-        bench("picture").draw(facts["rows"], tmp_path / name)
+        bench("picture").draw_growth(facts["rows"], tmp_path / name)
         texts.append((tmp_path / name).read_text())
     assert texts[0] == texts[1]
     assert ElementTree.fromstring(texts[0]).tag.endswith("svg")

@@ -49,9 +49,10 @@ def test_a_turn_ends_when_the_threads_have_been_idle_for_three_pauses(bench: Any
 def started(bench: Any, tmp_path: Path) -> Any:
     """Start a worker of a module with the given source."""
 
-    def start(source: str) -> Any:
+    def start(source: str, processes: int = 1) -> Any:
         (tmp_path / "made_up.py").write_text(source)
-        return bench("turns").Worker("made_up", {**os.environ, "PYTHONPATH": str(tmp_path)})
+        env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        return bench("turns").Worker("made_up", env, processes=processes)
 
     return start
 
@@ -95,3 +96,30 @@ def test_a_workers_threads_are_bounded_where_that_is_asked(bench: Any, tmp_path:
     assert [bound[f"{name}_NUM_THREADS"] for name in ("OMP", "OPENBLAS", "MKL")] == ["3"] * 3
     assert free.get("OMP_NUM_THREADS") == os.environ.get("OMP_NUM_THREADS")
     assert bound["PYTHONPATH"].split(os.pathsep)[0] == str(tmp_path)
+
+
+def test_the_processes_of_a_worker_run_as_many_steps_each(started: Any, tmp_path: Path) -> None:
+    """Process 1 is slower, so that it would choose fewer steps, and hang for the others."""
+    pytest.importorskip("mpi4py")
+    source = """
+import ranks, serve, time
+world = ranks.WORLD
+def step():
+    time.sleep(0.001 + 0.003 * world.rank)
+    world.Barrier()
+def build(request):
+    return serve.repeated(7 + world.rank, step, lambda result: 0.5)
+"""
+    with started(source, 2) as worker:
+        worker.patience = 60.0
+        assert worker.ask(do="open") == {"parameters": 7, "loss": 0.5}
+        for _ in range(2):
+            assert 4 < worker.ask(do="burst", seconds=0.05)["ms"] < 1000
+        assert worker.ask(do="memory")["peak_mb"] > 1
+
+
+def test_an_error_in_one_process_of_a_worker_ends_them_all(bench: Any, started: Any) -> None:
+    pytest.importorskip("mpi4py")
+    source = "import ranks\ndef measure(request):\n    if ranks.WORLD.rank: raise ValueError\n    ranks.WORLD.Barrier()"
+    with started(source, 2) as worker, pytest.raises(bench("turns").WorkerError, match="made_up: ended with code"):
+        worker.ask(do="measure")

@@ -1,6 +1,7 @@
 """The worker's side of the pipe: answer requests, listed in turns.py, with a module named on the command line.
 
-The module has build(request), which makes a Job whose steps are timed, or measure(request), which is one answer.
+The module has build(request), which makes a Job whose steps are timed, or measure(request), which is one answer. A
+worker of several processes, which mpiexec starts, is named with a second word; see ranks.
 """
 
 import importlib
@@ -57,8 +58,10 @@ def batch_of(request: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     return x, rng.integers(0, request["classes"], request["batch"])
 
 
-def counts(job: Job, requests: Iterator[str], reply: Callable[[dict[str, Any]], None]) -> Iterator[int]:
-    """Yield how many steps to run next, and answer requests."""
+def counts(
+    job: Job, requests: Iterator[str], reply: Callable[[dict[str, Any]], None], agree: Callable[[float], float]
+) -> Iterator[int]:
+    """Yield how many steps to run next, and answer requests. agree: gives the number of one process to all."""
     yield 1
     opened = {"parameters": job.parameters, "loss": job.wait()}
     ms = 1e3
@@ -73,7 +76,7 @@ def counts(job: Job, requests: Iterator[str], reply: Callable[[dict[str, Any]], 
         start, steps = perf_counter(), max(1, math.ceil(request["seconds"] * 1e3 / ms))
         yield steps
         loss = job.wait()
-        ms = (perf_counter() - start) * 1e3 / steps
+        ms = agree((perf_counter() - start) * 1e3 / steps)
         wait_until_idle()
         reply({"ms": ms, "loss": loss})
 
@@ -100,25 +103,28 @@ def wait_until_idle(
             return
 
 
-def main(name: str) -> None:
+def main(name: str, several: bool = False) -> None:
     """Answer requests until standard input ends; what a library prints goes to the log, not between the answers."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    reply: Callable[[dict[str, Any]], None] = lambda said: print(json.dumps(said), file=answers, flush=True)  # noqa: E731
+    requests, agree = sys.stdin, float
+    if several:
+        import ranks
 
-    def reply(said: dict[str, Any]) -> None:
-        print(json.dumps(said), file=answers, flush=True)
+        requests, agree, reply = ranks.requests(sys.stdin), ranks.agree, ranks.replying(reply)
 
-    request = json.loads(next(sys.stdin))
+    request = json.loads(next(requests))
     try:
         module = importlib.import_module(name)
         if hasattr(module, "measure"):
             reply(module.measure(request))
         else:
             job = module.build(request)
-            job.run(counts(job, sys.stdin, reply))
+            job.run(counts(job, requests, reply, agree))
     except Exception as error:
         reply({"error": f"{type(error).__name__}: {error}".splitlines()[0]})
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], len(sys.argv) > 2)

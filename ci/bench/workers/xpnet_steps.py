@@ -26,14 +26,16 @@ NUMBERS = 1 << 28  # of a data set on a GPU, at most
 
 
 class SameBatch(Feed):
-    """Serve one batch over and over, where it lies."""
+    """Serve one batch over and over, where it lies; of several processes each has its rows."""
 
     def __len__(self) -> int:
         return ENDLESS
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, Any]]:
         """Iterate over the batches of an epoch that does not end."""
-        return itertools.repeat((self.dataset.x, self.dataset.y))
+        x, y = self.dataset.x, self.dataset.y
+        rows = slice(*self.part.rows(len(x))) if hasattr(self, "part") else slice(None)  # older versions had none
+        return itertools.repeat((x[rows], y[rows]))
 
 
 class InTurn(Callback):
@@ -65,7 +67,8 @@ def build(request: dict[str, Any]) -> Job:
             model.parameter_count, lambda: model.predict(given), lambda y: float(backend.to_numpy(y).mean())
         )
     optimizer = optim.SGD(model.parameters(), lr=request["lr"], momentum=request["momentum"])
-    fitted = Trainer(model, optimizer, capture=request.get("capture"), precision=request["precision"])
+    more = {"shards": request["shards"]} if "shards" in request else {}
+    fitted = Trainer(model, optimizer, capture=request.get("capture"), precision=request["precision"], **more)
     steps, on_host = 1, backend.xp is np
     if on_host:
         fitting.Feed = SameBatch  # type: ignore[misc]
