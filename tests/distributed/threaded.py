@@ -79,6 +79,15 @@ class Threaded(Communicator):
     def barrier(self) -> None:
         self._barrier.wait(SECONDS)
 
+    def allgather_failures(self, text: str, seconds: float) -> list[str] | None:
+        return self._gather(text)
+
+    def watch(self) -> None:
+        pass
+
+    def leave(self) -> bool:
+        return True
+
     def abort(self, code: int = 1) -> NoReturn:
         raise SystemExit(code)
 

@@ -5,7 +5,7 @@
     if communicator.rank == 0:
         print(communicator.size, "processes")
 
-Every method but abort is called by all processes, in one order, and by one thread of each at a time.
+All processes call the same methods in the same order, by one thread of each at a time; those for failures excepted.
 """
 
 from __future__ import annotations
@@ -85,6 +85,23 @@ class Communicator(ABC):
     def barrier(self) -> None:
         """Wait until each process is here."""
 
+    # Failures; see xpnet.distributed.faults.
+
+    @abstractmethod
+    def allgather_failures(self, text: str, seconds: float) -> list[str] | None:
+        """Return what each process says of its failure; None where not all fail within some seconds.
+
+        Unlike the other methods it may be called while others wait in one of those.
+        """
+
+    @abstractmethod
+    def watch(self) -> None:
+        """Prepare for ``leave``; called by all processes."""
+
+    @abstractmethod
+    def leave(self) -> bool:
+        """Wait, before the process ends, until all have called this; or return False where one waits for this one."""
+
     @abstractmethod
     def abort(self, code: int = 1) -> NoReturn:
         """End all processes at once, with an exit code."""
@@ -126,6 +143,17 @@ class Single(Communicator):
 
     def barrier(self) -> None:
         """Return at once."""
+
+    def allgather_failures(self, text: str, seconds: float) -> list[str] | None:
+        """Return the text."""
+        return [text]
+
+    def watch(self) -> None:
+        """There is nobody to watch."""
+
+    def leave(self) -> bool:
+        """Nobody waits."""
+        return True
 
     def abort(self, code: int = 1) -> NoReturn:
         """End the process."""

@@ -6,7 +6,10 @@ Nothing is pickled.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+import time
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NoReturn
@@ -15,10 +18,14 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, backend_of, library, set_at
 from xpnet.distributed.communicator import Communicator
+from xpnet.distributed.presence import Presence
 from xpnet.errors import ConfigError, DTypeError
 from xpnet.libraries import require
 
 __all__ = ["MPI", "mpi"]
+
+_LONGEST = 1000  # bytes of what a process says of its failure
+_SECONDS = 10.0
 
 
 @cache
@@ -60,8 +67,20 @@ class MPI(Communicator):
     def __init__(self, library: Any) -> None:
         self._mpi = library
         self._world = library.COMM_WORLD.Dup()
+        self._failures = library.COMM_WORLD.Dup()  # whose messages do not meet those of calls under way
+        self._presence: Presence | None = None
         self.rank: int = self._world.Get_rank()
         self.size: int = self._world.Get_size()
+
+    def _begin(self) -> None:
+        if self._presence is not None:
+            self._presence.begin()
+
+    @property
+    def vendor(self) -> str:
+        """The MPI and its version, such as "MPICH 4.3.0"."""
+        name, version = self._mpi.get_vendor()
+        return f"{name} {'.'.join(map(str, version))}"
 
     def takes(self, backend: Backend) -> bool:
         """Arrays of NumPy."""
@@ -69,6 +88,7 @@ class MPI(Communicator):
 
     def allreduce(self, array: Array) -> Array:
         """Sum an array; float16, for which MPI has no arithmetic, is summed in float32."""
+        self._begin()
         host = self._to_host(array)
         if host.dtype.kind != "f":
             raise DTypeError("allreduce", "an array, real floating", dtype=host.dtype)
@@ -82,6 +102,7 @@ class MPI(Communicator):
 
     def broadcast(self, array: Array, root: int = 0) -> Array:
         """Send the bytes of an array."""
+        self._begin()
         host = self._to_host(array)
         self._world.Bcast(self._bytes(host), root)
         return _from_host(host, array)
@@ -95,6 +116,7 @@ class MPI(Communicator):
 
     def exchange(self, outgoing: Sequence[Sequence[Array]], incoming: Sequence[Sequence[Array]]) -> None:
         """Send and receive all at once; MPI keeps the order of the arrays between two processes."""
+        self._begin()
         byte, requests = self._mpi.BYTE, []
         for peer, arrays in enumerate(incoming):
             requests += [self._world.Irecv((a.view(np.uint8), byte), peer) for a in arrays]
@@ -104,6 +126,7 @@ class MPI(Communicator):
 
     def allgather_segments(self, array: Array, counts: Sequence[int]) -> None:
         """Gather in place."""
+        self._begin()
         sizes = [n * array.itemsize for n in counts]
         self._world.Allgatherv(self._mpi.IN_PLACE, (array.view(np.uint8), sizes, None, self._mpi.BYTE))
 
@@ -113,17 +136,43 @@ class MPI(Communicator):
 
     def barrier(self) -> None:
         """Wait for all."""
+        self._begin()
         self._world.Barrier()
 
+    def allgather_failures(self, text: str, seconds: float) -> list[str] | None:
+        """Gather the first 1000 bytes of texts."""
+        data = text.encode()[:_LONGEST].ljust(_LONGEST, b"\0")
+        found = np.empty((self.size, _LONGEST), np.uint8)
+        request = self._failures.Iallgather(np.frombuffer(data, np.uint8), found)
+        end = time.monotonic() + seconds
+        while not request.Test():
+            if time.monotonic() > end:
+                return None
+            time.sleep(0.02)
+        return [row.tobytes().rstrip(b"\0").decode(errors="replace") for row in found]
+
+    def watch(self) -> None:
+        """Count the calls from here on where the other processes can read the number."""
+        self._presence = self._presence or Presence(self._mpi, self._failures)
+
+    def leave(self) -> bool:
+        """Look how far the others have come, until they leave too."""
+        return self._presence is None or self._presence.leave()
+
     def abort(self, code: int = 1) -> NoReturn:
-        """End all processes; what they have printed is written out here, not in the others."""
+        """End all processes; what this one has printed is written out, not so in the others."""
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        with contextlib.suppress(OSError):  # MPICH would add a line without a reason
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         self._mpi.COMM_WORLD.Abort(code)
-        raise SystemExit(code)
+        time.sleep(_SECONDS)  # it may return before the launcher ends the processes
+        os._exit(code)
 
     def _gather(self, array: np.ndarray) -> list[np.ndarray]:
         """Return the bytes of each process's array."""
+        self._begin()
         sizes = np.empty(self.size, np.int64)
         self._world.Allgather(np.array([array.nbytes], np.int64), sizes)
         joined = np.empty(sizes.sum(), np.uint8)

@@ -1,0 +1,60 @@
+"""How far each process of MPI has come, which the others can read without its help.
+
+A process that ends while another waits for it in a collective call would leave that one waiting for ever. So each
+process counts the calls that it begins, where the others can read the number (one-sided communication), and one that
+ends looks whether another has begun more calls than it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Presence"]
+
+_LEFT = -1  # in place of a number of calls
+_PAUSE = 0.05  # seconds between looks
+
+
+class Presence:
+    """A counter of this process, and the view of the others'.
+
+    Args:
+        library: the module mpi4py.MPI.
+        world: the communicator. All its processes construct this, and all that are left call leave.
+    """
+
+    def __init__(self, library: Any, world: Any) -> None:
+        self._mpi, self._world = library, world
+        self._window = library.Win.Allocate(8, 8, comm=world)
+        self._begun = np.frombuffer(self._window.tomemory(), np.int64)
+        self._begun[0] = 0
+        self._window.Lock_all()
+        world.Barrier()
+
+    def begin(self) -> None:
+        """Count a call that all processes make."""
+        self._begun[0] += 1
+
+    def leave(self) -> bool:
+        """Wait until all have left, and return True; or return False, where one waits for this process."""
+        mine = int(self._begun[0])
+        self._begun[0] = _LEFT
+        self._window.Sync()
+        while True:
+            others = [self._read(rank) for rank in range(self._world.Get_size())]
+            if any(n > mine for n in others):
+                return False
+            if all(n == _LEFT for n in others):
+                self._window.Unlock_all()
+                self._window.Free()
+                return True
+            time.sleep(_PAUSE)
+
+    def _read(self, rank: int) -> int:
+        found = np.empty(1, np.int64)
+        self._window.Fetch_and_op(found, found, rank, 0, self._mpi.NO_OP)
+        self._window.Flush(rank)
+        return int(found[0])
