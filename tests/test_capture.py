@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.harness import raises
-from xpnet.backend import Backend, current_program, empty, get_backend, launch
+from xpnet.backend import Backend, empty, get_backend, launch, this_thread
 from xpnet.capture import MOST, Captured
 from xpnet.errors import ConfigError, ShapeError
 
@@ -196,7 +196,7 @@ class Unrecordable(Function):
 
     def __call__(self, x: np.ndarray, offset: Any = 0.0) -> np.ndarray:
         y = super().__call__(x, offset)
-        if program := current_program():
+        if program := this_thread.program:
             program.unsupported("gelu")
         return y
 
@@ -298,7 +298,7 @@ def test_one_thread_replays_while_others_run_eagerly() -> None:
         np.multiply(x, 2.0, out=y)
 
     def function(x: np.ndarray) -> np.ndarray:
-        y = np.empty_like(x) if current_program() is None else empty(x.shape, x.dtype)
+        y = np.empty_like(x) if this_thread.program is None else empty(x.shape, x.dtype)
         launch(wait, x, y)
         return y
 

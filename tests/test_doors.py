@@ -415,10 +415,10 @@ OTHERS = {
     "autograd": {"Node", "Observer", "apply", "has_tape", "no_grad", "observe_ops"},
     "train": {"Callback", "History", "TASKS", "Task"},
     "backend": {"PRECISIONS", "Array", "Backend", "BackendInfo", "Memory", "Program", "Recorder", "StagingBuffers",
-                "Unsupported", "add_at", "available_cores", "can_limit_blas", "cores", "processors", "current_backend",
-                "current_precision", "current_program", "describe_backends", "empty", "empty_aligned",
-                "is_device_lost", "is_out_of_memory", "keep_freed_memory", "launch", "limit_threads", "record_call",
-                "run_parallel", "set_at", "shut_down_workers", "split"},
+                "Unsupported", "add_at", "as_contiguous", "as_rows", "as_shape", "available_cores", "can_limit_blas",
+                "copied", "cores", "current_backend", "current_precision", "describe_backends", "empty",
+                "empty_aligned", "is_device_lost", "is_out_of_memory", "keep_freed_memory", "launch", "limit_threads",
+                "processors", "record_call", "run_parallel", "scratch", "set_at", "shut_down_workers", "split", "this_thread"},
 }  # fmt: skip
 
 TABLES = {"ops": (ops, OPS), "nn": (nn, NN), "optim": (optim, OPTIM), "models": (models, MODELS),

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from xpnet import kernels
-from xpnet.backend import Array, Backend, Recorder, Unsupported, current_program, empty_aligned, is_out_of_memory
+from xpnet.backend import Array, Backend, Recorder, Unsupported, empty_aligned, is_out_of_memory, this_thread
 from xpnet.errors import ConfigError, XpnetError
 
 __all__ = ["MOST", "Captured", "Guard"]
@@ -118,7 +118,7 @@ class Captured:
         Returns:
             What the function returns; a new array.
         """
-        if self.capture is False or current_program() is not None or not self._lock.acquire(blocking=False):
+        if self.capture is False or this_thread.program is not None or not self._lock.acquire(blocking=False):
             return self._function()(*arrays, *numbers)
         try:
             if not self._is_final and not self.guard.holds():

@@ -38,7 +38,9 @@ def libraries(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Library]]:
     found = [Library(4), Library(1)]
     monkeypatch.setattr(blas, "_libraries", lambda: tuple(blas._functions(library) for library in found))
     monkeypatch.setattr(blas, "_has_threads", lambda: True)
+    limit_threads.cache_clear()
     yield found
+    limit_threads.cache_clear()
     shut_down_workers()
 
 
@@ -127,7 +129,7 @@ def test_without_a_blas_that_can_be_held_work_still_runs_in_parallel(why: str, m
     monkeypatch.setattr(
         threadpoolctl.ThreadpoolController, "select", lambda self, user_api: SimpleNamespace(lib_controllers=found)
     )
-    caches = [blas._libraries.cache_clear, blas._has_threads.cache_clear]
+    caches = [blas._libraries.cache_clear, blas._has_threads.cache_clear, limit_threads.cache_clear]
     for clear in caches:
         clear()
     try:

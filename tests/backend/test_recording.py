@@ -15,7 +15,6 @@ import pytest
 from xpnet.backend import (
     Program,
     Unsupported,
-    current_program,
     empty,
     empty_aligned,
     get_backend,
@@ -23,6 +22,7 @@ from xpnet.backend import (
     record_call,
     run_parallel,
     shut_down_workers,
+    this_thread,
 )
 from xpnet.errors import ShapeError
 
@@ -30,9 +30,9 @@ from xpnet.errors import ShapeError
 @contextlib.contextmanager
 def recording(program: Program) -> Iterator[None]:
     with program.recording():
-        assert current_program() is program
+        assert this_thread.program is program
         yield
-    assert current_program() is None
+    assert this_thread.program is None
 
 
 def numbers(*values: float) -> np.ndarray:
@@ -50,7 +50,7 @@ def test_without_a_program_launched_work_runs_once() -> None:
     done: list[int] = []
     launch(done.append, 3)
     assert done == [3]
-    assert current_program() is None
+    assert this_thread.program is None
 
 
 def test_without_a_program_each_array_is_a_new_one() -> None:
@@ -106,7 +106,7 @@ def test_work_launched_within_launched_work_is_recorded_once() -> None:
     program, done = Program(), []
 
     def outer() -> None:
-        assert current_program() is None
+        assert this_thread.program is None
         launch(done.append, "inner")
         empty((3,), np.float32)
 
@@ -143,7 +143,7 @@ def test_work_that_fails_is_not_recorded_and_recording_goes_on(way: str) -> None
     with recording(program):
         with pytest.raises(ShapeError, match="n = 2"):
             ways[way]()
-        assert current_program() is program
+        assert this_thread.program is program
         launch(done.append, "after")
     program()
     assert done == ["after", "after"]
@@ -152,7 +152,7 @@ def test_work_that_fails_is_not_recorded_and_recording_goes_on(way: str) -> None
 def test_an_error_ends_recording_with_its_block() -> None:
     with pytest.raises(ShapeError), Program().recording():
         launch(fail)
-    assert current_program() is None
+    assert this_thread.program is None
 
 
 def test_an_error_in_a_replay_is_raised_after_the_work_before_it() -> None:
@@ -272,7 +272,7 @@ def test_two_threads_record_at_once() -> None:
     threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
     for thread in threads:
         thread.start()
-    assert current_program() is None
+    assert this_thread.program is None
     for thread in threads:
         thread.join()
     assert found == {"a": ["a"] * 50, "b": ["b"] * 50, "a launches": 50, "b launches": 50}
@@ -282,7 +282,7 @@ def test_a_thread_beside_one_that_records_is_not_recorded() -> None:
     program, seen = Program(), []
 
     def beside() -> None:
-        seen.append(current_program())
+        seen.append(this_thread.program)
         launch(seen.append, "done")
 
     with recording(program):
@@ -311,7 +311,7 @@ def test_an_op_that_cannot_be_recorded_stops_the_recording_and_is_named() -> Non
     program = Program()
     with pytest.raises(Unsupported, match=r"^gelu$"), program.recording():
         program.unsupported("gelu")
-    assert current_program() is None
+    assert this_thread.program is None
 
 
 def test_a_result_that_is_none_stays_none() -> None:

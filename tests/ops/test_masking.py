@@ -7,7 +7,7 @@ import pytest
 
 from tests.harness import few_on_jax, kernel_sets, put
 from xpnet import ops
-from xpnet.ops.masking import masked
+from xpnet.ops.arithmetic import masked
 
 X = np.array([-3.0, -1.0, 2.0, 4.0] * 10)  # longer than a vector
 LOW = X < 0

@@ -22,7 +22,7 @@ from xpnet import ops
 from xpnet.arguments import boolean, shown
 from xpnet.autograd.observing import observer
 from xpnet.autograd.values import READY, Values, plain
-from xpnet.backend import Array, current_program, namespace, record_call
+from xpnet.backend import Array, namespace, record_call, this_thread
 from xpnet.errors import ConfigError, DTypeError, ShapeError
 from xpnet.ops.checks import floating, is_floating, shared
 
@@ -231,7 +231,7 @@ def apply(op: Callable[..., tuple[Array, Any]], *inputs: Any, **options: Any) ->
         arrays.append(t)
         parents.append(parent)
         needs.append(parent is not None)
-    program = current_program()
+    program = this_thread.program
     if program is not None and not (getattr(op, "__module__", None) or "").startswith("xpnet.ops."):
         program.unsupported(getattr(op, "__name__", type(op).__name__))
     y, vjp = op(*arrays, **options)
@@ -274,13 +274,13 @@ def backward(y: Tensor, dy: Array | None = None, *, keep_tape: bool = False) -> 
     if not isinstance(y, Tensor):
         raise DTypeError("backward", "y that is a Tensor", y=shown(y))
     if dy is None:
-        if y.shape not in ((), (1,)):
-            raise ShapeError("backward", "y of one number, or dy", y=y.shape)
+        if y.data.shape not in ((), (1,)):
+            raise ShapeError("backward", "y of one number, or dy", y=y.data.shape)
         dy = y.data**0  # 1, of NaN too, in y's shape and dtype and where y is
     else:
         floating("backward", y.data, dy)
-        if dy.shape != y.shape:
-            raise ShapeError("backward", "dy of the shape of y", dy=dy.shape, y=y.shape)
+        if dy.shape != y.data.shape:
+            raise ShapeError("backward", "dy of the shape of y", dy=dy.shape, y=y.data.shape)
     if y.node is None:
         if y.requires_grad:
             return {y: dy}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from xpnet.autograd.observing import observer
-from xpnet.backend import Array, Backend, backend_of, current_program, namespace, record_call
+from xpnet.backend import Array, Backend, backend_of, namespace, record_call, this_thread
 from xpnet.errors import DTypeError, ShapeError
 from xpnet.ops import checks
 
@@ -123,7 +123,7 @@ class Values:
 
     def numpy(self) -> np.ndarray:
         """Copy the array to the host. A call that is recorded cannot: a replay would not run what depends on it."""
-        program = current_program()
+        program = this_thread.program
         if program is not None:
             program.unsupported("Tensor.numpy")
         if (seen_by := observer()) is not None:
@@ -171,7 +171,7 @@ class Values:
 
     def _without_gradient(self, where: str) -> None:
         """Raise where values would leave the tape, or a recording."""
-        program = current_program()
+        program = this_thread.program
         if program is not None:
             program.unsupported(where)
         if (seen_by := observer()) is not None:

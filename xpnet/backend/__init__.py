@@ -12,8 +12,20 @@ from xpnet.backend.base import Array, Backend, Memory, Recorder
 from xpnet.backend.blas import can_limit_blas, limit_threads
 from xpnet.backend.faults import is_device_lost, is_out_of_memory
 from xpnet.backend.heap import keep_freed_memory
+from xpnet.backend.launching import (
+    as_contiguous,
+    as_rows,
+    as_shape,
+    copied,
+    empty,
+    empty_aligned,
+    launch,
+    record_call,
+    scratch,
+    this_thread,
+)
 from xpnet.backend.precision import PRECISIONS, current_precision, use_precision
-from xpnet.backend.recording import Program, Unsupported, current_program, empty, empty_aligned, launch, record_call
+from xpnet.backend.recording import Program, Unsupported
 from xpnet.backend.registry import (
     add_at,
     backend_of,
@@ -48,13 +60,16 @@ __all__ = [
     "StagingBuffers",
     "Unsupported",
     "add_at",
+    "as_contiguous",
+    "as_rows",
+    "as_shape",
     "available_cores",
     "backend_of",
     "can_limit_blas",
+    "copied",
     "cores",
     "current_backend",
     "current_precision",
-    "current_program",
     "describe_backends",
     "empty",
     "empty_aligned",
@@ -70,9 +85,11 @@ __all__ = [
     "record_call",
     "register_backend",
     "run_parallel",
+    "scratch",
     "set_at",
     "shut_down_workers",
     "split",
+    "this_thread",
     "use_backend",
     "use_cores",
     "use_precision",

@@ -102,6 +102,7 @@ class Backend:
         tuple[str, ...]
     ] = ()  # folders of xpnet/kernels that serve its arrays, in the order they are tried
     checks: ClassVar[bool] = False  # each op calls ``check``
+    writable: ClassVar[bool] = True  # its arrays can be written in place; if not, it defines add_at and set_at
 
     @property
     def device_name(self) -> str:
@@ -169,14 +170,12 @@ class Backend:
         return DTypeError(where, f"an array of {self.name if where == 'to_numpy' else 'NumPy'}", array=shown(value))
 
     def add_at(self, x: Array, index: Any, value: Array) -> Array:
-        """Add to a slice of an array, and return the result: x, or a new array where arrays cannot be written."""
-        x[index] += value
-        return x
+        """Add to a slice of an array, and return a new array; called where arrays are not ``writable``."""
+        raise NotImplementedError(f"{self.name} defines no add_at")
 
     def set_at(self, x: Array, index: Any, value: Array) -> Array:
-        """Write a slice of an array, and return the result, like add_at."""
-        x[index] = value
-        return x
+        """Set a slice of an array, and return a new array, like add_at."""
+        raise NotImplementedError(f"{self.name} defines no set_at")
 
     def check(self, x: Array) -> None:
         """Raise where ops cannot compute with an array as the process is set up; called where ``checks`` is true."""

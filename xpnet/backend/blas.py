@@ -15,7 +15,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,12 +42,14 @@ def can_limit_blas() -> bool:
     return bool(_libraries())
 
 
+@lru_cache(maxsize=1024)
 def limit_threads(product: Product, n: int, k: int, m: int) -> Product:
     """Return the function that computes a product (n, k) by (k, m), held to one thread unless it is large or one row.
 
     Args:
         product: np.matmul or np.dot, called with two arrays and the result's.
-    Cost: 1.5 us a held product; none for small ones, for which BLAS uses one thread by itself.
+    Cost: 1.5 us a held product; none for small ones, for which BLAS uses one thread by itself. Products of known shapes
+        are looked up.
     """
     is_held = min(n, m) > 1 and _SMALL < n * k * m < _LARGE and _has_threads()
     return partial(_in_one_thread, product) if is_held else product

@@ -74,6 +74,7 @@ class _Jax(Backend):
     """jax, whose 64-bit numbers are off unless the process or a context switches them on: ``active`` does."""
 
     checks = True
+    writable = False
 
     def label(self, device: Any) -> str:
         return f"{device.platform}:{device.id}"

@@ -8,14 +8,12 @@
 
 A program is to the host what a graph is to CUDA. Code that can be recorded takes memory for its results from ``empty``
 and fills it through ``launch``, or calls a function through ``record_call``, whose results are copied. Code that cannot
-calls ``current_program().unsupported(name)``. Without a program all of them cost next to nothing.
+calls ``this_thread.program.unsupported(name)``. The functions are in launching.py.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -23,15 +21,12 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
+from xpnet.backend.launching import this_thread
+
 __all__ = [
     "HostRecorder",
     "Program",
     "Unsupported",
-    "current_program",
-    "empty",
-    "empty_aligned",
-    "launch",
-    "record_call",
 ]
 
 T = TypeVar("T")
@@ -40,51 +35,6 @@ Work = Callable[..., Any]
 
 class Unsupported(Exception):
     """An op that cannot be recorded on the host was called while a program records; its name is the message."""
-
-
-class _Thread(threading.local):
-    program: Program | None = None
-
-
-_thread = _Thread()
-
-
-def current_program() -> Program | None:
-    """Return the program that records what this thread launches, or None."""
-    return _thread.program
-
-
-def launch(work: Work, *arguments: Any) -> None:
-    """Call work that writes its results into arrays among its arguments, or bound to it; a replay calls it again."""
-    program = _thread.program
-    if program is None:
-        work(*arguments)
-    else:
-        program.launch(work, arguments)
-
-
-def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Return an array for launched work to fill; a replay fills the same one."""
-    program = _thread.program
-    return np.empty(shape, dtype) if program is None else program.empty(shape, dtype)
-
-
-def empty_aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Return an array that begins at a multiple of 64 bytes; others can be 20 % slower to copy and multiply."""
-    dtype = np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
-    block = np.empty(size + 64, np.uint8)
-    start = -block.ctypes.data % 64
-    return block[start : start + size].view(dtype).reshape(shape)
-
-
-def record_call(function: Work, *arguments: Any) -> Any:
-    """Return a function's arrays (or None), one or a tuple; a replay calls it again and copies its results.
-
-    A result that is one of the arguments was written in place, and is not copied.
-    """
-    program = _thread.program
-    return function(*arguments) if program is None else program.call(function, arguments)
 
 
 class Program:
@@ -121,11 +71,11 @@ class Program:
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
         """Record what this thread launches within a with-block, while it runs."""
-        before, _thread.program = _thread.program, self
+        before, this_thread.program = this_thread.program, self
         try:
             yield
         finally:
-            _thread.program = before
+            this_thread.program = before
 
     def launch(self, work: Work, arguments: tuple[Any, ...]) -> None:
         """Call work and record the call; what it launches in turn is part of it."""
@@ -177,11 +127,11 @@ class Program:
 
     def _run(self, work: Work, *arguments: Any) -> Any:
         """Call work without recording what it launches."""
-        _thread.program = None
+        this_thread.program = None
         try:
             return work(*arguments)
         finally:
-            _thread.program = self
+            this_thread.program = self
 
     def _copy(self, a: Any) -> np.ndarray:
         copy = np.array(a)

@@ -233,12 +233,20 @@ def add_at(x: Array, index: Any, value: Array) -> Array:
         index: integers and slices with positive steps, one an axis.
         value: shaped like x[index].
     """
-    return library(x).add_at(x, index, value)
+    backend = _libraries.get(type(x)) or _learn(x)
+    if not backend.writable:
+        return backend.add_at(x, index, value)
+    x[index] += value
+    return x
 
 
 def set_at(x: Array, index: Any, value: Array) -> Array:
     """Write a slice of an array that the caller owns, and return the result, like add_at."""
-    return library(x).set_at(x, index, value)
+    backend = _libraries.get(type(x)) or _learn(x)
+    if not backend.writable:
+        return backend.set_at(x, index, value)
+    x[index] = value
+    return x
 
 
 # The default.

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from xpnet.arguments import count
 from xpnet.backend.blas import single_threaded
-from xpnet.backend.recording import current_program
+from xpnet.backend.launching import this_thread
 
 __all__ = ["available_cores", "cores", "processors", "run_parallel", "shut_down_workers", "split", "use_cores"]
 
@@ -115,7 +115,7 @@ def run_parallel(tasks: Sequence[Callable[[], T]]) -> list[T]:
     """
     if len(tasks) < 2 or _in_task.get():
         return [task() for task in tasks]
-    program = current_program()
+    program = this_thread.program
     if program is not None:
         return program.run_parallel(run_parallel, tasks)
     jobs = [_Job(task) for task in tasks]

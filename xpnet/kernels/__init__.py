@@ -25,7 +25,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
-from xpnet.backend import current_program, record_call
+from xpnet.backend import record_call, this_thread
 from xpnet.backend.registry import kernel_folders
 
 __all__ = ["Kernel", "disable", "disabled", "find", "op", "prepare", "register", "register_array_type", "service",
@@ -94,7 +94,7 @@ def _replayable(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that returns (y, vjp), recordable: replays call it anew and copy its results to where they were."""
 
     def run(*arguments: Any, **options: Any) -> Any:
-        if current_program() is None:
+        if this_thread.program is None:
             return function(*arguments, **options)
         newest: list[Any] = [None]
 
@@ -111,7 +111,7 @@ def _unrecordable(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
     """A kernel that works without launches: where it takes a case while a program records, that is unsupported."""
 
     def run(*arguments: Any, **options: Any) -> Any:
-        result, program = kernel(*arguments, **options), current_program()
+        result, program = kernel(*arguments, **options), this_thread.program
         if program is not None and result is not NotImplemented:
             program.unsupported(name)
         return result

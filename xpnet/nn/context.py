@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from xpnet.autograd import Tensor, has_tape
 
-__all__ = ["changes", "count_change", "in_inference", "inference", "modes", "observe", "watch", "watched", "watching"]
+__all__ = ["changes", "count_change", "in_inference", "inference", "modes", "observe", "watch", "watching"]
 
 Observer = Callable[[Any, Any, Any], None]  # (module, its first input, its output)
 
@@ -22,6 +22,7 @@ class Watch(NamedTuple):
 
 
 _watched: contextvars.ContextVar[Watch | None] = contextvars.ContextVar("xpnet_watched", default=None)
+watching = _watched.get  # watching() is what is called around each call of a module, or None
 _inference: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_inference", default=False)
 _changes = 0
 
@@ -89,13 +90,3 @@ def count_change() -> None:
     """Count that a module has changed: what was recorded of it may be out of date."""
     global _changes
     _changes += 1
-
-
-def watched() -> Watch | None:
-    """Return what is called around each call of a module, or None."""
-    return _watched.get()
-
-
-def watching() -> bool:
-    """Tell whether a watch is on."""
-    return _watched.get() is not None

@@ -11,7 +11,6 @@ from xpnet import ops
 from xpnet.arguments import Check, boolean, function, pair, positive
 from xpnet.autograd import Tensor, apply
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.kernels.windows import out_size
 from xpnet.nn.affine import Filters, Form
 from xpnet.nn.cost import Cost, check_last, check_rank
 from xpnet.nn.exchange import TorchArray
@@ -20,6 +19,7 @@ from xpnet.nn.module import Module
 from xpnet.nn.receptive import Field, pair_text, window_details
 from xpnet.nn.state import Parameter
 from xpnet.output import counted
+from xpnet.windows import out_size
 
 __all__ = ["Conv2d"]
 

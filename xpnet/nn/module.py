@@ -28,7 +28,7 @@ from xpnet.arguments import Check, boolean, choice, optional, shown
 from xpnet.autograd import Tensor
 from xpnet.backend import Array, Backend, current_backend, get_backend
 from xpnet.errors import ConfigError, XpnetError
-from xpnet.nn.context import count_change, in_inference, watched
+from xpnet.nn.context import count_change, in_inference, watching
 from xpnet.nn.description import Description
 from xpnet.nn.showing import as_html, written
 from xpnet.nn.state import DTYPES, Parameter, State
@@ -128,7 +128,7 @@ class Module(Description):
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def __call__(self, *inputs: Any, **options: Any) -> Tensor:
-        watch = watched()
+        watch = watching()
         if watch is not None and watch.before is not None:
             watch.before(self)
         try:

@@ -9,10 +9,10 @@ from xpnet import ops
 from xpnet.arguments import Check, boolean, pair
 from xpnet.autograd import Tensor, apply
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.kernels.windows import out_size
 from xpnet.nn.cost import Cost, check_rank
 from xpnet.nn.module import Module
 from xpnet.nn.receptive import Field, window_details
+from xpnet.windows import out_size
 
 __all__ = ["AvgPool2d", "GlobalAvgPool2d", "MaxPool2d"]
 

@@ -12,7 +12,7 @@ from typing import Any
 from xpnet import kernels
 from xpnet.backend import Array, namespace
 from xpnet.ops import checks
-from xpnet.ops.masking import masked
+from xpnet.ops.arithmetic import masked
 
 __all__ = [
     "ACTIVATIONS",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from xpnet.arguments import as_index, choice, count, number, pair, shown
-from xpnet.arguments import boolean as flag
+from xpnet import arguments
+from xpnet.arguments import MOST, as_index, choice, count, number, shown
 from xpnet.backend import Array, namespace
 from xpnet.backend.registry import CHECKED
 from xpnet.errors import DTypeError, ShapeError, XpnetError
@@ -98,6 +98,20 @@ def _is_kind(x: Array, kind: str) -> bool:
     if key not in _KINDS:
         _KINDS[key] = bool(namespace(x).isdtype(x.dtype, kind))
     return _KINDS[key]
+
+
+def flag(op: str, name: str, value: Any) -> bool:
+    """Return True or False, as arguments.boolean does."""
+    return value if type(value) is bool else arguments.boolean(op, name, value)
+
+
+def pair(op: str, name: str, value: Any, least: int) -> tuple[int, int]:
+    """Read an integer or a pair, as arguments.pair does; the pair that a layer read before is returned at once."""
+    if type(value) is tuple and len(value) == 2:
+        first, second = value
+        if type(first) is int is type(second) and least <= first <= MOST and least <= second <= MOST:
+            return value
+    return arguments.pair(op, name, value, least)
 
 
 def broadcasts(op: str, a: Array, b: Array) -> None:

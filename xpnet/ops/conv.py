@@ -14,13 +14,13 @@ import contextvars
 from collections.abc import Iterator
 from typing import Any
 
-from xpnet import kernels
+from xpnet import kernels, windows
 from xpnet.backend import Array, namespace, set_at
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.kernels.windows import Axis, Tile, axes, tiles
-from xpnet.ops import checks, windows
+from xpnet.ops import checks
 from xpnet.ops.activation import activated
-from xpnet.ops.sums import total
+from xpnet.ops.arithmetic import total
+from xpnet.windows import Axis, Tile, axes, tiles
 
 __all__ = ["column_budget", "conv2d"]
 

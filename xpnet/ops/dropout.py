@@ -8,7 +8,7 @@ from xpnet import kernels, random
 from xpnet.backend import Array, backend_of
 from xpnet.errors import ShapeError
 from xpnet.ops import checks
-from xpnet.ops.masking import masked
+from xpnet.ops.arithmetic import masked
 
 __all__ = ["dropout", "random_dropout"]
 

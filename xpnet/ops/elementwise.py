@@ -15,8 +15,7 @@ from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.errors import ConfigError, DTypeError, ShapeError, nearest
 from xpnet.ops import checks
-from xpnet.ops.broadcast import sum_to
-from xpnet.ops.masking import masked
+from xpnet.ops.arithmetic import masked, sum_to
 
 __all__ = [
     "abs",

@@ -10,8 +10,7 @@ from xpnet.backend import Array, namespace
 from xpnet.errors import ShapeError
 from xpnet.ops import checks
 from xpnet.ops.activation import activated
-from xpnet.ops.broadcast import sum_to
-from xpnet.ops.sums import total
+from xpnet.ops.arithmetic import sum_to, total
 
 __all__ = ["linear", "matmul"]
 

@@ -18,7 +18,7 @@ from xpnet.backend import Array, namespace
 from xpnet.errors import ShapeError
 from xpnet.ops import checks
 from xpnet.ops.activation import logistic
-from xpnet.ops.masking import masked
+from xpnet.ops.arithmetic import masked
 
 __all__ = [
     "binary_cross_entropy",

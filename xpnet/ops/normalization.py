@@ -13,7 +13,7 @@ from xpnet import kernels
 from xpnet.backend import Array, namespace, set_at
 from xpnet.errors import DTypeError, ShapeError
 from xpnet.ops import checks
-from xpnet.ops.sums import at_least_float32, average, cast, total
+from xpnet.ops.arithmetic import at_least_float32, average, cast, total
 
 __all__ = ["batch_norm", "layer_norm", "moments", "running_moments"]
 

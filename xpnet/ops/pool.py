@@ -11,13 +11,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xpnet import kernels
+from xpnet import kernels, windows
 from xpnet.backend import Array, add_at, namespace
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.kernels.windows import Axis, axes
-from xpnet.ops import checks, windows
-from xpnet.ops.masking import masked
-from xpnet.ops.sums import average
+from xpnet.ops import checks
+from xpnet.ops.arithmetic import average, masked
+from xpnet.windows import Axis, axes
 
 __all__ = ["avg_pool2d", "global_avg_pool2d", "max_pool2d"]
 

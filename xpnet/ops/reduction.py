@@ -8,8 +8,7 @@ from typing import Any
 from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.ops import checks
-from xpnet.ops.masking import masked
-from xpnet.ops.sums import average, total
+from xpnet.ops.arithmetic import average, masked, total
 
 __all__ = ["max", "mean", "min", "sum"]
 

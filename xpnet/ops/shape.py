@@ -11,7 +11,7 @@ from xpnet.arguments import shape as sizes
 from xpnet.backend import Array, add_at, namespace
 from xpnet.errors import DTypeError, ShapeError
 from xpnet.ops import checks
-from xpnet.ops.broadcast import sum_to
+from xpnet.ops.arithmetic import sum_to
 
 __all__ = ["broadcast_to", "concat", "flatten", "getitem", "permute_dims", "reshape"]
 

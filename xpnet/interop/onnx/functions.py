@@ -11,8 +11,7 @@ import numpy as np
 from xpnet.backend import Array, backend_of
 from xpnet.ops import checks
 from xpnet.ops.activation import logistic
-from xpnet.ops.broadcast import sum_to
-from xpnet.ops.masking import masked
+from xpnet.ops.arithmetic import masked, sum_to
 
 __all__ = [
     "ROUNDED",

@@ -17,7 +17,7 @@ from xpnet.kernels.cuda import cudnn, driver
 from xpnet.kernels.cuda.activation import FUSED, activate, pass_back
 from xpnet.kernels.cuda.driver import DeviceArray, Gradients, Needs, Result
 from xpnet.kernels.cuda.gemm import matmul
-from xpnet.kernels.windows import Axis, Tile, tiles
+from xpnet.windows import Axis, Tile, tiles
 
 __all__ = ["conv2d"]
 

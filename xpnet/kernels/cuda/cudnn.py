@@ -15,7 +15,7 @@ from xpnet.kernels.cuda.activation import activate
 from xpnet.kernels.cuda.cudnn_graphs import BIAS, DY, FILTERS, IMAGES, Problem
 from xpnet.kernels.cuda.cudnn_plans import Library
 from xpnet.kernels.cuda.driver import DeviceArray
-from xpnet.kernels.windows import Axis
+from xpnet.windows import Axis
 
 __all__ = ["available", "convolution"]
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from xpnet.kernels.cuda import driver
 from xpnet.kernels.cuda.driver import DeviceArray, Result
-from xpnet.kernels.windows import Axis
+from xpnet.windows import Axis
 
 __all__ = ["avg_pool2d", "global_avg_pool2d", "max_pool2d"]
 

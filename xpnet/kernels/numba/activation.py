@@ -11,12 +11,12 @@ from typing import Any
 import numba
 import numpy as np
 
-from xpnet.backend import empty, launch, split
+from xpnet.backend import as_contiguous, empty, launch, split
 from xpnet.kernels import register
 from xpnet.kernels.numba.compiling import FLOATS, compiled
 from xpnet.kernels.numpy import activation as plain
 from xpnet.kernels.numpy.activation import FUSED
-from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_contiguous
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result
 
 __all__ = ["FUSED", "act_grad", "bias_act"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numba
 
-from xpnet.backend import launch
+from xpnet.backend import as_contiguous, launch
 from xpnet.kernels import register
 from xpnet.kernels.numba.activation import act_grad, bias_act
 from xpnet.kernels.numba.compiling import FLOATS, compiled
 from xpnet.kernels.numba.runs import at, clear, copy
-from xpnet.kernels.numpy.arrays import Array, Result, as_contiguous
+from xpnet.kernels.numpy.arrays import Array, Result
 from xpnet.kernels.numpy.conv import Loops, convolve
-from xpnet.kernels.windows import Axis, Tile
+from xpnet.windows import Axis, Tile
 
 __all__ = ["conv2d", "fold", "unroll"]
 

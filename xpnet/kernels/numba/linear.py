@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpnet.backend import launch
+from xpnet.backend import as_contiguous, launch
 from xpnet.kernels import register
 from xpnet.kernels.numba.activation import act_grad, bias_act
 from xpnet.kernels.numba.compiling import FLOATS, compiled
-from xpnet.kernels.numpy.arrays import Array, as_contiguous
+from xpnet.kernels.numpy.arrays import Array
 from xpnet.kernels.numpy.linear import linear_with
 
 __all__ = ["outer"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpnet.backend import empty, launch
+from xpnet.backend import as_contiguous, empty, launch
 from xpnet.kernels import register
 from xpnet.kernels.numba.compiling import FLOATS, compiled
-from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_contiguous
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result
 
 __all__ = ["softmax_cross_entropy"]
 

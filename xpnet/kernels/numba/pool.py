@@ -13,12 +13,12 @@ import numba
 import numpy as np
 from numba.extending import intrinsic
 
-from xpnet.backend import empty, launch, split
+from xpnet.backend import as_contiguous, empty, launch, split
 from xpnet.kernels import register
 from xpnet.kernels.numba.compiling import FLOATS, compiled
 from xpnet.kernels.numba.runs import at, eight
-from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_contiguous
-from xpnet.kernels.windows import Axis
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result
+from xpnet.windows import Axis
 
 __all__ = ["max_pool2d"]
 

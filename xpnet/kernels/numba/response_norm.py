@@ -12,11 +12,11 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from xpnet.backend import empty, launch, split
+from xpnet.backend import as_contiguous, empty, launch, split
 from xpnet.kernels import register
 from xpnet.kernels.numba.compiling import FLOATS, compiled
 from xpnet.kernels.numba.runs import at
-from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_contiguous
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result
 
 __all__ = ["local_response_norm"]
 

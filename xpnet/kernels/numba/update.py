@@ -9,10 +9,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from xpnet.backend import launch, split
+from xpnet.backend import as_contiguous, launch, split
 from xpnet.kernels import register
 from xpnet.kernels.numba.compiling import FLOATS, compiled
-from xpnet.kernels.numpy.arrays import as_contiguous
 
 __all__ = ["update"]
 

@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import available_cores, empty, launch, limit_threads, run_parallel
+from xpnet.backend import as_rows, available_cores, copied, empty, launch, limit_threads, run_parallel, scratch
 from xpnet.errors import ConfigError
 from xpnet.kernels import register
 from xpnet.kernels.numpy import windows
 from xpnet.kernels.numpy.activation import FUSED, act_grad, bias_act, column_sums
-from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_rows, copied, scratch
-from xpnet.kernels.windows import Axis, Tile, tiles
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result
+from xpnet.windows import Axis, Tile, tiles
 
 __all__ = ["Loops", "conv2d", "convolve"]
 
@@ -122,7 +122,8 @@ class _Convolution:
         row_bytes = max(1, cols.out * self.k * x.itemsize)
         self.most = min(budget, max(_cache(), _PIXELS * self.k * x.itemsize)) // row_bytes  # rows of a tile
         n, macs = x.shape[0], x.shape[0] * rows.out * cols.out * bank.size
-        parts = max(1, min(available_cores(), n, macs // _APART))
+        parts = max(1, min(n, macs // _APART))
+        parts = min(parts, available_cores()) if parts > 1 else 1
         self.parts = list(pairwise(n * i // parts for i in range(parts + 1)))  # images of a thread each
 
     def run(self, tasks: list[Callable[[], None]]) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from xpnet.backend import empty, launch, limit_threads
+from xpnet.backend import as_rows, empty, launch, limit_threads
 from xpnet.kernels import register
 from xpnet.kernels.numpy.activation import FUSED, act_grad, bias_act
-from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_rows
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result
 
 __all__ = ["linear_with"]
 

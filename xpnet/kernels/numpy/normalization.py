@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpnet.backend import empty, launch
+from xpnet.backend import as_shape, empty, launch, scratch
 from xpnet.kernels import register
 from xpnet.kernels.numpy.activation import column_sums, long_rows
-from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_shape, scratch
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result
 
 __all__ = ["batch_norm", "moments"]
 

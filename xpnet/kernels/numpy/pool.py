@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from xpnet.backend import empty, launch
+from xpnet.backend import empty, launch, scratch
 from xpnet.kernels import register
-from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, scratch
-from xpnet.kernels.windows import Axis
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result
+from xpnet.windows import Axis
 
 __all__ = ["avg_pool2d", "max_pool2d"]
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpnet.backend import empty, launch
+from xpnet.backend import as_shape, empty, launch, scratch
 from xpnet.kernels import register
-from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_shape, scratch
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result
 
 __all__ = ["local_response_norm"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpnet.backend import empty, launch
+from xpnet.backend import as_shape, empty, launch
 from xpnet.kernels import register
-from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result, as_shape
+from xpnet.kernels.numpy.arrays import Array, Gradients, Needs, Result
 
 __all__ = ["getitem", "reshape"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from xpnet.backend import launch
-from xpnet.kernels.windows import Axis, Tile
+from xpnet.windows import Axis, Tile
 
 __all__ = ["fold", "unroll"]
 

@@ -11,8 +11,8 @@ from xpnet.interop.graph import Batch, Value
 from xpnet.interop.onnx.writer import NCHW, Stored, Writer
 from xpnet.interop.onnx.writing_ops.elementwise import activate
 from xpnet.interop.onnx.writing_ops.registry import writes
-from xpnet.kernels.windows import Axis, out_size
 from xpnet.ops.checks import pair
+from xpnet.windows import Axis, out_size
 
 __all__: list[str] = []
 

@@ -13,7 +13,7 @@ __all__ = ["masked"]
 
 @register("masked", "numpy", recordable=True)
 def masked(x: Array, mask: Array) -> Array:
-    """Keep x where mask is True, as ops.masking.masked does: the bits of each number times 1 or 0."""
+    """Keep x where mask is True, as ops.arithmetic.masked does: the bits of each number times 1 or 0."""
     if x.itemsize > 8:
         return NotImplemented
     return record_call(_masked, x, mask)

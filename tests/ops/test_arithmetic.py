@@ -9,7 +9,7 @@ import pytest
 
 from tests.harness import few_on_jax, put, sample
 from xpnet import get_backend, kernels, ops
-from xpnet.ops.sums import average, total
+from xpnet.ops.arithmetic import average, total
 
 R = 300 * 301  # of 0.1, NumPy's sum over rows is off by a thousandth
 ROWS, IMAGE, FEW = (R, 3), (1, 300, 301, 3), (4000, 3)  # a row costs the emulated device most

@@ -1,4 +1,4 @@
-"""Sums over axes whose rounding errors do not grow with the number of terms, in standard code, for ops."""
+"""What ops compute with: sums over axes whose rounding errors do not grow with the number of terms, and masks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from xpnet.backend import Array
+from xpnet import kernels
+from xpnet.backend import Array, namespace
 
-__all__ = ["at_least_float32", "average", "cast", "total"]
+__all__ = ["at_least_float32", "average", "cast", "masked", "sum_to", "total"]
 
 _BLOCK = 128  # terms that are added one after the other
 
@@ -75,3 +76,19 @@ def _runs(axes: tuple[int, ...]) -> Iterator[tuple[int, int]]:
             last = axis
         first = axis
     yield first, last
+
+
+def sum_to(xp: Any, g: Array, shape: tuple[int, ...]) -> Array:
+    """Sum g over the axes along which an array of the given shape was broadcast to it: the adjoint of broadcasting."""
+    if g.shape == shape:
+        return g
+    extra = g.ndim - len(shape)
+    repeated = tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
+    g = total(xp, g, (*range(extra), *repeated), keepdims=True)
+    return xp.reshape(g, shape)
+
+
+@kernels.service("masked")
+def masked(x: Array, mask: Array) -> Array:
+    """Keep x where mask is True, 0 elsewhere, even where x is infinite or NaN; the two broadcast together."""
+    return namespace(x).where(mask, x, 0.0)
