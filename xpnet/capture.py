@@ -108,7 +108,7 @@ class Captured:
         self._chances = _CHANCES
         self._logged: set[str] = set()
 
-    def __call__(self, *arrays: Array, numbers: tuple[Any, ...] = (), key: Hashable = None) -> Array | None:
+    def __call__(self, *arrays: Array, numbers: tuple[Any, ...] = (), key: Hashable = None) -> Any:
         """Call the function, or replay a recording of it.
 
         Args:
@@ -116,7 +116,7 @@ class Captured:
             numbers: passed on to the function: as they are, or as 0-d arrays where it is recorded.
             key: what the function depends on besides: a call with another key has another signature.
         Returns:
-            What the function returns; a new array.
+            What the function returns: a new array, or None.
         """
         if self.capture is False or this_thread.program is not None or not self._lock.acquire(blocking=False):
             return self._function()(*arrays, *numbers)
