@@ -232,11 +232,12 @@ class Feed(Batches):
         return permutation(Key(self.seed, "shuffle", epoch), len(self.dataset)) if self.shuffle else None
 
     def _from_device(self, epoch: int, start: int) -> Iterator[tuple[Array, Array]]:
+        size, n = self.batch_size, len(self.dataset)
         order = self._order(epoch)
         if order is not None and not self._on_host:
             order = self.backend.from_numpy(order)
         for step in range(start, len(self)):
-            yield self._batch(order, step, epoch, self.size(step))
+            yield self._batch(order, step, epoch, min(size, n - step * size))
 
     def _batch(self, order: Array | None, step: Array | int, epoch: Array | int, size: int) -> tuple[Array, Array]:
         """Take the part's rows of a batch of size, which begins at step * batch_size in an order (None: the set's)."""

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,14 @@ from xpnet.backend import Array
 from xpnet.data import Dataset, several
 from xpnet.data.lazy import is_resident
 from xpnet.data.prefetch import work_ahead
+from xpnet.distributed import Communicator, single
+from xpnet.distributed.agreement import attempt
 from xpnet.errors import DeviceError, ShapeError
 from xpnet.nn import Module
 from xpnet.nn.predict import predictor
 from xpnet.train import scaling
 from xpnet.train.device_errors import device_errors, out_of_memory_advice
+from xpnet.train.gathering import Found, gathered, own_batches, same
 from xpnet.train.inputs import check_classes, check_tensor
 from xpnet.train.metrics.average import is_sum
 from xpnet.train.metrics.custom import Metric, measured
@@ -55,6 +58,7 @@ class Scoring:
         task: what is learned.
         metrics: further figures, by name.
         shape: of the examples that the model was fitted on; (): not known.
+        communicator: of the processes that score together, each some of the batches; all get what one process would.
     """
 
     model: Module
@@ -65,6 +69,7 @@ class Scoring:
     task: Task
     metrics: Mapping[str, Metric]
     shape: Any = ()
+    communicator: Communicator = field(default_factory=single)
 
     def evaluate(
         self, data: Dataset | StreamSets, batch_size: int, declared: bool, given: Any = None
@@ -93,40 +98,56 @@ class Scoring:
         inputs = (normalize, head.shape) if task.of_inputs else (None, ())
         partly = task.of_inputs and not is_whole and not metrics
         by_parts = task.of_inputs or nn.is_average(self.loss) or head.weights is not None
-        losses, parts, ys, targets, each, bad, size = [], [], [], [], [], 0, 0
-        with self.model.backend.active(), device_errors("evaluate"), contextlib.closing(_closable(sets)) as every:
-            for given in every:
+        found: list[Found] = []
+        ys, targets = [], []
+
+        def measure() -> None:
+            """Measure the batches of this process."""
+            size = 0
+            for number, given in enumerate(every):
                 wanted = given.y if given.labelled else task.targets(given.y)
-                for part, x, out in self._scored("evaluate", given.x, batch_size, normalize):
-                    found = out.numpy()
-                    task.check_scores("evaluate", found, names)
-                    bad += int(np.isnan(found).reshape(len(found), -1).any(axis=1).sum())
+                for part, x, out in self._scored("evaluate", given.x, batch_size, normalize, number):
+                    scores = out.numpy()
+                    task.check_scores("evaluate", scores, names)
+                    each = loss = None
+                    total = float(part.stop - part.start)
                     if partly:
-                        each.append(task.figures(task.in_units(found, *inputs), given.x[part], names)["each"])
-                    if not partly or not parts or size < _KEPT:
-                        parts.append(found)
-                        size += found.nbytes
+                        each = task.figures(task.in_units(scores, *inputs), given.x[part], names)["each"]
                     if by_parts:
                         weight = None if given.weights is None else given.weights[part]
-                        total = part.stop - part.start if weight is None else float(weight.sum(dtype=np.float64))
-                        losses.append((self._loss_of(out, x if task.of_inputs else wanted[part], weight), total))
+                        total = total if weight is None else float(weight.sum(dtype=np.float64))
+                        loss = self._loss_of(out, x if task.of_inputs else wanted[part], weight)
+                    bad = int(np.isnan(scores).reshape(len(scores), -1).any(axis=1).sum())
+                    is_kept = not partly or not found or size < _KEPT
+                    size += scores.nbytes if is_kept else 0
+                    found.append(Found((number, part.start), scores if is_kept else None, each, loss, total, bad))
                 if not partly:
                     ys.append(given.x if task.of_inputs else given.y)
                     targets.append(wanted)
-            scores = _joined(parts)
+
+        with self.model.backend.active(), device_errors("evaluate"), contextlib.closing(_closable(sets)) as every:
+            attempt(self.communicator, "evaluate", measure)
+            batches = gathered(self.communicator, found, _KEPT if partly else None)
+            scores = _joined([batch.scores for batch in batches if batch.scores is not None])
+            losses = [(batch.loss, batch.weight) for batch in batches if batch.loss is not None]
             if not losses:
                 losses = [(self._loss_of(self.model.backend.from_numpy(scores), _joined(targets)), len(scores))]
             loss = self._average(losses)
-        if bad:
-            total = len(_joined(each)) if partly else len(scores)
-            _log.warning("evaluate: %d of %d examples have scores that are NaN", bad, total)
+        each = _joined([batch.each for batch in batches]) if partly else None
+        if (bad := sum(batch.bad for batch in batches)) and not self.communicator.rank:
+            _log.warning(
+                "evaluate: %d of %d examples have scores that are NaN", bad, len(scores if each is None else each)
+            )
         scores = task.in_units(scores, *inputs)
-        if partly:
-            found = np.concatenate(each)
-            return {"loss": loss, "mse": float(found.mean()), "each": found, "scores": scores}
-        y = _joined(ys)
-        own = {name: measured(name, metric, scores, y[:]) for name, metric in metrics.items()}
-        return {"loss": loss, **task.figures(scores, y, names), **own, "scores": scores}
+        if each is not None:
+            return {"loss": loss, "mse": float(each.mean()), "each": each, "scores": scores}
+
+        def figures() -> dict[str, Any]:
+            y = _joined(ys)
+            own = {name: measured(name, metric, scores, y[:]) for name, metric in metrics.items()}
+            return {"loss": loss, **task.figures(scores, y, names), **own, "scores": scores}
+
+        return same(self.communicator, attempt(self.communicator, "evaluate", figures))
 
     def predict(self, x: Any, batch_size: int, white: float | None) -> np.ndarray:
         """Return what the task says of examples, or of those of a stream; see Trainer.predict."""
@@ -139,8 +160,16 @@ class Scoring:
             parts = iter([head])
         normalize = self.normalization("predict", _unflattened(given, head), white=white)
         with self.model.backend.active(), device_errors("predict"), contextlib.closing(_closable(parts)) as every:
-            scored = (self._scored("predict", part, batch_size, normalize) for part in every)
-            each = [out.numpy() for outs in scored for _, _, out in outs]
+            found = attempt(
+                self.communicator,
+                "predict",
+                lambda: [
+                    Found((number, rows.start), out.numpy())
+                    for number, part in enumerate(every)
+                    for rows, _, out in self._scored("predict", part, batch_size, normalize, number)
+                ],
+            )
+        each = [batch.scores for batch in gathered(self.communicator, found) if batch.scores is not None]
         inputs = (normalize, tuple(head.shape[1:])) if self.task.of_inputs else (None, ())
         return self.task.answer(np.concatenate(each), *inputs)
 
@@ -148,19 +177,24 @@ class Scoring:
         """Return examples in the shape that the model takes."""
         return reshaped("predict", x, self.model, tuple(self.shape), level)
 
-    def _scored(self, where: str, x: Any, batch_size: int, normalize: Any) -> Iterator[tuple[slice, Any, Tensor]]:
+    def _scored(
+        self, where: str, x: Any, batch_size: int, normalize: Any, number: int
+    ) -> Iterator[tuple[slice, Any, Tensor]]:
         """Go over examples of the host in batches; give each as the model takes it, and its scores, as predict does.
+
+        Of several processes each goes over its own batches; number is that of the set in a stream.
 
         A batch has at most 32 of large examples, such as photos. One that there is no memory for is halved, and so are
         those after it.
         """
         batch_size, x = arguments.count(where, "batch_size", batch_size), scaling.read_examples(where, x, self.scale)
-        start, score, dtype = 0, predictor(self.model), input_dtype(self.model)
+        score, dtype = predictor(self.model), input_dtype(self.model)
         n, backend = several.count(x), self.model.backend
         numbers = sum(math.prod(array.shape[1:]) for array in several.each(x))
         batch_size = min(batch_size, max(_LEAST, _NUMBERS // max(1, numbers)))
-        while start < n:
-            with contextlib.closing(_batches(x, range(start, n, batch_size))) as batches:
+        start, stop = own_batches(self.communicator, n, batch_size, number)
+        while start < stop:
+            with contextlib.closing(_batches(x, range(start, stop, batch_size))) as batches:
                 for given in batches:
                     part = slice(start, start + several.count(given))
                     try:

@@ -262,6 +262,9 @@ class Trainer(Fitting):
     def evaluate(self, data: inputs.Data, *, batch_size: int = 256) -> dict[str, Any]:
         """Measure the model on data, as it predicts: no dropout, running averages.
 
+        Processes that train together all call this, with the same data: each scores some batches, and all return the
+        figures that one process would.
+
         Args:
             data: a set, a stream, or arrays (x, y) as fit takes them; brought to the scale of the training set.
             batch_size: N, >= 1; the figures do not depend on it, but for rounding.
@@ -294,6 +297,8 @@ class Trainer(Fitting):
     def predict(self, x: Any, *, batch_size: int = 256, white: float | None = None) -> np.ndarray:
         """Say what the task predicts: of classes and labels probabilities, else numbers in their own units.
 
+        Processes that train together all call this; see evaluate.
+
         Args:
             x: examples, (N, ...), arrays of any library or lists; brought to the scale of the training set. Or a set or
                 a stream, such as a data loader, of x or of (x, y), whose y is not looked at.
@@ -321,7 +326,17 @@ class Trainer(Fitting):
 
     def _scoring(self) -> Scoring:
         task = self.task or Classification()
-        return Scoring(self.model, self.loss, self.normalize, self.scale, self.classes, task, self.metrics, self.shape)
+        return Scoring(
+            self.model,
+            self.loss,
+            self.normalize,
+            self.scale,
+            self.classes,
+            task,
+            self.metrics,
+            self.shape,
+            self.processes.communicator,
+        )
 
     def _choose(self, data: Dataset) -> Task:
         """Return the task; chosen by the data if it is the first."""
