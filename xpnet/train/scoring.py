@@ -27,11 +27,11 @@ from xpnet.nn import Module
 from xpnet.nn.predict import predictor
 from xpnet.train import scaling
 from xpnet.train.device_errors import device_errors, out_of_memory_advice
-from xpnet.train.gathering import Found, gathered, own_batches, same
 from xpnet.train.inputs import check_classes, check_tensor
 from xpnet.train.metrics.average import is_sum
 from xpnet.train.metrics.custom import Metric, measured
 from xpnet.train.precision import input_dtype
+from xpnet.train.scored_batches import Found, gathered, own_batches, same
 from xpnet.train.shaping import reshaped
 from xpnet.train.stream_sets import InputSets, StreamSets
 from xpnet.train.tasks import Task
