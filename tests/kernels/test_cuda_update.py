@@ -14,8 +14,7 @@ from xpnet import kernels
 from xpnet.backend import get_backend
 from xpnet.kernels.cuda import driver, update
 from xpnet.optim import OPTIMIZERS, SGD, Adam, LossScale, Optimizer, make_optimizer
-from xpnet.optim.segments import Segment
-from xpnet.optim.update import Update
+from xpnet.optim.update import Segment, Update
 
 pytestmark = pytest.mark.skipif(not emulator.available(), reason="the emulator compiles kernels with g++")
 
@@ -150,7 +149,8 @@ def test_an_update_in_the_other_order_of_threads_is_the_same() -> None:
     ran = []
     for descending in (False, True):
         backend = device()
-        with driver.use_driver(emulator.EmulatedDriver(descending=descending)):
+        emulated: Any = emulator.EmulatedDriver(descending=descending)
+        with driver.use_driver(emulated):
             made, found = many(30, backend, 0), many(30, backend, 1)
             optimizer = Adam(made, 0.1, clip_norm=3.0)
             optimizer.step(dict(zip(made, (g.data for g in found), strict=True)))

@@ -15,8 +15,7 @@ from xpnet import kernels
 from xpnet.backend import get_backend, use_cores
 from xpnet.kernels.numba import update
 from xpnet.optim import OPTIMIZERS, SGD, LossScale
-from xpnet.optim.segments import Segment
-from xpnet.optim.update import Update
+from xpnet.optim.update import Segment, Update
 
 NUMPY = get_backend("numpy")
 LARGE = {"a": (700, 600), "b": (3,), "c": (401, 299)}  # more than two threads' least

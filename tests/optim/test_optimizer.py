@@ -48,7 +48,7 @@ def test_zero_grad_drops_every_gradient() -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("large", [5, 1 << 15])
 def test_gradients_are_not_written(monkeypatch: pytest.MonkeyPatch, name: str, large: int) -> None:
-    monkeypatch.setattr("xpnet.optim.segments.LARGE", large)
+    monkeypatch.setattr("xpnet.optim.update.LARGE", large)
     made = parameters(get_backend("numpy"))
     found = gradients(made, 0)
     before = {p: g.copy() for p, g in found.items()}
@@ -58,7 +58,7 @@ def test_gradients_are_not_written(monkeypatch: pytest.MonkeyPatch, name: str, l
 
 
 def test_gradients_may_be_broadcast_or_transposed_views(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xpnet.optim.segments.LARGE", 5)
+    monkeypatch.setattr("xpnet.optim.update.LARGE", 5)
     xp, device = backend.xp, backend.device
     made = [
         Parameter(name, xp.zeros(shape, dtype=xp.float32, device=device))

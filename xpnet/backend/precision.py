@@ -18,11 +18,7 @@ __all__ = ["PRECISIONS", "current_precision", "use_precision"]
 PRECISIONS = ("fp32", "tf32", "fp16")
 
 _CURRENT: contextvars.ContextVar[str] = contextvars.ContextVar("xpnet_precision", default="fp32")
-
-
-def current_precision() -> str:
-    """Return the precision of products: "fp32", unless within use_precision."""
-    return _CURRENT.get()
+current_precision = _CURRENT.get  # current_precision() is that of products: "fp32", unless within use_precision
 
 
 @contextlib.contextmanager

@@ -69,7 +69,10 @@ def service(name: str) -> Callable[[F], F]:
     """Like ``op``, for a function that returns an array, a tuple of arrays or None, some of them written in place."""
 
     def replayable(function: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *arguments: record_call(function, *arguments)
+        def run(*arguments: Any) -> Any:
+            return function(*arguments) if this_thread.program is None else record_call(function, *arguments)
+
+        return run
 
     return lambda function: _dispatcher(name, function, replayable(function))
 

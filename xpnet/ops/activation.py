@@ -283,7 +283,7 @@ ACTIVATIONS: dict[str, Callable[..., tuple[Array, Any]]] = {
 
 def activated(op: str, linear: tuple[Array, Any], activation: str) -> tuple[Array, Any]:
     """Put an activation after (z, vjp) of a linear op that no kernel computes together with it."""
-    checks.choice(op, "activation", activation, tuple(ACTIVATIONS))
+    checks.choice(op, "activation", activation, ACTIVATIONS)
     z, z_vjp = linear
     y, vjp = ACTIVATIONS[activation](z)
     return y, lambda dy, needs: z_vjp(vjp(dy, (True,))[0], needs)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from xpnet import arguments
-from xpnet.arguments import MOST, as_index, choice, count, number, shown
+from xpnet.arguments import MOST, as_index, count, number, shown
 from xpnet.backend import Array, namespace
 from xpnet.backend.registry import CHECKED
 from xpnet.errors import DTypeError, ShapeError, XpnetError
@@ -98,6 +99,11 @@ def _is_kind(x: Array, kind: str) -> bool:
     if key not in _KINDS:
         _KINDS[key] = bool(namespace(x).isdtype(x.dtype, kind))
     return _KINDS[key]
+
+
+def choice(op: str, name: str, value: Any, known: Collection[str]) -> str:
+    """Return one of the words that are known, as arguments.choice does."""
+    return value if type(value) is str and value in known else arguments.choice(op, name, value, known)
 
 
 def flag(op: str, name: str, value: Any) -> bool:

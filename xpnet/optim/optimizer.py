@@ -19,8 +19,7 @@ from xpnet.optim.groups import read_groups
 from xpnet.optim.loss_scale import LossScale
 from xpnet.optim.rules import RULES
 from xpnet.optim.schedules import Rate
-from xpnet.optim.segments import Segment
-from xpnet.optim.update import State, Update, update
+from xpnet.optim.update import Segment, State, Update, update
 from xpnet.output import counted
 
 __all__ = ["Optimizer"]

@@ -6,18 +6,35 @@ gradient is prepared: divided by the loss scale, clipped, and weight decay is ad
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from xpnet import kernels
 from xpnet.backend import Array, library, namespace, set_at
 from xpnet.optim.clipping import clip_value, norm_scale
+from xpnet.optim.flat import GRID, concatenate
 from xpnet.optim.loss_scale import LossScale
-from xpnet.optim.segments import Segment, merge
 
-__all__ = ["State", "Update", "update"]
+__all__ = ["Segment", "State", "Update", "merge", "update"]
+
+# On NumPy an update is several array operations, between which a block of parameter, gradient and state should stay
+# in the cache; and a gradient of more than LARGE elements costs more to copy than to update on its own.
+BLOCK = 1 << 17
+LARGE = 1 << 15
 
 State = dict[str, Array]
+
+
+class Segment(NamedTuple):
+    """Elements start .. stop of a flat array, their gradient (stop - start elements), and the group they belong to."""
+
+    start: int
+    stop: int
+    gradient: Array
+    group: int
 
 
 class Update(NamedTuple):
@@ -99,3 +116,32 @@ def update(value: Array, work: Update) -> tuple[Array, State] | None:
     if scaling is not None and finite is not None:
         scaling.renew(finite)
     return None if value is before else (value, state)
+
+
+def merge(segments: Sequence[Segment]) -> list[Segment]:
+    """Join neighbouring segments of one group, so that array code takes few calls; on NumPy, cut long ones instead.
+
+    Returns:
+        Segments that cover the given ones, each with a flat gradient, (stop - start,).
+    """
+    runs: list[list[Segment]] = []
+    for segment in segments:
+        start, stop, gradient, group = segment
+        last = runs[-1][-1] if runs else None
+        if _is_long(segment):
+            flat, cuts = gradient.reshape(-1), [*range(start, stop, BLOCK), stop]
+            runs += [[Segment(a, b, flat[a - start : b - start], group)] for a, b in itertools.pairwise(cuts)]
+        elif last and not _is_long(last) and last.group == group and start - last.stop < GRID:
+            runs[-1].append(segment)
+        else:
+            runs.append([segment])
+    return [
+        Segment(
+            run[0].start, run[-1].stop, concatenate([s.gradient for s in run], [s.start for s in run]), run[0].group
+        )
+        for run in runs
+    ]
+
+
+def _is_long(segment: Segment) -> bool:
+    return segment.stop - segment.start > LARGE and isinstance(segment.gradient, np.ndarray)
