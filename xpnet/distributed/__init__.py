@@ -1,6 +1,7 @@
 """The processes of a run, and what they do together. One process by default; the engines are MPI and NCCL."""
 
 from xpnet.distributed.communicator import Communicator, single
+from xpnet.distributed.facts import check_agreement, data_facts, model_facts, version_facts
 from xpnet.distributed.faults import aborting, install
 from xpnet.distributed.gathering import merge_nodes
 from xpnet.distributed.launched import Launched, get_communicator, launched
@@ -18,10 +19,14 @@ __all__ = [
     "Tree",
     "TreeReduction",
     "aborting",
+    "check_agreement",
+    "data_facts",
     "get_communicator",
     "install",
     "launched",
     "merge_nodes",
+    "model_facts",
     "mpi",
     "single",
+    "version_facts",
 ]
