@@ -19,6 +19,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from tests.interop.onnx.graphs import lenet, mlp, rng, tensor, write
+from xpnet.autograd import Tensor
+from xpnet.interop.onnx import limits, run
 
 make = helper.make_node
 BUDGET = 1 << 20
@@ -140,6 +142,53 @@ def test_values_of_a_prediction_stay_within_the_budget(tmp_path, name):
     x = np.ones(shape, "f")
     error = bounded(lambda: model.predict(x))
     assert nodes[-1].op_type in str(error) or name in BEFORE
+
+
+LONG_WORK = {
+    "max": ([1, 1, 5000, 5000], {}, [make("MaxPool", ["x"], ["y"], kernel_shape=[4000, 4000])]),
+    "max of other strides": ([1, 1, 5000, 5000], {}, [make("MaxPool", ["x"], ["y"], kernel_shape=[4000, 4000],
+                                                             pads=[0, 1, 0, 2])]),
+    "average": ([1, 8, 1, 300_000], {}, [make("AveragePool", ["x"], ["y"], kernel_shape=[1, 4000])]),
+    "norm": ([1, 8, 1, 300_000], {}, [make("LpPool", ["x"], ["y"], kernel_shape=[1, 4000])]),
+    "filters": ([1, 1, 99, 99], {"w": np.ones((16, 1, 64, 64), "f")},
+                [make("Conv", ["x", "w"], ["y"], pads=[1900] * 4)]),
+    "products": ([1, 1], {"s": ints(8000, 8000)},
+                 [make("ConstantOfShape", ["s"], ["z"]), make("Add", ["z", "x"], ["v0"]),
+                  *(make("MatMul", [f"v{i}", f"v{i}"], [f"v{i + 1}"]) for i in range(3)),
+                  make("Identity", ["v3"], ["y"])]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LONG_WORK)
+def test_work_that_the_inputs_do_not_account_for_is_refused_before_it_is_done(tmp_path, name, monkeypatch):
+    shape, arrays, nodes = LONG_WORK[name]
+    monkeypatch.setattr(run, "apply", lambda op, *inputs, **options: Tensor(np.empty(_made(op, inputs, options), "f")))
+    path = write(tmp_path / "m.onnx", nodes, {"x": shape}, ["y"], arrays)
+    model = xpnet.load_onnx(path)
+    with pytest.raises(DataError, match=r"inputs of this size|images of this size") as caught:
+        model.predict(np.empty(shape, "f"))
+    assert "raise max_bytes" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def _made(op, inputs, options):
+    return limits.result_shape(op, [tuple(x.shape) for x in inputs], options)
+
+
+@pytest.mark.parametrize("include", [0, 1])
+@pytest.mark.parametrize("dilation", [1, 3])
+def test_averages_divide_by_the_pixels_that_a_window_has(tmp_path, dilation, include):
+    node = make("AveragePool", ["x"], ["y"], kernel_shape=[4], pads=[2, 3], strides=[2], dilations=[dilation],
+                count_include_pad=include, ceil_mode=1)  # fmt: skip
+    x = rng().standard_normal((2, 3, 17)).astype("f")
+    got = xpnet.load_onnx(write(tmp_path / "m.onnx", [node], {"x": x.shape}, ["y"], {}, 19)).predict(x)
+    want = np.zeros(got.shape)
+    for i in range(want.shape[2]):
+        taps = [2 * i - 2 + dilation * t for t in range(4)]
+        inside = [t for t in taps if 0 <= t < 17]
+        many = len([t for t in taps if -2 <= t < 20]) if include else len(inside)
+        want[:, :, i] = x[:, :, inside].sum(-1) / max(1, many)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_a_response_norm_over_more_channels_than_there_are_sums_those_that_are_there(tmp_path):
@@ -336,7 +385,7 @@ def test_nodes_that_no_output_needs_are_left_out(tmp_path):
         "the input": ([make("Relu", ["x"], ["x"]), make("Relu", ["x"], ["y"])], "names of their own"),
         "nowhere": ([make("Add", ["x", "z"], ["y"])], "got name 'z'"),
         "no output": ([make("Relu", ["x"], ["z"])], "got name 'y'"),
-        "inputs": ([make("Relu", ["x", "x"], ["y"])], "expected 1 inputs, got inputs 2"),
+        "inputs": ([make("Relu", ["x", "x"], ["y"])], "expected 1 input, got inputs 2"),
         "left out": ([make("Add", ["x", ""], ["y"])], "inputs that the op needs"),
         "attribute": ([make("Relu", ["x"], ["y"], alpha=1.0)], "got attribute 'alpha'"),
     }.values(),
@@ -362,7 +411,7 @@ def test_inputs_of_other_shapes_and_kinds_are_refused(tmp_path):
     assert "x of shape (N, 5), got x (2, 4)" in predicted(tmp_path, nodes, ["N", 5], x)
     assert "x of shape (N, 4, 1), got x (2, 4)" in predicted(tmp_path, nodes, ["N", 4, 1], x)
     assert "floating" in predicted(tmp_path, nodes, ["N", 4], np.ones((2, 4), np.int64))
-    assert "1 inputs: x, got inputs 2" in str(bounded(lambda: xpnet.load_onnx(tmp_path / "m.onnx")(x, x)))
+    assert "1 input: x, got inputs 2" in str(bounded(lambda: xpnet.load_onnx(tmp_path / "m.onnx")(x, x)))
 
 
 def test_nodes_that_do_not_fit_their_input_name_themselves(tmp_path):

@@ -15,7 +15,7 @@ from xpnet.autograd import Tensor, apply
 from xpnet.backend import Array, Backend, get_backend, namespace
 from xpnet.errors import DTypeError, ShapeError
 from xpnet.interop.onnx import functions
-from xpnet.interop.onnx.limits import Budget, itemsize, result_shape
+from xpnet.interop.onnx.limits import Budget, itemsize, macs_of, result_shape
 from xpnet.interop.onnx.values import LAST, Value, is_host, shape_of
 
 __all__ = ["Run", "axis_of", "pair"]
@@ -54,6 +54,7 @@ class Run:
         arrays = [x for x in inputs if hasattr(x, "shape")]
         shapes = [tuple(x.shape) for x in arrays]
         self.budget.check(result_shape(op, shapes, options), _itemsize(arrays))
+        self.budget.work(macs_of(op, shapes, options))
         return apply(op, *inputs, **options)
 
     def compute(self, function: Callable[..., Any], *arrays: np.ndarray, **options: Any) -> np.ndarray:

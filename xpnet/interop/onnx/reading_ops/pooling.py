@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from xpnet import ops
 from xpnet.autograd import Tensor
 from xpnet.errors import ConfigError, ShapeError
@@ -28,7 +30,8 @@ def max_pool(run: Any, node: Any, x: Any) -> Value:
     node.only("storage_order", 0)
     if len(node.outputs) > 1 and node.outputs[1]:
         raise ConfigError(node.where, "one output: Indices are not read", outputs=len(node.outputs))
-    x, windows = run.value(x), lay(node, spatial(node.where, x))
+    x = run.value(x)
+    windows = _laid(run, node, x)
     if len(windows) == 2 and all(w.d == 1 and _is_ours(w) for w in windows):
         options = {
             "kernel_size": tuple(w.k for w in windows),
@@ -37,6 +40,18 @@ def max_pool(run: Any, node: Any, x: Any) -> Value:
         }
         return Value(run.apply(ops.max_pool2d, x.arranged(_last(x)), **options), _last(x))
     return Value(_along(run, x.arranged(_last(x)), windows, ops.maximum, -math.inf), _last(x))
+
+
+def _laid(run: Any, node: Any, x: Value) -> list[Window]:
+    """Return how the windows lie, once what they read is within the budget: one axis is reduced after the other."""
+    windows = lay(node, spatial(node.where, x))
+    count, size = 0, math.prod(x.tensor.shape)
+    left = size
+    for w in windows:
+        left = left // max(1, w.n) * w.out
+        count += left * w.k
+    run.budget.taps(count, size)
+    return windows
 
 
 def _is_ours(w: Window) -> bool:
@@ -63,7 +78,8 @@ def _along(run: Any, x: Tensor, windows: list[Window], join: Any, fill: float) -
 @reads("AveragePool", kind="average pool", family="pooling")
 def average_pool(run: Any, node: Any, x: Any) -> Value:
     """Average each window, over the pixels of the image, or, with count_include_pad, of the padded one."""
-    x, windows = run.value(x), lay(node, spatial(node.where, x))
+    x = run.value(x)
+    windows = _laid(run, node, x)
     include = node.flag("count_include_pad")
     images = x.arranged(_last(x))
     if len(windows) == 2 and all(w.d == 1 and _is_ours(w) for w in windows):
@@ -77,10 +93,11 @@ def average_pool(run: Any, node: Any, x: Any) -> Value:
     y = _along(run, images, windows, ops.add, 0.0)
     for axis, w in enumerate(windows, 1):
         low, high = (-w.before, w.n + w.after) if include else (0, w.n)
-        starts = [i * w.s - w.before for i in range(w.out)]
-        counts = [sum(low <= s + t * w.d < high for t in range(w.k)) for s in starts]
+        starts = np.arange(w.out) * w.s - w.before
+        first, stop = (low - starts + w.d - 1) // w.d, (high - starts + w.d - 1) // w.d  # the taps from low to high
+        counts = np.clip(stop, 0, w.k) - np.clip(first, 0, w.k)
         shape = (1,) * axis + (-1,) + (1,) * (y.ndim - axis - 1)
-        y = run.apply(ops.multiply, y, run.numbers([1.0 / max(1, c) for c in counts], y).reshape(*shape))
+        y = run.apply(ops.multiply, y, run.numbers(1.0 / np.maximum(1, counts), y).reshape(*shape))
     return Value(y, _last(x))
 
 
@@ -90,7 +107,8 @@ def lp_pool(run: Any, node: Any, x: Any) -> Value:
     p = node.integer("p", 2)
     if not 1 <= p <= 64:
         raise ConfigError(node.where, "p from 1 to 64", p=p)
-    x, windows = run.value(x), lay(node, spatial(node.where, x))
+    x = run.value(x)
+    windows = _laid(run, node, x)
     powers = run.apply(ops.power, run.apply(ops.abs, x.arranged(_last(x))), float(p))
     y = _along(run, powers, windows, ops.add, 0.0)
     return Value(run.apply(ops.power, y, 1.0 / p), _last(x))
