@@ -76,3 +76,11 @@ def test_a_run_on_a_table_is_evaluated_on_tables_only(xpnet, refused, here, othe
     (here / "arrays.npz").write_bytes(b"")
     xpnet("train", "mlp", data="flats.csv", target="price", epochs=1, out="table")
     refused(["evaluate", "table", "--data", other], "--data: expected a table, as the run was trained on", other)
+
+
+def test_a_run_of_images_is_not_evaluated_on_a_table(xpnet, run, refused, here):
+    (here / "flats.csv").write_text("rooms,price\n" + "".join(f"{n % 5},{3.5 * n}\n" for n in range(40)))
+    words = "--data: expected no table, since the model was not trained on one", "give a folder of images"
+    said = refused(["evaluate", "run", "--data", "flats.csv"], *words, "flats.csv")
+    assert "target" not in said
+    refused(["predict", "run", "flats.csv"], "flats.csv: expected an image that ends in", "'.csv'")

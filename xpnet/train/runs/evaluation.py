@@ -13,6 +13,7 @@ from xpnet import arguments, models
 from xpnet import data as datasets
 from xpnet.backend import Backend, get_backend
 from xpnet.data import Columns, Dataset
+from xpnet.data.labels import folder_of
 from xpnet.errors import CheckpointError, ConfigError, DataError
 from xpnet.train.runs.data import as_trained, load_data, load_options, place, whole
 from xpnet.train.runs.fine_tuning import read_weights
@@ -158,6 +159,11 @@ def test_part(
         if not is_table(str(data)):
             raise ConfigError("data", "a table, as the run was trained on: .csv, .tsv or .parquet", data=repr(data))
         return Columns.from_json(meta["columns"]).dataset(str(data))
+    if is_other and is_table(str(data)) and not folder_of(str(data)):
+        rule = "no table, since the model was not trained on one"
+        do = "give a folder of images, or a table of their names and labels that is beside them"
+        do = do if len(meta["shape"]) == 3 else "give an .npz file with x and y"
+        raise ConfigError("data", rule, do, data=repr(data))
     options = load_options(None, meta, skip_damaged)
     if is_other:
         options = dataclasses.replace(options, whole=True, classes=tuple(meta["classes"]))
