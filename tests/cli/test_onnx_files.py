@@ -36,6 +36,38 @@ def test_a_file_of_a_run_says_what_the_run_says(xpnet, run, here, options):
     assert of_file["confusion"] == of_run["confusion"]
 
 
+@pytest.mark.parametrize("options", [(), ("--with-preprocessing",)], ids=["plain", "with preprocessing"])
+@pytest.mark.parametrize("kind", ["regression", "copies of rows", "copies of images", "several numbers"])
+def test_a_file_of_numbers_says_what_the_run_says(xpnet, here, kind, options):
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(80, 3)) * (1, 50, 3) + (2, 400, 0)
+    for name in ("t.csv", "other.csv"):
+        (here / name).write_text("a,b,c\n" + "".join(f"{a:.3f},{b:.3f},{a + b / 9 + c:.3f}\n" for a, b, c in rows))
+    for name in ("n.npz", "other.npz"):
+        np.savez(here / name, x=(rows * 3).astype("f"), y=rows[:, :2].astype("f"))
+    pictures(here)
+    given = {
+        "regression": ("other.csv", {"data": "t.csv", "target": "c"}),
+        "several numbers": ("other.npz", {"data": "n.npz"}),
+        "copies of rows": ("other.npz", {"data": "n.npz", "task": "reconstruction"}),
+        "copies of images": ("digits", {"data": "digits", "task": "reconstruction"}),
+    }
+    data, train = given[kind]
+    assert xpnet("train", "mlp", epochs=2, out="run", **train).code == 0
+    assert xpnet("export", "run", *options, out="m.onnx").code == 0
+    asked = ["0.png", "1.png"] if data == "digits" else [data]
+    of_run, of_file = (xpnet("predict", name, *asked, json=True).json for name in ("run", "m.onnx"))
+    assert len(of_run) == len(of_file) >= 2
+    for mine, theirs in zip(of_run, of_file, strict=True):
+        assert mine.keys() == theirs.keys()
+        wanted, found = ([*each["values"].values()] if "values" in each else each["mse"] for each in (mine, theirs))
+        assert found == pytest.approx(wanted, rel=1e-3)
+    of_run, of_file = (xpnet("evaluate", name, data=data, json=True).json for name in ("run", "m.onnx"))
+    for key in {"test_loss", "test_rmse", "test_mae", "test_r2", "test_mse"} & of_run.keys():
+        if key in ("test_loss", "test_r2") or data != "digits":  # the pixels of files are 0..255, those of digits 0..16
+            assert of_file[key] == pytest.approx(of_run[key], rel=1e-3), key
+
+
 def test_summary_lists_the_nodes_of_a_file(xpnet, run):
     xpnet("export", "run", out="m.onnx")
     found, wanted = (xpnet("summary", name, "--json").json for name in ("m.onnx", "run"))

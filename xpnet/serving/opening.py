@@ -14,7 +14,7 @@ from xpnet.backend import Backend, get_backend
 from xpnet.data import Columns
 from xpnet.errors import ConfigError, DataError
 from xpnet.interop.onnx.graph import Graph
-from xpnet.interop.onnx.load import load_onnx
+from xpnet.interop.onnx.load import parse_onnx
 from xpnet.interop.onnx.metadata import read_facts
 from xpnet.interop.onnx.trained import open_onnx, undo
 from xpnet.serving.sources import Given, Source
@@ -49,12 +49,12 @@ def open_source(
     found = arguments.path("open_source", "path", path)
     given = {"mean": mean, "std": std, "scale": scale}
     is_file = found.suffix.lower() == ".onnx" and not found.is_dir()
-    model = load_onnx(found) if is_file else None
-    if model is not None and any(key not in model.metadata for key in _KEYS):
-        return _Other(found, open_onnx(found, backend, **given))
+    file = parse_onnx(found) if is_file else None
+    if file is not None and any(key not in file.metadata for key in _KEYS):
+        return _Other(found, open_onnx(file, backend, **given))
     if name := next((name for name, value in given.items() if value is not None), None):
         raise ConfigError.event(name, f"{found} says how its inputs are normalized", f"omit {name}")
-    return Run(found, open_run(found, backend)) if model is None else OnnxFile(found, model, backend)
+    return Run(found, open_run(found, backend)) if file is None else OnnxFile(found, file.graph(), backend)
 
 
 class Run(Source):

@@ -7,6 +7,7 @@ import random
 import resource
 import tracemalloc
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -182,7 +183,7 @@ def test_averages_divide_by_the_pixels_that_a_window_has(tmp_path, dilation, inc
                 count_include_pad=include, ceil_mode=1)  # fmt: skip
     x = rng().standard_normal((2, 3, 17)).astype("f")
     got = xpnet.load_onnx(write(tmp_path / "m.onnx", [node], {"x": x.shape}, ["y"], {}, 19)).predict(x)
-    want = np.zeros(got.shape)
+    want: Any = np.zeros(got.shape)
     for i in range(want.shape[2]):
         taps = [2 * i - 2 + dilation * t for t in range(4)]
         inside = [t for t in taps if 0 <= t < 17]
@@ -428,7 +429,7 @@ def test_arguments_are_checked(tmp_path):
     path = mlp(tmp_path / "m.onnx")
     for bad in ({"inputs": "x"}, {"output": 3}, {"output": "z"}, {"max_bytes": 0}):
         with pytest.raises(ConfigError):
-            xpnet.load_onnx(path, **bad)
+            xpnet.load_onnx(path, **bad)  # pyright: ignore[reportArgumentType]
     with pytest.raises(DataError, match="no such file"):
         xpnet.load_onnx(tmp_path / "absent.onnx")
     with pytest.raises(DataError, match="regular file"):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import xpnet
 from xpnet import Tensor, nn
+from xpnet.interop.onnx import registry
 from xpnet.interop.onnx.values import Value
 from xpnet.train import Trainer
 
@@ -108,7 +112,7 @@ def test_copies_and_pickles_give_the_same_scores(tmp_path, images):
 def test_values_are_saved_and_loaded_into_the_same_graph(tmp_path, images):
     path = lenet(tmp_path / "m.onnx")
     model = xpnet.load_onnx(path)
-    model.layers["fc"].bias.data += 1.0
+    model.layers["fc"].bias.data += 1.0  # pyright: ignore[reportAttributeAccessIssue]
     model.save(tmp_path / "m.safetensors")
     again = xpnet.load(tmp_path / "m.safetensors", xpnet.load_onnx(path))
     np.testing.assert_array_equal(again.predict(images), model.predict(images))
@@ -148,6 +152,43 @@ def test_weights_that_a_file_holds_once_for_several_layers_are_parameters_of_eac
     np.testing.assert_allclose(model(x).numpy(), runtime(path, x)[0], rtol=1e-5, atol=1e-6)
     assert len(model.parameters()) == 5
     model(x).sum().backward()
-    one, two = (np.asarray(model.layers[name].bias.grad) for name in ("one", "two"))
+    layers: Any = model.layers
+    one, two = (np.asarray(layers[name].bias.grad) for name in ("one", "two"))
     np.testing.assert_allclose(two, [4, 4, 4], rtol=1e-5)
     np.testing.assert_allclose(one, 4 * weights["w2"].sum(axis=1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("finish", [False, True], ids=["scores", "answers"])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_a_trained_model_is_opened_by_reading_its_file_once(tmp_path, monkeypatch, layout, finish):
+    from xpnet.interop.onnx import trained
+
+    nodes = [helper.make_node("Flatten", ["x"], ["t"]), helper.make_node("Gemm", ["t", "w"], ["s"])]
+    nodes.append(helper.make_node("Softmax" if finish else "Identity", ["s"], ["y"]))
+    sizes = ["N", 3, 5, 5] if layout == "nchw" else ["N", 5, 5, 3]
+    path = write(tmp_path / "m.onnx", nodes, {"x": sizes}, ["y"], {"w": rng().normal(size=(75, 4)).astype("f")})
+    opened, real = [], trained.parse_onnx
+    monkeypatch.setattr(trained, "parse_onnx", lambda file: opened.append(file) or real(file))
+    model, meta = trained.open_onnx(path, scale=1.0)
+    assert (opened, meta["shape"]) == ([path], [5, 5, 3])
+    x = rng().normal(size=(2, 5, 5, 3)).astype("f")
+    wanted = runtime(path, np.moveaxis(x, -1, 1) if layout == "nchw" else x)[0]
+    scores = model.model.predict(x)
+    shown = np.exp(scores - scores.max(1, keepdims=True))
+    np.testing.assert_allclose(shown / shown.sum(1, keepdims=True) if finish else scores, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_what_an_op_is_to_a_graph_is_said_where_it_is_read():
+    traits = {name: registry.find(name, 17) for name in ("Identity", "Dropout", "Add", "Mul", "Softmax", "Relu")}
+    said = {name: (r.passes, r.drops, r.learned, r.finishes) for name, r in traits.items() if r is not None}
+    assert said == {
+        "Identity": (True, False, "", False),
+        "Dropout": (False, True, "", False),
+        "Add": (False, False, "shift", False),
+        "Mul": (False, False, "scale", False),
+        "Softmax": (False, False, "", True),
+        "Relu": (False, False, "", False),
+    }
+    folder = Path(registry.__file__).parent
+    named = [f.name for f in sorted(folder.glob("*.py")) if re.search(r"\.op(_type)? *(==|in) ", f.read_text())]
+    assert named == []

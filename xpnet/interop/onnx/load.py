@@ -25,7 +25,7 @@ from xpnet.interop.onnx.weights import make_layers, separate, weights_of
 from xpnet.libraries import require
 from xpnet.output import counted
 
-__all__ = ["load_onnx"]
+__all__ = ["Parsed", "load_onnx", "parse_onnx"]
 
 _MOST_FILE = (1 << 31) - 1  # bytes; a larger file cannot be one message
 _DOMAINS = ("", "ai.onnx")
@@ -63,11 +63,17 @@ def load_onnx(
             ONNX file, holds an op that is not read, or asks for more memory than max_bytes. No code is executed, and no
             file outside of its folder is read.
     """
-    file = arguments.path("load_onnx", "path", path)
+    path = arguments.path("load_onnx", "path", path)
     arguments.optional(_layout)("load_onnx", "inputs", inputs)
     arguments.optional(arguments.text)("load_onnx", "output", output)
     free_batch = arguments.boolean("load_onnx", "free_batch", free_batch)
     arguments.positive("load_onnx", "max_bytes", max_bytes)
+    return parse_onnx(path, max_bytes).graph(inputs, output, free_batch)
+
+
+def parse_onnx(path: str | os.PathLike[str], max_bytes: int = MOST_BYTES) -> Parsed:
+    """Read a file as far as it says what it holds; path, max_bytes and errors as of load_onnx."""
+    file = arguments.path("load_onnx", "path", path)
     with open_file(file) as opened:
         onnx = require("load_onnx", "onnx", "onnx")
         size = os.fstat(opened.fileno()).st_size
@@ -83,15 +89,18 @@ def load_onnx(
         proto = onnx.ModelProto.FromString(data)
     except Exception as error:  # DecodeError, whose module onnx imports
         raise DataError.event(str(file), "not an ONNX file", error=error) from error
-    return _Loader(onnx, file, proto, len(data), max_bytes).graph(inputs, output, free_batch)
+    return Parsed(onnx, file, proto, len(data), max_bytes)
 
 
 def _layout(where: str, name: str, value: Any) -> Any:
     return arguments.choice(where, name, value, ("nchw", "nhwc"))
 
 
-class _Loader:
-    """One file that is being read."""
+class Parsed:
+    """A file that was parsed; ``graph`` makes the model of it, once.
+
+    Its ``metadata`` are what the file says of itself, by key.
+    """
 
     def __init__(self, onnx: Any, path: Path, proto: Any, size: int, max_bytes: int) -> None:
         self.onnx, self.path, self.proto, self.max_bytes = onnx, path, proto, max_bytes
@@ -100,6 +109,22 @@ class _Loader:
         self.opset = self._opset()
         self.arrays: dict[str, np.ndarray] = {}  # initializers, then what is computed of them
         self.initializers: set[str] = set()
+        self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        """The inputs that are no initializers."""
+        graph = self.proto.graph
+        arrays = {tensor.name for tensor in graph.initializer}
+        return tuple(self._port(value) for value in graph.input if value.name not in arrays)
+
+    def score(self) -> str | None:
+        """Return the value that an activation makes the first output of, such as Softmax of scores; None: no such."""
+        graph = self.proto.graph
+        name = graph.output[0].name if graph.output else ""
+        last = next((node for node in graph.node if name in node.output), None)
+        reader = None if last is None or last.domain not in _DOMAINS else find(last.op_type, self.opset)
+        return last.input[0] if last is not None and last.input and reader is not None and reader.finishes else None
 
     def _opset(self) -> int:
         if not self.proto.HasField("graph") or not self.proto.opset_import:
@@ -111,8 +136,8 @@ class _Loader:
             raise DataError(self.where, f"opset 1 to {NEWEST}", do, opset=opset)
         return opset
 
-    def graph(self, inputs: str | None, output: str | None, free_batch: bool) -> Graph:
-        """Make the model."""
+    def graph(self, inputs: str | None = None, output: str | None = None, free_batch: bool = False) -> Graph:
+        """Make the model; arguments and errors as of load_onnx."""
         graph = self.proto.graph
         if graph.sparse_initializer:
             raise DataError(self.where, "initializers that are dense", sparse=graph.sparse_initializer[0].values.name)
@@ -121,17 +146,16 @@ class _Loader:
                 raise DataError(self.where, "initializers with names of their own", name=repr(tensor.name))
             self.arrays[tensor.name] = self.stored.array(tensor, f"initializer {tensor.name!r}")
         self.initializers = set(self.arrays)
-        ins = tuple(self._port(v) for v in graph.input if v.name not in self.arrays)
+        ins = self.inputs
         outs = tuple(self._port(v) for v in graph.output)
         outs = self._chosen(graph, outs, output)
         nodes = self._nodes(graph, ins, outs)
         budget = Budget(self.max_bytes, self.stored.size)
         nodes = self._fold(nodes, budget)
-        metadata = {entry.key: entry.value for entry in self.proto.metadata_props}
-        inputs = inputs or ("nhwc" if layout_of(metadata) == "nchw" else "nchw")
+        inputs = inputs or ("nhwc" if layout_of(self.metadata) == "nchw" else "nchw")
         plan = Plan(
             self.path.name, nodes, self.arrays, ins, outs, self._dtype(ins), inputs == "nhwc", Budget(self.max_bytes),
-            metadata, free_batch,
+            self.metadata, free_batch,
         )  # fmt: skip
         layers = make_layers(plan, self.arrays, self.initializers)
         used = {name for node in nodes for name in node.inputs} | {port.name for port in outs}

@@ -37,6 +37,10 @@ class Reader(NamedTuple):
         buffers: names of the inputs that a model keeps, by place, which training does not change by gradients.
         layout: (node, input, rank) -> the order of axes in which a weight is kept, or None.
         kind, family: what summaries call a node, and its entry in the legends of pictures.
+        passes: whether it gives its input unchanged.
+        drops: whether it drops numbers in training, by draws that its layer keys.
+        learned: what a constant of it is called that is learned where it follows a layer, such as "shift"; or "".
+        finishes: whether it makes scores answers, such as probabilities.
         least, most: the number of inputs.
     """
 
@@ -50,6 +54,10 @@ class Reader(NamedTuple):
     family: str
     least: int
     most: float
+    passes: bool = False
+    drops: bool = False
+    learned: str = ""
+    finishes: bool = False
 
     def order(self, node: Any, place: int, rank: int) -> tuple[int, ...] | None:
         """Return the order of axes in which an input is kept where it is a weight; None: as in the file."""
@@ -69,14 +77,16 @@ def reads(
     layout: Callable[[Any, int, int], tuple[int, ...] | None] = lambda node, place, rank: None,
     kind: str = "",
     family: str = "other",
+    **traits: Any,
 ) -> Callable[[F], F]:
     """Make the decorated function the reader of an op; see Reader."""
 
     def register(function: F) -> F:
         least, most = _inputs(function)
         reader = Reader(
-            function, since, until, parameters or {}, buffers or {}, layout, kind or name.lower(), family, least, most
-        )
+            function, since, until, parameters or {}, buffers or {}, layout, kind or name.lower(), family, least, most,
+            **traits,
+        )  # fmt: skip
         _READERS.setdefault(name, []).append(reader)
         return function
 

@@ -7,32 +7,38 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xpnet import arguments, nn
 from xpnet.backend import Backend, get_backend
 from xpnet.data import Normalize
 from xpnet.errors import ConfigError, DataError, XpnetError
 from xpnet.interop.onnx.graph import Graph
-from xpnet.interop.onnx.load import load_onnx
+from xpnet.interop.onnx.load import Parsed, parse_onnx
 from xpnet.interop.onnx.metadata import Facts, layout_of, read_facts
+from xpnet.train.tasks import Reconstruction, Regression, saved_task
 from xpnet.train.trainer import Trainer
 
 __all__ = ["open_graph", "open_onnx", "undo"]
 
 _WHITE = 255.0  # of pixels in files of images
-_FINISHES = ("Softmax", "Sigmoid")  # after which an output is an answer, not a score
 _DO = "export it with such an input"
 
 
-def open_graph(path: str | os.PathLike[str]) -> tuple[Graph, tuple[int, ...]]:
+def open_graph(file: str | os.PathLike[str] | Parsed, output: str | None = None) -> tuple[Graph, tuple[int, ...]]:
     """Load a file of one input, and return the model, which takes images channels last, and the shape of an example.
 
+    Args:
+        file: its path, or what was parsed of it.
+        output: as of load_onnx.
     Raises:
         DataError: it has several inputs, or sizes of the input are free. Otherwise as load_onnx.
     """
-    where, model = str(path), load_onnx(path)
-    sizes = model.plan.inputs[0].shape if len(model.plan.inputs) == 1 else None
-    if sizes and len(sizes) == 4 and layout_of(model.metadata) is None and not _is_last(sizes):
-        model = load_onnx(path, inputs="nhwc")
+    file = file if isinstance(file, Parsed) else parse_onnx(file)
+    where, inputs = file.where, file.inputs
+    sizes = inputs[0].shape if len(inputs) == 1 else None
+    images = sizes and len(sizes) == 4 and layout_of(file.metadata) is None and not _is_last(sizes)
+    model = file.graph("nhwc" if images else None, output)
     shape = model.input_shape if sizes else None
     if shape is None or not all(isinstance(n, int) and n > 0 for n in shape):
         inputs = ", ".join(f"{port.name} {port.shape}" for port in model.plan.inputs)
@@ -46,7 +52,7 @@ def _is_last(sizes: tuple[int | None, ...]) -> bool:
 
 
 def open_onnx(
-    path: str | os.PathLike[str],
+    file: str | os.PathLike[str] | Parsed,
     backend: str | Backend | None = None,
     *,
     mean: tuple[float, ...] | None = None,
@@ -58,7 +64,7 @@ def open_onnx(
     Inputs are what the metadata of a file of xpnet say. For another file they are (pixels * scale - mean) / std.
 
     Args:
-        path: the file.
+        file: its path, or what was parsed of it.
         backend: where to compute; the default one by default.
         mean, std: of each channel, or one of all, after scale. 0 and 1 by default.
         scale: what pixels of 0..255 are multiplied by; 1/255 by default, where mean or std is given.
@@ -68,22 +74,20 @@ def open_onnx(
         ConfigError: the file says how inputs are normalized and an argument does too, or neither does. DataError: as
             open_graph; or the outputs are no scores (N, K).
     """
-    where, given = str(path), (mean, std, scale) != (None, None, None)
-    model, shape = open_graph(path)
-    facts = read_facts(where, model.metadata)
-    normalize, finished = _normalize(where, model, facts, mean, std, scale, given, len(shape) == 3), False
+    given = (mean, std, scale) != (None, None, None)
+    file = file if isinstance(file, Parsed) else parse_onnx(file)
+    where, facts = file.where, read_facts(file.where, file.metadata)
     task = facts.task or {"name": "classification"}
+    finished = file.score() if task.get("name") in ("classification", "multilabel") else None
+    model, shape = open_graph(file, finished)
+    normalize = _normalize(where, model, facts, mean, std, scale, given, len(shape) == 3)
     if given and normalize is not None and len(normalize.mean) not in (1, shape[-1]):
         name = "mean" if mean and len(mean) > 1 else "std"
         raise ConfigError(name, f"one number, or {shape[-1]}, one for each channel", numbers=len(normalize.mean))
-    last = next((n for n in model.plan.nodes if model.plan.outputs[0].name in n.outputs), None)
-    if last is not None and last.op in _FINISHES and task.get("name") in ("classification", "multilabel"):
-        finished = True
-        model = load_onnx(path, inputs=_layout(model), output=last.inputs[0])
+    network = _of_rows(where, model, shape, task.get("name") == "reconstruction")
     if facts.included and not finished:
-        do = "export it without --with-preprocessing"
-        raise DataError(where, "a file that gives scores, or probabilities of classes", do, task=task.get("name"))
-    network = _of_rows(where, model, shape).to(get_backend(backend))
+        network, normalize = _undone(where, network, facts, shape, normalize)
+    network = network.to(get_backend(backend))
     if not network.parameters():
         raise DataError(where, "a file with weights of layers, in floating numbers", parameters=0)
     classes = _classes(where, facts, task, math.prod(network.cost(shape).output), shape)
@@ -122,8 +126,63 @@ def _classes(where: str, facts: Facts, task: dict[str, Any], count: int, shape: 
     return facts.classes
 
 
-def _layout(model: Graph) -> str:
-    return "nhwc" if model.plan.images_last else "nchw"
+class _Scaled(nn.Module):
+    """The numbers times a factor, plus a shift: one for each of the last axis, or one of all."""
+
+    kind = "scaled"
+    across_batch = False
+
+    def __init__(self, factor: Any, shift: Any) -> None:
+        super().__init__()
+        self.factor, self.shift = _constant(factor), _constant(shift)
+
+    def forward(self, x: Any) -> Any:
+        """Multiply and add."""
+        return x * self.factor + self.shift
+
+    def cost(self, shape: tuple[int, ...]) -> nn.Cost:
+        """Cost of one example of any shape."""
+        return nn.Cost.of(shape, shape)
+
+
+def _constant(values: Any) -> nn.Buffer:
+    array = np.asarray(values, np.float32)
+    state = nn.Buffer(array.shape)
+    state.data = state.backend_.from_numpy(np.array(array, order="C"))
+    return state
+
+
+def _undone(
+    where: str, network: nn.Module, facts: Facts, shape: tuple[int, ...], normalize: Normalize | None
+) -> tuple[nn.Module, Normalize | None]:
+    """Return a network that gives scores, of one that gives answers, and how its inputs are normalized.
+
+    Raises:
+        DataError: it is not known how scores become answers.
+    """
+    task = saved_task(facts.task)
+    if isinstance(task, Regression):
+        if task.mean is None or task.deviation is None:
+            return network, normalize
+        if task.mean.size != math.prod(network.cost(shape).output):
+            raise DataError(where, "metadata task with a mean of each output", means=task.mean.size)
+        mean, deviation = task.mean.reshape(-1), task.deviation.reshape(-1)
+        return nn.Sequential(network, _Scaled(1 / deviation, -mean / deviation)), normalize
+    if not isinstance(task, Reconstruction):
+        rule, do = "a file that gives scores, probabilities or values", "export it without --with-preprocessing"
+        raise DataError(where, rule, do, task=task.name)
+    if facts.normalize is None:
+        return network, None
+    # the targets are the inputs as they are normalized: so they come here, and are brought back to their units first
+    if len(facts.normalize.mean) not in (1, shape[-1]):
+        raise DataError(where, "metadata preprocessing with a mean for each channel", mean=len(facts.normalize.mean))
+    mean, std = (np.asarray(v, np.float64) * facts.normalize.white for v in (facts.normalize.mean, facts.normalize.std))
+    mean, std = (np.broadcast_to(v, shape[-1:]) for v in (mean, std))
+    parts: list[nn.Module] = [_Scaled(std, mean), network]
+    if facts.columns is None:  # else answers are standardized
+        count = math.prod(shape) // shape[-1]
+        parts.append(_Scaled(np.tile(1 / std, count), np.tile(-mean / std, count)))
+    return nn.Sequential(*parts), None if facts.columns is not None else facts.normalize
 
 
 def _normalize(
@@ -172,14 +231,14 @@ def undo(where: str, normalize: Normalize, shape: Any) -> Normalize:
     return Normalize(tuple(m for m, _ in pairs), tuple(s for _, s in pairs), 1.0)
 
 
-def _of_rows(where: str, model: Graph, shape: tuple[int, ...]) -> nn.Module:
-    """Return the model, or, where its scores have further axes of size 1, the model followed by Flatten."""
+def _of_rows(where: str, model: Graph, shape: tuple[int, ...], copies: bool) -> nn.Module:
+    """Return the model, or, where its scores have further axes of size 1 or are copies, the model and Flatten."""
     if len(model.plan.outputs) != 1:
         names = ", ".join(port.name for port in model.plan.outputs)
         raise DataError(where, "one output", outputs=names)
     output = model.cost(shape).output
     if len(output) < 2:
         return model
-    if math.prod(output) != max(output):
+    if math.prod(output) != max(output) and not copies:
         raise DataError(where, "scores (N, K)", output=output)
     return nn.Sequential(model, nn.Flatten())

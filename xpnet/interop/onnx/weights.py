@@ -14,7 +14,6 @@ from xpnet.nn.state import DTYPES, Buffer, Parameter, State
 __all__ = ["make_layers", "separate", "weights_of"]
 
 Arrays = dict[str, np.ndarray]
-_LEARNED_AFTER = ("Add", "Mul")  # whose constants are learned where they follow a layer: biases and scales
 
 
 def separate(nodes: list[Node], initializers: set[str], arrays: Arrays, budget: Budget) -> list[Node]:
@@ -24,7 +23,7 @@ def separate(nodes: list[Node], initializers: set[str], arrays: Arrays, budget: 
     """
     rest = []
     for node in nodes:
-        source = node.inputs[0] if node.op == "Identity" else ""
+        source = node.inputs[0] if node.reader.passes else ""
         if source in initializers and arrays[source].dtype.name in DTYPES:
             budget.charge(arrays[source].nbytes)
             arrays[node.outputs[0]] = arrays[source]
@@ -62,8 +61,8 @@ def make_layers(plan: Plan, arrays: Arrays, initializers: set[str]) -> dict[str,
             elif i in reader.buffers:
                 slot, kind = reader.buffers[i], Buffer
             elif array.size > 1:
-                learns = node.op in _LEARNED_AFTER and follows and name in initializers
-                slot, kind = ("shift" if node.op == "Add" else "scale", Parameter) if learns else (f"input{i}", Buffer)
+                learns = reader.learned and follows and name in initializers
+                slot, kind = (reader.learned, Parameter) if learns else (f"input{i}", Buffer)
             else:
                 continue
             order = reader.order(node, i, array.ndim)
@@ -71,8 +70,8 @@ def make_layers(plan: Plan, arrays: Arrays, initializers: set[str]) -> dict[str,
             plan.weights[name] = (node.name, slot, order)
             if kind is Parameter:
                 learned.add(name)
-        if states or node.op == "Dropout":
-            layers[node.name] = Layer(reader.kind, reader.family, states, node.op == "Dropout")
+        if states or reader.drops:
+            layers[node.name] = Layer(reader.kind, reader.family, states, reader.drops)
         if follows or any(n in learned for n in node.inputs):
             learned.update(node.outputs)
     return layers

@@ -17,15 +17,15 @@ from xpnet.interop.onnx.values import Value, shape_of
 __all__ = ["gelu", "relu", "softmax"]
 
 
-def _activation(name: str, op: Any, since: int = 1) -> None:
+def _activation(name: str, op: Any, since: int = 1, finishes: bool = False) -> None:
     def read(run: Any, node: Any, x: Any) -> Value:
         return run.unary(op, x)
 
-    reads(name, since, family="activation")(read)
+    reads(name, since, family="activation", finishes=finishes)(read)
 
 
-for _name, _op in (("Sigmoid", ops.sigmoid), ("Tanh", ops.tanh)):
-    _activation(_name, _op)
+_activation("Sigmoid", ops.sigmoid, finishes=True)
+_activation("Tanh", ops.tanh)
 
 
 @reads("Relu", family="activation")
@@ -189,7 +189,7 @@ def _softmax(run: Any, node: Any, x: Any, op: Any) -> Value:
     return Value(run.apply(op, rows, axis=-1).reshape(*shape))
 
 
-@reads("Softmax", family="activation")
+@reads("Softmax", family="activation", finishes=True)
 def softmax(run: Any, node: Any, x: Any) -> Value:
     """Turn scores into probabilities: along an axis, or before opset 13 over it and all that follow."""
     return _softmax(run, node, x, ops.softmax)

@@ -48,7 +48,7 @@ def both(run: Any, node: Any, op: Any, host: Callable[..., Any], a: Any, b: Any)
     return run.binary(op, a, b)
 
 
-@reads("Add")
+@reads("Add", learned="shift")
 def add(run: Any, node: Any, a: Any, b: Any) -> Any:
     """Add."""
     return both(run, node, ops.add, np.add, a, b)
@@ -60,7 +60,7 @@ def subtract(run: Any, node: Any, a: Any, b: Any) -> Any:
     return both(run, node, ops.subtract, np.subtract, a, b)
 
 
-@reads("Mul")
+@reads("Mul", learned="scale")
 def multiply(run: Any, node: Any, a: Any, b: Any) -> Any:
     """Multiply."""
     return both(run, node, ops.multiply, np.multiply, a, b)
@@ -215,7 +215,7 @@ for _name, _since in (("Ceil", 1), ("Floor", 1), ("Round", 11)):
 _simple("Erf", functions.erf, 9)
 
 
-@reads("Identity")
+@reads("Identity", passes=True)
 def identity(run: Any, node: Any, x: Any) -> Any:
     """Return the value."""
     return x

@@ -19,11 +19,14 @@ __all__ = ["einsum", "gemm", "matmul"]
 
 def _rows(node: Any, place: int, rank: int) -> tuple[int, ...] | None:
     """Weights are kept as (M, D), a row a neuron."""
-    transposed = node.op == "Gemm" and node.attributes.get("transB", 0)
-    return (1, 0) if place == 1 and rank == 2 and not transposed else None
+    return (1, 0) if place == 1 and rank == 2 else None
 
 
-@reads("Gemm", parameters={1: "weight", 2: "bias"}, layout=_rows, kind="linear", family="linear")
+def _gemm_rows(node: Any, place: int, rank: int) -> tuple[int, ...] | None:
+    return None if node.attributes.get("transB", 0) else _rows(node, place, rank)
+
+
+@reads("Gemm", parameters={1: "weight", 2: "bias"}, layout=_gemm_rows, kind="linear", family="linear")
 def gemm(run: Any, node: Any, a: Any, b: Any, c: Any = None) -> Value:
     """Compute alpha * a @ b + beta * c."""
     alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)

@@ -56,13 +56,13 @@ def batch_normalization(run: Any, node: Any, x: Any, scale: Any, shift: Any, mea
     return (y, *(Value(k) for k in kept)) if always else y
 
 
-@reads("Dropout", 12, kind="dropout", family="dropout")
+@reads("Dropout", 12, kind="dropout", family="dropout", drops=True)
 def dropout(run: Any, node: Any, x: Any, ratio: Any = None, training_mode: Any = None) -> tuple[Any, np.ndarray]:
     """Drop numbers in training; in evaluation return x, whatever training_mode says."""
     return _dropped(run, node, x, run.scalar(ratio, "ratio", 0.5))
 
 
-@reads("Dropout", 1, 11, kind="dropout", family="dropout")
+@reads("Dropout", 1, 11, kind="dropout", family="dropout", drops=True)
 def old_dropout(run: Any, node: Any, x: Any) -> tuple[Any, np.ndarray]:
     """Drop numbers in training, by the ratio of an attribute."""
     return _dropped(run, node, x, node.number("ratio", 0.5))
