@@ -38,8 +38,12 @@ class Guard(Protocol):
 
     backend: Backend
     unsupported: str  # why the function cannot be captured, as far as is known before it is recorded; or ""
-    written: list[Array]  # arrays that the function writes
-    buffers: list[Array]  # those of them that it may write before it raises an error
+    buffers: list[Array]  # arrays that the function may write before it raises an error
+
+    @property
+    def written(self) -> list[Array]:
+        """Arrays that the function writes."""
+        ...
 
     def holds(self) -> bool:
         """Tell in a few microseconds whether all is as it was at the last renew."""

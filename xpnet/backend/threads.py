@@ -26,7 +26,16 @@ from xpnet.arguments import count
 from xpnet.backend.blas import single_threaded
 from xpnet.backend.launching import this_thread
 
-__all__ = ["available_cores", "cores", "processors", "run_parallel", "shut_down_workers", "split", "use_cores"]
+__all__ = [
+    "available_cores",
+    "cores",
+    "processors",
+    "run_alone",
+    "run_parallel",
+    "shut_down_workers",
+    "split",
+    "use_cores",
+]
 
 T = TypeVar("T")
 
@@ -144,6 +153,18 @@ def run_parallel(tasks: Sequence[Callable[[], T]]) -> list[T]:
         for job in jobs:
             job.error = None
         del errors, interrupt  # an error holds this frame, which must not hold the error
+
+
+def run_alone(tasks: Sequence[Callable[[], T]]) -> list[T]:
+    """Run tasks as run_parallel does; each computes in one thread, a single task too.
+
+    So the results do not depend on how many cores there are, nor on which tasks run at once.
+    """
+    program = current_program()
+    if program is not None:
+        return program.run_parallel(run_alone, tasks)
+    with single_threaded(), use_cores(1):
+        return run_parallel(tasks)
 
 
 def split(n: int, least: int, task: Callable[[int, int], Any]) -> None:

@@ -53,6 +53,8 @@ class Description:
             "reshape", "dropout", "sum" or "other".
         across_batch: whether its output for one example depends on the others of the batch, in training or always, as
             with BatchNorm. Only models whose modules all say False are trained in several threads; None is unknown.
+        synchronizes: whether its forward asks nn.context for what to do about the others, where a part of the batch is
+            computed at a time.
         across_batch_in_inference: the same in evaluation mode; by default what across_batch says.
         pointwise: whether the output at a place depends on the input at that place alone, features aside, and has as
             many axes.
@@ -68,6 +70,7 @@ class Description:
     kind: str = ""
     family: str = "other"
     across_batch: bool | None = None
+    synchronizes: bool = False
     pointwise: bool = False
     computes: bool | None = None
     fuses: bool = False

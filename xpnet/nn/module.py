@@ -49,8 +49,8 @@ class Module(Description):
     ``__init__``; ``forward`` names one op or a few. Calling the module runs forward; an error says in which layer.
 
     What a module says of itself to summaries, pictures, threads and folding is in Description. A subclass with a
-    forward of its own inherits it, except what holds for one forward only: across_batch, conv_form, fuses, fused and
-    in_sequence.
+    forward of its own inherits it, except what holds for one forward only: across_batch, synchronizes, conv_form,
+    fuses, fused and in_sequence.
     """
 
     is_custom: bool = False  # whether a class from outside xpnet defines how it is called, or properties
@@ -65,7 +65,7 @@ class Module(Description):
         theirs = [vars(c) for c in cls.__mro__ if not c.__module__.startswith(("xpnet.", "builtins"))]
         cls.is_custom = any(n in _CALLS or isinstance(v, property) for names in theirs for n, v in names.items())
         if "forward" in vars(cls):
-            for name in ("across_batch", "conv_form", "fuses", "fused", "in_sequence"):
+            for name in ("across_batch", "synchronizes", "conv_form", "fuses", "fused", "in_sequence"):
                 if name not in vars(cls):
                     setattr(cls, name, getattr(Module, name))
 

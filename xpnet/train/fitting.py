@@ -120,6 +120,7 @@ class Fitting:
                 seed=self.seed,
                 augment=augment,
                 resident=resident,
+                part=self.processes.part,
             )
 
         try:
@@ -143,6 +144,7 @@ class Fitting:
             augment=augment,
             joined=self.accumulate,
             targets=None if task is None else task.targets,
+            part=self.processes.part,
         )
 
     def _fit(self, feed: Batches, held: Mapping[str, Any], epochs: int) -> None:
@@ -168,6 +170,9 @@ class Fitting:
             capture=self.capture,
             task=self.task,
             accumulate=self.accumulate,
+            communicator=self.processes.communicator,
+            shards=self.processes.shards,
+            batch_norm=self.processes.batch_norm,
         )
         runner = Runner(step, feed, self.seed, self.capture)
         with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that diverges is an error, once

@@ -45,7 +45,11 @@ class Runner:
         self.counters: DeviceCounters | None = None
         self._size = 0  # of the batch under way
         self._label_weight = batch_weight(step.loss)
-        recorder = feed.backend.recorder()
+        joint = step.joint
+        self._is_part = (
+            joint is not None and step.processes.communicator.size > 1
+        )  # of each batch, that the feed serves
+        recorder = feed.backend.recorder() if joint is None or joint.takes(feed.backend) else None
         if capture is not False and recorder is not None and recorder.is_device and feed.counted:
             optimizer, steps = step.optimizer, feed.steps or 0
             self.counters = DeviceCounters(feed.backend, steps, optimizer.flat.dtype, len(optimizer.groups))
@@ -74,9 +78,12 @@ class Runner:
     def _from_host(self, epoch: int, start: int) -> Steps:
         with _closing(self.feed.epoch(epoch, start)) as batches:
             for step, (x, y) in enumerate(batches, start):
+                n = several.count(x) if isinstance(x, tuple | dict) else x.shape[0]
+                if self._is_part:
+                    n = self.feed.size(step)
                 with random.use(random.StepContext(self.seed, epoch, step)):
-                    loss = self.step(x, y)
-                yield several.count(x) if isinstance(x, tuple | dict) else x.shape[0], loss
+                    loss = self.step(x, y, n)
+                yield n, loss
 
     def _from_counters(self, epoch: int, start: int) -> Steps:
         feed, counters, optimizer = self.feed, self.counters, self.step.optimizer
@@ -114,7 +121,7 @@ class Runner:
                 x, y = feed.finish_batch(*raw)
             else:
                 x, y = feed.batch_at(counters.step, counters.epoch, self._size)
-            loss = self.step.compute(x, y, counters.rate, counters.t)
+            loss = self.step.compute(x, y, counters.rate, counters.t, self._size)
         counters.advance(loss)
 
     def _set_rates(self) -> list[Any]:

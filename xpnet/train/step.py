@@ -17,6 +17,7 @@ from xpnet.autograd import Tensor
 from xpnet.backend import Array, namespace, record_call
 from xpnet.capture import Captured
 from xpnet.data import several
+from xpnet.distributed import Communicator, single
 from xpnet.errors import ConfigError, ShapeError, XpnetError
 from xpnet.nn import Module
 from xpnet.nn.context import modes, watching
@@ -24,10 +25,13 @@ from xpnet.nn.guard import ModelGuard
 from xpnet.optim import Optimizer
 from xpnet.train import accumulation
 from xpnet.train.inputs import check_tensor
+from xpnet.train.joint import Joint
 from xpnet.train.metrics.average import is_sum, needs_each_class
 from xpnet.train.precision import Precision
+from xpnet.train.processes import read_processes
 from xpnet.train.sharding import UNSHARDED, Division, check_threads, differentiate, divide, unsharded_reason
 from xpnet.train.tasks import Task
+from xpnet.train.virtual import usable_threads
 from xpnet.train.weighting import WeightedLoss
 
 __all__ = ["Step"]
@@ -55,9 +59,10 @@ class Step:
         task: compares scores with targets that are no labels of classes; None: the loss gets both as they are.
         accumulate: in how many parts of N / accumulate examples, one after the other, a batch is computed: the memory
             is that of a part, and the update that of the batch. Batch norm sees the parts.
+        communicator, shards, batch_norm: as a Trainer takes them; without communicator, this process is alone.
     Raises:
         ConfigError: the model's backend does not compute in the precision; threads is below 1, or more than 1 and steps
-            cannot be sharded.
+            cannot be sharded; or the loss or a layer does not allow virtual shards.
     """
 
     def __init__(
@@ -72,6 +77,9 @@ class Step:
         capture: bool | None = None,
         task: Task | None = None,
         accumulate: int = 1,
+        communicator: Communicator | str | None = None,
+        shards: int | None = None,
+        batch_norm: str = "sync",
     ) -> None:
         self.model = arguments.instance("Step", "model", model, kind=Module, rule="a Module")
         self._loss = arguments.function("Step", "loss", loss)
@@ -82,9 +90,15 @@ class Step:
         self._compares = task is not None and task.labelled is not True
         self._of_inputs = task is not None and task.of_inputs
         self.precision = Precision(precision, model, optimizer)
+        self.processes = read_processes("Step", communicator or single(), shards, batch_norm)
         self.threads = self._usable(check_threads(threads))
         self.accumulate = arguments.count("Step", "accumulate", accumulate)
         self._sums = is_sum(loss)
+        how = {"threads": self.threads, "pieces": self.accumulate, "sums": self._sums}
+        is_joint = self.processes.virtual or self.processes.communicator.size > 1
+        self.joint = Joint(self.processes, optimizer.flat, **how) if is_joint else None
+        self._is_apart = self.joint is not None and not self.joint.takes(model.backend)  # reduced between recordings
+        self._n = 0  # N of the batch under way
         self._fewest = 1 if needs_each_class(loss) else 2  # classes that may have one score together
         self._weighted = WeightedLoss(loss, sums=self._sums)
         self._of_several: Captured | None = None
@@ -95,7 +109,8 @@ class Step:
         self._on_device = recorder is not None and recorder.is_device
         self._divisions: dict[tuple[int, ...], Division] = {}
         arguments.optional(arguments.boolean)("Step", "capture", capture)
-        self.captured = self.capture(self._with_numbers, capture, worth=self._is_small, max_bytes=_MOST_BYTES)
+        function = self._local if self._is_apart else self._with_numbers
+        self.captured = self.capture(function, capture, worth=self._is_small, max_bytes=_MOST_BYTES)
 
     def capture(self, function: Callable[..., Any], capture: bool | None, *others: Any, **options: Any) -> Captured:
         """Capture a function that computes this step.
@@ -106,46 +121,56 @@ class Step:
             others: objects that the function reads besides.
             options: as Captured takes them.
         """
-        name = self.precision.name
         guard = ModelGuard(
             self.model,
             self.loss,
             self.optimizer,
             others=(self.precision, *others),
             strict=capture is True,
-            unsupported="" if self._on_device or name == "fp32" else f"it computes in {name}",
+            unsupported=self._unsupported(),
+            outputs=list if self.joint is None else self.joint.written,
         )
         return Captured(function, guard, where="fit", capture=capture, **options)
 
     loss = property(lambda self: self._loss, doc="The loss; as model and optimizer, it cannot be replaced.")
 
-    def __call__(self, x: Array, y: Array) -> Array:
+    def __call__(self, x: Array, y: Array, n: int | None = None) -> Array:
         """Train on one batch.
 
         Args:
             x: examples, (N, ...), on the model's backend; or a tuple or dictionary of them, the model's arguments.
-            y: labels, (N,), or targets, (N, ...); or (y, weights) with what each example weighs in the mean, (N,).
+                Where several processes train: those of ``processes.part``, of which there may be none.
+            y: labels, (N,), or targets, (N, ...); or (y, weights) with what each example of the whole batch weighs in
+                the mean, (N,).
+            n: N, of the whole batch; None: it is found out, in several processes by a message.
         Returns: the batch's loss before the update, (), still on the device. Batch norm and dropout do as model.train()
             or model.eval() set.
         Raises:
             ShapeError: there are fewer scores than classes (for two classes one score may do).
         """
         optimizer, now = self.optimizer, random.current()
+        if now is None and (self.joint or self.accumulate > 1 or (self.threads != 1 and self._shards(x) > 1)):
+            # the updates made name the draws: layers that count their calls would count shards
+            with random.use(random.StepContext(0, 0, optimizer.steps)):
+                return self(x, y, n)
+        if self.joint is not None:
+            self._n = self.joint.count(x) if n is None else n
+        rates = optimizer.rates()
+        numbers = rates[0] if len(rates) == 1 else rates, optimizer.steps + 1
+        if self._is_apart:
+            loss = self._compute_apart(x, y, *numbers)
+            optimizer.steps += 1
+            return loss
         captured, arrays, form = self.captured, (x, y), None
         if isinstance(x, tuple | dict) or isinstance(y, tuple):
             captured, arrays, form = self._flattened(x, y)
-        if now is None and (self.accumulate > 1 or (self.threads != 1 and self._shards(x) > 1)):
-            # the updates made name the draws: layers that count their calls would count shards
-            with random.use(random.StepContext(0, 0, optimizer.steps)):
-                return self(x, y)
-        rates = optimizer.rates()
-        numbers = rates[0] if len(rates) == 1 else rates, optimizer.steps + 1
         if self.is_eager(captured) or captured.capture is False:
-            loss = self.compute(x, y, *numbers)
+            loss = self.compute(x, y, *numbers, self._n)
         elif now is None:
             loss = captured(*arrays, numbers=numbers, key=(modes(), form))
         else:
-            loss = captured(*arrays, numbers=(*numbers, now.epoch, now.step), key=(modes(), form, now.seed, now.row))
+            key = modes(), form, now.seed, now.row, self._n
+            loss = captured(*arrays, numbers=(*numbers, now.epoch, now.step), key=key)
         optimizer.steps += 1
         return loss
 
@@ -163,26 +188,68 @@ class Step:
             captured.explain("a callback reads the gradients")
         return True
 
-    def compute(self, x: Array, y: Array, lr: Array | Sequence[float], t: Array | int) -> Array:
+    def compute(self, x: Array, y: Array, lr: Array | Sequence[float], t: Array | int, n: int = 0) -> Array:
         """Do the device's part of a step; the caller increases ``optimizer.steps``.
 
         Args:
             x, y: as on call.
             lr, t: as Optimizer.update takes them.
+            n: N, where several processes train or there are virtual shards.
         Returns: the batch's loss, ().
         """
         with self.precision.computing():
-            weights = None
+            weights, joint = None, self.joint
             if isinstance(y, tuple):
                 y, weights = y
             x, y = self.precision.inputs(x), x if self._of_inputs else y
             if weights is not None:
-                y = y, self._weighted.shares(weights, self.optimizer.flat.dtype)
-            loss, gradients = self.differentiate(x, y)
+                shares = self._weighted.shares(weights, self.optimizer.flat.dtype)
+                y = y, shares if joint is None else shares[slice(*joint.part.rows(n)), ...]
+            loss, gradients = self.differentiate(x, y) if joint is None else joint(self._rows, x, y, n)
         if self.gradient_hook is not None:
             self.gradient_hook(self.precision.plain(gradients))
         self.optimizer.update(gradients, lr, t)
         return loss
+
+    def _compute_apart(self, x: Any, y: Any, lr: Any, t: int) -> Array:
+        """Do a step whose reduction is no part of a recording: loss and gradients of this process are."""
+        joint, n, now = self.joint, self._n, random.current()
+        assert joint is not None
+        assert now is not None
+        captured = self.captured
+        is_plain = not isinstance(x, tuple | dict) and not isinstance(y, tuple)
+        if not is_plain or captured.capture is False or watching():
+            return self.compute(x, y, lr, t, n)
+        small = captured(x, y, numbers=(now.epoch, now.step), key=(modes(), now.seed, now.row, n))
+        loss, gradients = joint.reduce(small, joint.gradients(n), n)
+        if self.gradient_hook is not None:
+            self.gradient_hook(self.precision.plain(gradients))
+        self.optimizer.update(gradients, lr, t)
+        return loss
+
+    def _local(self, x: Array, y: Array, epoch: Any, step: Any) -> Array:
+        """Compute what this process adds to a batch."""
+        now, joint = random.current(), self.joint
+        assert joint is not None
+        assert now is not None
+        with random.use(now._replace(epoch=epoch, step=step)), self.precision.computing():
+            return joint.local(self._rows, self.precision.inputs(x), x if self._of_inputs else y, self._n)
+
+    def _rows(self, x: Any, y: Any, share: float) -> tuple[Array, dict[Tensor, Array]]:
+        """Return what some rows add to loss and gradients: a virtual shard, or all rows of this process."""
+        if self.processes.virtual or self.accumulate == 1:
+            return self.differentiate(x, y, share)
+        context = random.current()
+        assert context is not None
+        return accumulation.accumulate(
+            lambda x, y, part: self.differentiate(x, y, part * share), x, y, self.accumulate, context, sums=self._sums
+        )
+
+    def _unsupported(self) -> str:
+        """Return why steps cannot be recorded, as far as that is known; "" if they may be."""
+        if self._on_device:
+            return "the gradients are reduced on the host" if self._is_apart else ""
+        return "" if self.precision.name == "fp32" else f"it computes in {self.precision.name}"
 
     def differentiate(self, x: Array, y: Array, share: float | None = None) -> tuple[Array, dict[Tensor, Array]]:
         """Return a batch's loss, (), and its gradients; both as the precision has them.
@@ -232,10 +299,12 @@ class Step:
 
     def _shards(self, x: Array) -> int:
         """In how many parts a batch is computed; layers that are watched see all of it."""
-        return 1 if watching() else self.division(several.shape(x)).shards
+        return 1 if self.processes.virtual or watching() else self.division(several.shape(x)).shards
 
     def _usable(self, threads: int | None) -> int | None:
         """A number of threads, or 1 where steps cannot be sharded."""
+        if self.processes.virtual:
+            return usable_threads(self.model, self.loss, threads)
         if threads == 1 or not (reason := unsharded_reason(self.model, self.loss, threads)):
             return threads
         if threads:
@@ -253,7 +322,7 @@ class Step:
         now = random.current()
         assert now is not None
         with random.use(now._replace(epoch=place[0], step=place[1])):
-            return self.compute(x, y, lr, t)
+            return self.compute(x, y, lr, t, self._n)
 
     def _flattened(self, x: Any, y: Any) -> tuple[Captured, tuple[Array, ...], Any]:
         """Return what is called with the arrays of a batch that has several, the arrays, and the key of their form."""

@@ -1,0 +1,291 @@
+"""Loss and gradients of a batch in virtual shards, each computed by itself, and summed along one tree.
+
+    shards = VirtualShards(optimizer.flat, Part(8, 0, 8))
+    nodes = shards(compute, x, y, n, context)   # of the tree: one where this process has all shards
+
+What a shard computes depends on its rows alone: its own copy of them, one thread for it and for its products. What is
+added to what is given by the tree. So the sums have the same bits on any number of threads and processes.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet import random
+from xpnet.autograd import Tensor
+from xpnet.backend import (
+    Array,
+    backend_of,
+    can_limit_blas,
+    cores,
+    empty,
+    empty_aligned,
+    launch,
+    record_call,
+    run_alone,
+    split,
+)
+from xpnet.data import several
+from xpnet.data.part import Part
+from xpnet.distributed.tree import Node, Tree
+from xpnet.errors import ConfigError
+from xpnet.nn import Module, is_average
+from xpnet.optim.flat import FlatBuffer
+from xpnet.optim.segments import concatenate
+from xpnet.train.metrics.average import is_sum
+
+__all__ = ["NodeSum", "Rows", "VirtualShards", "flattened", "unshardable_reason", "usable_threads"]
+
+_LEAST = 1 << 17  # the fewest numbers worth a thread, of sums of gradients
+
+Gradients = dict[Any, Array]  # by parameter
+Rows = Callable[[Any, Any, float], tuple[Array, Gradients]]  # (examples, targets, what they weigh) -> times that
+
+
+def usable_threads(model: Module, loss: Callable[..., Tensor], threads: int | None) -> int | None:
+    """Return how many threads may compute virtual shards at once; None: one a core.
+
+    Raises:
+        ConfigError: the model or the loss cannot be computed in shards; or threads is above 1 and the backend divides
+            work among threads itself.
+    """
+    if reason := unshardable_reason(model, loss):
+        raise ConfigError("fit", "a step that virtual shards can compute", "use shards=1", reason=reason)
+    if not model.backend.splits:
+        if (threads or 1) > 1:
+            reason = f"{model.backend.spec} divides work among threads itself"
+            raise ConfigError("fit", f"a step that threads={threads} can shard", "use threads=None", reason=reason)
+        return 1
+    return 1 if threads is None and not can_limit_blas() else threads
+
+
+def unshardable_reason(model: Module, loss: Callable[..., Tensor]) -> str:
+    """Return why a step cannot be computed in virtual shards; "" if it can."""
+    if not (is_average(loss) or is_sum(loss)):
+        return "the loss is not known to be an average over examples (see nn.averages_examples)"
+    for path, module in model.modules():
+        where = f"{path or 'the model'} ({type(module).__name__})"
+        if module.across_batch and not module.synchronizes:
+            return f"{where} depends on other examples of the batch"
+        if module.across_batch is None:
+            return f"{where} does not say across_batch = False"
+    return ""
+
+
+class NodeSum(NamedTuple):
+    """The sum of the shards of a node of the tree.
+
+    Args:
+        loss: (), times what the shards weigh.
+        gradient: of all parameters, flat, with zeros for those that have none.
+        found: whether each parameter has a gradient.
+    """
+
+    loss: Array
+    gradient: Array
+    found: list[bool]
+
+
+class VirtualShards:
+    """Computes the virtual shards of a process.
+
+    Args:
+        flat: the parameters that are trained.
+        part: the shards that this process computes.
+        threads: how many compute at once; None: one a core.
+        pieces: in how many pieces a shard is computed, one after the other, or one an example: less memory.
+        sums: whether the loss is a sum over examples: then each piece weighs 1.
+    """
+
+    def __init__(
+        self,
+        flat: FlatBuffer,
+        part: Part,
+        *,
+        threads: int | None = None,
+        pieces: int = 1,
+        sums: bool = False,
+    ) -> None:
+        self._flat, self._part = flat, part
+        self._threads, self._pieces, self._sums = threads, pieces, sums
+        self.buffers: list[Array] = []  # on the host: flat gradients that are written in each step
+
+    def __call__(self, compute: Rows, x: Any, y: Any, n: int, context: random.StepContext) -> list[NodeSum]:
+        """Return the sums of the nodes of Tree(V, N) that this process computes: none, if it has no rows.
+
+        Args:
+            compute: takes examples and targets of some rows, and what they weigh in the batch; gives loss and gradients
+                times that.
+            x, y: the rows of this process, an array each or several.
+            n: N, of the whole batch.
+            context: the step that draws belong to.
+        """
+        tree, groups, nodes = self._plan(n)
+
+        def group(nodes: list[tuple[Node, Array]]) -> list[NodeSum]:
+            return [self._node(tree, node, out, partial(self._shard, compute, x, y, n, context)) for node, out in nodes]
+
+        found = [node for each in run_alone([partial(group, each) for each in groups]) for node in each]
+        known = {
+            node: total for (node, _), total in zip([node for each in groups for node in each], found, strict=True)
+        }
+        return [_combined(tree, node, known) for node in nodes]
+
+    def gradients(self, n: int) -> list[Array]:
+        """Return the arrays that the gradients of a call are in, on the host: also if the call was replayed."""
+        _, groups, nodes = self._plan(n)
+        outs = [(node, out) for each in groups for node, out in each]
+        return [next(out for inner, out in outs if node.first <= inner.first < node.stop) for node in nodes]
+
+    def _plan(self, n: int) -> tuple[Tree, list[list[tuple[Node, Array]]], list[Node]]:
+        """Return the tree, the nodes that each thread sums with the memory for that, and those that they make up."""
+        (_, first, stop), tree = self._part, Tree(self._part.shards, n)
+        start, end = self._part.rows(n)
+        threads = max(1, min(self._threads or cores(), stop - first, end - start))
+        bounds = [first + i * (stop - first) // threads for i in range(threads + 1)]
+        groups = [nodes for a, b in pairwise(bounds) if (nodes := tree.nodes(a, b))]
+        outs = iter(self.memory(sum(map(len, groups))))
+        return tree, [[(node, next(outs)) for node in nodes] for nodes in groups], tree.nodes(first, stop)
+
+    def _node(self, tree: Tree, node: Node, out: Array, shard: Callable[[int], _Terms]) -> NodeSum:
+        """Compute the shards of a node, one after the other."""
+        views = None if out is None else self._flat.views(out)
+
+        def leaf(i: int) -> _Terms:
+            nonlocal views
+            terms = shard(i)
+            terms.views, views = views, None  # the sum of a node grows from its first shard
+            return terms
+
+        return tree.sum(node, leaf, _Terms.add).flat(self._flat, out)
+
+    def _shard(self, compute: Rows, x: Any, y: Any, n: int, context: random.StepContext, i: int) -> _Terms:
+        """Compute the loss and the gradients of a shard, times what it weighs."""
+        offset, _ = self._part.rows(n)
+        start, stop = Part(self._part.shards, i, i + 1).rows(n)
+        pieces = min(self._pieces, stop - start)
+        total: _Terms | None = None
+        for k in range(pieces):
+            a, b = start + k * (stop - start) // pieces, start + (k + 1) * (stop - start) // pieces
+            with random.use(context._replace(row=context.row + a)):
+                share = 1.0 if self._sums else (b - a) / n
+                loss, gradients = compute(_own(x, a - offset, b - offset), _own(y, a - offset, b - offset), share)
+            terms = _Terms(loss, [gradients.get(p) for p in self._flat.parameters], self._flat.dtype)
+            total = terms if total is None else total.add(terms)
+        assert total is not None
+        return total
+
+    def memory(self, count: int) -> list[Array]:
+        """Return memory for flat gradients, where arrays can be written in place."""
+        if not self._flat.backend.on_host:
+            return [None] * count
+        if self.buffers and self.buffers[0].dtype != self._flat.dtype:
+            self.buffers = []
+        while len(self.buffers) < count:
+            self.buffers.append(self._flat.zeros())
+        return self.buffers[:count]
+
+
+class _Terms:
+    """A sum of gradients that grows.
+
+    Args:
+        loss: ().
+        arrays: a gradient for each parameter, or None; they are not written.
+        dtype: of the sums.
+    """
+
+    def __init__(self, loss: Array, arrays: list[Array | None], dtype: Any) -> None:
+        self.loss = loss
+        self.arrays = [g if g is None or g.dtype == dtype else _cast(g, dtype) for g in arrays]
+        self.owned = [False] * len(arrays)
+        self.views: list[Array] | None = None  # where the sums are to lie
+
+    def add(self, other: _Terms) -> _Terms:
+        """Add other terms, and return this sum."""
+        self.loss = record_call(operator.add, self.loss, other.loss)
+        for k, (a, b) in enumerate(zip(self.arrays, other.arrays, strict=True)):
+            if a is None:
+                self.arrays[k], self.owned[k] = b, other.owned[k]
+            elif b is not None:
+                view = None if self.views is None else self.views[k]
+                self.arrays[k], self.owned[k] = _add(a, b, self.owned[k], view), True
+        return self
+
+    def flat(self, flat: FlatBuffer, out: Array | None) -> NodeSum:
+        """Return the sum as one flat array: out, if it is given."""
+        found = [g is not None for g in self.arrays]
+        if out is not None:
+            for view, g in zip(flat.views(out) if self.views is None else self.views, self.arrays, strict=True):
+                if g is None:
+                    launch(view.fill, 0)
+                elif g is not view:
+                    launch(np.copyto, view, g)
+            return NodeSum(self.loss, out, found)
+        return NodeSum(self.loss, flattened(flat, self.arrays), found)
+
+
+def flattened(flat: FlatBuffer, arrays: list[Array | None]) -> Array:
+    """Return gradients, one a parameter or None, as one new flat array."""
+    xp, device = flat.xp, flat.backend.device
+    whole = [
+        xp.zeros(shape, dtype=flat.dtype, device=device) if g is None else g
+        for g, shape in zip(arrays, flat.shapes, strict=True)
+    ]
+    joined = concatenate(whole, [start for start, _ in flat.bounds])
+    return xp.asarray(joined, copy=True) if len(whole) == 1 else joined
+
+
+def _combined(tree: Tree, node: Node, known: dict[Node, NodeSum]) -> NodeSum:
+    """Sum the nodes of the threads up to a node."""
+    if node in known:
+        return known[node]
+    halves = [_combined(tree, half, known) for half in node.halves if not tree.is_empty(half)]
+    if len(halves) == 1:
+        return halves[0]
+    left, right = halves
+    found = [a or b for a, b in zip(left.found, right.found, strict=True)]
+    loss = record_call(operator.add, left.loss, right.loss)
+    if not backend_of(left.gradient).on_host:
+        return NodeSum(loss, left.gradient + right.gradient, found)
+    launch(_add_flat, left.gradient, right.gradient)
+    return NodeSum(loss, left.gradient, found)
+
+
+def _add_flat(total: np.ndarray, other: np.ndarray) -> None:
+    """Add to a flat array, in several threads."""
+    split(total.size, _LEAST, lambda a, b: np.add(total[a:b], other[a:b], total[a:b]))
+
+
+def _add(a: Array, b: Array, owned: bool, view: Array | None) -> Array:
+    """Return a + b: in the view if there is one, else in a if it may be written."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        out = view if view is not None else a if owned else empty(a.shape, a.dtype)
+        launch(np.add, a, b, out)
+        return out
+    return record_call(operator.iadd if owned else operator.add, a, b)
+
+
+def _cast(g: Array, dtype: Any) -> Array:
+    return record_call(backend_of(g).xp.astype, g, dtype)
+
+
+def _own(x: Any, start: int, stop: int) -> Any:
+    """Return some rows of each array, laid out and aligned alike, whatever x is a part of."""
+    return several.like(x, [_copied(array[start:stop, ...]) for array in several.each(x)])
+
+
+def _copied(x: Array) -> Array:
+    if not isinstance(x, np.ndarray):
+        return backend_of(x).xp.asarray(x, copy=True)
+    if x.flags.c_contiguous and x.ctypes.data % 64 == 0:
+        return x
+    copy = empty_aligned(x.shape, x.dtype)
+    launch(np.copyto, copy, x)
+    return copy
