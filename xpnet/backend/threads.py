@@ -160,7 +160,7 @@ def run_alone(tasks: Sequence[Callable[[], T]]) -> list[T]:
 
     So the results do not depend on how many cores there are, nor on which tasks run at once.
     """
-    program = current_program()
+    program = this_thread.program
     if program is not None:
         return program.run_parallel(run_alone, tasks)
     with single_threaded(), use_cores(1):

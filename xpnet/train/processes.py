@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from xpnet import arguments, distributed
+from xpnet.backend import Backend
 from xpnet.data.part import WHOLE, Part
 from xpnet.distributed import Communicator, single
 from xpnet.errors import ConfigError
@@ -55,22 +56,27 @@ ALONE = Processes(single())
 
 
 def read_processes(
-    where: str, communicator: Communicator | str | None, shards: int | None, batch_norm: str
+    where: str,
+    communicator: Communicator | str | None,
+    shards: int | None,
+    batch_norm: str,
+    backend: Backend | None = None,
 ) -> Processes:
     """Check the arguments of a Trainer that concern several processes.
 
     Args:
         where: for messages.
-        communicator: a Communicator; or "auto" or "mpi", as distributed.get_communicator takes it. None: "auto".
+        communicator: a Communicator, or what distributed.get_communicator takes, such as "mpi". None: "auto".
         shards: V, >= 1; None: SHARDS where a launcher started this process, also if it is the only one; else none.
         batch_norm: as in Processes.
+        backend: of the model.
     Raises:
         ConfigError: one is invalid, or there are more processes than virtual shards.
     """
     found = communicator
     if not isinstance(found, Communicator):
         name = arguments.text(where, "communicator", "auto" if found is None else found)
-        found = getattr(distributed, "get_communicator", lambda name: single())(name)
+        found = distributed.get_communicator(name, backend)
     shards = arguments.optional(arguments.count)(where, "shards", shards)
     batch_norm = arguments.choice(where, "batch_norm", batch_norm, _BATCH_NORM)
     if shards is None and found is not single():

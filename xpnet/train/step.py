@@ -90,7 +90,8 @@ class Step:
         self._compares = task is not None and task.labelled is not True
         self._of_inputs = task is not None and task.of_inputs
         self.precision = Precision(precision, model, optimizer)
-        self.processes = read_processes("Step", communicator or single(), shards, batch_norm)
+        given = single() if communicator is None else communicator
+        self.processes = read_processes("Step", given, shards, batch_norm, model.backend)
         self.threads = self._usable(check_threads(threads))
         self.accumulate = arguments.count("Step", "accumulate", accumulate)
         self._sums = is_sum(loss)

@@ -86,9 +86,9 @@ class Trainer(Fitting):
         accumulate: of how many batches the gradients are averaged before an update, >= 1: a step is then so many
             batches, with the memory of one and the result of one batch of as many examples, to rounding, where no layer
             couples examples. At the end of an epoch a step may be of fewer.
-        communicator: of the processes that train together: a Communicator, or "auto" or "mpi", as
-            distributed.get_communicator takes it. None: "auto", the processes that mpiexec or xpnet launch started, or
-            this process alone. All make the same Trainer, and call the same methods in one order; each computes some
+        communicator: of the processes that train together: a Communicator, or "auto", "mpi" or "nccl",
+            as distributed.get_communicator takes it. None: "auto", the processes that mpiexec or xpnet launch started,
+            or this process alone. All make the same Trainer, and call the same methods in one order; each computes some
             examples of each batch.
         shards: V, into how many virtual shards a batch is divided, >= 1: the run gives the same bits on 1 to V
             processes, with any number of threads. None: 8 where a launcher started the process, else as 1; and as in
@@ -146,7 +146,7 @@ class Trainer(Fitting):
         self.precision = precision
         self.threads = check_threads(threads)
         self.accumulate = arguments.count("Trainer", "accumulate", accumulate, 1, 1 << 16)
-        self.processes = read_processes("Trainer", communicator, shards, batch_norm)
+        self.processes = read_processes("Trainer", communicator, shards, batch_norm, model.backend)
         self.ema = arguments.optional(arguments.probability)("Trainer", "ema", ema)
         if self.ema is not None:
             self.optimizer.average = Average(self.optimizer.flat, self.ema)
