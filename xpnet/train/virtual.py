@@ -36,8 +36,7 @@ from xpnet.data.part import Part
 from xpnet.distributed.tree import Node, Tree
 from xpnet.errors import ConfigError
 from xpnet.nn import Module, is_average
-from xpnet.optim.flat import FlatBuffer
-from xpnet.optim.segments import concatenate
+from xpnet.optim.flat import FlatBuffer, concatenate
 from xpnet.train.metrics.average import is_sum
 
 __all__ = ["NodeSum", "Rows", "VirtualShards", "flattened", "unshardable_reason", "usable_threads"]
