@@ -156,6 +156,7 @@ def test_arrays_get_what_the_trainer_says(serve, runs, kind):
 
     trainer, meta = open_run(runs(kind))
     x = np.random.default_rng(1).normal(size=(3, *meta["shape"])).astype(np.float32)
+    assert trainer.task is not None
     wanted = trainer.task.predictions(trainer.predict(x), meta["classes"], x, 2)
     said = serve(kind).rows({"rows": x.tolist()}, "?top=2" if kind in ("rows", "sequences") else "").json["predictions"]
     for got, want in zip(said, wanted, strict=True):
@@ -267,7 +268,7 @@ def test_a_server_that_closes_answers_what_is_under_way_and_ends_idle_connection
     ],
 )
 def test_only_addresses_of_this_machine_are_local(host, local):
-    from xpnet.serving.server import _is_loopback
+    from xpnet.serving.listening import _is_loopback
 
     assert _is_loopback(host) == local
 

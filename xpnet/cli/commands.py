@@ -12,7 +12,21 @@ from typing import Any, NoReturn
 import typer
 
 from xpnet.backend import keep_freed_memory
-from xpnet.cli import compare, data, devices, draw, evaluate, export, launch, predict, runs, serve, summary, train
+from xpnet.cli import (
+    compare,
+    data,
+    devices,
+    draw,
+    evaluate,
+    export,
+    launch,
+    playground,
+    predict,
+    runs,
+    serve,
+    summary,
+    train,
+)
 from xpnet.cli.help import Program
 from xpnet.cli.options import Command, NamesAll, Version, in_options, in_our_form
 from xpnet.errors import XpnetError
@@ -33,6 +47,7 @@ app.command(cls=Command, context_settings={"allow_interspersed_args": False})(la
 app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(serve.serve)
+app.command(cls=Command)(playground.playground)
 app.command(cls=NamesAll)(data.data)
 app.command(cls=NamesAll)(summary.summary)
 app.command(cls=NamesAll)(draw.draw)

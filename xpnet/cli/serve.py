@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import warnings
 from typing import Annotated
 
@@ -11,6 +9,7 @@ import typer
 
 from xpnet.cli.options import BackendName, Device, print_line
 from xpnet.cli.trained import Mean, Scale, Std, normalization
+from xpnet.cli.waiting import serve_until_signal
 
 __all__ = ["serve"]
 
@@ -42,19 +41,8 @@ def serve(
     source = open_source(run, resolve_backend(backend, device), **normalization(mean, std, scale))
     if not verbose:
         warnings.simplefilter("ignore")  # of decoders, about the content of a request
-    stop = threading.Event()
     server = Server(source, host, port, limits, print_line if verbose else None)
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        if not server.is_local:
-            print_line(f"xpnet: warning: anyone who reaches {host} port {server.port} may use it", to_people_only=True)
-        print_line(f"{source.name} of {run} at {server.url} (Ctrl-C ends it)")
-        while not stop.wait(0.5):  # a signal is handled between waits
-            pass
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)  # a second Ctrl-C ends it at once
-        all_answered = server.close()
-    if not all_answered:
-        print_line("xpnet: warning: some requests were not answered in time", to_people_only=True)
+    if not server.is_local:
+        print_line(f"xpnet: warning: anyone who reaches {host} port {server.port} may use it", to_people_only=True)
+    serve_until_signal(server, f"{source.name} of {run} at {server.url} (Ctrl-C ends it)")
     return 0

@@ -142,6 +142,10 @@ class Plane:
         """Return the Python that trains this network for as many steps as were made, at least one."""
         return write_code(self.settings, self.classes, max(1, self.step), self._backend_name)
 
+    def command(self, name: str, given: dict[str, Any]) -> tuple[Any, bool]:
+        """Carry out "code": the program; return the reply, and whether the state has changed."""
+        return {"code": lambda: {"code": self.code()}}[name](), False
+
     def _outputs(self, x: np.ndarray) -> list[np.ndarray]:
         """Return what each hidden layer gives after its activation, and the scores, (N, M) each."""
         found: list[np.ndarray] = []

@@ -8,43 +8,25 @@ import hashlib
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl
 
 from xpnet import __version__
 from xpnet.errors import DataError, DeviceError, XpnetError
 from xpnet.serving.batching import Batcher
 from xpnet.serving.limits import Limits
-from xpnet.serving.messages import Answer, HttpError, json_answer, read_json, rows_of
+from xpnet.serving.messages import Answer, HttpError, Request, json_answer, read_json, rows_of
 from xpnet.serving.multipart import read_multipart
 from xpnet.serving.sources import Given, Source
 
-__all__ = ["Request", "Service"]
+__all__ = ["Service"]
 
 _METHODS = {"/": ("GET", "HEAD"), "/health": ("GET", "HEAD"), "/predict": ("POST",)}
 _FORM, _JSON = "multipart/form-data", "application/json"
 _log = logging.getLogger("xpnet")
 _heard = threading.local()  # lines: what is logged about the request of this thread
-
-
-class Request(NamedTuple):
-    """What is known of a request before its body.
-
-    Args:
-        method, path, query: of its first line. headers: by name, in lower case.
-    """
-
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-
-    @property
-    def kind(self) -> str:
-        """The type of the content, in lower case, without parameters."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 class Service:

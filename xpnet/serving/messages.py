@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple, NoReturn
 
 from xpnet.output import printable, to_json
 
-__all__ = ["Answer", "HttpError", "json_answer", "read_json", "rows_of"]
+__all__ = ["Answer", "HttpError", "Request", "json_answer", "read_json", "rows_of"]
 
 JSON = "application/json"
+
+
+class Request(NamedTuple):
+    """What is known of a request before its body.
+
+    Args:
+        method, path, query: of its first line. headers: by name, in lower case.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+
+    @property
+    def kind(self) -> str:
+        """The type of the content, in lower case, without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 class Answer(NamedTuple):
@@ -19,12 +37,15 @@ class Answer(NamedTuple):
 
     Args:
         status: of HTTP. body: bytes. kind: the type of the content. headers: further ones.
+        stream: gives the parts of a body that has no end, instead of body; closed once the client has gone, which is
+            seen when it gives a part, b"" too.
     """
 
     status: int
     body: bytes
     kind: str = JSON
     headers: Mapping[str, str] = {}
+    stream: Iterator[bytes] | None = None
 
 
 class HttpError(Exception):

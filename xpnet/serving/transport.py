@@ -7,23 +7,24 @@ import errno
 import io
 import logging
 import re
+import select
 import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.errors import MissingHeaderBodySeparatorDefect
 from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from xpnet.output import printable
-from xpnet.serving.answers import Request, Service
-from xpnet.serving.messages import Answer, HttpError
+from xpnet.serving.limits import Limits
+from xpnet.serving.messages import Answer, HttpError, Request
 from xpnet.serving.receiving import HEAD, Timed
 
-__all__ = ["Transport"]
+__all__ = ["Service", "Transport"]
 
 _LINE = 8192  # bytes of the first line
 _SPARE = 16  # connections beyond the limit that are told so
@@ -36,6 +37,22 @@ _SECURE = {
     "Cache-Control": "no-store",
 }
 _log = logging.getLogger("xpnet")
+
+
+class Service(Protocol):
+    """Answers requests, from several threads."""
+
+    @property
+    def limits(self) -> Limits:
+        """What it takes of its clients."""
+        ...
+
+    def check(self, request: Request) -> None:
+        """Raise HttpError where a request is refused before its body is read."""
+
+    def answer(self, request: Request, body: bytes) -> Answer:
+        """Answer a request that check passed; or raise HttpError."""
+        ...
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -167,7 +184,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, answer: Answer) -> None:
         """Send an answer at once: in two parts, the second would wait for the client's acknowledgement."""
         headers = {"Date": formatdate(usegmt=True), "Server": "xpnet", **_SECURE, **answer.headers}
-        headers |= {"Content-Type": answer.kind, "Content-Length": str(len(answer.body))}
+        headers |= {"Content-Type": answer.kind}
+        if answer.stream is None:
+            headers["Content-Length"] = str(len(answer.body))
+        else:
+            self.close_connection = True  # it ends with the connection
         if self.close_connection:
             headers["Connection"] = "close"
         elif self.request_version == "HTTP/1.0":
@@ -177,6 +198,22 @@ class _Handler(BaseHTTPRequestHandler):
         head = "\r\n".join([*lines, "", ""]).encode("latin-1")
         self.connection.settimeout(self.server.service.limits.timeout)
         self.connection.sendall(head if self.command == "HEAD" else head + answer.body)
+        if answer.stream is not None:
+            self._send_stream(answer.stream)
+
+    def _send_stream(self, stream: Iterator[bytes]) -> None:
+        """Send the parts of a body until the client goes, the server ends, or there are no more."""
+        with contextlib.closing(stream):  # pyright: ignore[reportArgumentType]
+            for part in stream:
+                if self.server.closing or self._is_closed():
+                    break
+                self.connection.sendall(part)
+
+    def _is_closed(self) -> bool:
+        """Whether the client has closed the connection."""
+        if not select.select([self.connection], [], [], 0)[0]:
+            return False
+        return not self.connection.recv(1 << 12)  # what it sends after its request is not read
 
     def handle_expect_100(self) -> bool:
         """Say "100 Continue" only once it is known that the body will be read."""

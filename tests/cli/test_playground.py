@@ -1,0 +1,43 @@
+"""xpnet playground: a process that serves the page until it is told to end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_the_page_is_served_until_a_signal_ends_it(number, here):
+    command = [sys.executable, "-m", "xpnet", "playground", "--no-browser", "--link", "http://x/#data=xor"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.fullmatch(r"playground at (http://127\.0\.0\.1:\d+/[\w-]{24}/)#data=xor \(Ctrl-C ends it\)\n", line)
+        assert found, line or process.communicate(timeout=60)
+        with urllib.request.urlopen(found[1], timeout=60) as reply:
+            assert b"<title>" in reply.read()
+        with urllib.request.urlopen(found[1] + "events", timeout=60) as events:
+            assert events.readline() == b"event: hello\n"
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ("playground --port 65536", ["port", 65536]),
+        ("playground --backend nump", ["nump", "numpy"]),
+        ("playground --device gpu", ["did you mean 'cuda'"]),
+        ("playground now", ["now"]),
+    ],
+)
+def test_wrong_options_are_one_line(refused, words, values):
+    refused(words, *values)
