@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import arguments
 from xpnet.autograd import Tensor, no_grad
 from xpnet.backend import Backend
 from xpnet.errors import DataError
 from xpnet.nn import inference
 from xpnet.playground.code import write_code
+from xpnet.playground.dropped import read_points
 from xpnet.playground.network import Training
 from xpnet.playground.pictures import as_bytes, confidence_of, signed_bytes
 from xpnet.playground.points import HALF, SCALES, draw_points, make_features
@@ -143,8 +145,15 @@ class Plane:
         return write_code(self.settings, self.classes, max(1, self.step), self._backend_name)
 
     def command(self, name: str, given: dict[str, Any]) -> tuple[Any, bool]:
-        """Carry out "code": the program; return the reply, and whether the state has changed."""
-        return {"code": lambda: {"code": self.code()}}[name](), False
+        """Carry out "code" (the program) or "csv" (points of a text): the reply, and whether the state changes."""
+        return {"code": self._code, "csv": self._csv}[name](given), False
+
+    def _code(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {"code": self.code()}
+
+    def _csv(self, given: dict[str, Any]) -> dict[str, Any]:
+        points, note = read_points(arguments.text("CSV file", "text", given.get("text")))
+        return {"points": points, "note": note}
 
     def _outputs(self, x: np.ndarray) -> list[np.ndarray]:
         """Return what each hidden layer gives after its activation, and the scores, (N, M) each."""

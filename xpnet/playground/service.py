@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from xpnet.backend import Backend
 from xpnet.errors import XpnetError
 from xpnet.playground.session import WAIT, Session
-from xpnet.playground.stages import open_stage
+from xpnet.playground.stages import describe_choices, open_stage
 from xpnet.serving.limits import Limits
 from xpnet.serving.messages import Answer, HttpError, Request, json_answer, read_json
 
@@ -45,7 +45,7 @@ class Playground:
 
     def __init__(self, backend: Backend) -> None:
         self.backend, self.token = backend, secrets.token_urlsafe(18)
-        self._files = _read_files()
+        self._files, self._about = _read_files(), describe_choices()
         self._sessions: collections.OrderedDict[str, Session] = collections.OrderedDict()
         self._lock = threading.Lock()
 
@@ -107,7 +107,7 @@ class Playground:
             if found is None:
                 if sum(each.is_watched for each in self._sessions.values()) >= _WATCHED:
                     raise HttpError(503, "server: too many pages are open; close one", Retry_After="5")
-                found = Session(secrets.token_urlsafe(9), self.backend, open_stage)
+                found = Session(secrets.token_urlsafe(9), self.backend, open_stage, self._about)
             self._sessions[found.key] = found
             unwatched = [each for each in self._sessions.values() if not each.is_watched and each is not found]
             for each in unwatched[: max(0, len(unwatched) - _KEPT)]:

@@ -70,10 +70,13 @@ class Session:
     Args:
         key: its name. backend: where it is computed.
         open_stage: makes a stage from its kind, the settings as sent, and the backend.
+        about: what each page is told first.
     """
 
-    def __init__(self, key: str, backend: Backend, open_stage: Callable[[str, Any, Backend], Stage]) -> None:
-        self.key, self.backend = key, backend
+    def __init__(
+        self, key: str, backend: Backend, open_stage: Callable[[str, Any, Backend], Stage], about: dict[str, Any]
+    ) -> None:
+        self.key, self.backend, self._about = key, backend, about
         self._open, self._stage, self._made = open_stage, None, ("plane", {})
         self._playing, self._until, self._rate = False, None, 200.0
         self._changed, self._asked = threading.Condition(), collections.deque[_Asked]()
@@ -116,7 +119,7 @@ class Session:
             viewer, self._is_watched = self._viewer, True
             self._changed.notify_all()
         try:
-            yield encode_event("hello", {"session": self.key, "backend": self.backend.spec})
+            yield encode_event("hello", {"session": self.key, "backend": self.backend.spec, **self._about})
             if self._stage is not None:
                 yield from self._show_all(self._stage)
             yield from self._work(viewer)
@@ -218,7 +221,7 @@ class Session:
             self._stage = self._open(*self._made, self.backend)
             self._until = None
         elif name == "rate":
-            self._rate = arguments.number("rate", "steps per second", given.get("value"), 0.1, 1e6)
+            self._rate = arguments.number("rate", "steps per second", given.get("value"), 0.1, 1e6, closed=True)
         else:
             try:
                 return self._stage.command(name, given)

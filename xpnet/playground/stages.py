@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from xpnet import __version__
 from xpnet.backend import Backend
+from xpnet.optim import OPTIMIZERS
+from xpnet.playground.lessons import LESSONS
 from xpnet.playground.plane import Plane
 from xpnet.playground.session import Stage
-from xpnet.playground.settings import Settings
+from xpnet.playground.settings import ACTIVATIONS, DATA, FEATURES, LOSSES, PENALTIES, Settings
 
-__all__ = ["open_stage"]
+__all__ = ["describe_choices", "open_stage"]
+
+
+def describe_choices() -> dict[str, Any]:
+    """Return what a page lets people choose: values, defaults of each kind, and the lessons."""
+    return {
+        "version": __version__,
+        "choices": {
+            "data": DATA,
+            "features": FEATURES,
+            "activation": list(ACTIVATIONS),
+            "loss": LOSSES,
+            "optimizer": list(OPTIMIZERS),
+            "penalty": PENALTIES,
+        },
+        "defaults": {"plane": Settings().to_json(), "images": {}},
+        "lessons": [lesson._asdict() for lesson in LESSONS],
+    }
 
 
 def open_stage(kind: str, settings: Any, backend: Backend) -> Stage:

@@ -1,0 +1,182 @@
+"""The page in a real browser, where one is installed: chromium, driven by playwright."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from xpnet.playground import Server
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+if CHROMIUM is None:
+    pytest.skip("no chromium is installed", allow_module_level=True)
+FLAGS = ("no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update", "disable-sync")
+WIDE, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
+SECONDS = 90_000  # in which anything must happen
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=[f"--{flag}" for flag in FLAGS])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
+    """Open the page, with a state after its #; at the end nothing may have been written to the console."""
+    contexts, errors = [], []
+
+    def start(state: str = "", **options: Any) -> Any:
+        context = browser.new_context(**{"viewport": WIDE, "reduced_motion": "reduce", **options})
+        context.set_default_timeout(SECONDS)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: errors.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(server.address + (f"#{state}" if state else ""))
+        page.wait_for_selector("#columns .node, #images .map")
+        return page
+
+    start.refused = False
+    yield start
+    for context in contexts:
+        context.close()
+    if start.refused:  # the browser reports what was refused
+        errors = [error for error in errors if "status of 400" not in error]
+    assert not errors
+
+
+def text(page: Any, what: str) -> str:
+    return page.locator(what).inner_text()
+
+
+def until(page: Any, condition: str) -> None:
+    """Wait until an expression is true; the page's policy lets nothing wait inside it."""
+    end = time.monotonic() + SECONDS / 1000
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, condition
+        page.wait_for_timeout(30)
+
+
+def steps_are(wanted: str) -> str:
+    return f"Number(document.getElementById('steps').textContent.replace(',', '')) {wanted}"
+
+
+def test_xor_is_trained_to_the_last_point_and_the_code_is_shown(visit):
+    page = visit("data=xor&noise=0.2")
+    page.select_option("#rate", "1000000")
+    page.click("#play")
+    until(page, "document.getElementById('test-accuracy').textContent === '100.0 %'")
+    page.click("#play")
+    until(page, "document.getElementById('play').textContent === 'Play'")
+    page.click("#show-code")
+    code = text(page, "#code-text")
+    steps = text(page, "#steps").replace(",", "")
+    assert f"islice(batches(), {steps})" in code
+    assert "data.xor(400, noise=0.2" in code
+    page.keyboard.press("Escape")
+    assert not page.locator("#code").is_visible()
+
+
+def test_a_link_reproduces_a_state(visit):
+    page = visit("data=moons&layers=5,3&activation=relu&steps=150")
+    until(page, steps_are("=== 150") + " && document.getElementById('play').textContent === 'Play'")
+    assert "steps=150" in page.url
+    again = visit(page.url.partition("#")[2])
+    until(again, steps_are("=== 150"))
+    for what in ("#train-loss", "#test-loss", "#train-accuracy"):
+        assert text(again, what) == text(page, what)
+    assert again.locator("#columns .column").count() == 4
+
+
+def test_layers_neurons_and_features_are_added_and_removed(visit):
+    page = visit()
+    page.click("#deeper")
+    until(page, "document.querySelectorAll('#columns .column').length === 5")
+    page.click("#more-1")
+    until(page, "document.querySelectorAll('#columns .column:nth-child(2) .node').length === 5")
+    page.click("[id='feature-sin x']")
+    until(page, "document.querySelectorAll('.column:first-child .node:not(.off)').length === 3")
+    for _ in range(3):
+        count = page.locator("#columns .column").count()
+        page.click("#fewer")
+        until(page, f"document.querySelectorAll('#columns .column').length === {count - 1}")
+    assert page.locator("#fewer").is_disabled()
+    assert "layers=&" in page.url + "&"
+
+
+def test_it_is_used_by_keys_alone(visit):
+    page = visit()
+    page.locator("body").press("s")
+    until(page, steps_are("=== 1"))
+    page.locator("body").press(" ")
+    until(page, steps_are("> 5"))
+    page.locator("body").press(" ")
+    until(page, "document.getElementById('play').textContent === 'Play'")
+    page.focus("#node-1-2")
+    assert text(page, "#output-title") == "Layer 1, neuron 3"
+    assert text(page, "#detail").startswith("layer 1, neuron 3: weights x ")
+    page.locator("body").press("r")
+    until(page, steps_are("=== 0"))
+    names = "[...document.querySelectorAll('button, input, select, canvas[role]')].filter((n) => n.checkVisibility()"
+    names += " && !(n.getAttribute('aria-label') || n.textContent.trim() || n.labels?.length)).map((n) => n.outerHTML)"
+    assert page.evaluate(names) == []
+
+
+def test_points_are_painted_and_dropped_as_a_file(visit, tmp_path):
+    visit.refused = True
+    page = visit("data=points&points=-1_-1_0,1_1_1")
+    page.click("#brushes .brush:nth-child(2)")
+    box = page.locator("#points").bounding_box()
+    page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + 0.25 * box["height"])
+    until(page, "location.hash.includes('2_2_1')")
+    page.focus("#points")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    until(page, "location.hash.includes('-0.25_0_1')")
+    (tmp_path / "three.csv").write_text("x,y,kind\n1,2,a\n3,4,b\n5,9,b\n")
+    page.set_input_files("#csv", str(tmp_path / "three.csv"))
+    until(page, "location.hash.split('points=')[1]?.split('%2C').length === 3")
+    (tmp_path / "bad.csv").write_text("x,y,kind\n1,,a\n")
+    page.set_input_files("#csv", str(tmp_path / "bad.csv"))
+    until(page, "document.getElementById('trouble').textContent.includes('rows of x, y, class')")
+
+
+def test_a_wrong_link_is_told_in_one_line(visit):
+    visit.refused = True
+    page = visit()
+    page.evaluate("location.hash = '#data=xro'")
+    until(page, "document.getElementById('trouble').textContent.includes(\"did you mean 'xor'\")")
+    page.evaluate("location.hash = '#data=xor'")
+    until(page, "document.getElementById('trouble').hidden && document.getElementById('set-data').value === 'xor'")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_a_phone(visit, scheme):
+    page = visit("layers=16,16,16&course=7", viewport=PHONE, color_scheme=scheme, has_touch=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(16, 20, 26)") == (scheme == "dark")
+
+
+def test_every_lesson_of_the_course_opens(visit):
+    page = visit()
+    page.click("#to-course")
+    titles = set()
+    for number in range(1, 14):
+        page.click(f"#course-steps button:nth-child({number})")
+        until(page, f"document.getElementById('course-title').textContent.startsWith('{number}. ')")
+        until(page, f"location.hash.startsWith('#course={number}')")
+        until(page, "[...document.querySelectorAll('#columns .node, #images .map')].some((n) => n.checkVisibility())")
+        titles.add(text(page, "#course-title"))
+    assert len(titles) == 13
+    assert page.locator("#course-next").is_disabled()
+    page.click("#to-course")
+    assert not page.locator("#course").is_visible()

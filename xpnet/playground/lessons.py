@@ -1,0 +1,156 @@
+"""The course: thirteen ideas, each with a setting of the playground that shows it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from xpnet.playground.settings import Point
+
+__all__ = ["LESSONS", "Lesson"]
+
+
+class Lesson(NamedTuple):
+    """A step of the course.
+
+    Args:
+        title: of the idea. text: two sentences about it. look: what to do, and what to see.
+        kind: "plane" or "images". settings: as Settings or ImageSettings take them; others have their defaults.
+        rate: steps a second.
+    """
+
+    title: str
+    text: str
+    look: str
+    kind: str
+    settings: dict[str, Any]
+    rate: int = 50
+
+
+def _beside(centre: float, k: int) -> list[Point]:
+    """Ten points around (centre, centre)."""
+    return [
+        (round(centre + 0.5 * math.cos(0.63 * i), 2), round(centre + 0.5 * math.sin(0.63 * i), 2), k) for i in range(10)
+    ]
+
+
+_FAR, _NEAR = _beside(2.6, 0), _beside(0.9, 1)
+_RULE = {"layers": [], "loss": "perceptron", "batch": 1, "lr": 1.0}
+
+LESSONS = (
+    Lesson(
+        "The perceptron",
+        "A perceptron weighs its inputs, adds a bias and decides by the sign of the sum: its border is a line. It "
+        "learns only from mistakes, so it stops by itself once the line separates the classes.",
+        "Press Play: after a few mistakes the training accuracy is 100 %, and nothing moves any more.",
+        "plane",
+        {"data": "blobs", "noise": 0.6, **_RULE},
+        10,
+    ),
+    Lesson(
+        "XOR: no line will do",
+        "Opposite corners belong to one class here, and no line has both of them on one side. The perceptron makes "
+        "mistakes for ever, as Minsky and Papert wrote in 1969.",
+        "Press Play and watch the border jump about. Then add a hidden layer of 4 neurons.",
+        "plane",
+        {"data": "xor", "noise": 0.2, **_RULE},
+        10,
+    ),
+    Lesson(
+        "Many perceptrons",
+        "For several classes there is a perceptron for each, and the class with the highest sum is the answer. The "
+        "plane is divided into regions with straight borders.",
+        "Point at the scores on the right: each is one perceptron, positive on its own side of its line.",
+        "plane",
+        {"data": "blobs", "classes": 5, "noise": 0.35, "layers": [], "lr": 0.03},
+        50,
+    ),
+    Lesson(
+        "The bias",
+        "The bias is the weight of an input that is always 1, and moves the line away from the origin. Without it "
+        "every line goes through the origin, and both classes here lie in the same direction from it.",
+        "Press Play: it fails. Then tick Bias and press Play again.",
+        "plane",
+        {"data": "points", "points": [*_FAR, *_NEAR], "layers": [], "bias": False, "batch": 5},
+        50,
+    ),
+    Lesson(
+        "Composition",
+        "The outputs of one layer are the inputs of the next, so complex functions are composed of simple ones. "
+        "Neurons of the first layer are lines; those of the next combine lines into shapes.",
+        "Press Play, then point at the neurons from left to right.",
+        "plane",
+        {"data": "circles", "layers": [4, 2], "lr": 0.1},
+        50,
+    ),
+    Lesson(
+        "Linear layers collapse",
+        "A linear function of a linear function is linear again: w2 (w1 x + b1) + b2 = (w2 w1) x + (w2 b1 + b2). "
+        "Without an activation between them, three layers can do no more than one.",
+        "Press Play: every neuron is a straight edge. Then choose ReLU as activation and press Play again.",
+        "plane",
+        {"data": "moons", "noise": 0.1, "layers": [6, 6, 6], "activation": "none", "lr": 0.01},
+        50,
+    ),
+    Lesson(
+        "Sigmoid and vanishing gradients",
+        "On the way back the gradient is multiplied by the slope of every activation, which for a sigmoid is at "
+        "most 1/4. After eight of them next to nothing is left for the first layers.",
+        "Press Play, and look at the gradient of each layer: the first is thousands of times smaller than the last.",
+        "plane",
+        {"data": "circles", "layers": [8] * 8, "activation": "sigmoid", "lr": 0.3},
+        200,
+    ),
+    Lesson(
+        "ReLU",
+        "The ReLU passes what is positive and stops the rest, so its slope is 1 where it is active and the gradient "
+        "keeps its size. The same eight layers learn now.",
+        "Press Play and compare the gradients. ReLU neurons have kinks: the border is made of straight pieces.",
+        "plane",
+        {"data": "circles", "layers": [8] * 8, "activation": "relu", "lr": 0.03},
+        200,
+    ),
+    Lesson(
+        "Convolution and correlation",
+        "A filter slides over the image, and each output pixel is the sum of a window times the filter. Convolution "
+        "turns the filter by 180 degrees, correlation does not; networks learn the filter, so both are used alike.",
+        "Draw a digit and click a pixel of conv1: window, filter and sum are written out. Then change to correlation.",
+        "images",
+        {"flip": True},
+    ),
+    Lesson(
+        "Pooling",
+        "Pooling makes the maps smaller: max pooling keeps the largest number of each window, average pooling the "
+        "mean. With a window of 2x2 and stride 2 windows do not overlap, and three numbers of four are left out.",
+        "Click a pixel of pool1, and see which of the four numbers passes. Then change to average pooling.",
+        "images",
+        {},
+    ),
+    Lesson(
+        "Local response normalization",
+        "Each response is divided by the strength of its neighbours: across channels, as in AlexNet, or within one "
+        "channel. A strong response then stands out, and its neighbours become weaker.",
+        "Click a bright pixel of norm1: the neighbours and the divisor are written out. Then change across to within.",
+        "images",
+        {"norm": "across"},
+    ),
+    Lesson(
+        "Softmax and cross-entropy",
+        "The softmax turns scores into probabilities: exp of each score, divided by the sum of them all. The cross- "
+        "entropy is -log of the probability of the true class; its gradient is the probabilities minus 1 at the "
+        "true class.",
+        "Press Play, and see colours become certain away from the borders. Compare with the squared error.",
+        "plane",
+        {"data": "blobs", "classes": 3, "noise": 0.8, "layers": [8], "lr": 0.03},
+        50,
+    ),
+    Lesson(
+        "Gradient descent and the learning rate",
+        "Every step moves each weight against its gradient, times the learning rate; an epoch is once through all "
+        "points. Too small a rate takes for ever, too large a one jumps over the minimum and never settles.",
+        "Press Play at 0.001, then try 0.1 and 3. Adam adapts the rate of each weight by itself.",
+        "plane",
+        {"data": "moons", "noise": 0.1, "layers": [8, 8], "lr": 0.001},
+        200,
+    ),
+)

@@ -1,0 +1,89 @@
+// Colours and pictures: red is positive and blue negative everywhere; classes have shapes besides.
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const LIGHT = [[0, 114, 178], [209, 67, 31], [0, 158, 115], [204, 121, 167], [230, 159, 0], [86, 180, 233]];
+const DARK = [[58, 150, 214], [236, 104, 66], [0, 178, 130], [220, 142, 184], [240, 180, 40], [140, 206, 245]];
+
+/** The colour of class k, as [r, g, b]. */
+export const colourOf = (k) => (dark.matches ? DARK : LIGHT)[k];
+
+export const css = ([r, g, b], a = 1) => `rgb(${r} ${g} ${b} / ${a})`;
+export const signed = (value) => colourOf(value < 0 ? 0 : 1);
+const ground = () => (dark.matches ? [24, 30, 39] : [250, 250, 250]);
+export const onChange = (act) => dark.addEventListener("change", act);
+export const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
+
+/** Decode base64 to an array of Int8Array, Uint8Array or Float32Array. */
+export function decode(text, Kind) {
+  const raw = atob(text), bytes = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+  return new Kind(bytes.buffer);
+}
+
+/** Paint numbers, -1 to 1, on a canvas, a pixel each; the page scales it. */
+export function paint(canvas, width, height, value) {
+  const from = ground(), [blue, red] = [colourOf(0), colourOf(1)];
+  fill(canvas, width, height, (i, put) => {
+    const v = value(i), to = v < 0 ? blue : red, a = Math.min(1, Math.abs(v));
+    put(from[0] + a * (to[0] - from[0]), from[1] + a * (to[1] - from[1]), from[2] + a * (to[2] - from[2]));
+  });
+}
+
+/** Paint classes, each with its confidence, 0 to 255. */
+export function paintClasses(canvas, side, classes, confidence) {
+  const from = ground(), colours = dark.matches ? DARK : LIGHT;
+  fill(canvas, side, side, (i, put) => {
+    const to = colours[classes[i]], a = 0.08 + (0.55 * confidence[i]) / 255;
+    put(from[0] + a * (to[0] - from[0]), from[1] + a * (to[1] - from[1]), from[2] + a * (to[2] - from[2]));
+  });
+}
+
+function fill(canvas, width, height, colour) {
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  const context = canvas.getContext("2d"), image = context.createImageData(width, height), data = image.data;
+  let at = 0;
+  const put = (r, g, b) => ((data[at] = r), (data[at + 1] = g), (data[at + 2] = b), (data[at + 3] = 255));
+  for (let i = 0; i < width * height; i++, at += 4) colour(i, put);
+  context.putImageData(image, 0, 0);
+}
+
+/** Prepare a canvas for drawing in CSS pixels, sharp on any screen; return its context, width and height. */
+export function sharp(canvas) {
+  const scale = devicePixelRatio || 1, {clientWidth: w, clientHeight: h} = canvas;
+  const [width, height] = [Math.round(w * scale), Math.round(h * scale)];
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  const context = canvas.getContext("2d");
+  context.setTransform(scale, 0, 0, scale, 0, 0);
+  context.clearRect(0, 0, w, h);
+  return [context, w, h];
+}
+
+/** Draw the mark of a class at (x, y): a circle, a square, a triangle, a diamond, a cross, a triangle that points down. */
+export function mark(context, k, x, y, size, hollow) {
+  const r = size * [1, 0.9, 1.15, 1.2, 1.1, 1.15][k];
+  context.beginPath();
+  if (k === 0) context.arc(x, y, r, 0, 7);
+  else if (k === 1) context.rect(x - r, y - r, 2 * r, 2 * r);
+  else if (k === 4) for (const [a, b] of [[1, 1], [1, -1]]) context.moveTo(x - a * r, y - b * r), context.lineTo(x + a * r, y + b * r);
+  else {
+    const corners = k === 3 ? 4 : 3, turn = k === 5 ? Math.PI / 2 : -Math.PI / 2;
+    for (let i = 0; i < corners; i++) context.lineTo(x + r * Math.cos(turn + (2 * Math.PI * i) / corners), y + r * Math.sin(turn + (2 * Math.PI * i) / corners));
+    context.closePath();
+  }
+  context.fillStyle = hollow ? css(ground()) : css(colourOf(k));
+  context.strokeStyle = hollow ? css(colourOf(k)) : css(ground());
+  context.lineWidth = hollow ? 1.4 : 0.8;
+  if (k === 4) (context.strokeStyle = css(colourOf(k))), (context.lineWidth = hollow ? 1.4 : 2.6);
+  else context.fill();
+  context.stroke();
+}
+
+export function make(tag, options = {}, ...children) {
+  const {dataset, ...rest} = options, node = Object.assign(document.createElement(tag), rest);
+  Object.assign(node.dataset, dataset || {});
+  for (const [name, value] of Object.entries(rest)) if (name.startsWith("aria")) node.setAttribute(name.replace("aria", "aria-").toLowerCase(), value);
+  node.append(...children);
+  return node;
+}
+
+export const short = (value) => (value === null || value === undefined ? "–" : Math.abs(value) >= 1e4 || (value && Math.abs(value) < 1e-3) ? value.toExponential(1) : String(Number(value.toPrecision(3))));

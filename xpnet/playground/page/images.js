@@ -1,0 +1,4 @@
+// Images: a digit that is drawn, and the network that answers.
+export function build() {}
+export function show() {}
+export function update() {}

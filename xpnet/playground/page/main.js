@@ -1,0 +1,206 @@
+// The page: state, buttons and keys. What is drawn is in the other files, what is computed in Python.
+
+import * as controls from "./controls.js";
+import * as course from "./course.js";
+import * as curves from "./curves.js";
+import * as images from "./images.js";
+import * as link from "./link.js";
+import * as network from "./network.js";
+import * as output from "./output.js";
+import {make, mark, onChange, short} from "./colours.js";
+import {ask, listen} from "./transport.js";
+
+const $ = (id) => document.getElementById(id);
+let about = null, state = null, shown = null, frame = null, pointed = null, playing = false, said = 0;
+
+async function run(act) {
+  try {
+    $("trouble").hidden = true;
+    return await act();
+  } catch (error) {
+    trouble({error: error.message});
+  }
+}
+
+function trouble({error}) {
+  $("trouble").textContent = error;
+  $("trouble").hidden = false;
+  setPlaying(false);
+}
+
+/** Open a network with the settings of the state, trained for so many steps; play on if it played. */
+const open = (steps = 0, play = playing) => run(async () => {
+  $("plane").hidden = state.kind !== "plane";
+  $("images").hidden = state.kind !== "images";
+  for (const kind of ["plane", "images"]) $("to-" + kind).setAttribute("aria-pressed", state.kind === kind);
+  $("rate").closest("label").hidden = state.kind !== "plane";
+  state.steps = steps;
+  remember();
+  await ask("open", {kind: state.kind, settings: state.settings, steps});
+  await ask("rate", {value: Number($("rate").value)});
+  if (play && !steps) await ask("play");
+});
+
+function remember() {
+  const hash = "#" + link.write({...state, course: course.now()}, about.defaults);
+  if (hash !== (location.hash || "#")) history.replaceState(null, "", hash);
+}
+
+function change(settings) {
+  state.settings = {...state.settings, ...settings};
+  if (state.kind === "plane" && state.settings.data === "points" && state.settings.points.length < 2)
+    state.settings.points = shown?.kind === "plane" ? shown.points.train.slice(0, 500).map(([x, y, k]) => [Math.round(x * 100) / 100, Math.round(y * 100) / 100, k]) : [[-1, 0, 0], [1, 0, 1]];
+  if (state.kind === "plane") controls.show(state.settings);
+  open();
+}
+
+function go(kind, settings = {}) {
+  state = {kind, settings: {...about.defaults[kind], ...settings}, steps: 0};
+}
+
+const handlers = {
+  state(name) {
+    document.body.dataset.connection = name;
+    if (name === "lost") trouble({error: "The connection is lost: is xpnet playground still running? Trying to connect …"});
+  },
+  hello(value, isNew) {
+    $("trouble").hidden = true;
+    if (!about) {
+      about = value;
+      $("backend").textContent = `xpnet ${value.version} on ${value.backend}`;
+      controls.build(value.choices, change);
+      course.build(value.lessons, (number, lesson) => (go(lesson.kind, lesson.settings), ($("rate").value = lesson.rate), open(0, false)));
+      images.build({ask: (name, given) => run(() => ask(name, given)), change, choices: value.choices});
+      state = link.read(location.hash, about.defaults);
+      course.show(state.course);
+    }
+    if (isNew) open(state.steps, false);
+  },
+  network(value) {
+    shown = value;
+    state.settings = value.settings;
+    curves.clear();
+    remember();
+    if (value.kind === "images") return images.show(value);
+    controls.show(value.settings);
+    network.build(value, about.choices.features, {change, look: (neuron) => ((pointed = neuron), look())});
+    output.build(value, (points) => change({data: "points", points}));
+    legend(value.classes);
+    $("paint").hidden = value.settings.data !== "points";
+    $("test-figures").hidden = value.settings.data === "points";
+  },
+  frame(value) {
+    frame = value;
+    state.steps = value.step;
+    setPlaying(value.playing);
+    $("steps").textContent = value.step.toLocaleString("en");
+    $("epoch").textContent = value.epoch.toLocaleString("en");
+    for (const part of ["train", "test"]) {
+      $(part + "-accuracy").textContent = value[part] ? (100 * value[part].accuracy).toFixed(1) + " %" : "–";
+      $(part + "-loss").textContent = value[part] ? "loss " + short(value[part].loss) : "";
+    }
+    announce();
+    if (shown.kind === "images") return images.update(value);
+    network.update(value);
+    curves.add(value);
+    curves.showNorms(value.norms, value.norms.map((_, i) => (i === value.norms.length - 1 ? "scores" : "layer " + (i + 1))));
+    look();
+  },
+  trouble,
+};
+
+function look() {
+  if (!frame || shown.kind !== "plane") return;
+  const neuron = pointed && network.pixelsOf(pointed);
+  output.update(frame, neuron);
+  $("output-title").textContent = pointed ? pointed.name[0].toUpperCase() + pointed.name.slice(1) : "Output";
+  if (pointed) $("detail").textContent = network.describe(pointed);
+}
+
+function setPlaying(value) {
+  if (value === playing) return;
+  playing = value;
+  $("play").textContent = playing ? "Pause" : "Play";
+  if (!playing && about) remember();
+  said = 0;
+  announce();
+}
+
+function announce() {  // for screen readers, every ten seconds and at a pause
+  if (!frame || Date.now() - said < 10_000) return;
+  said = Date.now();
+  const rate = frame.test ?? frame.train;
+  $("announce").textContent = `${playing ? "Training" : "Paused"}, step ${frame.step}` + (rate ? `, accuracy ${(100 * rate.accuracy).toFixed(0)} percent` : "");
+}
+
+function legend(classes) {
+  const item = (text, k, hollow) => {
+    const canvas = make("canvas", {width: 28, height: 28, ariaHidden: true}), context = canvas.getContext("2d");
+    context.scale(2, 2);
+    mark(context, k, 7, 7, 4.4, hollow);
+    return [canvas, text];
+  };
+  $("legend").replaceChildren(...classes.map((name, k) => make("li", {}, ...item(name, k, false))));
+  if ($("test-figures") && shown.settings.data !== "points") $("legend").append(make("li", {}, ...item("test", 0, true)));
+  const count = Math.min(6, Math.max(2, classes.length + 1));
+  $("brushes").replaceChildren(...Array.from({length: count}, (_, k) => {
+    const node = make("button", {type: "button", className: "brush", ariaLabel: "class " + k, ariaPressed: k === brush}, item("", k, false)[0]);
+    node.onclick = () => {
+      output.setBrush((brush = k));
+      [...$("brushes").children].forEach((each, i) => each.setAttribute("aria-pressed", i === k));
+    };
+    return node;
+  }));
+}
+let brush = 0;
+
+const command = (name, given) => run(() => ask(name, given));
+$("play").onclick = () => command(playing ? "pause" : "play");
+$("step").onclick = () => command("step");
+$("reset").onclick = () => command("reset");
+$("rate").onchange = () => command("rate", {value: Number($("rate").value)});
+$("to-plane").onclick = () => (course.show(0), go("plane"), open(0, false));
+$("to-images").onclick = () => (course.show(0), go("images"), open(0, true));
+$("to-course").onclick = () => (course.now() ? (course.show(0), remember()) : course.start(1));
+$("show-code").onclick = () => run(async () => {
+  $("code-text").textContent = (await ask("code")).code;
+  $("code").showModal();
+});
+$("close-code").onclick = () => $("code").close();
+$("copy-code").onclick = () => copy($("copy-code"), $("code-text").textContent, $("code-text"));
+$("copy-link").onclick = () => (remember(), copy($("copy-link"), location.href));
+$("clear-points").onclick = () => output.clear();
+$("csv").onchange = (event) => readCsv(event.target.files[0]).then(() => (event.target.value = ""));
+addEventListener("hashchange", () => ((state = link.read(location.hash, about.defaults)), course.show(state.course), open(state.steps, false)));
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => (event.preventDefault(), state.kind === "plane" && readCsv(event.dataTransfer.files[0])));
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || $("code").open || event.target.closest("input, select, textarea, [role=application]")) return;
+  if (event.key === " " && event.target.closest("button")) return;
+  const press = {" ": "play", s: "step", r: "reset"}[event.key];
+  if (press) event.preventDefault(), $(press).click();
+});
+onChange(() => frame && shown?.kind === "plane" && (network.update(frame), look(), output.drawPoints(), curves.draw(), legend(shown.classes)));
+
+const readCsv = (file) => run(async () => {
+  if (!file) return;
+  if (file.size > 500_000) throw new Error(`${file.name}: expected a file of at most 500 kB`);
+  const {points, note} = await ask("csv", {text: await file.text()});
+  change({data: "points", points});
+  if (note) trouble({error: note});
+});
+
+async function copy(button, text, node) {
+  const before = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    if (node) getSelection().selectAllChildren(node);
+    else prompt("Copy this link", text);
+    button.textContent = node ? "Selected" : before;
+  }
+  setTimeout(() => (button.textContent = before), 1500);
+}
+
+listen(handlers);
