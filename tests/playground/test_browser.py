@@ -28,8 +28,18 @@ def browser() -> Iterator[Any]:
         found.close()
 
 
+class Visit:
+    """Opens the page; refused says whether the server may refuse something."""
+
+    def __init__(self, start: Callable[..., Any]) -> None:
+        self.start, self.refused = start, False
+
+    def __call__(self, state: str = "", **options: Any) -> Any:
+        return self.start(state, **options)
+
+
 @pytest.fixture
-def visit(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
+def visit(browser: Any, server: Server) -> Iterator[Visit]:
     """Open the page, with a state after its #; at the end nothing may have been written to the console."""
     contexts, errors = [], []
 
@@ -44,11 +54,11 @@ def visit(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
         page.wait_for_selector("#columns .node, #images .map")
         return page
 
-    start.refused = False
-    yield start
+    found = Visit(start)
+    yield found
     for context in contexts:
         context.close()
-    if start.refused:  # the browser reports what was refused
+    if found.refused:  # the browser reports what was refused
         errors = [error for error in errors if "status of 400" not in error]
     assert not errors
 
@@ -77,6 +87,7 @@ def test_xor_is_trained_to_the_last_point_and_the_code_is_shown(visit):
     page.click("#play")
     until(page, "document.getElementById('play').textContent === 'Play'")
     page.click("#show-code")
+    until(page, "document.getElementById('code').open")
     code = text(page, "#code-text")
     steps = text(page, "#steps").replace(",", "")
     assert f"islice(batches(), {steps})" in code

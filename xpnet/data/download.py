@@ -11,7 +11,7 @@ from typing import Any
 
 from xpnet.errors import DataError
 
-__all__ = ["Progress", "fetch", "search_folders"]
+__all__ = ["Progress", "fetch", "is_cached", "search_folders"]
 
 Progress = Callable[[int, int], None]  # (done, total), in bytes or in images; total is 0 while it is unknown
 
@@ -33,6 +33,13 @@ def search_folders(name: str, data_dir: str | None = None) -> list[Path]:
         source = "data_dir" if data_dir else "XPNET_DATA_DIR"
         raise DataError.event(source, "no such folder", "create it, or omit it to download the files", folder=root)
     return [folder for folder in (root / name, root) if os.path.isdir(folder)]
+
+
+def is_cached(name: str, sha256: str) -> bool:
+    """Whether fetch finds a file of that name and checksum in the user's cache folder."""
+    import pooch
+
+    return (Path(pooch.os_cache("xpnet")) / f"{sha256[:8]}-{name}").is_file()
 
 
 def fetch(url: str, sha256: str, progress: Progress | None = None) -> Path:

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from xpnet.data.dataset import Dataset
-from xpnet.data.download import Progress, fetch, search_folders
+from xpnet.data.download import Progress, fetch, is_cached, search_folders
 from xpnet.data.opening import Gunzip, check_expansion, disk_size, is_gzip, open_file
 from xpnet.errors import DataError
 
-__all__ = ["load_fashion_mnist", "load_mnist", "parse_idx", "read_idx"]
+__all__ = ["has_mnist", "load_fashion_mnist", "load_mnist", "parse_idx", "read_idx"]
 
 _FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _UBYTE = 0x08
@@ -90,6 +90,12 @@ def load_mnist(data_dir: str | None = None, progress: Progress | None = None) ->
     Source: LeCun, Bottou, Bengio and Haffner (1998).
     """
     return _load(_MNIST, data_dir, progress)
+
+
+def has_mnist(data_dir: str | None = None) -> bool:
+    """Whether load_mnist would find its files on this machine, in a folder or in the cache of downloads."""
+    files = zip(_FILES, _MNIST.sha256, strict=True)
+    return _in_folder(_MNIST, data_dir) is not None or all(is_cached(f"{file}.gz", sha) for file, sha in files)
 
 
 def load_fashion_mnist(data_dir: str | None = None, progress: Progress | None = None) -> tuple[Dataset, Dataset]:

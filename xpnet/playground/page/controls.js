@@ -57,7 +57,7 @@ function choose(name, title, options, change) {
 }
 
 function slide(name, title, min, max, step, change) {
-  const shown = make("output"), field = make("input", {type: "range", id: "set-" + name, min, max, step});
+  const shown = make("span", {className: "value"}), field = make("input", {type: "range", id: "set-" + name, min, max, step});
   field.oninput = () => (shown.textContent = field.value);
   field.onchange = () => change({[name]: Number(field.value)});
   fields[name] = (value) => ((field.value = value), (shown.textContent = value));

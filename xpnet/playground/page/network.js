@@ -85,8 +85,9 @@ export function update(given) {
   drawLines();
 }
 
-/** Return the pixels of a neuron, -1 to 1, and their side. */
+/** Return the pixels of a neuron, -1 to 1, and their side; null where it is not there. */
 export function pixelsOf({l, n}) {
+  if (!frame || n >= (nodes[l]?.length ?? 0)) return null;  // of a network that is no more
   const from = l ? frame : network.features, pixels = decode(from.maps, Int8Array), size = from.side ** 2;
   const index = l ? nodes.slice(1, l).flat().length + n : n;
   return {side: from.side, value: (at) => pixels[index * size + at] / 127, largest: from.largest[index]};
@@ -94,7 +95,7 @@ export function pixelsOf({l, n}) {
 
 /** Describe a neuron in words. */
 export function describe({l, n, name}) {
-  if (!l || !frame) return name;
+  if (!l || !frame || n >= (nodes[l]?.length ?? 0)) return name;
   const inputs = l === 1 ? network.settings.features : frame.weights[l - 1][n].map((_, i) => "neuron " + (i + 1));
   const weights = frame.weights[l - 1][n].map((w, i) => `${inputs[i]} ${short(w)}`).join(", ");
   const bias = network.settings.bias ? `; bias ${short(frame.biases[l - 1][n])}` : "";
