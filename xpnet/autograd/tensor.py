@@ -21,7 +21,7 @@ from typing import Any
 from xpnet import ops
 from xpnet.arguments import boolean, shown
 from xpnet.autograd.observing import observer
-from xpnet.autograd.values import READY, Values, plain
+from xpnet.autograd.values import Values, plain
 from xpnet.backend import Array, namespace, record_call, this_thread
 from xpnet.errors import ConfigError, DTypeError, ShapeError
 from xpnet.ops.checks import floating, is_floating, shared
@@ -88,32 +88,32 @@ class Tensor(Values):
             leaf.grad = g if leaf.grad is None else leaf.grad + g
 
     def __add__(self, other: Any) -> Tensor:
-        return apply(ops.add, self, other if type(other) in READY else plain(other))
+        return apply(ops.add, self, plain(other))
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Tensor:
-        return apply(ops.subtract, self, other if type(other) in READY else plain(other))
+        return apply(ops.subtract, self, plain(other))
 
     def __rsub__(self, other: Any) -> Tensor:
-        return apply(ops.subtract, other if type(other) in READY else plain(other), self)
+        return apply(ops.subtract, plain(other), self)
 
     def __mul__(self, other: Any) -> Tensor:
-        return apply(ops.multiply, self, other if type(other) in READY else plain(other))
+        return apply(ops.multiply, self, plain(other))
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Tensor:
-        return apply(ops.divide, self, other if type(other) in READY else plain(other))
+        return apply(ops.divide, self, plain(other))
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return apply(ops.divide, other if type(other) in READY else plain(other), self)
+        return apply(ops.divide, plain(other), self)
 
     def __pow__(self, exponent: float) -> Tensor:
-        return apply(ops.power, self, exponent if type(exponent) in READY else plain(exponent))
+        return apply(ops.power, self, plain(exponent))
 
     def __rpow__(self, base: float) -> Tensor:
-        return apply(ops.power, base if type(base) in READY else plain(base), self)
+        return apply(ops.power, plain(base), self)
 
     def __neg__(self) -> Tensor:
         return apply(ops.negative, self)

@@ -17,7 +17,7 @@ from xpnet.ops import checks
 if TYPE_CHECKING:
     from xpnet.autograd.tensor import Tensor
 
-__all__ = ["READY", "Values", "all_of", "any_of", "argmax_of", "plain"]
+__all__ = ["Values", "all_of", "any_of", "argmax_of", "plain"]
 
 # Of NumPy's functions that operators call: the methods of a tensor on the left, and on the right.
 _OPERATORS = {
@@ -67,12 +67,9 @@ def _read(given: Any) -> Any:
     return np.asarray(given) if isinstance(given, Values) else given
 
 
-READY: set[type] = {float, int}  # types of operands that ops take as they are, Tensor too
-
-
 def plain(x: Any) -> Any:
     """Return NumPy's scalars and arrays of rank 0 as Python's numbers, which take the tensor's library and dtype."""
-    return x.item() if isinstance(x, np.generic | np.ndarray) and not x.ndim else x
+    return x.item() if isinstance(x, (np.generic, np.ndarray)) and not x.ndim else x
 
 
 class Values:
@@ -97,9 +94,6 @@ class Values:
         if self.requires_grad and callable(getattr(type(self), name, None)):
             raise DTypeError(f"np.{name}", "tensors that need no gradient", _advice(self, name), requires_grad=True)
         return function(*_read(args), **_read(options))
-
-    def __init_subclass__(cls) -> None:
-        READY.add(cls)
 
     @property
     def shape(self) -> tuple[int, ...]:

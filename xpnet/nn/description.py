@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 from xpnet.nn.affine import Form
 from xpnet.nn.cost import Cost, UnknownCostError
 from xpnet.nn.exchange import TorchArray, by_rank
+from xpnet.nn.parts import Parts
 from xpnet.nn.receptive import Field
 from xpnet.nn.state import State
 
@@ -44,7 +45,7 @@ class Stage(NamedTuple):
     of_input: bool = False
 
 
-class Description:
+class Description(Parts):
     """The attributes and methods by which a module describes itself; each layer overrides what is true of it.
 
     Attributes:
@@ -66,7 +67,6 @@ class Description:
         torch_names: PyTorch's names of the layer's own arrays, where they are others.
     """
 
-    path: str = ""
     kind: str = ""
     family: str = "other"
     across_batch: bool | None = None
@@ -77,7 +77,6 @@ class Description:
     fused: str | None = None
     torch_classes: tuple[str, ...] = ()
     torch_names: ClassVar[dict[str, str]] = {}
-    _may_be_none: tuple[str, ...] = ()  # parameters that may be replaced by None
 
     @property
     def across_batch_in_inference(self) -> bool | None:
@@ -164,7 +163,7 @@ class Description:
 
     def torch_arrays(self) -> Iterator[TorchArray]:
         """Go over the arrays of this layer itself as PyTorch holds them; of rank 4, the last axis is second there."""
-        for name, part in cast("Module", self).named_parts():
+        for name, part in self.named_parts():
             if isinstance(part, State):
                 yield TorchArray(self.torch_names.get(name, name), part, by_rank)
 
