@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from xpnet.backend.pool import ArrayPool
     from xpnet.backend.recording import Program
 
 __all__ = [
@@ -38,6 +39,7 @@ Array = npt.NDArray[Any]
 
 class _Thread(threading.local):
     program: Program | None = None  # which records what this thread launches
+    pool: ArrayPool | None = None  # where large arrays come from
 
     def __init__(self) -> None:
         self.blocks: dict[str, Array] = {}  # scratch memory, by name
@@ -57,8 +59,8 @@ def launch(work: Callable[..., Any], *arguments: Any) -> None:
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Return an array for launched work to fill; a replay fills the same one."""
-    program = this_thread.program
-    return np.empty(shape, dtype) if program is None else program.empty(shape, dtype)
+    source = this_thread.program or this_thread.pool
+    return np.empty(shape, dtype) if source is None else source.empty(shape, dtype)
 
 
 def empty_aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
