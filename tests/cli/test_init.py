@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import pytest
@@ -49,3 +50,12 @@ def test_each_example_is_read_without_an_error_and_stands_in_one_line_of_its_hel
     _, name, *words = shlex.split(line)
     _command().commands[name].make_context(name, words)
     assert f"  {line}\n" in xpnet(name, "--help").out
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+@pytest.mark.parametrize("name", ["", *_command().commands])
+def test_no_line_of_the_help_ends_within_a_name_or_a_default(name, columns, xpnet, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = xpnet(*([name] if name else []), "--help").out.splitlines()
+    assert [line for line in lines if line.endswith("-")] == []
+    assert [line for line in lines if line.count("[default:") != len(re.findall(r"\[default: [^\]]+\]", line))] == []

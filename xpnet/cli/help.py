@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import typer.core
 
-__all__ = ["EXAMPLES", "Program", "write_examples"]
+__all__ = ["EXAMPLES", "Program", "write_examples", "write_rows"]
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "train": (
@@ -46,13 +47,30 @@ class Program(typer.core.TyperGroup):
         """List the commands; a long description is wrapped."""
         found = [(name, self.commands[name].get_short_help_str(limit=1000)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
-            formatter.write_dl(found)
+            write_rows(formatter, found)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Show an example of each command."""
         write_examples(formatter, [EXAMPLES[name][0] for name in self.list_commands(ctx) if name in EXAMPLES])
         formatter.write_paragraph()
         formatter.write_text("xpnet COMMAND --help describes the options of a command.")
+
+
+_HYPHEN, _SPACE = "\ue000", "\ue001"  # where no line ends
+
+
+def write_rows(formatter: Any, rows: list[tuple[str, str]]) -> None:
+    """Write a list of names and what they are; no line ends within a name such as fashion-mnist, or "[default: 8]"."""
+    start = len(formatter.buffer)
+    formatter.write_dl([(name, _UNBROKEN.sub(_held, text)) for name, text in rows])
+    formatter.buffer[start:] = [text.replace(_HYPHEN, "-").replace(_SPACE, " ") for text in formatter.buffer[start:]]
+
+
+_UNBROKEN = re.compile(r"(?<=\w)-(?=\w)|\[default: [^\]]*\]")
+
+
+def _held(match: re.Match[str]) -> str:
+    return match[0].replace("-", _HYPHEN).replace(" ", _SPACE)
 
 
 def write_examples(formatter: Any, lines: list[str] | tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ import typer
 import typer.core
 
 from xpnet import __version__
-from xpnet.cli.help import EXAMPLES, write_examples
+from xpnet.cli.help import EXAMPLES, write_examples, write_rows
 from xpnet.errors import ConfigError, XpnetError, nearest
 from xpnet.output import printable, to_json
 
@@ -94,7 +94,7 @@ class Command(typer.core.TyperCommand):
                 groups.setdefault(group, []).append(record)
         for group, records in groups.items():
             with formatter.section(group):
-                formatter.write_dl(records)
+                write_rows(formatter, records)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the command's examples."""

@@ -169,3 +169,22 @@ def test_a_name_in_a_file_does_not_control_the_terminal(capsys):
     printed = capsys.readouterr().out
     assert "\x1b" not in printed + str(loaded)
     assert r"a\x1b[31m\nb.weight" in printed
+
+
+def test_where_arrays_alone_are_compared_the_log_lists_the_settings_that_they_do_not_show(caplog):
+    ours = nn.Sequential(nn.Conv2d(2, 3, 3, stride=2), nn.BatchNorm(3), nn.Conv2d(3, 3, 3))
+    theirs = randomized(
+        torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3, stride=2), torch.nn.BatchNorm2d(3), torch.nn.Conv2d(3, 3, 3))
+    )
+    with caplog.at_level(logging.INFO, "xpnet"):
+        load(ours, theirs)
+        assert not caplog.records
+        load(ours, theirs.state_dict())
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith("load_torch: arrays alone are compared")
+    for setting in ("eps 1e-05", "stride (2, 2) or (1, 1)", "padding (0, 0)", "dilation (1, 1)"):
+        assert setting in line
+    theirs[1].eps = 0.1  # the numbers then differ: a module says so, its arrays do not
+    load(ours, theirs.state_dict())
+    with pytest.raises(CheckpointError, match="of one eps"):
+        load(ours, theirs)

@@ -11,7 +11,7 @@ from xpnet.errors import CheckpointError
 from xpnet.interop.torch.matching import Pair
 from xpnet.nn import Module
 
-__all__ = ["DO", "compare"]
+__all__ = ["DO", "compare", "settings_of"]
 
 Named = tuple[str, Any]
 DO = "pass its state_dict() to compare arrays alone"
@@ -55,6 +55,16 @@ def compare(model: Module, theirs: Any, pairs: Sequence[Pair], where: str) -> No
     if absent and not any(module.is_custom for module in ours.values()):
         rule = "a model that has PyTorch's kinds of layers"
         raise CheckpointError(where, rule, DO, **{absent[0]: type(modules[absent[0]]).__name__})
+
+
+def settings_of(model: Module) -> str:
+    """Write the settings of a model's layers that no array shows, such as "eps 1e-05; stride (1, 1) or (2, 2)"."""
+    found: dict[str, dict[str, None]] = {}
+    for _, layer in model.modules():
+        for name, value in (layer.torch_settings() if layer.torch_classes else {}).items():
+            text = " or ".join(sorted(map(str, value))) if isinstance(value, frozenset) else str(value)
+            found.setdefault(name, {})[text] = None
+    return "; ".join(f"{name} {' or '.join(values)}" for name, values in sorted(found.items()))
 
 
 def _compare_chains(own: list[Named], others: list[Named], where: str) -> None:

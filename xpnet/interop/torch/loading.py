@@ -12,7 +12,7 @@ from xpnet import arguments
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.interop.layouts import channels_first, flattened
 from xpnet.interop.torch import torchvision
-from xpnet.interop.torch.comparing import compare
+from xpnet.interop.torch.comparing import compare, settings_of
 from xpnet.interop.torch.matching import Own, Pair, check_complete, left_over, match, own_arrays
 from xpnet.interop.torch.reading import is_torch_module, read
 from xpnet.interop.torch.renaming import Rename
@@ -108,7 +108,8 @@ def load_torch(
 
     The checksums of a file of torch.save are compared; safetensors, and files from before torch 1.6, have none. A file
     holds arrays only. That both sides have the same stride, padding, dilation, eps, activations and order of
-    calls cannot be seen from it. Where source is the module itself, its layers and their settings are compared too, and
+    calls cannot be seen from it: the numbers differ without an error where they have not, and the log (level INFO)
+    lists the model's settings. Where source is the module itself, its layers and their settings are compared too, and
     with shape also what both give for random inputs.
 
     Args:
@@ -141,6 +142,9 @@ def load_torch(
         check_complete(found.where, own, found, pairs)
     if found.module is not None:
         compare(model, found.module, pairs, where)
+    elif settings := settings_of(model):
+        text = "%s: arrays alone are compared: see that PyTorch's layers have the model's settings too: %s"
+        _log.info(text, where, settings)
     rows = flattened(model, shape, where)
     made = _received(model, pairs, rows, found.where)
     missing, unexpected = left_over(own, found, pairs)
