@@ -77,12 +77,16 @@ def reads(
     layout: Callable[[Any, int, int], tuple[int, ...] | None] = lambda node, place, rank: None,
     kind: str = "",
     family: str = "other",
+    inputs: int | None = None,
     **traits: Any,
 ) -> Callable[[F], F]:
-    """Make the decorated function the reader of an op; see Reader."""
+    """Make the decorated function the reader of an op; see Reader.
+
+    inputs is the number of inputs, where the function takes more in other versions of the op.
+    """
 
     def register(function: F) -> F:
-        least, most = _inputs(function)
+        least, most = _inputs(function) if inputs is None else (inputs, inputs)
         reader = Reader(
             function, since, until, parameters or {}, buffers or {}, layout, kind or name.lower(), family, least, most,
             **traits,

@@ -16,6 +16,8 @@ from xpnet.interop.onnx.values import Value, is_host, shape_of
 
 __all__ = ["cast", "concat", "reshape", "reshaped", "transpose"]
 
+_NONE: Any = object()
+
 
 def reshaped(run: Any, x: Any, shape: tuple[int, ...]) -> Any:
     """Return the elements of a value, in its own order of axes, in another shape."""
@@ -24,20 +26,18 @@ def reshaped(run: Any, x: Any, shape: tuple[int, ...]) -> Any:
     return Value(x.arranged(None).reshape(*shape))
 
 
-@reads("Reshape", 5, family="reshape")
-def reshape(run: Any, node: Any, x: Any, shape: Any) -> Any:
+def _integers(run: Any, node: Any, given: Any, name: str, default: Any = _NONE) -> Any:
+    """Return a list of integers: an input in newer versions of an op, an attribute in older ones."""
+    if given is not None:
+        return run.integers(given, name)
+    return node.integers(name) if default is _NONE else node.integers(name, default)
+
+
+@reads("Reshape", 5, family="reshape", inputs=2)
+@reads("Reshape", 1, 4, family="reshape", inputs=1)
+def reshape(run: Any, node: Any, x: Any, shape: Any = None) -> Any:
     """Read the elements in another shape; 0 copies a size, and -1 follows from the others."""
-    return _reshape(run, node, x, run.integers(shape, "shape"))
-
-
-@reads("Reshape", 1, 4, family="reshape")
-def old_reshape(run: Any, node: Any, x: Any) -> Any:
-    """Read the elements in the shape that an attribute gives."""
-    return _reshape(run, node, x, node.integers("shape"))
-
-
-def _reshape(run: Any, node: Any, x: Any, shape: tuple[int, ...]) -> Any:
-    old = shape_of(x)
+    old, shape = shape_of(x), _integers(run, node, shape, "shape")
     if not node.flag("allowzero"):
         if any(n == 0 and i >= len(old) for i, n in enumerate(shape)):
             raise ShapeError(node.where, "a size to copy for each 0", x=old, shape=shape)
@@ -76,19 +76,10 @@ def transpose(run: Any, node: Any, x: Any) -> Any:
 
 
 @reads("Squeeze", 13, family="reshape")
+@reads("Squeeze", 1, 12, family="reshape", inputs=1)
 def squeeze(run: Any, node: Any, x: Any, axes: Any = None) -> Any:
-    """Drop axes of size 1."""
-    return _squeeze(run, node, x, None if axes is None else run.integers(axes, "axes"))
-
-
-@reads("Squeeze", 1, 12, family="reshape")
-def old_squeeze(run: Any, node: Any, x: Any) -> Any:
-    """Drop axes of size 1, that an attribute gives."""
-    return _squeeze(run, node, x, node.integers("axes", None))
-
-
-def _squeeze(run: Any, node: Any, x: Any, axes: tuple[int, ...] | None) -> Any:
-    shape = shape_of(x)
+    """Drop axes of size 1, by default all."""
+    shape, axes = shape_of(x), _integers(run, node, axes, "axes", None)
     dropped = {i for i, n in enumerate(shape) if n == 1} if axes is None else {
         axis_of(node.where, a, len(shape), "axes") for a in axes
     }  # fmt: skip
@@ -102,20 +93,11 @@ def _squeeze(run: Any, node: Any, x: Any, axes: tuple[int, ...] | None) -> Any:
     return Value(tensor, [sorted(order).index(a) for a in order])
 
 
-@reads("Unsqueeze", 13, family="reshape")
-def unsqueeze(run: Any, node: Any, x: Any, axes: Any) -> Any:
+@reads("Unsqueeze", 13, family="reshape", inputs=2)
+@reads("Unsqueeze", 1, 12, family="reshape", inputs=1)
+def unsqueeze(run: Any, node: Any, x: Any, axes: Any = None) -> Any:
     """Add axes of size 1."""
-    return _unsqueeze(run, node, x, run.integers(axes, "axes"))
-
-
-@reads("Unsqueeze", 1, 12, family="reshape")
-def old_unsqueeze(run: Any, node: Any, x: Any) -> Any:
-    """Add axes of size 1, that an attribute gives."""
-    return _unsqueeze(run, node, x, node.integers("axes"))
-
-
-def _unsqueeze(run: Any, node: Any, x: Any, axes: tuple[int, ...]) -> Any:
-    shape = list(shape_of(x))
+    shape, axes = list(shape_of(x)), _integers(run, node, axes, "axes")
     rank = len(shape) + len(axes)
     places = sorted(axis_of(node.where, a, rank, "axes") for a in axes)
     if len(set(places)) < len(places) or rank > 32:
@@ -125,19 +107,10 @@ def _unsqueeze(run: Any, node: Any, x: Any, axes: tuple[int, ...]) -> Any:
     return reshaped(run, x, tuple(shape))
 
 
-@reads("Concat", 4, kind="concat", family="sum")
+@reads("Concat", kind="concat", family="sum")
 def concat(run: Any, node: Any, *values: Any) -> Any:
-    """Join values along an axis."""
-    return _concat(run, node, values, node.integer("axis"))
-
-
-@reads("Concat", 1, 3, kind="concat", family="sum")
-def old_concat(run: Any, node: Any, *values: Any) -> Any:
-    """Join values along an axis, by default the second."""
-    return _concat(run, node, values, node.integer("axis", 1))
-
-
-def _concat(run: Any, node: Any, values: tuple[Any, ...], axis: int) -> Any:
+    """Join values along an axis; before opset 4, by default the second."""
+    axis = node.integer("axis") if node.opset >= 4 else node.integer("axis", 1)
     if not values or any(v is None for v in values):
         raise ShapeError(node.where, "values to join", values=len(values))
     rank = len(shape_of(values[0]))
@@ -227,11 +200,9 @@ def depth_to_space(run: Any, node: Any, x: Any) -> Any:
     n, c, h, w = shape
     if c % (b * b):
         raise ShapeError(node.where, "channels that blocks divide", x=shape, blocksize=b)
-    if node.choice("mode", "DCR", ("DCR", "CRD")) == "DCR":
-        t = run.tensor(x).reshape(n, b, b, c // b**2, h, w).permute(0, 3, 4, 1, 5, 2)
-    else:
-        t = run.tensor(x).reshape(n, c // b**2, b, b, h, w).permute(0, 1, 4, 2, 5, 3)
-    return Value(t.reshape(n, c // b**2, h * b, w * b))
+    first = node.choice("mode", "DCR", ("DCR", "CRD")) == "DCR"  # rows and columns of blocks before the channels
+    split, order = ((b, b, c // b**2), (0, 3, 4, 1, 5, 2)) if first else ((c // b**2, b, b), (0, 1, 4, 2, 5, 3))
+    return Value(run.tensor(x).reshape(n, *split, h, w).permute(*order).reshape(n, c // b**2, h * b, w * b))
 
 
 @reads("SpaceToDepth", family="reshape")
@@ -241,11 +212,12 @@ def space_to_depth(run: Any, node: Any, x: Any) -> Any:
     n, c, h, w = shape
     if h % b or w % b:
         raise ShapeError(node.where, "rows and columns that blocks divide", x=shape, blocksize=b)
-    t = run.tensor(x).reshape(n, c, h // b, b, w // b, b)
-    if node.choice("mode", "DCR", ("DCR", "CRD")) == "DCR":
-        t = t.permute(0, 3, 5, 1, 2, 4)
-    else:
-        t = t.permute(0, 1, 3, 5, 2, 4)
+    first = node.choice("mode", "DCR", ("DCR", "CRD")) == "DCR"
+    t = (
+        run.tensor(x)
+        .reshape(n, c, h // b, b, w // b, b)
+        .permute(*((0, 3, 5, 1, 2, 4) if first else (0, 1, 3, 5, 2, 4)))
+    )
     return Value(t.reshape(n, c * b * b, h // b, w // b))
 
 
