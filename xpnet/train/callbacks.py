@@ -7,6 +7,10 @@
     on_end(trainer)                     at the end, also when training was interrupted or failed
 
 A callback may call trainer.stop().
+
+Where several processes train together, callbacks are called in all of them, with the same figures: so those that steer
+decide alike, and may call trainer.evaluate. Those whose ``everywhere`` is False, which write files or print, are called
+in the first process only; what they evaluate is computed by that process alone.
 """
 
 from __future__ import annotations
@@ -67,7 +71,13 @@ class Training(Protocol):
 
 
 class Callback:
-    """Methods that do nothing, for subclasses to override."""
+    """Methods that do nothing, for subclasses to override.
+
+    Attributes:
+        everywhere: whether it is called in each of several processes, or in the first only.
+    """
+
+    everywhere: bool = True
 
     def on_start(self, trainer: Training) -> None:
         """Called before the first step."""
@@ -108,6 +118,8 @@ def _defines(callback: Callback, name: str) -> bool:
 
 class _Writer(Callback):
     """Holds the lock of the file it writes while a trainer trains."""
+
+    everywhere = False
 
     def __init__(self, path: str | Path, lock: FileLock | None = None) -> None:
         self.path = arguments.path(type(self).__name__, "path", path)

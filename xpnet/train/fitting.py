@@ -8,7 +8,7 @@ import time
 import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from xpnet.data.batches import Batches
 from xpnet.data.feed_several import SeveralFeed
 from xpnet.data.feed_stream import StreamFeed
 from xpnet.data.stream import Stream
+from xpnet.distributed import single
 from xpnet.errors import DivergedError
 from xpnet.nn import Module
 from xpnet.optim import Optimizer
@@ -73,6 +74,7 @@ class Fitting:
         self._batches: list[int] | None = None  # batch size and examples of the epoch under way
         self._stopping = False
         self._once: Stream | None = None  # of a generator: the next fit continues it
+        self._live: list[Callback] = []  # the callbacks that are called in this process
         self._used = 0  # bytes of the device's memory before the first step
         self.meter = self._meter()
 
@@ -175,15 +177,20 @@ class Fitting:
             batch_norm=self.processes.batch_norm,
         )
         runner = Runner(step, feed, self.seed, self.capture)
+        is_first = self.processes.communicator.rank == 0
+        self._live = self.callbacks if is_first else [c for c in self.callbacks if _is_everywhere(c)]
         with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that diverges is an error, once
+            if step.joint is not None:
+                step.joint.asked = lambda: interrupt.asked
             try:
-                for callback in self.callbacks:
-                    callback.on_start(self)
+                for callback in self._live:
+                    with self._called(callback):
+                        callback.on_start(self)
                 while self.epoch < epochs and not self._stopping:
                     if not self._run_epoch(runner, interrupt, held):
                         break
-                    if interrupt.asked and self.epoch < epochs:
-                        self.interrupted = interrupt.asked
+                    if (asked := self._asked(runner, interrupt)) and self.epoch < epochs:
+                        self.interrupted = asked
                         break
             finally:
                 self.model.eval()
@@ -191,8 +198,28 @@ class Fitting:
                 if self.optimizer.average is not None:
                     self.optimizer.average.show()
                 with ExitStack() as ends:  # all are called, whatever one raises
-                    for callback in reversed(self.callbacks):
-                        ends.callback(callback.on_end, self)
+                    for callback in reversed(self._live):
+                        ends.callback(self._end, callback)
+
+    def _asked(self, runner: Runner, interrupt: Interrupt) -> int:
+        """Return the signal that asks for an end, 0 for none: in several processes the same in all, after each step."""
+        joint = runner.step.joint
+        return interrupt.asked if joint is None or self.processes.communicator.size == 1 else joint.told
+
+    @contextmanager
+    def _called(self, callback: Callback) -> Generator[None, None, None]:
+        """Call a callback within a with-block: of one that others do not call, what it evaluates is for it alone."""
+        before = self.processes
+        if before.communicator.size > 1 and not _is_everywhere(callback):
+            self.processes = before._replace(communicator=single())
+        try:
+            yield
+        finally:
+            self.processes = before
+
+    def _end(self, callback: Callback) -> None:
+        with self._called(callback):
+            callback.on_end(self)
 
     def _run_epoch(self, runner: Runner, interrupt: Interrupt, held: Mapping[str, Any]) -> bool:
         """Train and close an epoch; False if it was interrupted. After an error, the next fit goes on where it was."""
@@ -220,7 +247,8 @@ class Fitting:
         self.model.train()
         for module in self.frozen:
             module.eval()
-        readers = gradient_readers(self.callbacks)
+        readers = gradient_readers(self._live)
+        is_alone = self.processes.communicator.size == 1
         runner.step.hook_is_rare = all(map(reads_some, readers))
         self._choose_readers(runner.step, readers)
         with closing(self._steps(runner)) as steps:
@@ -229,12 +257,14 @@ class Fitting:
                 if self.steps is not None and self.step > self.steps:  # longer than the epoch before
                     self.steps = None
                 self.meter.add(self.step, weight, loss)
-                for callback in self.callbacks:
-                    self._guarded(lambda callback=callback: callback.on_step(self))
-                if interrupt.asked and (self.steps is None or self.step < self.steps):
+                for callback in self._live:
+                    with self._called(callback):
+                        self._guarded(lambda callback=callback: callback.on_step(self))
+                asked = interrupt.asked if is_alone else self._asked(runner, interrupt)
+                if asked and (self.steps is None or self.step < self.steps):
                     self._guarded(self.meter.read)
                     self._resumed = self._progress()
-                    self.interrupted = interrupt.asked
+                    self.interrupted = asked
                     return False
                 if readers:
                     self._choose_readers(runner.step, readers)
@@ -257,7 +287,8 @@ class Fitting:
 
     def _show(self, gradients: dict[Tensor, Array]) -> None:
         for callback in self._readers:
-            callback.on_gradients(self, gradients)
+            with self._called(callback):
+                callback.on_gradients(self, gradients)
 
     def _guarded(self, read: Callable[[], Any]) -> None:
         """Read the loss, and say in which epoch it was that it stopped being finite."""
@@ -279,8 +310,9 @@ class Fitting:
         record["seconds"] = round(time.perf_counter() - self._began, 3)
         self.epoch, self.step = self.epoch + 1, 0
         self.history.append(record)
-        for callback in self.callbacks:
-            callback.on_epoch(self, record)
+        for callback in self._live:
+            with self._called(callback):
+                callback.on_epoch(self, record)
 
     def _meter(self, total: float = 0.0, count: float = 0) -> LossMeter:
         return LossMeter(self.model.backend, total, count, sums=is_sum(self.loss))
@@ -297,4 +329,10 @@ class Fitting:
             "batches": self._batches if self.step else None,
             "seconds": seconds,
             "seed": self.seed,
+            "shards": self.processes.shards,
         }
+
+
+def _is_everywhere(callback: Callback) -> bool:
+    """Whether a callback is called in each process; one that does not say so is."""
+    return getattr(callback, "everywhere", True)

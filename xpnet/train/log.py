@@ -26,6 +26,8 @@ class Log(Callback):
             are read from the device. None: epochs only.
     """
 
+    everywhere = False
+
     def __init__(self, function: Callable[[dict[str, float], int], Any], every: int | None = None) -> None:
         self.function = arguments.function("Log", "function", function)
         self.every = arguments.optional(arguments.count)("Log", "every", every)

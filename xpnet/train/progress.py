@@ -54,6 +54,8 @@ class Progress(Callback):
         on_output: whether the stream is standard output; by default it is standard error.
     """
 
+    everywhere = False
+
     def __init__(self, every: float = 0.1, on_output: bool = False) -> None:
         self.every = arguments.number("Progress", "every", every, 0.1)
         self._on_output = arguments.boolean("Progress", "on_output", on_output)

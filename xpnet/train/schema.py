@@ -97,6 +97,7 @@ _PROGRESS = table(
         "examples": real("a number >= 0", lambda x: x >= 0),  # weights too
         "seconds": real("a number >= 0", lambda x: x >= 0),
         "seed": SEED,
+        "shards": or_none(whole(1, 1 << 53)),
     },
 )
 RECORD = table("a record of an epoch", {"epoch": whole(1, EPOCHS), "train_loss": _FIGURE, "test_loss": _FIGURE,

@@ -57,6 +57,8 @@ class TensorBoard(Callback):
         0.2 s, those of data an evaluation. The numbers of the training are the same as without.
     """
 
+    everywhere = False
+
     def __init__(
         self,
         folder: str | Path,

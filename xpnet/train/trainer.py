@@ -24,6 +24,7 @@ from xpnet.data import Augmentation, Dataset, Normalize, Scale, several
 from xpnet.data.augmentation import read_augment
 from xpnet.data.reading import is_set, is_stream, stream_of
 from xpnet.distributed import Communicator
+from xpnet.distributed.facts import check_agreement, data_facts, model_facts, version_facts
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.nn import Module
 from xpnet.optim import SGD, Optimizer
@@ -147,6 +148,7 @@ class Trainer(Fitting):
         self.threads = check_threads(threads)
         self.accumulate = arguments.count("Trainer", "accumulate", accumulate, 1, 1 << 16)
         self.processes = read_processes("Trainer", communicator, shards, batch_norm, model.backend)
+        self._is_given = shards is not None  # or a checkpoint decides it
         self.ema = arguments.optional(arguments.probability)("Trainer", "ema", ema)
         if self.ema is not None:
             self.optimizer.average = Average(self.optimizer.flat, self.ema)
@@ -247,7 +249,8 @@ class Trainer(Fitting):
             else:
                 feed = self._stream_feed(StreamSets(opened[0], head, task, self.scale), augment)
             self._used = backend.memory().used
-            with showing(self.callbacks, progress):
+            self._agree(train, epochs, batch_size)
+            with showing(self.callbacks, progress if self.processes.communicator.rank == 0 else False):
                 self._fit(feed, held, epochs)
         return self.history
 
@@ -390,6 +393,7 @@ class Trainer(Fitting):
             do = "make the Trainer with an ema" if averaged else "make the Trainer without ema"
             raise CheckpointError("resume", rule, do, ema=self.ema)
         self._saved(checkpoint.meta)  # before anything is changed
+        self._take_shards(progress)
         with self.averaged(False):
             checkpoint.trained(self.model.path).restore(self.model, self.optimizer)
         if self.optimizer.average is not None:
@@ -399,6 +403,37 @@ class Trainer(Fitting):
         self._batches = progress.get("batches")
         self.history = History(history)
         self.take_scale(checkpoint.meta)
+
+    def _take_shards(self, progress: Mapping[str, Any]) -> None:
+        """Take the number of virtual shards from a checkpoint, unless it was given: then say where it is another."""
+        shards, now = progress.get("shards") or 1, self.processes.shards or 1
+        if shards == now or "shards" not in progress:
+            return
+        if self._is_given:
+            text = "resume: the checkpoint is of a run with shards=%d; with shards=%d it continues with other bits"
+            _log.warning(text, shards, now)
+        elif shards > 1 or self.processes.communicator.size == 1:
+            given = self.processes
+            self.processes = read_processes("resume", given.communicator, shards, given.batch_norm)
+
+    def _agree(self, train: Any, epochs: int, batch_size: int) -> None:
+        """Raise in all processes where they would train other things."""
+        processes = self.processes
+        if processes.communicator.size == 1:
+            return
+        facts = {
+            **version_facts(self.model.backend),
+            **data_facts("training data", train),
+            **model_facts(self.model),
+            "optimizer": type(self.optimizer).__name__,
+            "rates": str(self.optimizer.rates()),
+            "progress": f"epoch {self.epoch}, step {self.step}",
+            "shards": str(processes.shards),
+        }
+        names = ("seed", "precision", "accumulate", "ema")
+        facts |= {name: str(getattr(self, name)) for name in names}
+        facts |= {"batch_norm": processes.batch_norm, "epochs": str(epochs), "batch_size": str(batch_size)}
+        check_agreement(processes.communicator, facts)
 
     def _saved(self, meta: Mapping[str, Any]) -> Task:
         """Return the task of a checkpoint; CheckpointError where this trainer has another."""
