@@ -191,3 +191,35 @@ def test_every_lesson_of_the_course_opens(visit):
     assert page.locator("#course-next").is_disabled()
     page.click("#to-course")
     assert not page.locator("#course").is_visible()
+
+
+def draw(page: Any, points: list[tuple[float, float]]) -> None:
+    """Draw a line through points of the pad, 0 to 1."""
+    box = page.locator("#pad").bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=4)
+    page.mouse.up()
+
+
+def test_a_drawn_three_is_told_and_a_number_of_it_is_written_out(visit):
+    page = visit("kind=images&flip=yes")
+    page.click("#play")
+    until(page, steps_are(">= 400") + " || document.getElementById('play').textContent === 'Play'")
+    upper = [(0.3, 0.22), (0.45, 0.14), (0.62, 0.2), (0.66, 0.33), (0.55, 0.45), (0.45, 0.48)]
+    draw(page, [*upper, (0.58, 0.52), (0.68, 0.64), (0.62, 0.8), (0.45, 0.86), (0.28, 0.78)])
+    until(page, "document.getElementById('told').textContent === 'It is a 3.'")
+    page.locator(".map[title='conv1, map 2'] canvas").click(position={"x": 24, "y": 24})
+    until(page, "document.querySelectorAll('#written td').length === 75")
+    numbers = [float(each.replace("\u2212", "-")) for each in page.locator("#written td").all_inner_texts()]
+    window, kernel, products = numbers[:25], numbers[25:50], numbers[50:]
+    total = float(text(page, "#written .total").removeprefix("= ").replace("\u2212", "-"))
+    bias = float(text(page, "#written .formula").rpartition("bias ")[2].replace("\u2212", "-"))
+    assert sum(x * w for x, w in zip(window, kernel, strict=True)) == pytest.approx(sum(products), abs=0.2)
+    assert sum(products) + bias == pytest.approx(total, abs=0.15)
+    page.locator(".map[title='conv1, map 2']").press("ArrowRight")
+    until(page, "document.querySelector('#written h3').textContent.includes('column 4')")
+    page.click("#clear-pad")
+    until(page, "document.getElementById('told').textContent === 'Draw a digit.'")

@@ -29,6 +29,11 @@ export function paint(canvas, width, height, value) {
   });
 }
 
+/** Paint brightness, 0 to 1, in grey. */
+export function paintInk(canvas, side, values) {
+  fill(canvas, side, side, (i, put) => put(255 * values[i], 255 * values[i], 255 * values[i]));
+}
+
 /** Paint classes, each with its confidence, 0 to 255. */
 export function paintClasses(canvas, side, classes, confidence) {
   const from = ground(), colours = dark.matches ? DARK : LIGHT;

@@ -11,16 +11,26 @@ import {make, mark, onChange, short} from "./colours.js";
 import {ask, listen} from "./transport.js";
 
 const $ = (id) => document.getElementById(id);
-let about = null, state = null, shown = null, frame = null, pointed = null, playing = false, said = 0;
+let about = null, state = null, shown = null, frame = null, pointed = null, playing = false, said = 0, seen = 0;
+const waiting = new Set();  // when commands began that are not done
 
 async function run(act) {
+  const started = Date.now();
+  waiting.add(started);
   try {
     $("trouble").hidden = true;
     return await act();
   } catch (error) {
     trouble({error: error.message});
+  } finally {
+    waiting.delete(started);
   }
 }
+
+setInterval(() => {
+  const since = Math.min(...waiting, playing ? seen : Infinity);
+  $("busy").hidden = document.body.dataset.connection !== "open" || !(Date.now() - since > 2000);
+}, 500);
 
 function trouble({error}) {
   $("trouble").textContent = error;
@@ -37,7 +47,7 @@ const open = (steps = 0, play = playing) => run(async () => {
   state.steps = steps;
   remember();
   await ask("open", {kind: state.kind, settings: state.settings, steps});
-  await ask("rate", {value: Number($("rate").value)});
+  await ask("rate", {value: state.kind === "plane" ? Number($("rate").value) : 1000});
   if (play && !steps) await ask("play");
 });
 
@@ -69,7 +79,7 @@ const handlers = {
       about = value;
       $("backend").textContent = `xpnet ${value.version} on ${value.backend}`;
       controls.build(value.choices, change);
-      course.build(value.lessons, (number, lesson) => (go(lesson.kind, lesson.settings), ($("rate").value = lesson.rate), open(0, false)));
+      course.build(value.lessons, (number, lesson) => (go(lesson.kind, lesson.settings), ($("rate").value = lesson.rate), open(0, lesson.kind === "images")));
       images.build({ask: (name, given) => run(() => ask(name, given)), change, choices: value.choices});
       state = link.read(location.hash, about.defaults);
       course.show(state.course);
@@ -81,23 +91,24 @@ const handlers = {
     state.settings = value.settings;
     curves.clear();
     remember();
+    $("test-figures").hidden = value.settings.data === "points";
     if (value.kind === "images") return images.show(value);
     controls.show(value.settings);
     network.build(value, about.choices.features, {change, look: (neuron) => ((pointed = neuron), look())});
     output.build(value, (points) => change({data: "points", points}));
     legend(value.classes);
     $("paint").hidden = value.settings.data !== "points";
-    $("test-figures").hidden = value.settings.data === "points";
   },
   frame(value) {
     frame = value;
+    seen = Date.now();
     state.steps = value.step;
     setPlaying(value.playing);
     $("steps").textContent = value.step.toLocaleString("en");
     $("epoch").textContent = value.epoch.toLocaleString("en");
     for (const part of ["train", "test"]) {
-      $(part + "-accuracy").textContent = value[part] ? (100 * value[part].accuracy).toFixed(1) + " %" : "–";
-      $(part + "-loss").textContent = value[part] ? "loss " + short(value[part].loss) : "";
+      $(part + "-accuracy").textContent = value[part] ? (100 * value[part].accuracy).toFixed(1) + " %" : "";
+      $(part + "-loss").textContent = value[part] ? "loss " + short(value[part].loss) : value.step ? "loss " + short(value.batch_loss) : "";
     }
     announce();
     if (shown.kind === "images") return images.update(value);
@@ -141,7 +152,7 @@ function legend(classes) {
     return [canvas, text];
   };
   $("legend").replaceChildren(...classes.map((name, k) => make("li", {}, ...item(name, k, false))));
-  if ($("test-figures") && shown.settings.data !== "points") $("legend").append(make("li", {}, ...item("test", 0, true)));
+  if (shown.settings.data !== "points") $("legend").append(make("li", {}, ...item("test", 0, true)));
   const count = Math.min(6, Math.max(2, classes.length + 1));
   $("brushes").replaceChildren(...Array.from({length: count}, (_, k) => {
     const node = make("button", {type: "button", className: "brush", ariaLabel: "class " + k, ariaPressed: k === brush}, item("", k, false)[0]);
