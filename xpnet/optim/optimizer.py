@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
-from xpnet.arguments import Check, as_index, choice, count, not_negative, number, optional, shown
-from xpnet.backend import Array, backend_of, set_at
-from xpnet.errors import CheckpointError, ConfigError
+from xpnet.arguments import Check, choice, count, not_negative, number, optional, shown
+from xpnet.backend import Array, backend_of
+from xpnet.errors import ConfigError
 from xpnet.optim.average import Average
 from xpnet.optim.flat import FlatBuffer
 from xpnet.optim.groups import read_groups
 from xpnet.optim.loss_scale import LossScale
 from xpnet.optim.rules import RULES
+from xpnet.optim.saving import restore, saved
 from xpnet.optim.schedules import Rate
 from xpnet.optim.update import Segment, State, Update, update
 from xpnet.output import counted
 
 __all__ = ["Optimizer"]
-
-_log = logging.getLogger("xpnet")
 
 
 class Optimizer:
@@ -256,14 +254,7 @@ class Optimizer:
         Raises:
             ConfigError: two parameters have one path.
         """
-        self.sync()
-        arrays = {}
-        average = {} if self.average is None else {"average": self.average.value}
-        for name, flat in (self.state | average).items():
-            host = backend_of(flat).to_numpy(flat)
-            arrays.update({f"{name}/{path}": array for path, array in self.flat.split(host).items()})
-        scalars = {"optimizer": type(self).__name__, "steps": self.steps}
-        return arrays, scalars | ({"loss_scale": self.scaling.state()} if self.scaling else {})
+        return saved(self)
 
     def load_state_dict(self, arrays: Mapping[str, Any], scalars: Mapping[str, Any]) -> None:
         """Take over a state that state_dict gave, on any backend; nothing is changed unless all of it fits.
@@ -272,44 +263,9 @@ class Optimizer:
             CheckpointError: it is another optimizer's, or names are missing, unknown, or of another shape, or the loss
                 scale is invalid.
         """
-        self.sync()
-        where, flat = f"{type(self).__name__}.load_state_dict", self.flat
-        if not isinstance(arrays, Mapping) or not isinstance(scalars, Mapping):
-            got = {"arrays": shown(arrays), "scalars": shown(scalars)}
-            raise CheckpointError(where, "two dictionaries", "write load_state_dict(*other.state_dict())", **got)
-        steps, saved = as_index(scalars.get("steps")), scalars.get("optimizer")
-        if saved != type(self).__name__:
-            raise CheckpointError(where, f"a state of {type(self).__name__}", optimizer=saved)
-        if steps is None or steps < 0:
-            raise CheckpointError(where, "steps to be a whole number >= 0", steps=shown(scalars.get("steps")))
-        paths = flat.named()
-        names = [*self.state_names, *([] if self.average is None else ["average"])]
-        wanted = {f"{name}/{path}" for name in names for path in paths}
-        if missing := sorted(wanted - set(arrays)):
-            raise CheckpointError(where, "an array for every parameter", missing=_few(missing))
-        if unknown := sorted(set(arrays) - wanted):
-            raise CheckpointError(where, "a state of this model and optimizer", unknown=_few(unknown))
-        loaded = {}
-        for name in names:
-            loaded[name] = flat.from_host(flat.join({path: arrays[f"{name}/{path}"] for path in paths}))
-        if saved_scale := scalars.get("loss_scale"):
-            scaling = self.scaling or LossScale(flat.backend)
-            scaling.load(saved_scale)
-            self.scaling = scaling
-        if scalars.get("ages"):
-            counts = "which counted the updates of each parameter; now all have made"
-            _log.info("%s: the state is from xpnet 0.5 or older, %s %d", where, counts, steps)
-        if self.average is not None:
-            self.average.assign(loaded.pop("average"))
-        for name, new in loaded.items():
-            self.state[name] = set_at(self.state[name], ..., new)
-        self.steps = steps
+        restore(self, arrays, scalars)
 
     def __repr__(self) -> str:
         numbers = {k: v for k, v in vars(self).items() if isinstance(v, float | int) and k != "steps"}
         shown = {k: v for k, v in numbers.items() if v and not k.startswith("_")}
         return f"{type(self).__name__}(" + ", ".join(f"{k}={v}" for k, v in {"lr": self.lr, **shown}.items()) + ")"
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
