@@ -15,6 +15,7 @@ from xpnet.arguments import shown
 from xpnet.errors import DTypeError
 
 if TYPE_CHECKING:
+    from xpnet.backend.nccl import NCCL
     from xpnet.backend.staging import StagingBuffers
 
 __all__ = ["Array", "Backend", "Memory", "Recorder", "host_memory"]
@@ -197,6 +198,14 @@ class Backend:
 
     def recorder(self) -> Recorder | None:
         """Return what records a step on this device, or None where work cannot be recorded."""
+        return None
+
+    def collectives(self) -> NCCL | None:
+        """Return what exchanges arrays between the devices of several processes, or None where only the host can.
+
+        Raises:
+            DeviceError: the library that does it is missing.
+        """
         return None
 
     def staging_buffers(self, parts: Sequence[tuple[tuple[int, ...], Any]], slots: int = 3) -> StagingBuffers | None:

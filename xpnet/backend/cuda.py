@@ -15,6 +15,7 @@ import numpy as np
 
 from xpnet.backend.base import Array, Backend, Memory, Recorder
 from xpnet.backend.faults import is_out_of_memory
+from xpnet.backend.nccl import NCCL
 from xpnet.backend.staging import StagingBuffers, StagingDevice
 from xpnet.errors import DeviceError
 
@@ -98,6 +99,9 @@ class CuPy(Backend):
 
     def recorder(self) -> Recorder:
         return CuPyRecorder(self.device)
+
+    def collectives(self) -> NCCL:
+        return NCCL(self.device, str(self.device.pci_bus_id))
 
     def staging_buffers(self, parts: Sequence[tuple[tuple[int, ...], Any]], slots: int = 3) -> StagingBuffers:
         return StagingBuffers(StagingDevice(self.device), parts, slots)

@@ -6,6 +6,7 @@ from xpnet.distributed.faults import aborting, install
 from xpnet.distributed.gathering import merge_nodes
 from xpnet.distributed.launched import Launched, get_communicator, launched
 from xpnet.distributed.mpi import mpi
+from xpnet.distributed.nccl import nccl
 from xpnet.distributed.reduction import PlainReduction, Reduced, Reduction, TreeReduction
 from xpnet.distributed.tree import Node, Tree
 
@@ -27,6 +28,7 @@ __all__ = [
     "merge_nodes",
     "model_facts",
     "mpi",
+    "nccl",
     "single",
     "version_facts",
 ]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from xpnet.arguments import choice
-from xpnet.backend import Backend
+from xpnet.backend import Backend, get_backend
 from xpnet.distributed.communicator import Communicator, single
 from xpnet.distributed.mpi import MPI, mpi
-from xpnet.errors import ConfigError
+from xpnet.distributed.nccl import nccl
+from xpnet.errors import ConfigError, DeviceError
 
 __all__ = ["Launched", "get_communicator", "launched"]
+
+_log = logging.getLogger("xpnet")
 
 
 class Launched(NamedTuple):
@@ -89,7 +93,19 @@ def get_communicator(kind: str = "auto", backend: str | Backend | None = None) -
         what = f"{start.launcher} does not belong to the MPI of mpi4py, so that each process would be alone"
         do = f"start it with the mpiexec of {_vendor(found)}, or with xpnet launch"
         raise ConfigError.event("get_communicator", what, do, **_described(start), processes_of_mpi4py=found.size)
-    return found
+    if kind == "nccl":
+        return nccl(backend or "cuda")
+    return found if kind == "mpi" or backend is None else _fastest(found, get_backend(backend))
+
+
+def _fastest(host: Communicator, backend: Backend) -> Communicator:
+    """Return NCCL where every process's backend has it, else MPI."""
+    try:
+        usable = backend.collectives() is not None
+    except DeviceError as error:
+        usable = False
+        _log.warning("arrays are exchanged through the host: %s", error)
+    return nccl(backend) if all(data == b"1" for data in host.allgather_bytes(b"1" if usable else b"0")) else host
 
 
 def _described(start: Launched) -> dict[str, object]:
