@@ -137,7 +137,6 @@ def test_the_floor_counts_each_product_forward_and_twice_back_but_not_to_the_ima
 
 def test_reductions_and_steps_of_two_processes_are_measured(bench: Any, tmp_path: Path, monkeypatch: Any) -> None:
     pytest.importorskip("mpi4py")
-    pytest.importorskip("xpnet.distributed.reduction")
     suites, case = bench("suites"), bench("workloads").Case
     monkeypatch.setattr(suites, "REDUCED", (1000,))
     monkeypatch.setattr(suites, "SHARED", [case("mlp", 16)])

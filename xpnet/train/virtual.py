@@ -31,6 +31,7 @@ from xpnet.backend import (
     run_alone,
     split,
 )
+from xpnet.backend.pool import ArrayPool
 from xpnet.data import several
 from xpnet.data.part import Part
 from xpnet.distributed.tree import Node, Tree
@@ -113,6 +114,7 @@ class VirtualShards:
     ) -> None:
         self._flat, self._part = flat, part
         self._threads, self._pieces, self._sums = threads, pieces, sums
+        self._pool = ArrayPool()  # of gradients of dense layers
         self.buffers: list[Array] = []  # on the host: flat gradients that are written in each step
 
     def __call__(self, compute: Rows, x: Any, y: Any, n: int, context: random.StepContext) -> list[NodeSum]:
@@ -128,7 +130,9 @@ class VirtualShards:
         tree, groups, nodes = self._plan(n)
 
         def group(nodes: list[tuple[Node, Array]]) -> list[NodeSum]:
-            return [self._node(tree, node, out, partial(self._shard, compute, x, y, n, context)) for node, out in nodes]
+            shard = partial(self._shard, compute, x, y, n, context)
+            with self._pool.in_use():
+                return [self._node(tree, node, out, shard) for node, out in nodes]
 
         found = [node for each in run_alone([partial(group, each) for each in groups]) for node in each]
         known = {

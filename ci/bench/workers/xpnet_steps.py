@@ -31,6 +31,10 @@ class SameBatch(Feed):
     def __len__(self) -> int:
         return ENDLESS
 
+    def size(self, step: int) -> int:
+        """Return the number of examples of the whole batch."""
+        return len(self.dataset.x)
+
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, Any]]:
         """Iterate over the batches of an epoch that does not end."""
         x, y = self.dataset.x, self.dataset.y
