@@ -238,7 +238,8 @@ def from_arrays(
 
     Args:
         x: images (N, H, W, C), or (N, H, W), which get one channel; sequences (N, T, D); or vectors (N, D). uint8
-            images keep their type, all other real numbers become float32.
+            images keep their type, all other real numbers become float32. Or a Lazy of them, of which a sample decides
+            what it is.
             A dictionary or a tuple of arrays is several inputs, of which each may be (N,) too.
         y: integer labels, (N,), in 0..K-1, or words; a 0/1 matrix (N, L), L >= 2; or other numbers, (N, ...). None:
             x itself, for models that reconstruct it.
@@ -259,7 +260,7 @@ def from_arrays(
     images = arguments.optional(arguments.boolean)(name, "images", images)
     if not _is_several(x):
         x, white = _samples(name, x, images, white)
-        return Dataset(x, x.astype(np.float32, copy=False) if y is None else y, names, name, white)
+        return Dataset(x, np.asarray(x, np.float32) if y is None else y, names, name, white)
     if y is None:
         raise DataError(name, "targets y, of several inputs", y=None)
     found = [_samples(name, _rows(name, each), images, white) for each in several.each(x)]
@@ -274,20 +275,23 @@ def _is_several(x: Any) -> bool:
 
 def _rows(name: str, x: Any) -> np.ndarray:
     """Return one of several inputs; a number an example, (N,), as rows of one, (N, 1)."""
-    x = read_numbers(name, "samples", x)
+    x = x if isinstance(x, Lazy) else read_numbers(name, "samples", x)
     return x[:, np.newaxis] if x.ndim == 1 else x
 
 
-def _samples(name: str, x: Any, images: bool | None, white: float | None) -> tuple[np.ndarray, float]:
+def _samples(name: str, x: Any, images: bool | None, white: float | None) -> tuple[Any, float]:
     """Bring one array of samples to the form that a Dataset has, and say its white."""
-    x = read_numbers(name, "samples", x)
+    x = x if isinstance(x, Lazy) else read_numbers(name, "samples", x)
     if x.dtype.kind not in "buif":
         raise DataError(name, "samples that are real numbers", dtype=x.dtype)
     if x.ndim == 3 and (are_images(x) if images is None else images):
-        x = x[..., np.newaxis]  # (N, H, W, 1)
+        x = x.converted((*x.shape, 1), x.dtype) if isinstance(x, Lazy) else x[..., np.newaxis]  # (N, H, W, 1)
     if white is None:
         white = white_of(x)
-    if x.dtype != np.uint8 or x.ndim < 4:
+    if isinstance(x, Lazy):
+        dtype = np.dtype(np.uint8 if x.dtype == np.uint8 and x.ndim > 3 else np.float32)
+        x = x if x.dtype == dtype else x.converted(x.shape, dtype)
+    elif x.dtype != np.uint8 or x.ndim < 4:
         with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, which Dataset rejects
             x = x.astype(np.float32, copy=False)
     return x, white

@@ -11,13 +11,15 @@ import logging
 import math
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet.data.dataset import Dataset
 from xpnet.data.download import Progress, fetch, is_cached, search_folders
+from xpnet.data.lazy import Lazy, is_resident
 from xpnet.data.opening import Gunzip, check_expansion, disk_size, is_gzip, open_file
+from xpnet.data.stored_rows import LARGE, StoredRows
 from xpnet.errors import DataError
 
 __all__ = ["has_mnist", "load_fashion_mnist", "load_mnist", "parse_idx", "read_idx"]
@@ -78,7 +80,7 @@ def load_mnist(data_dir: str | None = None, progress: Progress | None = None) ->
 
     The four files are read from the folder or its sub-folder mnist, gzipped or not; if none is there, they are
     downloaded. Other sets in this format are accepted too, with a warning in the log, but a file with 60,000 or 10,000
-    samples must be MNIST's.
+    samples must be MNIST's. Images that take more than 768 MB, not gzipped, stay in their file: x is then a Lazy.
 
     Args:
         data_dir: the folder; the environment variable XPNET_DATA_DIR by default.
@@ -174,6 +176,18 @@ def _read(path: Path, axes: int) -> bytes | bytearray:
         return raw
 
 
+def _large(path: Path, axes: int) -> Lazy | None:
+    """Return the images of a file of more than LARGE bytes, not gzipped, as examples in the file; None of others."""
+    where = str(path)
+    with open_file(path) as file:
+        length = os.fstat(file.fileno()).st_size
+        if length <= LARGE or is_gzip(file):
+            return None
+        shape = _shape(file.read(start := 4 + 4 * axes), axes, where)
+        _check_length(length, start + math.prod(shape), shape, where)
+    return StoredRows(path, start, shape, np.uint8).lazy().converted((*shape, 1), np.uint8)
+
+
 def _load(source: _Source, data_dir: str | None, progress: Progress | None) -> tuple[Dataset, Dataset]:
     paths = _in_folder(source, data_dir)
     downloaded = paths is None
@@ -183,7 +197,12 @@ def _load(source: _Source, data_dir: str | None, progress: Progress | None) -> t
         ]
     arrays, others = [], []
     for i, path in enumerate(paths):
-        raw = _read(path, axes := 1 if i % 2 else 3)
+        axes = 1 if i % 2 else 3
+        if axes == 3 and (images := _large(path, axes)) is not None:  # far larger than what is published
+            arrays.append(images)
+            others.append(path.name)
+            continue
+        raw = _read(path, axes)
         arrays.append(parse_idx(raw, axes, str(path)))
         if not downloaded and not _is_published(source, i, path, raw, len(arrays[-1])):
             others.append(path.name)
@@ -240,7 +259,8 @@ def _is_published(source: _Source, i: int, path: Path, raw: bytes | bytearray, c
     return source is _MNIST
 
 
-def _pair(source: _Source, images: np.ndarray, labels: np.ndarray, at: Path, labels_at: Path) -> Dataset:
+def _pair(source: _Source, images: Any, labels: np.ndarray, at: Path, labels_at: Path) -> Dataset:
     if len(images) != len(labels):
         raise DataError(str(labels_at), f"a label for each of {at.name}", images=len(images), labels=len(labels))
-    return Dataset(images[..., np.newaxis], labels.astype(np.int64), source.classes, source.name)  # (N, 28, 28, 1)
+    images = images[..., np.newaxis] if is_resident(images) else images
+    return Dataset(images, labels.astype(np.int64), source.classes, source.name)  # (N, 28, 28, 1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from xpnet.random import Key, permutation
 
 __all__ = ["Lazy", "examples", "gather", "is_resident", "joined", "measured"]
 
-_SAMPLE = 64  # examples of which a set that is not in memory is measured
+_SAMPLE = 64  # examples by which a set that is not in memory is measured
 
 
 class Lazy:
@@ -33,6 +34,7 @@ class Lazy:
         read: (rows, out) -> None: fills out (M, ...) with the examples of rows (M,), int64; from several threads.
         dtype: of the examples.
         rows: the examples of read that these are, in this order; by default the first N.
+        sampled: how many examples measure the set, >= 1.
     """
 
     nbytes = 0  # of memory that is held
@@ -43,7 +45,9 @@ class Lazy:
         read: Callable[[np.ndarray, np.ndarray], None],
         dtype: Any = np.uint8,
         rows: np.ndarray | None = None,
+        sampled: int = _SAMPLE,
     ) -> None:
+        self.sampled = arguments.count("Lazy", "sampled", sampled)
         self.shape = arguments.shape("Lazy", "shape", shape)
         if not self.shape:
             raise ConfigError("Lazy", "shape (N, ...)", shape=shape)
@@ -88,11 +92,17 @@ class Lazy:
     def take(self, rows: Any, axis: int = 0) -> Lazy:
         """Return the examples at rows, indices or a mask, without reading them."""
         found = self._rows[host("Lazy.take", rows)]
-        return Lazy((len(found), *self.shape[1:]), self._read, self.dtype, found)
+        return Lazy((len(found), *self.shape[1:]), self._read, self.dtype, found, self.sampled)
 
-    def sample(self, count: int = _SAMPLE) -> np.ndarray:
-        """Read so many examples, drawn at random, always the same; all where there are no more."""
-        count = min(arguments.count("Lazy.sample", "count", count), len(self))
+    def converted(self, shape: tuple[int, ...], dtype: Any) -> Lazy:
+        """Return the examples in another shape, (N, ...), of as many numbers, and another dtype; nothing is read."""
+        read = partial(_read_converted, self._read, self.shape[1:], self.dtype)
+        return Lazy(shape, read, dtype, self._rows, self.sampled)
+
+    def sample(self, count: int | None = None) -> np.ndarray:
+        """Read so many examples, by default sampled, drawn at random, always the same; all where there are no more."""
+        count = self.sampled if count is None else arguments.count("Lazy.sample", "count", count)
+        count = min(count, len(self))
         if self._sample is None or len(self._sample) < count:
             self._sample = self[np.sort(permutation(Key(0, "lazy/sample"), len(self))[:count])]
         return self._sample[:count]
@@ -101,9 +111,22 @@ class Lazy:
         """Return these examples and then others; None unless both are read by the same function."""
         if not isinstance(other, Lazy) or other._read != self._read or other.shape[1:] != self.shape[1:]:
             return None
-        return Lazy(
-            (len(self) + len(other), *self.shape[1:]), self._read, self.dtype, np.append(self._rows, other._rows)
-        )
+        shape, rows = (len(self) + len(other), *self.shape[1:]), np.append(self._rows, other._rows)
+        return Lazy(shape, self._read, self.dtype, rows, self.sampled)
+
+
+def _read_converted(
+    read: Callable[[np.ndarray, np.ndarray], None],
+    shape: tuple[int, ...],
+    dtype: Any,
+    rows: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Read examples of a shape and dtype into an array of others."""
+    found = np.empty((len(rows), *shape), dtype)
+    read(rows, found)
+    with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite
+        out[...] = found.reshape(out.shape)
 
 
 # The same of arrays, which are in memory. These five functions are all that tells one from the other.

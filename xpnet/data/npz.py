@@ -18,8 +18,10 @@ import numpy as np
 
 from xpnet.data import several
 from xpnet.data.dataset import Dataset, from_arrays
+from xpnet.data.lazy import Lazy
 from xpnet.data.opening import check_expansion, disk_size, open_file
 from xpnet.data.splits import LoadOptions
+from xpnet.data.stored_rows import LARGE, StoredRows
 from xpnet.errors import DataError
 
 __all__ = ["load_inputs", "load_npz"]
@@ -39,9 +41,13 @@ def load_npz(path: Path, options: LoadOptions | None = None) -> tuple[Dataset, N
     targets. Samples, labels and targets are as in from_arrays. For reconstruction, there may be no y. In the place of x
     there may be x_NAME, several inputs by name, and x_train_NAME and x_test_NAME in that of x_train and x_test.
 
+    An array of examples that takes more than 768 MB, or options.cache_images, stays in the file, where it is stored
+    there as numpy.savez does: the set's x is a Lazy, read batch by batch. The scale is then measured on a sample, and
+    the archive's checksum not compared. A compressed one is read into memory, and so is what reconstruction learns.
+
     Args:
         path: the file; it is read without pickle. Other arrays in it are not read.
-        options: task, what is learned: integers (N,) are labels, unless it is regression; whole and classes.
+        options: task, what is learned: integers (N,) are labels, unless it is regression; whole, classes, cache_images.
     Returns:
         train, None and test, or None with whole.
     Raises:
@@ -61,11 +67,14 @@ def load_npz(path: Path, options: LoadOptions | None = None) -> tuple[Dataset, N
             do = "learn x itself with task=reconstruction" if {"x", "x_train"} & set(members) else ""
             raise DataError(where, rule, do, arrays=", ".join(list(members)[:20]) or "none")
         with zipfile.ZipFile(file) as archive:
+            most = LARGE if options.cache_images is None else options.cache_images
+
+            def read(key: str) -> Any:
+                found = None if no_labels else _large(path, archive, members[key], key, most)
+                return _read(archive, members[key], key, where) if found is None else found
+
             x: list[Any] = [
-                {name: _read(archive, members[k], k, where) for name, k in key.items()}
-                if isinstance(key, dict)
-                else _read(archive, members[key], key, where)
-                for key in keys[::2]
+                {name: read(k) for name, k in key.items()} if isinstance(key, dict) else read(key) for key in keys[::2]
             ]
             y = [None if no_labels else _targets(_read(archive, members[key], key, where)) for key in keys[1::2]]
             names = _names(_read(archive, members["classes"], "classes", where)) if "classes" in members else None
@@ -188,6 +197,25 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, where: s
             raise
         raise _damaged(where, error, name) from error
     return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _large(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, most: int) -> Lazy | None:
+    """Return an array of more than so many bytes as examples in the file; None where it is smaller, or not plain."""
+    size = member.file_size
+    if size <= most or member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+        return None
+    file: Any = archive.fp
+    try:
+        with archive.open(member) as source:
+            shape, dtype, fortran, start = _header(source, name, str(path))
+        file.seek(member.header_offset)
+        local = file.read(30)  # of the zip format: the lengths of name and extra field are its last two numbers
+    except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError):
+        return None  # which _read says
+    if fortran or not 2 <= len(shape) <= 4 or math.prod(shape) * dtype.itemsize != size - start or len(local) < 30:
+        return None
+    begin = member.header_offset + 30 + sum(struct.unpack("<HH", local[26:30])) + start
+    return StoredRows(path, begin, shape, dtype).lazy()
 
 
 def _header(source: IO[bytes], name: str, where: str) -> tuple[tuple[int, ...], np.dtype[Any], bool, int]:

@@ -78,13 +78,14 @@ def _may_be_pictures(x: np.ndarray | Lazy) -> bool:
 
 def _vary_widely(x: np.ndarray | Lazy) -> bool:
     """Whether a table's columns need to be standardized: see rule 2."""
+    x = measured(x)
     squares = sum(np.square(part, dtype=np.float64).sum(axis=0) for _, part in chunks(x))
     size = np.sqrt(squares / max(1, len(x)))  # (D,)
     size = size[size > 0]
     return bool(size.size and (size.max() > _LARGE or size.max() < _SMALL or size.min() < _LOST))
 
 
-def are_images(x: np.ndarray) -> bool:
+def are_images(x: np.ndarray | Lazy) -> bool:
     """Whether an array with 3 axes is of gray images: bytes, or values of 0..1, or whole ones of 0..255."""
     if x.dtype in (np.uint8, np.bool_) or not x.size:
         return True
@@ -92,7 +93,7 @@ def are_images(x: np.ndarray) -> bool:
     return v.low >= 0 and (v.high <= 1 or (v.whole and v.high <= 255))
 
 
-def white_of(x: np.ndarray) -> float:
+def white_of(x: np.ndarray | Lazy) -> float:
     """Return the white of a set by its values: 255, 16 or 1; see above."""
     is_bytes = x.dtype == np.uint8
     if not x.size or not _may_be_pictures(x):

@@ -51,7 +51,8 @@ class LoadOptions:
         columns: of tables: how they become numbers, as Columns.to_json says; by default measured on the training part.
         skip_damaged: of photos: leave those out that cannot be decoded, and count them, instead of an error. All are
             decoded once before.
-        cache_images: of photos: the bytes of decoded images that may be kept in memory, or a text such as "4GB".
+        cache_images: of photos: the bytes of decoded images that may be kept in memory, or a text such as "4GB". Of an
+            .npz file: the bytes of examples above which they stay in the file.
         cache_folder: of photos: where decoded images are kept on disk; None: nowhere.
         workers: of photos: threads that decode; by default one a core.
         max_pixels: of photos: as for load_image.

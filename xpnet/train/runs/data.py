@@ -80,6 +80,8 @@ def load_parts(
 def check_used(config: RunConfig, train: Dataset) -> None:
     """Raise ConfigError where an option is given that this kind of data makes no use of."""
     rules: dict[str, str] = {} if train.files is not None else dict.fromkeys(_OF_PHOTOS, "a folder of images")
+    if config.data.lower().endswith(".npz"):
+        rules.pop("cache_images", None)
     if len(train.shape) != 3:
         rules["augment"] = "images"
     for name, rule in rules.items():
