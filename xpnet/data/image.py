@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -30,6 +31,7 @@ _DEEP_GRAY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _GRAY = ("1", "L", "LA", "La", *_DEEP_GRAY)
 _ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 exchange height and width
 _PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339  # TIFF tags; 0: white is zero, 1: without sign
+_PART = 1 << 16  # bytes of a chunk of a PNG that are read at a time
 _MAX_PIXELS = 100_000_000
 _SCANS = 10  # of a progressive JPEG of that many pixels; each scan takes time for the whole image
 
@@ -105,11 +107,10 @@ def decode(
     import PIL.ImageOps
 
     height, width, channels = shape
-    if path.suffix.lower() == ".png":
-        with _opened(path, max_pixels) as (image, _):
-            image.verify()  # compares checksums, and leaves an image that cannot be read
     with _opened(path, max_pixels) as (opened, file):
         image: Image = opened
+        if image.format == "PNG":
+            _check_chunks(file)
         if image.info.get("progressive"):
             _check_scans(image, str(path), file)
         if on_colour is not None and channels == 1 and image.mode not in _GRAY:
@@ -225,6 +226,28 @@ def _check_scans(image: Image, where: str, file: BufferedReader) -> None:
     scans = file.read().count(b"\xff\xda")  # inside a scan, 0xff is followed by 0 or a restart marker
     if scans * image.width * image.height > _SCANS * _MAX_PIXELS:
         raise DataError(where, f"at most {_SCANS * _MAX_PIXELS:,} pixels in the scans of a JPEG", scans=scans)
+
+
+def _check_chunks(file: BufferedReader) -> None:
+    """Raise OSError where a checksum of a PNG is not that of its chunk; while it decodes, Pillow compares some only.
+
+    Its own verify() leaves an image that cannot be read, so that the file would be opened twice.
+    """
+    at = file.tell()
+    file.seek(8)
+    kind = b""
+    while kind != b"IEND":
+        head = file.read(8)
+        left, kind = int.from_bytes(head[:4], "big"), head[4:]
+        checksum = zlib.crc32(kind)
+        while left and (part := file.read(min(left, _PART))):
+            left, checksum = left - len(part), zlib.crc32(part, checksum)
+        found = file.read(4)
+        if len(found) < 4:
+            raise OSError("the file is truncated")
+        if found != checksum.to_bytes(4, "big"):
+            raise OSError(f"broken PNG file (bad checksum of {kind.decode('latin-1')!r})")
+    file.seek(at)
 
 
 def _check_depth(image: Image, where: str, unpacked: str, tags: Any) -> None:

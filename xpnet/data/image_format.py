@@ -35,6 +35,14 @@ FIRST_BYTES = {
 }
 
 
+_SUFFIX_OF = {
+    first: suffixes[0]
+    for first, name in FIRST_BYTES.items()
+    for reader, suffixes in _READERS.items()
+    if reader.upper() == name.upper()
+}
+
+
 class Encoded(NamedTuple):
     """An image file in memory.
 
@@ -51,10 +59,7 @@ class Encoded(NamedTuple):
         """The suffix of its format, by its first bytes; "" where they are of none."""
         if self.content[:1] == b"P" and self.content[1:2] in (b"1", b"2", b"3", b"4", b"5", b"6"):
             return ".ppm"
-        found = [name for first, name in FIRST_BYTES.items() if self.content.startswith(first)]
-        return next(
-            (suffix for suffix, reader in SUFFIXES.items() if [reader.upper()] == [n.upper() for n in found]), ""
-        )
+        return next((suffix for first, suffix in _SUFFIX_OF.items() if self.content.startswith(first)), "")
 
     def __str__(self) -> str:
         return self.name
