@@ -16,7 +16,6 @@ from xpnet.backend import (
     Program,
     Unsupported,
     empty,
-    empty_aligned,
     get_backend,
     launch,
     record_call,
@@ -41,28 +40,6 @@ def numbers(*values: float) -> np.ndarray:
 
 def fill(out: np.ndarray, value: float) -> None:
     out[...] = value
-
-
-# Without a program.
-
-
-def test_without_a_program_launched_work_runs_once() -> None:
-    done: list[int] = []
-    launch(done.append, 3)
-    assert done == [3]
-    assert this_thread.program is None
-
-
-def test_without_a_program_each_array_is_a_new_one() -> None:
-    a, b = empty((2, 3), np.float32), empty((2, 3), np.float32)
-    assert a is not b
-    assert (a.shape, a.dtype) == ((2, 3), np.float32)
-
-
-def test_without_a_program_results_are_not_copied() -> None:
-    made = numbers(1, 2)
-    assert record_call(lambda: made) is made
-    assert record_call(lambda: (made, made))[1] is made
 
 
 # Launched work.
@@ -341,12 +318,3 @@ def test_the_hosts_recorder_records_what_it_runs() -> None:
     x[...] = 5
     replay()
     assert y.tolist() == [6, 6]
-
-
-@pytest.mark.parametrize(("shape", "dtype"), [((), "float64"), ((1, 3), "float32"), ((5, 7), "float32"), ((3,), bool)])
-def test_aligned_arrays_begin_at_a_multiple_of_64_bytes(shape: tuple[int, ...], dtype: str) -> None:
-    for _ in range(8):
-        array = empty_aligned(shape, dtype)
-        assert (array.shape, array.dtype, array.ctypes.data % 64) == (shape, np.dtype(dtype), 0)
-        assert array.flags.c_contiguous
-        assert array.flags.writeable
