@@ -60,14 +60,14 @@ def _data(settings: Settings) -> list[str]:
         rows, line = [], "   "
         for x, y, k in settings.points:
             point = f" ({x:g}, {y:g}, {k}),"
-            if len(line) + len(point) > 110:
+            if len(line) + len(point) > 92:
                 rows, line = [*rows, line], "   "
             line += point
         names = [str(k) for k in range(max(2, 1 + max(point[2] for point in settings.points)))]
-        made = f"data.from_arrays(points[:, :2].astype(np.float32), points[:, 2].astype(int), {names!r}".replace(
-            "'", '"'
-        )
-        return ["points = np.array([  # x, y, class", *rows, line, "])", f"train = test = {made})"]
+        words = repr(names).replace("'", '"')
+        points = ["points = np.array([  # x, y, class", *rows, line, "])"]
+        points += ["xy, labels = points[:, :2].astype(np.float32), points[:, 2].astype(int)"]
+        return [*points, f"train = test = data.from_arrays(xy, labels, {words})"]
     if name in ("blobs", "spirals"):
         rest = f"{'classes' if name == 'blobs' else 'arms'}={settings.classes}, {rest}"
     return [f"train, test = data.{name}({n}, {rest}).split({settings.train:g})"]

@@ -91,7 +91,7 @@ const handlers = {
     state.settings = value.settings;
     curves.clear();
     remember();
-    $("test-figures").hidden = value.settings.data === "points";
+    for (const id of ["test-figures", "test-key"]) $(id).hidden = value.settings.data === "points";
     if (value.kind === "images") return images.show(value);
     controls.show(value.settings);
     network.build(value, about.choices.features, {change, look: (neuron) => ((pointed = neuron), look())});
@@ -113,7 +113,7 @@ const handlers = {
     announce();
     if (shown.kind === "images") return images.update(value);
     network.update(value);
-    curves.add(value);
+    curves.add(shown.settings.data === "points" ? {...value, test: null} : value);
     curves.showNorms(value.norms, value.norms.map((_, i) => (i === value.norms.length - 1 ? "scores" : "layer " + (i + 1))));
     look();
   },

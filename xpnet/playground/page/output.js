@@ -30,7 +30,7 @@ export function update(frame, neuron) {
 
 export function drawPoints() {
   if (!network) return;
-  const [context, w] = sharp(over), {half} = network, size = Math.max(2.2, w / 130);
+  const [context, w] = sharp(over), {half} = network, size = Math.max(2.2, w / (network.points.train.length < 100 ? 80 : 130));
   const at = (v) => ((v + half) / (2 * half)) * w;
   context.strokeStyle = ink("--line");
   context.lineWidth = 1;
