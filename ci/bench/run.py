@@ -11,6 +11,7 @@
     ci/bench/run.py small_tables --seeds 20   accuracy and R2 of tables, beside scikit-learn's MLP
     ci/bench/run.py estimators --seeds 10     xpnet.sklearn's NetClassifier beside MLPClassifier: time of fit, accuracy
     ci/bench/run.py distributed               reductions and steps of two processes, and what virtual shards cost
+    ci/bench/run.py playground                frames and steps a second of xpnet playground
     ci/bench/run.py gpu                       on a CUDA GPU, beside PyTorch, within eight minutes
     ci/bench/run.py table FILE                what any of them wrote, as Markdown
 
@@ -46,7 +47,7 @@ from workloads import QUICK  # noqa: E402
 from xpnet.errors import XpnetError  # noqa: E402
 
 # suite: the module that has a function of that name
-SUITES = {name: name for name in ("mnist", "small_tables", "estimators", "gpu", "photos")}
+SUITES = {name: name for name in ("mnist", "small_tables", "estimators", "gpu", "photos", "playground")}
 SUITES |= dict.fromkeys(("cpu", "process", "growth", "feed", "distributed"), "suites") | {"serve": "serving"}
 
 

@@ -170,6 +170,15 @@ def test_decoding_and_training_are_measured_alone_and_at_once(bench: Any, tmp_pa
     assert results.facts["notes"][0].startswith(f"The step {fed}: 20 files of ")
 
 
+def test_frames_and_steps_of_the_playground_are_counted(bench: Any, tmp_path: Path) -> None:
+    options = Namespace(
+        json=tmp_path / "found.json", only="2-16-16-2 at 200,2-16-16-2 unlimited", seconds=0.3, processes=2
+    )
+    results = bench("playground").playground(options)
+    assert [len(row["turns"]) for row in results.rows] == [2, 2]
+    assert all(row["value"] > 0 and row["remarks"].endswith(" steps/s") for row in results.rows)
+
+
 def test_photos_are_decoded_trained_on_and_begun_with(bench: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     options = Namespace(processes=1, seconds=0.05, json=tmp_path / "o.json")

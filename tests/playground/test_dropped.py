@@ -27,7 +27,7 @@ def test_points_are_standardized_and_classes_numbered(text):
     scale = 1.4 / np.std([1, 2, 3])
     assert points == [[round(-scale, 2), round(-scale, 2), 0], [0, 0, 1], [round(scale, 2), round(scale, 2), 0]]
     assert note == ""
-    Settings(data="points", points=points)
+    Settings.read({"data": "points", "points": points})
 
 
 def test_of_many_rows_some_are_taken_and_that_is_said():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from xpnet import serving
 from xpnet.backend import Backend
 from xpnet.errors import XpnetError
 from xpnet.playground.session import WAIT, Session
@@ -128,6 +129,6 @@ class Playground:
 
 def _read_files() -> dict[str, tuple[bytes, str]]:
     """Return the files of the page, by the name under which they are asked for, with the type of each."""
-    folder = Path(__file__).parent / "page"
-    found = {path.name: (path.read_bytes(), _KINDS[path.suffix]) for path in folder.iterdir() if path.suffix in _KINDS}
+    paths = [*(Path(__file__).parent / "page").iterdir(), Path(serving.__file__).with_name("theme.css")]
+    found = {path.name: (path.read_bytes(), _KINDS[path.suffix]) for path in paths if path.suffix in _KINDS}
     return {"": found["index.html"], **found}

@@ -19,7 +19,7 @@ from xpnet.serving.messages import HttpError
 
 __all__ = ["Session", "Stage"]
 
-FRAME = 1 / 30  # seconds between two frames, at least
+FRAME = 1 / 36  # seconds between two frames, at least
 WAIT = 0.5  # seconds after which a page that sees nothing new is looked for
 PATIENCE = 90.0  # seconds in which a command is carried out: the first one may wait until loops are compiled
 MOST_STEPS = 100_000  # that a link may ask for

@@ -172,7 +172,9 @@ def _warnings() -> Iterator[list[str]]:
 
 def _read_page() -> tuple[bytes, str]:
     """Return the page, and the policy that lets it run its own script and style only, by their hashes."""
-    page = (Path(__file__).parent / "page.html").read_text("utf-8")
+    folder = Path(__file__).parent
+    theme = (folder / "theme.css").read_text("utf-8")
+    page = (folder / "page.html").read_text("utf-8").replace("/* theme.css */\n", theme)
     hashes = {}
     for tag in ("script", "style"):
         (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
