@@ -13,8 +13,6 @@ from xpnet.errors import ConfigError, DataError
 from xpnet.playground.drawing import DRAWN, fit_drawing
 from xpnet.playground.image_settings import ImageSettings
 from xpnet.playground.images import Images
-from xpnet.playground.lessons import LESSONS
-from xpnet.playground.stages import open_stage
 
 VARIANTS = {
     "LeNet-5": {},
@@ -129,12 +127,3 @@ def test_mnist_that_is_not_here_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr("xpnet.playground.images.has_mnist", lambda: False)
     with pytest.raises(DataError, match="xpnet data mnist"):
         trained(0, data="mnist")
-
-
-def test_thirteen_lessons_have_two_sentences_and_settings_that_open():
-    assert len(LESSONS) == 13
-    for lesson in LESSONS:
-        assert lesson.text.count(". ") + lesson.text.endswith(".") == 2, lesson.title
-        stage = open_stage(lesson.kind, lesson.settings, get_backend("cpu"))
-        stage.advance()
-        assert stage.frame()["step"] == 1

@@ -51,10 +51,10 @@ LESSONS = (
         "XOR: no line will do",
         "Opposite corners belong to one class here, and no line has both of them on one side. The perceptron makes "
         "mistakes for ever, as Minsky and Papert wrote in 1969.",
-        "Press Play and watch the border jump about. Then add a hidden layer of 4 neurons.",
+        "Press Play and watch the border jump about. Then add a hidden layer with the + above the network.",
         "plane",
         {"data": "xor", "noise": 0.2, **_RULE},
-        10,
+        50,
     ),
     Lesson(
         "Many perceptrons",
@@ -89,8 +89,8 @@ LESSONS = (
         "Without an activation between them, three layers can do no more than one.",
         "Press Play: every neuron is a straight edge. Then choose ReLU as activation and press Play again.",
         "plane",
-        {"data": "moons", "noise": 0.1, "layers": [6, 6, 6], "activation": "none", "lr": 0.01},
-        50,
+        {"data": "moons", "noise": 0.1, "layers": [6, 6, 6], "activation": "none", "lr": 0.1},
+        200,
     ),
     Lesson(
         "Sigmoid and vanishing gradients",
