@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import xpnet
+from xpnet import kernels, nn, optim
+from xpnet.train import Callback, Trainer
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = ["README.md", "examples/README.md", ".github/CONTRIBUTING.md", "ci/bench/results/TABLES.md"]
@@ -70,3 +74,32 @@ def test_the_reading_path_names_files():
     files = re.findall(r"`([a-z_/]+\.py)`", table)
     assert len(files) >= 12
     assert [file for file in files if not (ROOT / "xpnet" / file).exists()] == []
+
+
+def test_every_file_that_a_batch_passes_is_named_in_the_order_to_read():
+    """Of the second step of an epoch, eager and without kernels, from one call of on_step to the next."""
+    passed = set()
+
+    def note(frame, event, argument):
+        if event == "call":
+            passed.add(frame.f_code.co_filename)
+
+    class Look(Callback):
+        def on_step(self, trainer):
+            sys.setprofile(note if trainer.step == 1 else None)
+
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(288, 10))
+    optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    images = np.random.default_rng(0).integers(0, 256, (12, 14, 14, 1), dtype=np.uint8)
+    before = sys.getprofile()
+    try:
+        with kernels.disable():
+            trainer = Trainer(model, optimizer, capture=False, threads=1, callbacks=[Look()])
+            trainer.fit(images, np.arange(12) % 10, epochs=1, batch_size=4)
+    finally:
+        sys.setprofile(before)
+    package = Path(xpnet.__file__).parent
+    files = {Path(name).relative_to(package).as_posix() for name in passed if Path(name).is_relative_to(package)}
+    named = re.findall(r"[\w/]+\.py", README.partition("## How it is built")[2].partition("\n## ")[0])
+    assert "ops/conv.py" in files
+    assert sorted(files - set(named)) == []
