@@ -85,10 +85,11 @@ FEEDS = {
 KINDS = pytest.mark.parametrize("make", FEEDS.values(), ids=FEEDS.keys())
 
 
-def flat(batch: tuple[Any, Any], to_numpy: Any) -> list[np.ndarray]:
-    """Return the arrays of a batch: inputs, targets, weights."""
+def flat(batch: tuple[Any, Any], to_numpy: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the arrays of a batch that have the part's rows, and those that are of the whole batch."""
     x, y = batch
-    return [to_numpy(a) for a in (*several.each(x), *(y if isinstance(y, tuple) else (y,)))]
+    y, whole = (y[:1], y[1:]) if isinstance(y, tuple) else ((y,), ())
+    return [to_numpy(a) for a in (*several.each(x), *y)], [to_numpy(a) for a in whole]
 
 
 def check_parts(feeds: list[Batches], whole: list[Any], parts: list[list[Any]]) -> None:
@@ -96,14 +97,18 @@ def check_parts(feeds: list[Batches], whole: list[Any], parts: list[list[Any]]) 
     to_numpy = feeds[0].backend.to_numpy
     assert {len(part) for part in parts} == {len(whole)}
     for batch, *own in zip(whole, *parts, strict=True):
-        arrays = flat(batch, to_numpy)
-        spans = [feed.part.rows(len(arrays[0])) for feed in feeds]
-        assert [start for start, _ in spans] == [0, *(stop for _, stop in spans[:-1])]
-        assert spans[-1][1] == len(arrays[0])
-        for (first, stop), each in zip(spans, own, strict=True):
-            for a, want in zip(flat(each, to_numpy), arrays, strict=True):
+        rows, of_all = flat(batch, to_numpy)
+        n = len(rows[0])
+        for feed, each in zip(feeds, own, strict=True):
+            first, stop = feed.part.rows(n)
+            found, shared = flat(each, to_numpy)
+            for a, want in zip(found, rows, strict=True):
                 assert (a.dtype, a.shape) == (want.dtype, (stop - first, *want.shape[1:]))
                 assert np.array_equal(a, want[first:stop])
+            for a, want in zip(shared, of_all, strict=True):
+                assert (len(a), a.dtype) == (n, want.dtype)
+                assert np.array_equal(a, want)
+        assert sum(feed.part.rows(n)[1] - feed.part.rows(n)[0] for feed in feeds) == n
 
 
 @KINDS

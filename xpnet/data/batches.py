@@ -47,8 +47,9 @@ class Batches(ABC):
     """What a Trainer asks of a source of batches.
 
     A batch of N examples is that of all processes: every process goes through the same batches, in the same order. One
-    that has only a part of the virtual shards is given rows first .. stop - 1 of each, first, stop = part.rows(N): x, y
-    and weights, which may have no rows, with the bits that they have in the whole batch.
+    that has only a part of the virtual shards is given rows first .. stop - 1 of each, first, stop = part.rows(N): x
+    and y, which may have no rows, with the bits that they have in the whole batch. The weights of examples are always
+    those of the whole batch, (N,), so that each process knows its examples' shares in the mean.
 
     Attributes:
         backend: where the batches are created.
@@ -81,7 +82,7 @@ class Batches(ABC):
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, Any]]:
         """Iterate over the batches of an epoch from a step on: x and y, or (y, weights), converted and normalized.
 
-        All are of the rows of the part, (M, ...); what the whole batch weighs says batch_weights.
+        x and y are of the rows of the part, (M, ...); weights are of the whole batch, (N,).
         """
 
     @abstractmethod

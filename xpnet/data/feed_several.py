@@ -19,7 +19,9 @@ __all__ = ["SeveralFeed"]
 
 
 class SeveralFeed(Batches):
-    """Serves (x, y) as a Feed does, x in the form of the set's; with weights y is (y, weights), both (M, ...).
+    """Serves (x, y) as a Feed does, x in the form of the set's; with weights y is (y, weights).
+
+    Weights are those of the whole batch, (N,), also where x and y are only the rows of a part.
 
     Each array is served by a Feed of its own. As an order is drawn by seed and epoch, and an augmentation by seed,
     epoch and step, all have the same.
@@ -44,10 +46,10 @@ class SeveralFeed(Batches):
         augment, resident = options.pop("augment", None), options.pop("resident", None)
         factors = several.each(normalize) if normalize is not None else [None] * len(dataset.inputs())
         self.part = part
-        sets = [*zip(dataset.inputs(), factors, strict=True)]
+        sets = [(each, factor, part) for each, factor in zip(dataset.inputs(), factors, strict=True)]
         if dataset.weights is not None:
             weights = dataset.weights
-            sets.append((Dataset(weights[:, np.newaxis], weights, name=dataset.name), None))
+            sets.append((Dataset(weights[:, np.newaxis], weights, name=dataset.name), None, WHOLE))
 
         def feeds(resident: bool | None) -> list[Feed]:
             return [
@@ -58,10 +60,10 @@ class SeveralFeed(Batches):
                     normalize=factor,
                     augment=augment if len(each.shape) == 3 else None,
                     resident=resident,
-                    part=part,
+                    part=rows,
                     **options,
                 )
-                for each, factor in sets
+                for each, factor, rows in sets
             ]
 
         self._feeds = feeds(resident)

@@ -115,7 +115,7 @@ class StreamFeed(Batches):
                 x = several.like(batch.x, [self._converted(a, epoch, step, i, len(batch)) for i, a in arrays])
                 y = batch.y[first:stop]
                 y = self._moved(y if batch.labelled or self._targets is None else self._targets(y))
-                yield x, y if batch.weights is None else (y, self._moved(batch.weights[first:stop]))
+                yield x, y if batch.weights is None else (y, self._moved(batch.weights))
                 step += 1
         finally:
             getattr(sets, "close", lambda: None)()
