@@ -26,5 +26,8 @@ def main() -> None:
 
 
 def _end_at_once(number: int, frame: object) -> None:
+    if os.environ.get("PMI_RANK") or os.environ.get("OMPI_COMM_WORLD_RANK"):  # of a process that others may wait for
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # its launcher then ends those
+        os.kill(os.getpid(), signal.SIGINT)
     os.write(2, b"xpnet: interrupted\n")
     os._exit(130)

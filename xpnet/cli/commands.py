@@ -7,6 +7,7 @@ import functools
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import typer
@@ -22,6 +23,7 @@ from xpnet.cli import (
     launch,
     playground,
     predict,
+    processes,
     runs,
     serve,
     summary,
@@ -79,9 +81,32 @@ def _print_warning(message: Warning | str, *where: object) -> None:
 def run(arguments: list[str]) -> NoReturn:
     """Run a command and exit with its code; a standard stream that is closed or full ends nothing.
 
-    Where a command only prints and standard output is full, the exit code is 2.
+    Where a command only prints and standard output is full, the exit code is 2. Of the processes of a launcher the
+    first one prints.
     """
     out, err = Lenient(sys.stdout), Lenient(sys.stderr)
+    is_first, code, message = processes.is_first(arguments[0]), 0, ""
+    try:
+        with processes.joined(arguments[0]), _printing(out, err) if is_first else processes.silent():
+            code = _call(arguments)
+    except XpnetError as error:
+        code, message = 2, str(error)
+    except KeyboardInterrupt:
+        code, message = 130, "interrupted"
+    if is_first:
+        out.flush()
+        if out.error is not None and not isinstance(out.error, BrokenPipeError) and not message:
+            code = 0 if arguments[0] == "train" and not code else code or 2
+            message = f"standard output: cannot be written: {getattr(out.error, 'strerror', None) or out.error}"
+        if message:
+            print(f"xpnet: {printable(message.replace(chr(10), ' '))}", file=err)
+        err.flush()
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def _printing(out: Lenient, err: Lenient) -> Iterator[None]:
+    """Print to two streams within a with-block, and there a line for each warning and for what the log warns of."""
     log = logging.StreamHandler(err)  # pyright: ignore[reportArgumentType]
     log.setFormatter(_OneLine())
     log.setLevel(logging.WARNING)
@@ -92,18 +117,10 @@ def run(arguments: list[str]) -> NoReturn:
             stack.enter_context(contextlib.redirect_stderr(err))  # pyright: ignore[reportArgumentType]
             stack.enter_context(warnings.catch_warnings())
             warnings.showwarning = _print_warning  # one line, without the place in the code
-            code, message = _result(arguments)
-            out.flush()
-            if out.error is not None and not isinstance(out.error, BrokenPipeError) and not message:
-                code = 0 if arguments[0] == "train" and not code else code or 2
-                message = f"standard output: cannot be written: {getattr(out.error, 'strerror', None) or out.error}"
-            if message:
-                print(f"xpnet: {printable(message.replace(chr(10), ' '))}", file=err)
-            err.flush()
+            yield
     finally:
         logging.getLogger("xpnet").addHandler(_SILENT)
         logging.getLogger("xpnet").removeHandler(log)
-    sys.exit(code)
 
 
 @functools.cache
@@ -112,22 +129,26 @@ def _command() -> Any:
     return typer.main.get_command(app)
 
 
-def _result(arguments: list[str]) -> tuple[int, str]:
-    """Run a command: its exit code, and the message of its error or ""."""
+def _call(arguments: list[str]) -> int:
+    """Run a command, and return its exit code.
+
+    Raises:
+        XpnetError: what the user should hear of, in terms of options. KeyboardInterrupt.
+    """
     keep_freed_memory()
     command = _command()
     try:
         code = command(arguments, standalone_mode=False)
     except XpnetError as error:
-        return 2, str(in_options(error, command, arguments[0]))
-    except (KeyboardInterrupt, typer.Abort):
-        return 130, "interrupted"
+        raise in_options(error, command, arguments[0]) from error
+    except typer.Abort:
+        raise KeyboardInterrupt from None
     except OSError as error:
-        return 2, f"{error.filename or 'system'}: {error.strerror or error}"
-    except MemoryError:
-        return 2, "system: out of memory"
+        raise XpnetError.event(str(error.filename or "system"), str(error.strerror or error)) from error
+    except MemoryError as error:
+        raise XpnetError.event("system", "out of memory") from error
     except Exception as error:
         if not hasattr(error, "format_message"):  # click's errors have it
             raise
-        return 2, str(in_our_form(error, command, arguments))
-    return (code if isinstance(code, int) else 0), ""
+        raise in_our_form(error, command, arguments) from error
+    return code if isinstance(code, int) else 0

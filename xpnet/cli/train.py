@@ -165,6 +165,19 @@ def train(
         int | None,
         _option("Machine", "CPU threads that share a step; by default one a core, where that is faster.", metavar="N"),
     ] = None,
+    shards: Annotated[
+        int | None,
+        _option(
+            "Machine",
+            "Divide each batch into N shards: the same bits on 1 to N processes. 8 by default where launched, see "
+            "xpnet launch, else none; 1 is faster, and equal to rounding.",
+            metavar="N",
+        ),
+    ] = None,
+    batch_norm: Annotated[
+        str | None,
+        _option("Machine", "Statistics of the whole batch, the default, or of each shard.", metavar="sync|local"),
+    ] = None,
     quiet: Annotated[bool, _option("Output", "Print the last line alone.", "--quiet")] = False,
     as_json: Json = False,
     version: Version = False,
@@ -182,6 +195,7 @@ def train(
     if resume and (out or run_name):
         option, value = ("--out", out) if out else ("--name", run_name)
         raise ConfigError("resume", "the folder of the run as the only one", f"omit {option}", **{option: value})
+    resume, out = _continued(resume, out)
     config = resumed_config(resume, given) if resume else RunConfig(**given)
     if from_run and not (resume or model):
         config = dataclasses.replace(config, model=read_config(from_run)[0].model)
@@ -204,6 +218,17 @@ def train(
     if as_json:
         print_json(result)
     return 128 + interrupted if interrupted else 0
+
+
+def _continued(resume: str | None, out: str | None) -> tuple[str | None, str | None]:
+    """The folders to resume and to write: those of the run that this process continues after a fault."""
+    from xpnet.distributed.supervised import continued_run
+
+    folder = continued_run()
+    if folder is None:
+        return resume, out
+    is_saved = (folder / "checkpoint.safetensors").exists()
+    return (str(folder), None) if is_saved else (None, str(folder))
 
 
 def _number_or_path(text: str | None) -> float | str | None:

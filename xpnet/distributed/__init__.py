@@ -3,6 +3,7 @@
 from xpnet.distributed.communicator import Communicator, single
 from xpnet.distributed.facts import check_agreement, data_facts, model_facts, version_facts
 from xpnet.distributed.faults import aborting, install
+from xpnet.distributed.first import by_first
 from xpnet.distributed.gathering import merge_nodes
 from xpnet.distributed.launched import Launched, get_communicator, launched
 from xpnet.distributed.mpi import mpi
@@ -20,6 +21,7 @@ __all__ = [
     "Tree",
     "TreeReduction",
     "aborting",
+    "by_first",
     "check_agreement",
     "data_facts",
     "get_communicator",

@@ -10,9 +10,10 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["RUN", "SUPERVISED", "continued_run", "tell_run"]
+__all__ = ["RESTART", "RUN", "SUPERVISED", "continued_run", "tell_run"]
 
 SUPERVISED = "XPNET_SUPERVISED"  # set in processes that xpnet launch has started
+RESTART = "XPNET_RESTART"  # how often they were started again
 RUN = "XPNET_CONTINUE"  # the run's folder, in processes that are started again
 
 

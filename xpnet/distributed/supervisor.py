@@ -24,7 +24,7 @@ from typing import Any
 from xpnet import arguments
 from xpnet.backend import processors
 from xpnet.distributed.mpiexec import Mpiexec, Output
-from xpnet.distributed.supervised import RUN, SUPERVISED
+from xpnet.distributed.supervised import RESTART, RUN, SUPERVISED
 
 __all__ = ["Group", "supervise"]
 
@@ -157,7 +157,7 @@ class _Running:
     def run(self, command: list[str], processes: int, restart: int) -> _Ended:
         """Run mpiexec until no process of it is left; return how it ended."""
         alive, held = os.pipe()  # every process holds an end of it
-        env = {**os.environ, SUPERVISED: "1"}
+        env = {**os.environ, SUPERVISED: "1", RESTART: str(restart)}
         for name in _THREADS:
             env.setdefault(name, str(max(1, processors() // processes)))
         if restart and self.folder:
@@ -216,7 +216,7 @@ class _Running:
         if failed and not any("execvp error" in line for line in err.own):
             rank, code = failed
             return _Ended(code, f"process {rank} ended with exit code {code}", is_told=bool(err.lines))
-        if err.lines and any("Abort(" in line for line in err.own):  # what MPI_Abort was called for is printed
+        if err.lines and not any(line.startswith("ssh: ") for line in err.own):  # one that fails says why, and ends all
             return _Ended(code, f"a process ended all with exit code {code}")
         if killed:
             return self._killed(killed[0][0], len(statuses), killed[0][1] & 0x7F)

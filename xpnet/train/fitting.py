@@ -209,8 +209,14 @@ class Fitting:
     @contextmanager
     def _called(self, callback: Callback) -> Generator[None, None, None]:
         """Call a callback within a with-block: of one that others do not call, what it evaluates is for it alone."""
+        with nullcontext() if _is_everywhere(callback) else self.alone():
+            yield
+
+    @contextmanager
+    def alone(self) -> Generator[None, None, None]:
+        """Evaluate and predict in this process alone within a with-block, which the others do not enter."""
         before = self.processes
-        if before.communicator.size > 1 and not _is_everywhere(callback):
+        if before.communicator.size > 1:
             self.processes = before._replace(communicator=single())
         try:
             yield

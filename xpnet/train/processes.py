@@ -18,10 +18,10 @@ from xpnet.data.part import WHOLE, Part
 from xpnet.distributed import Communicator, single
 from xpnet.errors import ConfigError
 
-__all__ = ["ALONE", "SHARDS", "Processes", "read_processes"]
+__all__ = ["ALONE", "BATCH_NORM", "SHARDS", "Processes", "read_processes"]
 
 SHARDS = 8  # virtual shards of a run that a launcher started
-_BATCH_NORM = ("sync", "local")
+BATCH_NORM = ("sync", "local")
 
 
 class Processes(NamedTuple):
@@ -42,6 +42,16 @@ class Processes(NamedTuple):
     def virtual(self) -> bool:
         """Whether batches are divided into virtual shards."""
         return (self.shards or 1) > 1
+
+    def lines(self) -> list[str]:
+        """Say in a line how batches are divided; where they are not, nothing."""
+        size, norm = self.communicator.size, "whole batch" if self.batch_norm == "sync" else "shard"
+        if not self.virtual and size == 1:
+            return []
+        if not self.virtual and self.batch_norm == "local":
+            norm = "part of each process"
+        shards = f"{self.shards} virtual shards" if self.virtual else "no virtual shards"
+        return [f"{size} process{'es' if size > 1 else ''}, {shards}, batch normalization over the {norm}"]
 
     @property
     def part(self) -> Part:
@@ -78,7 +88,7 @@ def read_processes(
         name = arguments.text(where, "communicator", "auto" if found is None else found)
         found = distributed.get_communicator(name, backend)
     shards = arguments.optional(arguments.count)(where, "shards", shards)
-    batch_norm = arguments.choice(where, "batch_norm", batch_norm, _BATCH_NORM)
+    batch_norm = arguments.choice(where, "batch_norm", batch_norm, BATCH_NORM)
     if shards is None and found is not single():
         shards = SHARDS
     processes = Processes(found, shards, batch_norm)

@@ -81,10 +81,10 @@ def test_of_two_that_resume_a_run_the_second_does_not_undo_the_first(tmp_path, m
     folder = tmp_path / "run"
     train_run(SOFTMAX, folder)
 
-    def make(*given):
+    def make(*given, **options):
         monkeypatch.setattr(training, "make_trainer", real)
         train_run(resumed_config(folder, {"epochs": 3}), resume=folder)  # after the second has read the checkpoint
-        return real(*given)
+        return real(*given, **options)
 
     real = training.make_trainer
     monkeypatch.setattr(training, "make_trainer", make)
@@ -127,7 +127,7 @@ def test_weights_that_became_nan_in_the_last_update_do_not_replace_the_last_good
     class Spoil(Callback):
         def on_step(self, trainer):
             if (trainer.epoch, trainer.step) == (1, 3):
-                trainer.model.scores.weight.data[0, 0] = np.nan
+                trainer.model.states()["scores.weight"].data[0, 0] = np.nan
 
     fit = trainer("softmax", callbacks=[SaveCheckpoint(tmp_path), Spoil()])
     with raises(DivergedError, "weights", "scores.weight", "lower lr"):

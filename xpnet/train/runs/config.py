@@ -44,6 +44,9 @@ class RunConfig:
         seed: 0 <= seed < 2**64.
         precision: "fp32", "tf32" or "fp16"; see train.precision.
         threads: 1 to 1,024, that share a step on a CPU; None: Trainer's choice.
+        shards: V, into how many virtual shards a batch is divided: the same bits on 1 to V processes. None:
+            8 where mpiexec or xpnet launch started the process, else none.
+        batch_norm: with several shards or processes, "sync": statistics of the whole batch, or "local".
         task: "classification", "multilabel", "regression" or "reconstruction"; None: as the targets say.
         target: the column or columns of a table that are learned, separated by commas.
         image_size: "128", pixels of the shorter side, or "96x128"; image_fit: "crop", "pad" or "stretch".
@@ -79,6 +82,8 @@ class RunConfig:
     seed: int = 0
     precision: str = "fp32"
     threads: int | None = None
+    shards: int | None = None
+    batch_norm: str | None = None
     task: str | None = None
     target: str | None = None
     image_size: str | None = None

@@ -14,12 +14,14 @@ from xpnet.models import MODELS
 from xpnet.optim import OPTIMIZERS
 from xpnet.train import tasks
 from xpnet.train.precision import PRECISIONS
+from xpnet.train.processes import BATCH_NORM
 from xpnet.train.schema import EPOCHS, SEED, TEXT, Rule, name, or_none, real, whole
 
 __all__ = ["CONFIG", "ORIGIN", "SCHEDULES", "TASKS", "THREADS", "parse_every",
            "parse_weights"]  # fmt: skip
 
 THREADS = 1024  # the most that a step may be shared by, or that decode
+SHARDS = 1 << 16
 _BATCH, _STEPS, _PIXELS = 100_000_000, 1 << 40, 65_536
 
 TASKS = tuple(name for name, kind in tasks.TASKS.items() if not kind.needs_loss)
@@ -77,6 +79,8 @@ CONFIG: dict[str, Rule] = {
     "seed": SEED,
     "precision": name("a precision", PRECISIONS),
     "threads": or_none(whole(1, THREADS)),
+    "shards": or_none(whole(1, SHARDS)),
+    "batch_norm": or_none(name("a batch norm", BATCH_NORM)),
     "task": or_none(name("a task", TASKS)),
     "target": or_none(TEXT),
     "image_size": or_none(Rule("N or HxW pixels, such as 128 or 96x128", _is_size)),

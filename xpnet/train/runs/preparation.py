@@ -28,7 +28,7 @@ _HALVED = 4  # epochs after which the inverse schedule is at half its highest ra
 
 
 def make_trainer(
-    config: RunConfig, backend: Backend, parts: Splits, start: Checkpoint | None = None
+    config: RunConfig, backend: Backend, parts: Splits, start: Checkpoint | None = None, *, is_resumed: bool = False
 ) -> tuple[Trainer, RunConfig]:
     """Make the trainer of a run.
 
@@ -37,6 +37,7 @@ def make_trainer(
         backend: of the model.
         parts: the data.
         start: whose weights are the first ones; None: new ones.
+        is_resumed: whether the configuration is that of a run which goes on: without shards, if it began so.
     Returns:
         The trainer; and the configuration with all that follows from the model's recipe and the data.
     """
@@ -59,12 +60,26 @@ def make_trainer(
     loss = _loss(config, models.recipe(config.model).loss if task.labelled else None)
     options: dict[str, Any] = {"seed": config.seed, "precision": config.precision, "threads": config.threads}
     options |= {"ema": config.ema, "accumulate": config.accumulate or 1}
+    options |= {"shards": config.shards or (1 if is_resumed else None), "batch_norm": config.batch_norm or "sync"}
     trainer = Trainer(model, optimizer, loss, task=task, class_weights=given, **options)
     trainer.frozen = frozen
     if start is not None:
         begin_from(trainer, config.model, train, start)
     val = config.val if parts.validation is not None else 0.0
-    return trainer, dataclasses.replace(config, lr=rate, task=task.name, val=val)
+    return trainer, dataclasses.replace(
+        config, lr=rate, task=task.name, val=val, **_of_processes(config, trainer, is_resumed)
+    )
+
+
+def _of_processes(config: RunConfig, trainer: Trainer, is_resumed: bool) -> dict[str, Any]:
+    """The settings of several processes, of shards and batch norm, where there are such."""
+    processes = trainer.processes
+    if processes.virtual or processes.communicator.size > 1:
+        return {"shards": processes.shards, "batch_norm": processes.batch_norm}
+    if config.batch_norm and not is_resumed:
+        do = "omit it: a batch is not divided"
+        raise ConfigError("batch_norm", "several shards or processes", do, batch_norm=config.batch_norm)
+    return {}
 
 
 def augmentation_of(config: RunConfig, train: Dataset) -> Augmentation | None:

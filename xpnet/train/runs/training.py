@@ -17,6 +17,7 @@ import dataclasses
 import shlex
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from xpnet import arguments, kernels
 from xpnet.backend import get_backend
 from xpnet.data import Splits
 from xpnet.data.augmentation import in_words
+from xpnet.distributed import by_first, check_agreement, data_facts, model_facts, version_facts
+from xpnet.distributed.supervised import tell_run
 from xpnet.errors import CheckpointError, ConfigError, DeviceLostError
 from xpnet.output import counted, to_json
 from xpnet.train.callbacks import BestCheckpoint, Callback, EarlyStopping, JsonLines, SaveCheckpoint
@@ -112,25 +115,37 @@ def train_run(
     if parts.validation is None and (config.best or config.patience):
         name, do = "best" if config.best else "patience", "hold out a part with val=0.2"
         raise ConfigError(name, "a validation set to compare epochs by", do, training_examples=len(parts.train))
-    trainer, config = make_trainer(config, backend, parts, start)
+    trainer, config = make_trainer(config, backend, parts, start, is_resumed=resumed is not None)
     if resumed:
         config.require(resumed.meta.get("settings") or {})
         trainer.resume(resumed)
         config = dataclasses.replace(config, epochs=max(trainer.epoch, config.epochs or 0))
-    logged = {}
-    if config.log_dir:
-        logged = read_config(resume)[1] if resume else {}
-        make_log_dir(config.log_dir)
-    with locked(Path(resume) if resume else None, out, config) as (folder, lock):
-        if kept and before and not is_same_file(before, kept.stat()):
-            raise CheckpointError.event(str(kept), "another process has written it meanwhile", "resume once more")
+    logged = read_config(resume)[1] if resume and config.log_dir else {}
+    communicator, locks = trainer.processes.communicator, []
+    if communicator.size > 1:
+        check_agreement(communicator, _facts(trainer, parts, config))
+    with ExitStack() as stack:
+
+        def take() -> str:
+            if config.log_dir:
+                make_log_dir(config.log_dir)
+            folder, lock = stack.enter_context(locked(Path(resume) if resume else None, out, config))
+            if kept and before and not is_same_file(before, kept.stat()):
+                raise CheckpointError.event(str(kept), "another process has written it meanwhile", "resume once more")
+            tell_run(folder)
+            locks.append(lock)
+            return str(folder)
+
+        folder = Path(by_first(communicator, take))
         meta = _meta(trainer, parts, config, options.fit)
+        announce = _say_nothing if communicator.rank else announce
+        lock = locks[0] if locks else None  # of process 0, which writes
         return _train_in(folder, lock, trainer, parts, config, meta, logged, callbacks, announce)
 
 
 def _train_in(
     folder: Path,
-    lock: FileLock,
+    lock: FileLock | None,
     trainer: Trainer,
     parts: Splits,
     config: RunConfig,
@@ -139,12 +154,18 @@ def _train_in(
     callbacks: Iterable[Callback],
     announce: Announce,
 ) -> dict[str, Any]:
-    """Train and keep the run in a folder whose lock is held; as train_run."""
-    remove_parts(folder, FILES)
-    logs = log_folder(config, folder, logged) if config.log_dir else None
-    saved = dataclasses.asdict(config) | origin_of(config, trainer.model.backend)
-    saved |= {"log_folder": logs and str(logs), "logged_from": logs and str(folder.absolute())}
-    write_atomically(folder / "config.json", (to_json(saved, indent=2) + "\n").encode())
+    """Train and keep the run in a folder whose lock process 0 holds; as train_run."""
+    communicator = trainer.processes.communicator
+
+    def begin() -> str | None:
+        remove_parts(folder, FILES)
+        logs = log_folder(config, folder, logged) if config.log_dir else None
+        saved = dataclasses.asdict(config) | origin_of(config, trainer.model.backend)
+        saved |= {"log_folder": logs and str(logs), "logged_from": logs and str(folder.absolute())}
+        write_atomically(folder / "config.json", (to_json(saved, indent=2) + "\n").encode())
+        return saved["log_folder"]
+
+    logs = by_first(communicator, begin)
     notes = [line for line in parts.note if not any(text.endswith(line) for text in parts.warnings)]
     change = augmentation_of(config, parts.train)
     made = [f"augmentation {config.augment}: {in_words(change)}"] if change else []
@@ -159,7 +180,7 @@ def _train_in(
         *([BestCheckpoint(best, monitor, meta)] if config.best else []),  # before the run: a resumed one finds it
         save,
         JsonLines(folder / "metrics.jsonl"),
-        *([_tensorboard(config, logs, parts)] if logs else []),
+        *([_tensorboard(config, Path(logs), parts)] if logs else []),
         *callbacks,  # first saved, then printed
     ]
     seen, began = trainer.epoch, time.perf_counter()
@@ -180,18 +201,37 @@ def _train_in(
         raise
     trainer.model.backend.synchronize()
     seconds = time.perf_counter() - began
-    if not trainer.history and not trainer.interrupted:
-        save.on_epoch(trainer, {})
     for line in ended(trainer, config):
         announce(line)
     if chosen_by(parts, config) == "test":
         announce("the test set is the validation set, which chose the epoch: new examples will do worse")
+    communicator.barrier()  # the last epoch is written
     if config.best and trainer.history and not trainer.interrupted:
         read_checkpoint(best).restore(trainer.model)
     result = result_of(folder, trainer, parts, config, (trainer.epoch - seen, seconds))
-    write_atomically(folder / "result.json", (to_json(result, indent=2) + "\n").encode())
-    draw_run(folder, trainer, parts, config, announce)
+
+    def end() -> None:
+        if not trainer.history and not trainer.interrupted:
+            save.on_epoch(trainer, {})
+        write_atomically(folder / "result.json", (to_json(result, indent=2) + "\n").encode())
+        with trainer.alone():
+            draw_run(folder, trainer, parts, config, announce)
+
+    by_first(communicator, end)
     return result
+
+
+def _facts(trainer: Trainer, parts: Splits, config: RunConfig) -> dict[str, str]:
+    """What the processes of a run must have in common, by name."""
+    facts = version_facts(trainer.model.backend)
+    for name, part in zip(("training data", "validation data", "test data"), parts[:3], strict=True):
+        facts |= {} if part is None else data_facts(name, part)
+    settings = {name: str(value) for name, value in config.settings().items()}
+    return facts | settings | {"epochs": str(config.epochs), **model_facts(trainer.model)}
+
+
+def _say_nothing(line: str) -> None:
+    """Process 0 says it."""
 
 
 def _tensorboard(config: RunConfig, folder: Path, parts: Splits) -> TensorBoard:
@@ -235,4 +275,5 @@ def _lines(trainer: Trainer, parts: Splits, config: RunConfig) -> list[str]:
         trainer.describe(),
         f"{trainer.model.backend.spec}, {config.precision}, batches of {config.batch_size}, "
         f"{config.optimizer} with rate {config.lr}, seed {config.seed}",
+        *trainer.processes.lines(),
     ]
