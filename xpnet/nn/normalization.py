@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from functools import partial
 from typing import Any, ClassVar
 
@@ -11,12 +12,15 @@ import numpy as np
 from xpnet import ops, random
 from xpnet.arguments import Check, boolean, choice, number, positive, probability
 from xpnet.autograd import Tensor, apply
+from xpnet.backend import namespace
 from xpnet.nn.affine import Filters, Form
+from xpnet.nn.context import BatchPart, batch_part
 from xpnet.nn.cost import Cost, check_last, check_rank
 from xpnet.nn.initializers import ones, zeros
 from xpnet.nn.module import Module
 from xpnet.nn.receptive import Field
 from xpnet.nn.state import Buffer, Parameter
+from xpnet.ops.normalization import joint_batch_norm, merge_moments
 
 __all__ = ["BatchNorm", "Dropout", "LayerNorm", "LocalResponseNorm"]
 
@@ -43,6 +47,7 @@ class BatchNorm(Module):
     kind = "batch norm"
     family = "normalization"
     across_batch = True
+    synchronizes = True
     pointwise = True
     fold_order = 0
     torch_classes = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
@@ -69,6 +74,8 @@ class BatchNorm(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply ops.batch_norm to x (..., C), and in training renew the running averages."""
         x = x if isinstance(x, Tensor) else Tensor(x)
+        if self.training and (part := batch_part()) is not None:
+            return self._of_whole(x, part) if part.synchronized else self._of_part(x, part)
         count = math.prod(x.shape[:-1])
         if count < 2 or not self.training:
             return apply(ops.batch_norm, x, self.gamma, self.beta, self.mean, self.var, eps=self.eps)
@@ -77,6 +84,41 @@ class BatchNorm(Module):
         self.mean.data, self.var.data = ops.running_moments(
             self.mean.data, self.var.data, mean, var, count=count, momentum=self.momentum
         )
+        return y
+
+    def _of_whole(self, x: Tensor, part: BatchPart) -> Tensor:
+        """Normalize a part of a batch by the moments of all of it."""
+        check_last(self.path or "BatchNorm", x.shape, "C", self.features)
+        count, c, xp = math.prod(x.shape[:-1]), self.features, namespace(x.data)
+        if (whole := part.whole(x.shape)) < 2:
+            return apply(ops.batch_norm, x, self.gamma, self.beta, self.mean, self.var, eps=self.eps)
+        dtype, device = self.mean.data.dtype, self.mean.data.device
+        row = xp.zeros((1 + 2 * c,), dtype=dtype, device=device)
+        if count:
+            mean, var = (xp.astype(a, dtype, copy=False) for a in ops.moments(x.data))
+            row = xp.concat([xp.full((1,), count, dtype=dtype, device=device), mean, var * count])
+        row = part.reduce(row, merge_moments)
+        mean, var = row[1 : 1 + c], row[1 + c :] / whole
+        total = partial(part.reduce, merge=operator.add)
+        y = apply(
+            joint_batch_norm, x, self.gamma, self.beta, mean, var, count=whole, reduce=total, eps=self.eps
+        )  # fmt: skip
+        if part.first:
+            self.mean.data, self.var.data = ops.running_moments(
+                self.mean.data, self.var.data, mean, var, count=whole, momentum=self.momentum
+            )
+        return y
+
+    def _of_part(self, x: Tensor, part: BatchPart) -> Tensor:
+        """Normalize a part of a batch by its own moments, and renew the running averages of the part."""
+        count = math.prod(x.shape[:-1])
+        kept = old_mean, old_var = part.kept(self, [self.mean.data, self.var.data])
+        if count < 2:
+            return apply(ops.batch_norm, x, self.gamma, self.beta, *kept, eps=self.eps)
+        mean, var = ops.moments(x.data)
+        y = apply(ops.batch_norm, x, self.gamma, self.beta, mean, var, eps=self.eps, training=True)
+        new = ops.running_moments(old_mean, old_var, mean, var, count=count, momentum=self.momentum)
+        part.keep(self, list(new))
         return y
 
     def cost(self, shape: tuple[int, ...]) -> Cost:

@@ -7,6 +7,7 @@ at 2048.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from xpnet import kernels
@@ -15,7 +16,7 @@ from xpnet.errors import DTypeError, ShapeError
 from xpnet.ops import checks
 from xpnet.ops.arithmetic import at_least_float32, average, cast, total
 
-__all__ = ["batch_norm", "layer_norm", "moments", "running_moments"]
+__all__ = ["batch_norm", "joint_batch_norm", "layer_norm", "merge_moments", "moments", "running_moments"]
 
 
 def moments(x: Array) -> tuple[Array, Array]:
@@ -152,6 +153,69 @@ def _batch_norm(
             dx = cast(xp, dx, own)
         dgamma, dbeta = (cast(xp, d, own) if need else None for d, need in ((dgamma, needs[1]), (dbeta, needs[2])))
         return dx, dgamma, dbeta, None, None
+
+    return cast(xp, y, own), vjp
+
+
+def merge_moments(a: Array, b: Array) -> Array:
+    """Combine the statistics of two parts of a batch.
+
+        n = na + nb,  d = mb - ma,  mean = ma + d * nb / n,  M2 = M2a + M2b + d^2 * na * nb / n
+
+    Args:
+        a, b: (1 + 2C,): n, how many numbers of each channel, then their means, then the sums of the squares of what
+            they differ from these. Zeros are of no numbers, and change nothing.
+    Returns: (1 + 2C,), of the two parts together.
+    Source: Chan, Golub and LeVeque (1979).
+    """
+    xp = checks.floating("merge_moments", a, b)
+    c = (a.shape[0] - 1) // 2
+    na, nb = a[:1], b[:1]
+    share = nb / xp.maximum(na + nb, xp.ones_like(na))
+    d = b[1 : 1 + c] - a[1 : 1 + c]
+    return xp.concat([na + nb, a[1 : 1 + c] + d * share, a[1 + c :] + b[1 + c :] + d * d * (na * share)])
+
+
+def joint_batch_norm(
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    mean: Array,
+    var: Array,
+    *,
+    count: int,
+    reduce: Callable[[Array], Array],
+    eps: float = 1e-5,
+) -> tuple[Array, Any]:
+    """Normalize a part of a batch by the moments of the whole batch, as batch_norm does in training.
+
+    Args:
+        x: the part, (..., C); it may be empty.
+        gamma, beta, mean, var, eps: as batch_norm takes them; the moments are of the whole batch.
+        count: how many numbers of each channel the whole batch has, > 1.
+        reduce: returns the sum of an array, (2C,), over all parts; the backward pass calls it once, with the part's own
+            sums of dy * xhat and of dy.
+    Returns:
+        y: like x.
+        vjp: (dy, needs) -> (dx, dgamma, dbeta, None, None); dgamma and dbeta are sums over the part alone.
+    Cost: a pass over x more than batch_norm, backward.
+    Source: Zhang et al., "Context encoding for semantic segmentation" (2018), for synchronized statistics.
+    """
+    xp = checks.floating("joint_batch_norm", x, gamma, beta)
+    own, wide = x.dtype, at_least_float32(xp, mean.dtype)
+    gamma, beta, wide_x = (cast(xp, a, wide) for a in (gamma, beta, x))
+    y, inner = batch_norm(wide_x, gamma, beta, mean, var, eps=eps)
+
+    def vjp(dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        dx, dgamma, dbeta, *_ = inner(cast(xp, dy, wide), (needs[0], True, True, False, False))
+        if needs[0]:
+            c = dgamma.shape[0]
+            sums = reduce(xp.concat([dgamma, dbeta]))
+            inverse = 1.0 / xp.sqrt(var + eps)
+            scale = gamma * inverse
+            slope = scale * inverse * (sums[:c] / count)
+            dx = cast(xp, dx - (scale * (sums[c:] / count) + (wide_x - mean) * slope), own)
+        return dx, cast(xp, dgamma, own) if needs[1] else None, cast(xp, dbeta, own) if needs[2] else None, None, None
 
     return cast(xp, y, own), vjp
 

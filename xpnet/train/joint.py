@@ -11,18 +11,23 @@ What this process computes may be recorded, apart from the reduction:
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from xpnet import random
-from xpnet.backend import Array, Backend, empty, launch
+from xpnet.backend import Array, Backend, empty, launch, set_at
 from xpnet.data import several
 from xpnet.data.part import Part
 from xpnet.distributed.reduction import PlainReduction, Reduction, TreeReduction
+from xpnet.nn import Module
+from xpnet.nn.context import use_part
 from xpnet.optim.flat import FlatBuffer
+from xpnet.train.lockstep import BatchShard, Meeting, buffers_of, synchronizing
 from xpnet.train.processes import Processes
 from xpnet.train.virtual import NodeSum, Rows, VirtualShards, flattened
 
@@ -39,6 +44,7 @@ class Joint:
     Args:
         processes: of the training.
         flat: the parameters that are trained.
+        model: where layers depend on other examples of the batch.
         threads, pieces, sums: as VirtualShards takes them.
     """
 
@@ -46,6 +52,7 @@ class Joint:
         self,
         processes: Processes,
         flat: FlatBuffer,
+        model: Module,
         *,
         threads: int | None = None,
         pieces: int = 1,
@@ -57,8 +64,18 @@ class Joint:
         self._flat, self._sums = flat, sums
         self._communicator = processes.communicator
         self._virtual: VirtualShards | None = None
+        self.layers = synchronizing(model)
+        self._is_sync = processes.batch_norm == "sync"
         if processes.virtual:
-            self._virtual = VirtualShards(flat, self.part, threads=threads, pieces=pieces, sums=sums)
+            self._virtual = VirtualShards(
+                flat,
+                self.part,
+                threads=threads,
+                pieces=pieces,
+                sums=sums,
+                layers=self.layers,
+                communicator=self._communicator if self._is_sync else None,
+            )
             self._reduction: Reduction = TreeReduction(self._communicator, self.part.shards)
         else:
             self._reduction = PlainReduction(self._communicator)
@@ -89,6 +106,7 @@ class Joint:
         nodes = self._nodes(compute, x, y, n)
         if self._communicator.size == 1:
             (total,) = nodes
+            self._keep(total.kept)
             return total.loss, self._by_parameter(total.gradient, total.found)
         return self.reduce(self._small(nodes), [node.gradient for node in nodes], n)
 
@@ -118,46 +136,63 @@ class Joint:
         found = self._reduction(out, gradients, small, flags, n)
         values, told = backend.to_numpy(found.values), backend.to_numpy(found.flags)
         self.told = next((int(number) for number, flag in zip(_SIGNALS, told, strict=True) if flag), 0)
-        loss = found.values[0, ...]  # type: ignore[index]
-        return loss, self._by_parameter(found.total, [bool(count) for count in values[1:]])
+        loss, end = found.values[0, ...], 1 + len(self._flat.parameters)  # type: ignore[index]
+        self._keep(found.values[end:] if len(values) > end else None)  # type: ignore[index]
+        return loss, self._by_parameter(found.total, [bool(count) for count in values[1:end]])
+
+    def _keep(self, kept: Array | None) -> None:
+        """Give layers that see one shard the mean of what they keep of each."""
+        start = 0
+        for state in [] if kept is None else [s for layer in self.layers for s in buffers_of(layer)]:
+            stop = start + math.prod(state.shape)
+            state.data = set_at(state.data, ..., self._flat.xp.reshape(kept[start:stop], state.shape))  # type: ignore[index]
+            start = stop
 
     def _nodes(self, compute: Rows, x: Any, y: Any, n: int) -> list[NodeSum]:
         context = random.current()
         assert context is not None
         if self._virtual is not None:
             return self._virtual(compute, x, y, n, context)
-        count, flat = several.count(x), self._flat
-        if not count:
-            loss = flat.xp.zeros((), dtype=flat.dtype, device=flat.backend.device)
-            return [NodeSum(loss, self._zeros(), [False] * len(flat.parameters))]
-        with random.use(context._replace(row=context.row + self.part.rows(n)[0])):
-            loss, found = compute(x, y, 1.0 if self._sums else count / n)
+        count, flat, first = several.count(x), self._flat, self.part.first
+        meeting = Meeting(self._communicator, self.part, [first], 1) if self.layers and self._is_sync else None
+        part = BatchShard(meeting, first, is_first=True)
+        part.resize(n, count)
+        loss, found = flat.xp.zeros((), dtype=flat.dtype, device=flat.backend.device), {}
+        if count or meeting is not None:
+            with (
+                random.use(context._replace(row=context.row + self.part.rows(n)[0])),
+                meeting or nullcontext(),
+                use_part(part) if self.layers else nullcontext(),
+            ):
+                loss, found = compute(x, y, 1.0 if self._sums else count / n)
+        kept = part.averages(self.layers, count / n) if self.layers and meeting is None else None
         arrays = [found.get(p) for p in flat.parameters]
         if not flat.backend.on_host:
-            gradient = flattened(flat, arrays)
-        else:
-            (gradient,) = self._memory()
-            for view, g in zip(flat.views(gradient), arrays, strict=True):
-                if g is None:
-                    launch(view.fill, 0)
-                else:
-                    launch(np.copyto, view, g)
-        return [NodeSum(loss, gradient, [g is not None for g in arrays])]
+            return [NodeSum(loss, flattened(flat, arrays), [g is not None for g in arrays], kept)]
+        (gradient,) = self._memory()
+        for view, g in zip(flat.views(gradient), arrays, strict=True):
+            if g is None:
+                launch(view.fill, 0)
+            else:
+                launch(np.copyto, view, g)
+        return [NodeSum(loss, gradient, [g is not None for g in arrays], kept)]
 
     def _small(self, nodes: Sequence[NodeSum]) -> Array:
-        """Return the loss of each node, and for each parameter whether it has a gradient, (k, 1 + parameters)."""
-        flat = self._flat
+        """Return of each node the loss, for each parameter whether it has a gradient, and what layers keep, (k, E)."""
+        flat, xp, backend = self._flat, self._flat.xp, self._flat.backend
         found = np.asarray([node.found for node in nodes], bool).reshape(len(nodes), len(flat.parameters))
+        buffers = [] if self._is_sync else [s for layer in self.layers for s in buffers_of(layer)]
+        size = 1 + found.shape[1] + sum(math.prod(s.shape) for s in buffers)
         if flat.backend.on_host:
-            small = empty((len(nodes), 1 + found.shape[1]), flat.dtype)
-            launch(_fill, small, found, [node.loss for node in nodes])
+            small = empty((len(nodes), size), flat.dtype)
+            launch(_fill, small, found, [node.loss for node in nodes], [node.kept for node in nodes])
             return small
-        xp, backend = flat.xp, flat.backend
-        flags = xp.astype(backend.from_numpy(found.astype(np.float32)), flat.dtype)
         if not nodes:
-            return xp.zeros((0, 1 + found.shape[1]), dtype=flat.dtype, device=backend.device)
+            return xp.zeros((0, size), dtype=flat.dtype, device=backend.device)
+        flags = xp.astype(backend.from_numpy(found.astype(np.float32)), flat.dtype)
         losses = xp.stack([xp.reshape(xp.astype(node.loss, flat.dtype), (1,)) for node in nodes])
-        return xp.concat([losses, flags], axis=1)
+        kept = [xp.astype(xp.stack([node.kept for node in nodes]), flat.dtype)] if buffers else []
+        return xp.concat([losses, flags, *kept], axis=1)
 
     def _by_parameter(self, gradient: Array, found: list[bool]) -> Gradients:
         flat = self._flat
@@ -170,15 +205,15 @@ class Joint:
         return [self._out]
 
     def _zeros(self) -> Array:
-        """Return the flat gradient of a process that has no examples."""
-        if not self._flat.backend.on_host:
-            return self._flat.zeros()
-        (out,) = self._memory()
-        launch(out.fill, 0)
-        return out
+        """Return memory for the sum, where this process has no node."""
+        memory = None if self._virtual is None else self._virtual.memory(1)[0]
+        return self._flat.zeros() if memory is None else memory
 
 
-def _fill(small: np.ndarray, found: np.ndarray, losses: list[Any]) -> None:
-    for row, loss in zip(small, losses, strict=True):
+def _fill(small: np.ndarray, found: np.ndarray, losses: list[Any], kept: list[Any]) -> None:
+    end = 1 + found.shape[1]
+    for row, loss, values in zip(small, losses, kept, strict=True):
         row[0] = loss
-    small[:, 1:] = found
+        if values is not None:
+            row[end:] = values
+    small[:, 1:end] = found

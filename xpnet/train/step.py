@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xpnet import arguments, random
-from xpnet.autograd import Tensor
+from xpnet.autograd import Tensor, backward
 from xpnet.backend import Array, namespace, record_call
 from xpnet.capture import Captured
 from xpnet.data import several
@@ -97,7 +97,7 @@ class Step:
         self._sums = is_sum(loss)
         how = {"threads": self.threads, "pieces": self.accumulate, "sums": self._sums}
         is_joint = self.processes.virtual or self.processes.communicator.size > 1
-        self.joint = Joint(self.processes, optimizer.flat, **how) if is_joint else None
+        self.joint = Joint(self.processes, optimizer.flat, model, **how) if is_joint else None
         self._is_apart = self.joint is not None and not self.joint.takes(model.backend)  # reduced between recordings
         self._n = 0  # N of the batch under way
         self._fewest = 1 if needs_each_class(loss) else 2  # classes that may have one score together
@@ -238,6 +238,10 @@ class Step:
 
     def _rows(self, x: Any, y: Any, share: float) -> tuple[Array, dict[Tensor, Array]]:
         """Return what some rows add to loss and gradients: a virtual shard, or all rows of this process."""
+        if not several.count(x):  # layers that see the whole batch meet, forward and backward
+            scores = several.call(self.model, x, Tensor)
+            backward(scores, namespace(scores.data).zeros_like(scores.data))
+            return namespace(scores.data).zeros((), dtype=scores.dtype, device=scores.data.device), {}
         if self.processes.virtual or self.accumulate == 1:
             return self.differentiate(x, y, share)
         context = random.current()
@@ -250,6 +254,8 @@ class Step:
         """Return why steps cannot be recorded, as far as that is known; "" if they may be."""
         if self._on_device:
             return "the gradients are reduced on the host" if self._is_apart else ""
+        if self.joint is not None and self.joint.layers:
+            return "layers depend on the whole batch"
         return "" if self.precision.name == "fp32" else f"it computes in {self.precision.name}"
 
     def differentiate(self, x: Array, y: Array, share: float | None = None) -> tuple[Array, dict[Tensor, Array]]:

@@ -10,7 +10,8 @@ added to what is given by the tree. So the sums have the same bits on any number
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -34,10 +35,13 @@ from xpnet.backend import (
 from xpnet.backend.pool import ArrayPool
 from xpnet.data import several
 from xpnet.data.part import Part
+from xpnet.distributed import Communicator
 from xpnet.distributed.tree import Node, Tree
 from xpnet.errors import ConfigError
 from xpnet.nn import Module, is_average
+from xpnet.nn.context import use_part
 from xpnet.optim.flat import FlatBuffer, concatenate
+from xpnet.train.lockstep import BatchShard, Meeting, run_in_step
 from xpnet.train.metrics.average import is_sum
 
 __all__ = ["NodeSum", "Rows", "VirtualShards", "flattened", "unshardable_reason", "usable_threads"]
@@ -85,11 +89,13 @@ class NodeSum(NamedTuple):
         loss: (), times what the shards weigh.
         gradient: of all parameters, flat, with zeros for those that have none.
         found: whether each parameter has a gradient.
+        kept: the new buffers of layers that see one shard, (E,), times what the shards weigh; else None.
     """
 
     loss: Array
     gradient: Array
     found: list[bool]
+    kept: Array = None
 
 
 class VirtualShards:
@@ -101,6 +107,8 @@ class VirtualShards:
         threads: how many compute at once; None: one a core.
         pieces: in how many pieces a shard is computed, one after the other, or one an example: less memory.
         sums: whether the loss is a sum over examples: then each piece weighs 1.
+        layers: those that depend on the other examples of a batch.
+        communicator: of the processes, all of whose shards these layers see; None: a layer sees one shard.
     """
 
     def __init__(
@@ -111,8 +119,10 @@ class VirtualShards:
         threads: int | None = None,
         pieces: int = 1,
         sums: bool = False,
+        layers: Sequence[Module] = (),
+        communicator: Communicator | None = None,
     ) -> None:
-        self._flat, self._part = flat, part
+        self._flat, self._part, self._layers, self._communicator = flat, part, layers, communicator
         self._threads, self._pieces, self._sums = threads, pieces, sums
         self._pool = ArrayPool()  # of gradients of dense layers
         self.buffers: list[Array] = []  # on the host: flat gradients that are written in each step
@@ -127,6 +137,8 @@ class VirtualShards:
             n: N, of the whole batch.
             context: the step that draws belong to.
         """
+        if self._layers and self._communicator is not None:
+            return self._in_step(self._communicator, compute, x, y, n, context)
         tree, groups, nodes = self._plan(n)
 
         def group(nodes: list[tuple[Node, Array]]) -> list[NodeSum]:
@@ -142,6 +154,8 @@ class VirtualShards:
 
     def gradients(self, n: int) -> list[Array]:
         """Return the arrays that the gradients of a call are in, on the host: also if the call was replayed."""
+        if self._layers and self._communicator is not None:
+            return self.memory(len(Tree(self._part.shards, n).nodes(self._part.first, self._part.stop)))
         _, groups, nodes = self._plan(n)
         outs = [(node, out) for each in groups for node, out in each]
         return [next(out for inner, out in outs if node.first <= inner.first < node.stop) for node in nodes]
@@ -168,20 +182,53 @@ class VirtualShards:
 
         return tree.sum(node, leaf, _Terms.add).flat(self._flat, out)
 
+    def _in_step(
+        self, communicator: Communicator, compute: Rows, x: Any, y: Any, n: int, context: random.StepContext
+    ) -> list[NodeSum]:
+        """Do what a call does with shards that wait for each other in layers; one has no rows where there are none."""
+        (v, first, stop), tree, offset = self._part, Tree(self._part.shards, n), self._part.rows(n)[0]
+        bounds = [Part(v, i, i + 1).rows(n) for i in range(v)]
+        pieces = max(1, min(self._pieces, max(b - a for a, b in bounds)))
+        cuts = [[a + k * (b - a) // pieces for k in range(pieces + 1)] for a, b in bounds]
+        shards = [i for i in range(first, stop) if bounds[i][0] < bounds[i][1]] or [first]
+        meeting = Meeting(communicator, self._part, shards, self._threads or cores())
+
+        def shard(i: int) -> _Terms | None:
+            part, total = BatchShard(meeting, i, is_first=i == shards[0]), None
+            for k, (a, b) in enumerate(pairwise(cuts[i])):
+                part.resize(sum(each[k + 1] - each[k] for each in cuts), b - a)
+                with random.use(context._replace(row=context.row + a)), use_part(part):
+                    share = 1.0 if self._sums else (b - a) / n
+                    found = compute(_own(x, a - offset, b - offset), _own(y, a - offset, b - offset), share)
+                if a < b:
+                    terms = self._terms(*found)
+                    total = terms if total is None else total.add(terms)
+            return total
+
+        terms = dict(zip(shards, run_in_step(meeting, [partial(shard, i) for i in shards]), strict=True))
+        nodes = tree.nodes(first, stop)
+        outs = self.memory(len(nodes))
+        return [self._node(tree, node, out, terms.__getitem__) for node, out in zip(nodes, outs, strict=True)]
+
+    def _terms(self, loss: Array, gradients: Gradients) -> _Terms:
+        return _Terms(loss, [gradients.get(p) for p in self._flat.parameters], self._flat.dtype)
+
     def _shard(self, compute: Rows, x: Any, y: Any, n: int, context: random.StepContext, i: int) -> _Terms:
         """Compute the loss and the gradients of a shard, times what it weighs."""
         offset, _ = self._part.rows(n)
         start, stop = Part(self._part.shards, i, i + 1).rows(n)
-        pieces = min(self._pieces, stop - start)
+        pieces, part = min(self._pieces, stop - start), BatchShard(None, i)
         total: _Terms | None = None
         for k in range(pieces):
             a, b = start + k * (stop - start) // pieces, start + (k + 1) * (stop - start) // pieces
-            with random.use(context._replace(row=context.row + a)):
+            with random.use(context._replace(row=context.row + a)), use_part(part) if self._layers else nullcontext():
                 share = 1.0 if self._sums else (b - a) / n
-                loss, gradients = compute(_own(x, a - offset, b - offset), _own(y, a - offset, b - offset), share)
-            terms = _Terms(loss, [gradients.get(p) for p in self._flat.parameters], self._flat.dtype)
+                found = compute(_own(x, a - offset, b - offset), _own(y, a - offset, b - offset), share)
+            terms = self._terms(*found)
             total = terms if total is None else total.add(terms)
         assert total is not None
+        if self._layers:
+            total.kept = part.averages(self._layers, (stop - start) / n)
         return total
 
     def memory(self, count: int) -> list[Array]:
@@ -209,10 +256,12 @@ class _Terms:
         self.arrays = [g if g is None or g.dtype == dtype else _cast(g, dtype) for g in arrays]
         self.owned = [False] * len(arrays)
         self.views: list[Array] | None = None  # where the sums are to lie
+        self.kept: Array = None  # what layers keep, (E,), times what it weighs
 
     def add(self, other: _Terms) -> _Terms:
         """Add other terms, and return this sum."""
         self.loss = record_call(operator.add, self.loss, other.loss)
+        self.kept = None if self.kept is None or other.kept is None else self.kept + other.kept
         for k, (a, b) in enumerate(zip(self.arrays, other.arrays, strict=True)):
             if a is None:
                 self.arrays[k], self.owned[k] = b, other.owned[k]
@@ -230,8 +279,8 @@ class _Terms:
                     launch(view.fill, 0)
                 elif g is not view:
                     launch(np.copyto, view, g)
-            return NodeSum(self.loss, out, found)
-        return NodeSum(self.loss, flattened(flat, self.arrays), found)
+            return NodeSum(self.loss, out, found, self.kept)
+        return NodeSum(self.loss, flattened(flat, self.arrays), found, self.kept)
 
 
 def flattened(flat: FlatBuffer, arrays: list[Array | None]) -> Array:
@@ -255,10 +304,11 @@ def _combined(tree: Tree, node: Node, known: dict[Node, NodeSum]) -> NodeSum:
     left, right = halves
     found = [a or b for a, b in zip(left.found, right.found, strict=True)]
     loss = record_call(operator.add, left.loss, right.loss)
+    kept = None if left.kept is None else left.kept + right.kept
     if not backend_of(left.gradient).on_host:
-        return NodeSum(loss, left.gradient + right.gradient, found)
+        return NodeSum(loss, left.gradient + right.gradient, found, kept)
     launch(_add_flat, left.gradient, right.gradient)
-    return NodeSum(loss, left.gradient, found)
+    return NodeSum(loss, left.gradient, found, kept)
 
 
 def _add_flat(total: np.ndarray, other: np.ndarray) -> None:
