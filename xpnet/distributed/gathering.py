@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from xpnet.backend import Array, backend_of
 from xpnet.data.part import Part
@@ -38,6 +39,7 @@ class Gathering:
                 incoming[peer] += [array] if array.shape[0] else []
 
 
+@lru_cache(maxsize=64)
 def nodes_of_processes(tree: Tree, size: int) -> list[list[Node]]:
     """Return the nodes that each of P processes has, by Part.of."""
     parts = [Part.of(tree.shards, rank, size) for rank in range(size)]

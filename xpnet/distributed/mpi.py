@@ -7,6 +7,7 @@ Nothing is pickled.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import time
@@ -125,10 +126,11 @@ class MPI(Communicator):
         self._mpi.Request.Waitall(requests)
 
     def allgather_segments(self, array: Array, counts: Sequence[int]) -> None:
-        """Gather in place."""
-        self._begin()
-        sizes = [n * array.itemsize for n in counts]
-        self._world.Allgatherv(self._mpi.IN_PLACE, (array.view(np.uint8), sizes, None, self._mpi.BYTE))
+        """Gather in place, by messages from each process to each: MPICH's Allgatherv takes four times as long."""
+        ends = itertools.accumulate(counts)
+        parts = [array[end - count : end] for end, count in zip(ends, counts, strict=True)]
+        outgoing = [[parts[self.rank]] if peer != self.rank else [] for peer in range(self.size)]
+        self.exchange(outgoing, [[part] if peer != self.rank else [] for peer, part in enumerate(parts)])
 
     def allgather_bytes(self, data: bytes) -> list[bytes]:
         """Gather byte strings of any lengths."""

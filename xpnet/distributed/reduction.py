@@ -64,40 +64,6 @@ class Reduction(Protocol):
         ...
 
 
-class PlainReduction:
-    """Sums one array a process, by the engine's own allreduce; where a process has no examples, that is zeros.
-
-    Args:
-        communicator: of the processes.
-        bucket: bytes that are reduced at a time.
-    """
-
-    def __init__(self, communicator: Communicator, bucket: int = BUCKET) -> None:
-        self._communicator, self._bucket = communicator, bucket
-
-    def __call__(
-        self,
-        out: Array,
-        nodes: Sequence[Array],
-        values: Array | None = None,
-        flags: Array | None = None,
-        examples: int | None = None,
-    ) -> Reduced:
-        """Sum; see Reduction."""
-        (node,), sum_up = nodes, self._communicator.allreduce
-        backend = backend_of(node)
-        if self._communicator.size > 1:
-            flat = node if self._communicator.takes(backend) else backend.to_numpy(node)
-            length = _numbers(self._bucket, flat)
-            for start in range(0, flat.shape[0], length):
-                sum_up(flat[start : start + length])
-            node = node if flat is node else backend.from_numpy(flat)
-        total = out if node is out else set_at(out, ..., node)
-        return Reduced(
-            total, None if values is None else sum_up(values[0, :]), None if flags is None else sum_up(flags)
-        )
-
-
 class TreeReduction:
     """Sums the nodes of the processes along the tree over the shards: the same bits for every number of processes.
 
@@ -185,6 +151,41 @@ class TreeReduction:
             if backend.on_host:
                 self._buffers = (dtype, count, length), buffers
         return buffers
+
+
+class PlainReduction:
+    """Sums one array a process: on a device by the engine's own allreduce, on the host by a tree over the processes.
+
+    Messages from each process to each take half the time of MPICH's Allreduce or less, and as many bytes. Where a
+    process has no examples, its array is zeros.
+
+    Args:
+        communicator: of the processes.
+        bucket: bytes that are reduced at a time.
+    """
+
+    def __init__(self, communicator: Communicator, bucket: int = BUCKET) -> None:
+        self._communicator, self._bucket = communicator, bucket
+        self._tree = TreeReduction(communicator, communicator.size, bucket)
+
+    def __call__(
+        self,
+        out: Array,
+        nodes: Sequence[Array],
+        values: Array | None = None,
+        flags: Array | None = None,
+        examples: int | None = None,
+    ) -> Reduced:
+        """Sum; see Reduction. There is one node."""
+        (node,), backend = nodes, backend_of(out)
+        if self._communicator.size == 1 or backend.on_host or not self._communicator.takes(backend):
+            return self._tree(out, nodes, values, flags)
+        sum_up, length = self._communicator.allreduce, _numbers(self._bucket, node)
+        for start in range(0, node.shape[0], length):
+            sum_up(node[start : start + length])
+        total = out if node is out else set_at(out, ..., node)
+        values = None if values is None else sum_up(values[0, :])
+        return Reduced(total, values, None if flags is None else sum_up(flags))
 
 
 def _numbers(nbytes: int, like: Array) -> int:
