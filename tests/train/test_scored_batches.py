@@ -15,6 +15,7 @@ from tests.distributed.threaded import Threaded, run
 from tests.harness import raises
 from xpnet import data, nn
 from xpnet.autograd import Tensor
+from xpnet.backend import cores, use_cores
 from xpnet.data.lazy import Lazy, gather
 from xpnet.distributed import Communicator, single
 from xpnet.distributed.agreement import attempt
@@ -239,3 +240,23 @@ def test_a_metric_that_fails_is_the_same_error_in_all():
             mine.evaluate((X, Y))
 
     run(2, work)
+
+
+def test_with_virtual_shards_one_thread_scores_a_batch_whatever_the_number_of_cores():
+    seen = []
+
+    class Looking(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(cores())
+            return x
+
+    def scored(shards: int | None) -> set[int]:
+        del seen[:]
+        trainer = Trainer(nn.Sequential(Looking(), nn.Linear(4, 3)).initialize(1), communicator=single(), shards=shards)
+        with use_cores(3):
+            trainer.evaluate((X, Y))
+            trainer.predict(X)
+        return set(seen)
+
+    assert scored(8) == {1}
+    assert scored(None) == {3}

@@ -10,13 +10,14 @@ import logging
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from xpnet import arguments, nn
 from xpnet.autograd import Tensor
-from xpnet.backend import Array
+from xpnet.backend import Array, run_alone
 from xpnet.data import Dataset, several
 from xpnet.data.lazy import is_resident
 from xpnet.data.prefetch import work_ahead
@@ -59,6 +60,7 @@ class Scoring:
         metrics: further figures, by name.
         shape: of the examples that the model was fitted on; (): not known.
         communicator: of the processes that score together, each some of the batches; all get what one process would.
+        alone: compute in one thread: then results do not depend on how many cores a process has.
     """
 
     model: Module
@@ -70,6 +72,7 @@ class Scoring:
     metrics: Mapping[str, Metric]
     shape: Any = ()
     communicator: Communicator = field(default_factory=single)
+    alone: bool = False
 
     def evaluate(
         self, data: Dataset | StreamSets, batch_size: int, declared: bool, given: Any = None
@@ -126,12 +129,13 @@ class Scoring:
                     targets.append(wanted)
 
         with self.model.backend.active(), device_errors("evaluate"), contextlib.closing(_closable(sets)) as every:
-            attempt(self.communicator, "evaluate", measure)
+            attempt(self.communicator, "evaluate", partial(self._computed, measure))
             batches = gathered(self.communicator, found, _KEPT if partly else None)
             scores = _joined([batch.scores for batch in batches if batch.scores is not None])
             losses = [(batch.loss, batch.weight) for batch in batches if batch.loss is not None]
             if not losses:
-                losses = [(self._loss_of(self.model.backend.from_numpy(scores), _joined(targets)), len(scores))]
+                arrays = self.model.backend.from_numpy(scores), _joined(targets)
+                losses = [(self._computed(partial(self._loss_of, *arrays)), len(scores))]
             loss = self._average(losses)
         each = _joined([batch.each for batch in batches]) if partly else None
         if (bad := sum(batch.bad for batch in batches)) and not self.communicator.rank:
@@ -160,18 +164,21 @@ class Scoring:
             parts = iter([head])
         normalize = self.normalization("predict", _unflattened(given, head), white=white)
         with self.model.backend.active(), device_errors("predict"), contextlib.closing(_closable(parts)) as every:
-            found = attempt(
-                self.communicator,
-                "predict",
-                lambda: [
+
+            def score() -> list[Found]:
+                return [
                     Found((number, rows.start), out.numpy())
                     for number, part in enumerate(every)
                     for rows, _, out in self._scored("predict", part, batch_size, normalize, number)
-                ],
-            )
+                ]
+
+            found = attempt(self.communicator, "predict", partial(self._computed, score))
         each = [batch.scores for batch in gathered(self.communicator, found) if batch.scores is not None]
         inputs = (normalize, tuple(head.shape[1:])) if self.task.of_inputs else (None, ())
         return self.task.answer(np.concatenate(each), *inputs)
+
+    def _computed(self, work: Callable[[], Any]) -> Any:
+        return run_alone([work])[0] if self.alone else work()
 
     def _shaped(self, x: Any, level: int = logging.INFO) -> Any:
         """Return examples in the shape that the model takes."""

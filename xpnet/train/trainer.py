@@ -339,6 +339,7 @@ class Trainer(Fitting):
             self.metrics,
             self.shape,
             self.processes.communicator,
+            self.processes.virtual,
         )
 
     def _choose(self, data: Dataset) -> Task:
