@@ -12,7 +12,7 @@ from pathlib import Path
 
 __all__ = ["RESTART", "RUN", "SUPERVISED", "continued_run", "tell_run"]
 
-SUPERVISED = "XPNET_SUPERVISED"  # set in processes that xpnet launch has started
+SUPERVISED = "XPNET_SUPERVISED"  # set in processes that xpnet launch has started, to a mark of the group
 RESTART = "XPNET_RESTART"  # how often they were started again
 RUN = "XPNET_CONTINUE"  # the run's folder, in processes that are started again
 

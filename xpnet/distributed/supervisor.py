@@ -8,9 +8,11 @@ checkpoint; with fixed virtual shards it comes to the same bits on any number of
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import secrets
 import select
 import signal
 import subprocess
@@ -19,6 +21,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from xpnet import arguments
@@ -157,7 +160,7 @@ class _Running:
     def run(self, command: list[str], processes: int, restart: int) -> _Ended:
         """Run mpiexec until no process of it is left; return how it ended."""
         alive, held = os.pipe()  # every process holds an end of it
-        env = {**os.environ, SUPERVISED: "1", RESTART: str(restart)}
+        env = {**os.environ, SUPERVISED: (mark := secrets.token_hex(8)), RESTART: str(restart)}
         for name in _THREADS:
             env.setdefault(name, str(max(1, processors() // processes)))
         if restart and self.folder:
@@ -185,7 +188,10 @@ class _Running:
             except subprocess.TimeoutExpired:
                 continue
         if os.name == "posix":
-            select.select([alive], [], [], _PATIENCE)  # readable when the last process has ended
+            ended = select.select([alive], [], [], _PATIENCE / 2)[0]  # readable when the last process has ended
+            if not ended and process.returncode:
+                _kill_marked(mark)
+                select.select([alive], [], [], _PATIENCE)
         os.close(alive)
         for reader in readers:
             reader.join(_PATIENCE)
@@ -271,6 +277,14 @@ def _writer(name: str) -> Callable[[str], None]:
         stream.flush()
 
     return write
+
+
+def _kill_marked(mark: str) -> None:
+    """Kill what is left of a group on this machine, such as what mpiexec leaves where it cannot reach another one."""
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"{SUPERVISED}={mark}".encode() in (place / "environ").read_bytes():
+                os.kill(int(place.name), signal.SIGKILL)
 
 
 def _end_with_parent(parent: int) -> None:
