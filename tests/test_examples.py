@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -92,7 +95,7 @@ def check_picture(path: Path) -> None:
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert min(image.size) >= 200
-        counts = [count for count, _ in image.convert("RGB").getcolors(2**24)]
+        counts = [count for count, _ in image.convert("RGB").getcolors(2**24) or []]
     assert len(counts) >= 10
     assert max(counts) < 0.98 * sum(counts), "the picture is not blank"
 
@@ -160,6 +163,23 @@ def test_an_example_runs_as_a_program_on_a_backend_that_only_the_examples_know(t
     assert done.returncode == 0, done.stderr
     assert f"picture: {tmp_path / 'new' / 'folder' / '10_pooling.png'}\n" in done.stdout
     assert (tmp_path / "new" / "folder" / "10_pooling.png").exists()
+
+
+def test_a_loop_in_several_processes_has_the_bits_of_one_process(tmp_path):
+    mpiexec = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")
+    if mpiexec is None:
+        pytest.skip("mpiexec is not installed: pip install 'xpnet[mpi]'")
+    program = [sys.executable, "examples/21_several_processes.py", "--out", str(tmp_path)]
+    checksums = []
+    for start in ([], [mpiexec, "-n", "2"]):
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [*start, *program], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        checksums += re.findall(r"checksum (\w+)", done.stdout)
+    assert len(checksums) == 2
+    assert checksums[0] == checksums[1]
 
 
 @pytest.mark.parametrize(

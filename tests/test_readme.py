@@ -42,7 +42,7 @@ def write_photos_and_tables(folder: Path) -> None:
 
 def test_the_readmes_python_runs_as_printed(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     pytest.importorskip("torch")
     write_photos_and_tables(tmp_path)
     program = [sys.executable, "-c", "\n".join(blocks)]
