@@ -197,3 +197,14 @@ def test_a_run_whose_processes_are_killed_at_any_moment_ends_with_the_bits_of_an
         assert Path(f"run{k}/metrics.jsonl").read_text().count("\n") == 6
         assert {p.name for p in Path(f"run{k}").iterdir()} >= {"checkpoint.safetensors", "config.json", "result.json"}
         assert not [p for p in Path(f"run{k}").iterdir() if p.name.startswith(".")]
+
+
+def test_a_run_is_evaluated_and_predicted_in_several_processes_as_in_one(here):
+    assert finish(start("-n", 2, "--", *TRAIN, "--out", "run"))[0] == 0
+    found = [finish(start("-n", n, "--", "evaluate", "run", "--csv", f"{n}.csv")) for n in (1, 3)]
+    assert found[0][1].replace("1.csv", "3.csv") == found[1][1]
+    assert Path("1.csv").read_bytes() == Path("3.csv").read_bytes()
+    np.savez("new.npz", x=np.arange(5 * 64, dtype=np.uint8).reshape(5, 8, 8, 1) % 17)
+    found = [finish(start("-n", n, "--", "predict", "run", "new.npz")) for n in (1, 2)]
+    assert found[0] == found[1]
+    assert found[0][1].count("\n") == 5

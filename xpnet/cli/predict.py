@@ -34,6 +34,7 @@ def predict(
 
     An image that cannot be read is named, and the others are predicted; the exit code is then 2.
     """
+    from xpnet.distributed import by_first
     from xpnet.errors import DataError
     from xpnet.train.runs.config import resolve_backend
     from xpnet.train.runs.prediction import ask_opened
@@ -54,7 +55,7 @@ def predict(
             print_line(_line(result), as_json)
         results.append(result)
     if csv is not None:
-        write_csv(csv, results)
+        by_first(opened[0].processes.communicator, lambda: write_csv(csv, results))
         print_line(f"{counted(len(results), 'line')} written to {csv}", as_json)
     if as_json and len(errors) < len(results):
         print_json(results)

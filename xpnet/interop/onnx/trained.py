@@ -91,7 +91,7 @@ def open_onnx(
     if not network.parameters():
         raise DataError(where, "a file with weights of layers, in floating numbers", parameters=0)
     classes = _classes(where, facts, task, math.prod(network.cost(shape).output), shape)
-    trainer = Trainer(network)
+    trainer = Trainer(network, shards=1)
     meta = {
         "model_name": facts.model or Path(where).name,
         "shape": list(shape),

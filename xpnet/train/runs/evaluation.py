@@ -14,6 +14,7 @@ from xpnet import data as datasets
 from xpnet.backend import Backend, get_backend
 from xpnet.data import Columns, Dataset
 from xpnet.data.labels import folder_of
+from xpnet.distributed import by_first
 from xpnet.errors import CheckpointError, ConfigError, DataError
 from xpnet.train.runs.data import as_trained, load_data, load_options, place, whole
 from xpnet.train.runs.fine_tuning import read_weights
@@ -48,7 +49,8 @@ def open_run(run: str | Path, backend: str | Backend | None = None) -> tuple[Tra
     outputs = outputs or K
     model = models.build(meta["model_name"], tuple(meta["shape"]), outputs).to(get_backend(backend))
     checkpoint.restore(model)
-    trainer = Trainer(model, loss=models.recipe(meta["model_name"]).loss if labelled else None)
+    loss = models.recipe(meta["model_name"]).loss if labelled else None
+    trainer = Trainer(model, loss=loss, shards=1)  # any number of processes evaluates
     trainer.take_scale(meta)
     trainer.shape = tuple(meta["shape"])
     return trainer, meta
@@ -112,7 +114,8 @@ def evaluate_opened(
     test = test_part(meta, data, data_dir, None if data else run, progress, skip_damaged)
     figures = trainer.evaluate(test)
     if csv is not None:
-        write_csv(csv, _each(trainer, test, meta))
+        each = _each(trainer, test, meta)
+        by_first(trainer.processes.communicator, lambda: write_csv(csv, each))
     task = trainer.task
     others = {
         key: value for key, value in figures.items() if key not in ("loss", "scores", *(task.recorded if task else ()))
