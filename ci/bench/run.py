@@ -74,7 +74,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--peers", help="packages, commas between; empty: xpnet alone; by default all")
     add("--quick", action="store_true", help="cpu: the cases that matter, half as long")
     add("--baseline", type=Path, help="cpu: another checkout of xpnet, measured in turn with this one")
-    add("--json", type=Path, help="write the results to this file")
+    add("--json", type=Path, help="write the results to this file, and its tables in a TABLES.md beside it")
     add("--processes", type=count, default=3, help="of each library and case; process: runs of each script")
     add("--seconds", type=positive, default=1.5, help="of the short turns of a process; feed: of each part")
     add("--minutes", type=positive, default=float("inf"), help="begin nothing new after so many")
@@ -101,6 +101,8 @@ def main(words: list[str] | None = None) -> int:
         if options.suite == "table":
             print(markdown(json.loads(options.file.read_text())))
             return 0
+        old = options.json if options.json and options.json.exists() else None
+        before = markdown(json.loads(old.read_text())) if old else ""
         results = getattr(importlib.import_module(SUITES[options.suite]), options.suite)(options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if options.suite != "table":
@@ -112,7 +114,10 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    print(markdown(results.facts))
+    found, page = markdown(results.facts), options.json.with_name("TABLES.md") if options.json else Path()
+    if before and page.is_file():
+        page.write_text(page.read_text().replace(before, found))
+    print(found)
     return int(results.failed)
 
 

@@ -67,6 +67,28 @@ def test_a_bad_option_is_reported_in_one_line(
     assert line in said
 
 
+def test_measuring_again_renews_the_tables_of_the_page_beside_the_file(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, values = bench("rows"), iter([3.0, 2.0])
+
+    def suite(options: Namespace) -> Any:
+        results = rows.Results(options.json)
+        results.add(rows.of_runs("feed", "training", "made up", "xpnet", "ms", [next(values)]))
+        return results
+
+    monkeypatch.setattr(bench("suites"), "cpu", suite)
+    path, page = tmp_path / "o.json", tmp_path / "TABLES.md"
+    page.write_text("# Measured\n")
+    assert command(bench, "cpu", "--json", str(path)) == 0
+    assert page.read_text() == "# Measured\n"
+    page.write_text(f"# Measured\n\n{capsys.readouterr().out}\n## More\n")
+    assert "| made up | 3 ms |" in page.read_text()
+    assert command(bench, "cpu", "--json", str(path)) == 0
+    assert page.read_text() == f"# Measured\n\n{capsys.readouterr().out}\n## More\n"
+    assert "| made up | 2 ms |" in page.read_text()
+
+
 @pytest.mark.parametrize("text", ["[1]", "{", '{"rows": [{"name": "mlp"}]}'])
 def test_a_file_that_holds_no_results_is_refused(bench: Any, tmp_path: Path, text: str) -> None:
     path = tmp_path / "o.json"
