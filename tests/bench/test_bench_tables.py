@@ -130,7 +130,9 @@ def test_other_suites_have_their_own_targets_and_labels(bench: Any) -> None:
     assert learned[2].endswith("| 7 parameters |")
 
 
-@pytest.mark.parametrize("name", ["cpu", "estimators", "growth", "mnist", "photos", "serve", "small_tables"])
+@pytest.mark.parametrize(
+    "name", ["cpu", "distributed", "estimators", "growth", "mnist", "photos", "serve", "small_tables"]
+)
 def test_the_tables_are_those_of_the_results(bench: Any, name: str) -> None:
     facts = json.loads((RESULTS / f"{name}.json").read_text())
     assert bench("tables").markdown(facts) in (RESULTS / "TABLES.md").read_text()
