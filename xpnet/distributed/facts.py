@@ -22,6 +22,7 @@ from xpnet.data.lazy import Lazy
 from xpnet.distributed.communicator import Communicator
 from xpnet.errors import ConfigError
 from xpnet.nn import Module
+from xpnet.output import counted
 
 __all__ = ["check_agreement", "data_facts", "model_facts", "version_facts"]
 
@@ -114,7 +115,7 @@ def model_facts(model: Module) -> dict[str, str]:
     for name, array in model.state_dict().items():
         digest.text(name)
         digest.array(array)
-    return {"model": f"{model.parameter_count} parameters, checksum {digest}"}
+    return {"model": f"{counted(model.parameter_count, 'parameter')}, checksum {digest}"}
 
 
 class _Digest:

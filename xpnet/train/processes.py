@@ -17,6 +17,7 @@ from xpnet.backend import Backend
 from xpnet.data.part import WHOLE, Part
 from xpnet.distributed import Communicator, single
 from xpnet.errors import ConfigError
+from xpnet.output import counted
 
 __all__ = ["ALONE", "BATCH_NORM", "SHARDS", "Processes", "read_processes"]
 
@@ -51,7 +52,7 @@ class Processes(NamedTuple):
         if not self.virtual and self.batch_norm == "local":
             norm = "part of each process"
         shards = f"{self.shards} virtual shards" if self.virtual else "no virtual shards"
-        return [f"{size} process{'es' if size > 1 else ''}, {shards}, batch normalization over the {norm}"]
+        return [f"{counted(size, 'process')}, {shards}, batch normalization over the {norm}"]
 
     @property
     def part(self) -> Part:
