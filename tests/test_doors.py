@@ -418,8 +418,8 @@ OTHERS = {
                 "Unsupported", "add_at", "as_contiguous", "as_rows", "as_shape", "available_cores", "can_limit_blas",
                 "copied", "cores", "current_backend", "current_precision", "describe_backends", "empty",
                 "empty_aligned", "is_device_lost", "is_out_of_memory", "keep_freed_memory", "launch", "limit_threads",
-                "processors", "record_call", "run_alone", "run_parallel", "scratch", "set_at", "shut_down_workers", "split",
-                "this_thread"},
+                "processors", "record_call", "run_alone", "run_parallel", "scratch", "set_at", "shut_down_workers",
+                "split", "this_thread"},
 }  # fmt: skip
 
 TABLES = {"ops": (ops, OPS), "nn": (nn, NN), "optim": (optim, OPTIM), "models": (models, MODELS),
