@@ -182,7 +182,7 @@ class PlainReduction:
             return self._tree(out, nodes, values, flags)
         sum_up, length = self._communicator.allreduce, _numbers(self._bucket, node)
         for start in range(0, node.shape[0], length):
-            sum_up(node[start : start + length])
+            sum_up(node[start : min(start + length, node.shape[0])])
         total = out if node is out else set_at(out, ..., node)
         values = None if values is None else sum_up(values[0, :])
         return Reduced(total, values, None if flags is None else sum_up(flags))

@@ -15,12 +15,13 @@ import math
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from xpnet import random
-from xpnet.backend import Array, Backend, empty, launch, set_at
+from xpnet.backend import Array, empty, launch, set_at
 from xpnet.data import several
 from xpnet.data.part import Part
 from xpnet.distributed.reduction import PlainReduction, Reduction, TreeReduction
@@ -29,7 +30,7 @@ from xpnet.nn.context import use_part
 from xpnet.optim.flat import FlatBuffer
 from xpnet.train.lockstep import BatchShard, Meeting, buffers_of, synchronizing
 from xpnet.train.processes import Processes
-from xpnet.train.virtual import NodeSum, Rows, VirtualShards, flattened
+from xpnet.train.virtual import NodeSum, Rows, VirtualShards, cuts_of, flattened, own_rows, terms_of
 
 __all__ = ["Joint"]
 
@@ -61,7 +62,7 @@ class Joint:
         self.part: Part = processes.part
         self.asked: Callable[[], int] = int  # returns the signal that this process was sent; 0: none
         self.told = 0  # the signal that some process was sent, as of the last step
-        self._flat, self._sums = flat, sums
+        self._flat, self._sums, self._pieces = flat, sums, pieces
         self._communicator = processes.communicator
         self._virtual: VirtualShards | None = None
         self.layers = synchronizing(model)
@@ -81,11 +82,15 @@ class Joint:
             self._reduction = PlainReduction(self._communicator)
         self._out: Array | None = None
 
-    def takes(self, backend: Backend) -> bool:
-        """Return whether the reduction may be recorded: there is none, or it is of the device's own work."""
-        recorder = backend.recorder()
-        on_device = recorder is not None and recorder.is_device
-        return self._communicator.size == 1 or (on_device and self._communicator.takes(backend))
+    @property
+    def alone(self) -> bool:
+        """Whether a whole step may be recorded: of several processes, the host reads what they sum."""
+        return self._communicator.size == 1
+
+    @property
+    def meets(self) -> bool:
+        """Whether layers wait for what they depend on of the other shards."""
+        return bool(self.layers) and self._is_sync
 
     def count(self, x: Any) -> int:
         """Return N, the number of examples of the batch of which x are the rows of this process."""
@@ -99,7 +104,8 @@ class Joint:
 
         Args:
             compute: takes examples and targets of some rows, and what they weigh in the batch; gives loss and gradients
-                times that. With virtual shards it is called for each of them, else for all rows of this process.
+                times that. With virtual shards it is called for each of them, or each piece of one; else for all rows
+                of this process, or each piece of them where layers wait for the other processes.
             x, y: the rows of this process.
             n: N.
         """
@@ -153,20 +159,20 @@ class Joint:
         assert context is not None
         if self._virtual is not None:
             return self._virtual(compute, x, y, n, context)
-        count, flat, first = several.count(x), self._flat, self.part.first
-        meeting = Meeting(self._communicator, self.part, [first], 1) if self.layers and self._is_sync else None
-        part = BatchShard(meeting, first, is_first=True)
-        part.resize(n, count)
-        loss, found = flat.xp.zeros((), dtype=flat.dtype, device=flat.backend.device), {}
-        if count or meeting is not None:
-            with (
-                random.use(context._replace(row=context.row + self.part.rows(n)[0])),
-                meeting or nullcontext(),
-                use_part(part) if self.layers else nullcontext(),
-            ):
-                loss, found = compute(x, y, 1.0 if self._sums else count / n)
-        kept = part.averages(self.layers, count / n) if self.layers and meeting is None else None
-        arrays = [found.get(p) for p in flat.parameters]
+        count, flat = several.count(x), self._flat
+        loss, found, kept = flat.xp.zeros((), dtype=flat.dtype, device=flat.backend.device), {}, None
+        if self.meets:
+            loss, arrays = self._meeting(compute, x, y, n, context)
+        else:
+            part = BatchShard(None, self.part.first)
+            if count:
+                with (
+                    random.use(context._replace(row=context.row + self.part.rows(n)[0])),
+                    use_part(part) if self.layers else nullcontext(),
+                ):
+                    loss, found = compute(x, y, 1.0 if self._sums else count / n)
+            kept = part.averages(self.layers, count / n) if self.layers else None
+            arrays = [found.get(p) for p in flat.parameters]
         if not flat.backend.on_host:
             return [NodeSum(loss, flattened(flat, arrays), [g is not None for g in arrays], kept)]
         (gradient,) = self._memory()
@@ -176,6 +182,30 @@ class Joint:
             else:
                 launch(np.copyto, view, g)
         return [NodeSum(loss, gradient, [g is not None for g in arrays], kept)]
+
+    def _meeting(
+        self, compute: Rows, x: Any, y: Any, n: int, context: random.StepContext
+    ) -> tuple[Array, list[Array | None]]:
+        """Return loss and gradients, one a parameter, of rows whose layers wait for the other processes.
+
+        All have as many pieces, also of no rows, so that all wait as often.
+        """
+        first, offset, total = self.part.first, self.part.rows(n)[0], None
+        cuts = cuts_of(self.part.shards, n, self._pieces)
+        meeting = Meeting(self._communicator, self.part, [first], 1)
+        part = BatchShard(meeting, first, is_first=True)
+        for k, (a, b) in enumerate(pairwise(cuts[first])):
+            part.resize(sum(each[k + 1] - each[k] for each in cuts), b - a)
+            with random.use(context._replace(row=context.row + a)), meeting, use_part(part):
+                share = 1.0 if self._sums else (b - a) / n
+                if len(cuts[first]) == 2:
+                    terms = terms_of(self._flat, *compute(x, y, share))
+                else:
+                    own_x, own_y = own_rows(x, a - offset, b - offset), own_rows(y, a - offset, b - offset)
+                    terms = terms_of(self._flat, *compute(own_x, own_y, share))
+            total = terms if total is None else total.add(terms)
+        assert total is not None
+        return total.loss, total.arrays
 
     def _small(self, nodes: Sequence[NodeSum]) -> Array:
         """Return of each node the loss, for each parameter whether it has a gradient, and what layers keep, (k, E)."""

@@ -10,6 +10,7 @@ import contextvars
 import operator
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from xpnet.backend import Array, namespace, use_cores
@@ -134,9 +135,15 @@ def buffers_of(layer: Module) -> list[State]:
     return [s for _, s in layer.named_parts() if isinstance(s, State) and not isinstance(s, Parameter)]
 
 
-def run_in_step(meeting: Meeting, tasks: Sequence[Callable[[], Any]]) -> list[Any]:
+def run_in_step(
+    meeting: Meeting, tasks: Sequence[Callable[[], Any]], active: Callable[[], AbstractContextManager[Any]]
+) -> list[Any]:
     """Run tasks that meet, each in a thread, and return what they returned.
 
+    Args:
+        meeting: of the tasks.
+        tasks: what each thread calls.
+        active: gives the context manager that makes a thread use the device: a Backend's.
     Raises:
         The first error in the order of tasks that is not the end of the meeting.
     """
@@ -145,7 +152,7 @@ def run_in_step(meeting: Meeting, tasks: Sequence[Callable[[], Any]]) -> list[An
 
     def run(i: int) -> None:
         try:
-            with meeting:
+            with active(), meeting:
                 results[i] = tasks[i]()
         except BaseException as error:
             errors[i] = error

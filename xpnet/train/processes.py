@@ -44,15 +44,20 @@ class Processes(NamedTuple):
         """Whether batches are divided into virtual shards."""
         return (self.shards or 1) > 1
 
-    def lines(self) -> list[str]:
-        """Say in a line how batches are divided; where they are not, nothing."""
+    def lines(self, *, normalizes: bool = True) -> list[str]:
+        """Say in a line how batches are divided; where they are not, nothing.
+
+        Args:
+            normalizes: whether the model has layers that normalize over the batch.
+        """
         size, norm = self.communicator.size, "whole batch" if self.batch_norm == "sync" else "shard"
         if not self.virtual and size == 1:
             return []
         if not self.virtual and self.batch_norm == "local":
             norm = "part of each process"
         shards = f"{self.shards} virtual shards" if self.virtual else "no virtual shards"
-        return [f"{counted(size, 'process')}, {shards}, batch normalization over the {norm}"]
+        found = f"{counted(size, 'process')}, {shards}"
+        return [f"{found}, batch normalization over the {norm}" if normalizes else found]
 
     @property
     def part(self) -> Part:

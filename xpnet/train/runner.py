@@ -49,7 +49,7 @@ class Runner:
         self._is_part = (
             joint is not None and step.processes.communicator.size > 1
         )  # of each batch, that the feed serves
-        recorder = feed.backend.recorder() if joint is None or joint.takes(feed.backend) else None
+        recorder = feed.backend.recorder() if joint is None or joint.alone else None
         if capture is not False and recorder is not None and recorder.is_device and feed.counted:
             optimizer, steps = step.optimizer, feed.steps or 0
             self.counters = DeviceCounters(feed.backend, steps, optimizer.flat.dtype, len(optimizer.groups))

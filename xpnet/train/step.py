@@ -31,7 +31,7 @@ from xpnet.train.precision import Precision
 from xpnet.train.processes import read_processes
 from xpnet.train.sharding import UNSHARDED, Division, check_threads, differentiate, divide, unsharded_reason
 from xpnet.train.tasks import Task
-from xpnet.train.virtual import usable_threads
+from xpnet.train.virtual import check_divisible, usable_threads
 from xpnet.train.weighting import WeightedLoss
 
 __all__ = ["Step"]
@@ -98,7 +98,10 @@ class Step:
         how = {"threads": self.threads, "pieces": self.accumulate, "sums": self._sums}
         is_joint = self.processes.virtual or self.processes.communicator.size > 1
         self.joint = Joint(self.processes, optimizer.flat, model, **how) if is_joint else None
-        self._is_apart = self.joint is not None and not self.joint.takes(model.backend)  # reduced between recordings
+        if self.joint is not None and self.processes.communicator.rank == 0:
+            for line in self.processes.lines(normalizes=bool(self.joint.layers)):
+                _log.info("steps are computed by %s", line)
+        self._is_apart = self.joint is not None and not self.joint.alone  # reduced between recordings
         self._n = 0  # N of the batch under way
         self._fewest = 1 if needs_each_class(loss) else 2  # classes that may have one score together
         self._weighted = WeightedLoss(loss, sums=self._sums)
@@ -219,7 +222,10 @@ class Step:
         assert now is not None
         captured = self.captured
         is_plain = not isinstance(x, tuple | dict) and not isinstance(y, tuple)
-        if not is_plain or captured.capture is False or watching():
+        on_host = self.model.backend.on_host
+        if not on_host and captured.capture is not False:
+            captured.explain(self._unsupported())
+        if not on_host or not is_plain or captured.capture is False or watching():
             return self.compute(x, y, lr, t, n)
         small = captured(x, y, numbers=(now.epoch, now.step), key=(modes(), now.seed, now.row, n))
         loss, gradients = joint.reduce(small, joint.gradients(n), n)
@@ -242,7 +248,7 @@ class Step:
             scores = several.call(self.model, x, Tensor)
             backward(scores, namespace(scores.data).zeros_like(scores.data))
             return namespace(scores.data).zeros((), dtype=scores.dtype, device=scores.data.device), {}
-        if self.processes.virtual or self.accumulate == 1:
+        if self.processes.virtual or self.accumulate == 1 or (self.joint is not None and self.joint.meets):
             return self.differentiate(x, y, share)
         context = random.current()
         assert context is not None
@@ -252,10 +258,13 @@ class Step:
 
     def _unsupported(self) -> str:
         """Return why steps cannot be recorded, as far as that is known; "" if they may be."""
-        if self._on_device:
-            return "the gradients are reduced on the host" if self._is_apart else ""
-        if self.joint is not None and self.joint.layers:
+        backend, joint = self.model.backend, self.joint
+        if self._is_apart and not backend.on_host:
+            return f"the host reads what several processes sum on {backend.spec}"
+        if joint is not None and (joint.meets if self._on_device else joint.layers):
             return "layers depend on the whole batch"
+        if self._on_device:
+            return ""
         return "" if self.precision.name == "fp32" else f"it computes in {self.precision.name}"
 
     def differentiate(self, x: Array, y: Array, share: float | None = None) -> tuple[Array, dict[Tensor, Array]]:
@@ -311,7 +320,9 @@ class Step:
     def _usable(self, threads: int | None) -> int | None:
         """A number of threads, or 1 where steps cannot be sharded."""
         if self.processes.virtual:
-            return usable_threads(self.model, self.loss, threads)
+            return usable_threads(self.model, self.loss, threads, self.processes.communicator.size)
+        if self.processes.communicator.size > 1:
+            check_divisible(self.model, self.loss)
         if threads == 1 or not (reason := unsharded_reason(self.model, self.loss, threads)):
             return threads
         if threads:

@@ -44,7 +44,18 @@ from xpnet.optim.flat import FlatBuffer, concatenate
 from xpnet.train.lockstep import BatchShard, Meeting, run_in_step
 from xpnet.train.metrics.average import is_sum
 
-__all__ = ["NodeSum", "Rows", "VirtualShards", "flattened", "unshardable_reason", "usable_threads"]
+__all__ = [
+    "NodeSum",
+    "Rows",
+    "VirtualShards",
+    "check_divisible",
+    "cuts_of",
+    "flattened",
+    "own_rows",
+    "terms_of",
+    "unshardable_reason",
+    "usable_threads",
+]
 
 _LEAST = 1 << 17  # the fewest numbers worth a thread, of sums of gradients
 
@@ -52,15 +63,29 @@ Gradients = dict[Any, Array]  # by parameter
 Rows = Callable[[Any, Any, float], tuple[Array, Gradients]]  # (examples, targets, what they weigh) -> times that
 
 
-def usable_threads(model: Module, loss: Callable[..., Tensor], threads: int | None) -> int | None:
+def check_divisible(model: Module, loss: Callable[..., Tensor]) -> None:
+    """Raise where several processes without virtual shards would not compute what one does.
+
+    Raises:
+        ConfigError: the loss may be no average over examples, or a layer may depend on other examples of the batch.
+    """
+    if reason := unshardable_reason(model, loss):
+        raise ConfigError("fit", "a step that several processes can compute", "use one process", reason=reason)
+
+
+def usable_threads(model: Module, loss: Callable[..., Tensor], threads: int | None, size: int = 1) -> int | None:
     """Return how many threads may compute virtual shards at once; None: one a core.
 
+    Args:
+        model, loss, threads: of the step.
+        size: how many processes there are.
     Raises:
         ConfigError: the model or the loss cannot be computed in shards; or threads is above 1 and the backend divides
             work among threads itself.
     """
     if reason := unshardable_reason(model, loss):
-        raise ConfigError("fit", "a step that virtual shards can compute", "use shards=1", reason=reason)
+        do = "use shards=1" if size == 1 else "use one process, and shards=1"
+        raise ConfigError("fit", "a step that virtual shards can compute", do, reason=reason)
     if not model.backend.splits:
         if (threads or 1) > 1:
             reason = f"{model.backend.spec} divides work among threads itself"
@@ -187,11 +212,10 @@ class VirtualShards:
     ) -> list[NodeSum]:
         """Do what a call does with shards that wait for each other in layers; one has no rows where there are none."""
         (v, first, stop), tree, offset = self._part, Tree(self._part.shards, n), self._part.rows(n)[0]
-        bounds = [Part(v, i, i + 1).rows(n) for i in range(v)]
-        pieces = max(1, min(self._pieces, max(b - a for a, b in bounds)))
-        cuts = [[a + k * (b - a) // pieces for k in range(pieces + 1)] for a, b in bounds]
-        shards = [i for i in range(first, stop) if bounds[i][0] < bounds[i][1]] or [first]
+        cuts = cuts_of(v, n, self._pieces)
+        shards = [i for i in range(first, stop) if cuts[i][0] < cuts[i][-1]] or [first]
         meeting = Meeting(communicator, self._part, shards, self._threads or cores())
+        active = self._flat.backend.active
 
         def shard(i: int) -> _Terms | None:
             part, total = BatchShard(meeting, i, is_first=i == shards[0]), None
@@ -199,19 +223,16 @@ class VirtualShards:
                 part.resize(sum(each[k + 1] - each[k] for each in cuts), b - a)
                 with random.use(context._replace(row=context.row + a)), use_part(part):
                     share = 1.0 if self._sums else (b - a) / n
-                    found = compute(_own(x, a - offset, b - offset), _own(y, a - offset, b - offset), share)
+                    found = compute(own_rows(x, a - offset, b - offset), own_rows(y, a - offset, b - offset), share)
                 if a < b:
-                    terms = self._terms(*found)
+                    terms = terms_of(self._flat, *found)
                     total = terms if total is None else total.add(terms)
             return total
 
-        terms = dict(zip(shards, run_in_step(meeting, [partial(shard, i) for i in shards]), strict=True))
+        terms = dict(zip(shards, run_in_step(meeting, [partial(shard, i) for i in shards], active), strict=True))
         nodes = tree.nodes(first, stop)
         outs = self.memory(len(nodes))
         return [self._node(tree, node, out, terms.__getitem__) for node, out in zip(nodes, outs, strict=True)]
-
-    def _terms(self, loss: Array, gradients: Gradients) -> _Terms:
-        return _Terms(loss, [gradients.get(p) for p in self._flat.parameters], self._flat.dtype)
 
     def _shard(self, compute: Rows, x: Any, y: Any, n: int, context: random.StepContext, i: int) -> _Terms:
         """Compute the loss and the gradients of a shard, times what it weighs."""
@@ -223,8 +244,8 @@ class VirtualShards:
             a, b = start + k * (stop - start) // pieces, start + (k + 1) * (stop - start) // pieces
             with random.use(context._replace(row=context.row + a)), use_part(part) if self._layers else nullcontext():
                 share = 1.0 if self._sums else (b - a) / n
-                found = compute(_own(x, a - offset, b - offset), _own(y, a - offset, b - offset), share)
-            terms = self._terms(*found)
+                found = compute(own_rows(x, a - offset, b - offset), own_rows(y, a - offset, b - offset), share)
+            terms = terms_of(self._flat, *found)
             total = terms if total is None else total.add(terms)
         assert total is not None
         if self._layers:
@@ -283,6 +304,18 @@ class _Terms:
         return NodeSum(self.loss, flattened(flat, self.arrays), found, self.kept)
 
 
+def terms_of(flat: FlatBuffer, loss: Array, gradients: Gradients) -> _Terms:
+    """Return the loss and the gradients of some rows, to be summed."""
+    return _Terms(loss, [gradients.get(p) for p in flat.parameters], flat.dtype)
+
+
+def cuts_of(shards: int, n: int, pieces: int) -> list[list[int]]:
+    """Return for each shard where its pieces start, and where the last one stops: as many pieces in all shards."""
+    bounds = [Part(shards, i, i + 1).rows(n) for i in range(shards)]
+    pieces = max(1, min(pieces, max(b - a for a, b in bounds)))
+    return [[a + k * (b - a) // pieces for k in range(pieces + 1)] for a, b in bounds]
+
+
 def flattened(flat: FlatBuffer, arrays: list[Array | None]) -> Array:
     """Return gradients, one a parameter or None, as one new flat array."""
     xp, device = flat.xp, flat.backend.device
@@ -329,7 +362,7 @@ def _cast(g: Array, dtype: Any) -> Array:
     return record_call(backend_of(g).xp.astype, g, dtype)
 
 
-def _own(x: Any, start: int, stop: int) -> Any:
+def own_rows(x: Any, start: int, stop: int) -> Any:
     """Return some rows of each array, laid out and aligned alike, whatever x is a part of."""
     return several.like(x, [_copied(array[start:stop, ...]) for array in several.each(x)])
 

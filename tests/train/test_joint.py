@@ -1,0 +1,153 @@
+"""Steps of several processes, which are threads here: every backend, layers that see the whole batch, errors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.distributed.threaded import Threaded, run
+from tests.harness import few_on_jax, raises
+from tests.train.test_processes import Pretended
+from tests.train.test_virtual import Pairs, Silent
+from xpnet import nn, random
+from xpnet.autograd import Tensor, backward
+from xpnet.backend import Backend
+from xpnet.data.part import Part
+from xpnet.distributed import single
+from xpnet.errors import ConfigError
+from xpnet.optim import SGD
+from xpnet.train import Step
+
+N = 11
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential(
+        first=nn.Linear(6, 5), drop=nn.Dropout(0.3), norm=nn.BatchNorm(5), act=nn.Tanh(), scores=nn.Linear(5, 3)
+    )
+
+
+def batch(i: int, n: int = N) -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng([i, n])
+    return draw.normal(size=(n, 6)).astype(np.float32), draw.integers(0, 3, n)
+
+
+def trained(
+    communicator: Any, backend: Backend | str, make: Callable[[], nn.Module] = net, sizes: Any = (N, N, 5), **how: Any
+) -> dict[str, np.ndarray]:
+    """Some steps of this process's rows: weights, averages and losses."""
+    model = make().to(backend).initialize(1).train()
+    step = Step(model, nn.softmax_cross_entropy, SGD(model.parameters(), 0.1), communicator=communicator, **how)
+    losses, where = [], model.backend
+    for i, n in enumerate(sizes):
+        x, y = (where.from_numpy(a[slice(*step.processes.part.rows(n))]) for a in batch(i, n))
+        with random.use(random.StepContext(4, 0, i)):
+            losses.append(float(step(x, y, n)))
+    return {**model.state_dict(), "losses": np.asarray(losses)}
+
+
+def near(got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> None:
+    for name, value in want.items():
+        np.testing.assert_allclose(got[name], value, rtol=2e-5, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_two_processes_train_as_one_on_every_backend(backend: Backend, shards: int) -> None:
+    few_on_jax(backend, shards == 4)
+    want = trained(single(), backend, shards=shards)
+    for direct in (False, True) if not backend.name.startswith("jax") else (False,):
+        one, two = run(2, lambda each: trained(each, backend, shards=shards), direct)
+        for name, value in one.items():
+            np.testing.assert_array_equal(two[name], value, err_msg=name)
+        near(one, want)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("n", [N, 2])
+def test_pieces_of_processes_without_shards_see_each_other(size: int, n: int) -> None:
+    """Piece k of all processes is one batch of batch norm; some processes have fewer rows than pieces, or none."""
+    pieces, (x, y) = 3, batch(0, n)
+    bounds = [Part(size, r, r + 1).rows(n) for r in range(size)]
+    most = min(pieces, max(b - a for a, b in bounds))
+
+    def make() -> Any:
+        return nn.Sequential(first=nn.Linear(6, 5), norm=nn.BatchNorm(5), scores=nn.Linear(5, 3)).initialize(1).train()
+
+    def work(communicator: Threaded) -> Any:
+        model, seen = make(), {}
+        step = Step(
+            model, nn.softmax_cross_entropy, SGD(model.parameters(), 0.0), communicator=communicator, shards=1,
+            accumulate=pieces,
+        )  # fmt: skip
+        step.gradient_hook = lambda gradients: seen.update({id(p): np.array(g) for p, g in gradients.items()})
+        a, b = bounds[communicator.rank]
+        loss = float(step(x[a:b], y[a:b], n))
+        return loss, [seen[id(p)] for p in model.parameters()], model.state_dict()
+
+    whole = make()
+    total: Any = 0.0
+    for k in range(most):
+        rows = [r for a, b in bounds for r in range(a + k * (b - a) // most, a + (k + 1) * (b - a) // most)]
+        total = total + nn.softmax_cross_entropy(whole(Tensor(x[rows])), y[rows]) * (len(rows) / n)
+    found = backward(total)
+    want = [found[p] for p in whole.parameters()]
+    for loss, seen, state in run(size, work):
+        assert loss == pytest.approx(float(total.data), rel=1e-5)
+        for got, gradient in zip(seen, want, strict=True):
+            np.testing.assert_allclose(got, gradient, rtol=1e-4, atol=1e-6)
+        for name, value in whole.state_dict().items():
+            np.testing.assert_allclose(state[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(("shards", "do"), [(1, "use one process"), (4, "use one process, and shards=1")])
+@pytest.mark.parametrize(
+    ("layer", "loss", "reason"),
+    [
+        (Pairs, nn.softmax_cross_entropy, "again (Pairs) depends on other examples of the batch"),
+        (Silent, nn.softmax_cross_entropy, "again (Silent) does not say across_batch = False"),
+        (nn.ReLU, lambda scores, labels: scores.mean(), "the loss is not known to be an average over examples"),
+    ],
+    ids=["across the batch", "unknown", "loss"],
+)
+def test_what_processes_would_compute_otherwise_is_one_error(
+    layer: Any, loss: Any, reason: str, shards: int, do: str
+) -> None:
+    model = nn.Sequential(scores=nn.Linear(6, 3), again=layer())
+    kind = "virtual shards" if shards > 1 else "several processes"
+    with raises(ConfigError, "fit", f"a step that {kind} can compute", f"{reason}", do):
+        Step(model, loss, SGD(model.parameters(), 0.1), communicator=Pretended(0, 2), shards=shards)
+
+
+def test_a_step_on_a_device_that_sums_over_processes_is_not_captured_and_says_so(
+    backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    if backend.on_host:
+        pytest.skip("on the host what a process computes is captured, apart from the sum")
+    with caplog.at_level(logging.INFO, "xpnet"):
+        run(2, lambda each: trained(each, backend, sizes=(N,), shards=1), direct=False)
+    line = f"fit runs eagerly: the host reads what several processes sum on {backend.spec}"
+    assert caplog.messages.count(line) == 2
+    with raises(ConfigError, "fit", "code that capture=True can record", line.partition(": ")[2]):
+        trained(Pretended(0, 2), backend, sizes=(N,), shards=1, capture=True)
+
+
+def test_the_log_says_once_how_processes_compute(caplog: pytest.LogCaptureFixture) -> None:
+    def said(rank: int, make: Callable[[], nn.Module] = net, **how: Any) -> list[str]:
+        caplog.clear()
+        model = make()
+        with caplog.at_level(logging.INFO, "xpnet"):
+            Step(
+                model, nn.softmax_cross_entropy, SGD(model.parameters(), 0.1), communicator=Pretended(rank, 2), **how
+            )  # fmt: skip
+        return [text for text in caplog.messages if "processes" in text]
+
+    whole = "steps are computed by 2 processes, 8 virtual shards, batch normalization over the whole batch"
+    local = "steps are computed by 2 processes, no virtual shards, batch normalization over the part of each process"
+    assert said(0) == [whole]
+    assert said(1) == []
+    assert said(0, shards=1, batch_norm="local") == [local]
+    assert said(0, lambda: nn.Linear(6, 3)) == ["steps are computed by 2 processes, 8 virtual shards"]
