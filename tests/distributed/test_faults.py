@@ -135,11 +135,14 @@ def test_a_process_that_ends_while_another_waits_ends_all(capsys: pytest.Capture
 PROCESS = """
 import os, signal, sys, threading, time
 import numpy as np
-from xpnet.distributed import aborting, get_communicator, install
+from xpnet import nn, optim
+from xpnet.distributed import aborting, get_communicator
 from xpnet.errors import ConfigError
+from xpnet.train import Step
 
 communicator, how = get_communicator(), sys.argv[1]
-install(communicator)
+model = nn.Linear(3, 2).initialize(0)
+Step(model, nn.softmax_cross_entropy, optim.SGD(model.parameters(), lr=0.1), communicator=communicator)
 
 def work():
     communicator.allreduce(np.ones(3))

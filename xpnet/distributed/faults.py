@@ -100,8 +100,8 @@ _installed: list[Communicator] = []
 def install(communicator: Communicator) -> None:
     """Let an uncaught exception of this process end all, and so its end while another waits for it.
 
-    All processes call it. In xpnet only a command and a Trainer that were launched do. Where all processes fail alike,
-    rank 0 alone prints the traceback. A second call does nothing.
+    All processes call it. In xpnet a command, a Step and a Trainer that were launched do. Where all processes fail
+    alike, rank 0 alone prints the traceback. A second call does nothing.
 
     Args:
         communicator: of the processes; of one: nothing is done.

@@ -78,7 +78,7 @@ def read_processes(
     batch_norm: str,
     backend: Backend | None = None,
 ) -> Processes:
-    """Check the arguments of a Trainer that concern several processes.
+    """Check the arguments of a Trainer or Step that concern several processes; if launched, one that fails ends all.
 
     Args:
         where: for messages.
@@ -101,4 +101,6 @@ def read_processes(
     if processes.virtual and found.size > (shards or 1):
         do = "ask for more shards, or shards=1 for none"
         raise ConfigError(where, "at most as many processes as shards", do, shards=shards, processes=found.size)
+    if distributed.launched() is not None:
+        distributed.install(found)
     return processes
