@@ -57,3 +57,19 @@ def test_processes_train_what_one_does_bit_for_bit(case):
 
     for found in run(3, work):
         assert found == want
+
+
+@pytest.mark.parametrize(("n", "batch_size", "accumulate", "size"), [(11, 4, 3, 2), (13, 2, 2, 3), (7, 2, 3, 3)])
+def test_without_shards_processes_do_to_rounding_what_as_many_shards_of_one_do(n, batch_size, accumulate, size):
+    """Pieces of accumulated batches meet in batch norm: as many in each process, also where one has fewer rows."""
+
+    def fitted(communicator: Communicator, shards: int) -> list[np.ndarray]:
+        net = nn.Sequential(nn.Flatten(), nn.Linear(36, 5), nn.BatchNorm(5), nn.Tanh(), nn.Linear(5, 3)).initialize(1)
+        trainer = Trainer(net, communicator=communicator, shards=shards, accumulate=accumulate)
+        trainer.fit(SET.take(np.arange(n)), epochs=2, batch_size=batch_size)
+        return [*net.state_dict().values(), np.asarray(trainer.history[-1]["train_loss"])]
+
+    want = fitted(single(), size)
+    for found in run(size, lambda communicator: fitted(communicator, 1)):
+        for a, b in zip(found, want, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
