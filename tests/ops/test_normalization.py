@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 from tests import oracles
 from tests.harness import check_op, float64_ok, float_types, integers, put, raises, sample, tolerance
 from xpnet import kernels, ops
+from xpnet.backend import namespace
 from xpnet.errors import DTypeError, ShapeError
+from xpnet.ops.normalization import joint_batch_norm, merge_moments
 
 X = sample(2, 5, 7, 6)  # (N, H, W, C)
 
@@ -69,6 +72,83 @@ def test_batch_norm_in_training_differentiates_through_the_moments(backend, shap
         differentiable=[0, 1, 2],
         length=140,
     )
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_batch_norm_of_three_parts_is_that_of_the_whole_batch_and_so_are_its_gradients(backend, shape):
+    """One of the parts may be empty. The float64 oracle and autograd know nothing of parts."""
+    n, inner = shape[0], int(np.prod(shape[1:-1]))
+    cuts = [(0, 1), (1, n // 2), (n // 2, n)]
+
+    @functools.wraps(ops.batch_norm)
+    def in_parts(x, gamma, beta, _, __, eps, training):
+        xp, parts = namespace(x), [x[a:b, ...] for a, b in cuts]
+        merged = None
+        for part in parts:
+            count = part.shape[0] * inner
+            mean, var = ops.moments(part) if count else (xp.zeros_like(gamma), xp.zeros_like(gamma))
+            row = xp.concat([xp.full_like(mean[:1], count), mean, var * count])
+            merged = row if merged is None else merge_moments(merged, row)
+        c = gamma.shape[0]
+        mean, var = merged[1 : 1 + c], merged[1 + c :] / (n * inner)
+        sums, total = [], []
+
+        def reduce(values):
+            sums.append(values)
+            return total[0] if total else values
+
+        found = [
+            joint_batch_norm(part, gamma, beta, mean, var, count=n * inner, reduce=reduce, eps=eps) for part in parts
+        ]
+
+        def vjp(dy, needs):
+            total.clear()
+            sums.clear()
+            for (_, each), (a, b) in zip(found, cuts, strict=True):  # what each part sends
+                each(dy[a:b, ...], (True, True, True, False, False))
+            total.append(functools.reduce(operator.add, sums))
+            gradients = [each(dy[a:b, ...], needs) for (_, each), (a, b) in zip(found, cuts, strict=True)]
+            dx, dgamma, dbeta, *_ = zip(*gradients, strict=True)
+            summed = [
+                functools.reduce(operator.add, d) if need else None
+                for d, need in ((dgamma, needs[1]), (dbeta, needs[2]))
+            ]
+            return xp.concat(list(dx)) if needs[0] else None, *summed, None, None
+
+        return xp.concat([y for y, _ in found]), vjp
+
+    gamma, beta, _, _ = channels(shape[-1])
+    check_op(
+        in_parts,
+        [sample(*shape), gamma, beta, np.zeros(shape[-1]), np.ones(shape[-1])],
+        {"eps": 0.1, "training": True},
+        backend,
+        oracle=oracles.batch_norm,
+        torch_oracle=_torch_batch_norm,
+        differentiable=[0, 1, 2],
+        length=140,
+    )
+
+
+def test_merged_moments_are_those_of_both_parts_also_far_from_zero_and_of_an_empty_one(backend):
+    """n, means and sums of squared deviations, against float64; a mean of 1000 would lose the variance otherwise."""
+
+    def row(x):
+        return np.concatenate([[len(x)], x.mean(axis=0), ((x - x.mean(axis=0)) ** 2).sum(axis=0)])
+
+    a, b = sample(7, 3, seed=1) + 1000, 2 * sample(4, 3, seed=2) + 1000
+    for dtype in float_types(backend):
+        if dtype == np.float16:
+            continue  # 1000 leaves it no digits
+        put_rows = [put(backend, row(x), dtype) for x in (a, b)]
+        got = backend.to_numpy(merge_moments(*put_rows))
+        assert got.dtype == dtype
+        want = row(np.concatenate([a, b]))
+        np.testing.assert_allclose(got, want, rtol=1e-3 if dtype == np.float32 else 1e-9)
+        empty = put(backend, np.zeros(7), dtype)
+        for pair in ((put_rows[0], empty), (empty, put_rows[0])):
+            np.testing.assert_array_equal(backend.to_numpy(merge_moments(*pair)), backend.to_numpy(put_rows[0]))
+        assert not backend.to_numpy(merge_moments(empty, empty)).any()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
