@@ -11,7 +11,7 @@ import numpy as np
 from tests.train.fitting import digits, some_digits
 from xpnet import models, nn
 from xpnet.optim import make_optimizer
-from xpnet.train import Trainer
+from xpnet.train import Trainer, read_checkpoint
 
 IMAGE = (8, 8, 1)
 
@@ -51,11 +51,14 @@ def train(
     augment: bool = False,
     weights: bool = False,
     epochs: int = 2,
+    resume: str = "",
     **options: Any,
 ) -> Trainer:
-    """Train some epochs."""
+    """Train some epochs, or the rest of them from a checkpoint."""
     net = model().initialize(3)
     trainer = Trainer(net, make_optimizer(optimizer, net.parameters(), 0.01), seed=3, **options)
+    if resume:
+        trainer.resume(read_checkpoint(resume))
     weighing = np.random.default_rng(0).uniform(0, 2, examples).astype(np.float32) if weights else None
     change = "light" if augment else None
     trainer.fit(

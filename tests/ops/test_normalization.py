@@ -83,12 +83,12 @@ def test_batch_norm_of_three_parts_is_that_of_the_whole_batch_and_so_are_its_gra
     @functools.wraps(ops.batch_norm)
     def in_parts(x, gamma, beta, _, __, eps, training):
         xp, parts = namespace(x), [x[a:b, ...] for a, b in cuts]
-        merged = None
+        merged = xp.zeros((1 + 2 * gamma.shape[0],), dtype=gamma.dtype, device=backend.device)
         for part in parts:
             count = part.shape[0] * inner
             mean, var = ops.moments(part) if count else (xp.zeros_like(gamma), xp.zeros_like(gamma))
             row = xp.concat([xp.full_like(mean[:1], count), mean, var * count])
-            merged = row if merged is None else merge_moments(merged, row)
+            merged = merge_moments(merged, row)
         c = gamma.shape[0]
         mean, var = merged[1 : 1 + c], merged[1 + c :] / (n * inner)
         sums, total = [], []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.conftest import problem
 from tests.distributed.threaded import Threaded, run
 from tests.harness import few_on_jax, raises
 from tests.train.test_processes import Pretended
@@ -18,9 +20,9 @@ from xpnet.autograd import Tensor, backward
 from xpnet.backend import Backend
 from xpnet.data.part import Part
 from xpnet.distributed import single
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, ShapeError
 from xpnet.optim import SGD
-from xpnet.train import Step
+from xpnet.train import Step, Trainer
 
 N = 11
 
@@ -151,3 +153,103 @@ def test_the_log_says_once_how_processes_compute(caplog: pytest.LogCaptureFixtur
     assert said(1) == []
     assert said(0, shards=1, batch_norm="local") == [local]
     assert said(0, lambda: nn.Linear(6, 3)) == ["steps are computed by 2 processes, 8 virtual shards"]
+
+
+class Trips(nn.Module):
+    """Passes examples on, but for one of 100."""
+
+    across_batch = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x.data) and x.data.max() > 99:
+            raise ShapeError("Trips", "no example of 100", x=100)
+        return x
+
+
+@pytest.mark.parametrize("row", [0, 4, 10])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_in_a_shard_that_others_wait_for_is_raised_once_and_the_next_step_trains(
+    row: int, threads: int
+) -> None:
+    """With one thread at a time the others have not come to the layer yet, or wait in it."""
+    norm = nn.BatchNorm(6)
+    model = nn.Sequential(norm=norm, trips=Trips(), scores=nn.Linear(6, 3), last=nn.BatchNorm(3))
+    step = Step(model.initialize(1), nn.softmax_cross_entropy, SGD(model.parameters(), 0.1), shards=4, threads=threads)
+    before, running = model.state_dict(), threading.active_count()
+    (x, y), wrong = batch(0), batch(0)[0]
+    wrong[row] = 1e9
+    norm.gamma.data[...] = 1e4  # so that the row is above 99 after the first layer, which all shards meet in
+    before = model.state_dict()
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            step(wrong, y)
+        except ShapeError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive(), "the shards wait for ever"
+    assert len(raised) == 1
+    assert str(raised[0]).startswith("trips (Trips)")
+    assert threading.active_count() == running
+    for name in ("scores.weight", "norm.gamma", "last.mean"):
+        np.testing.assert_array_equal(model.state_dict()[name], before[name], err_msg=name)
+    assert step.optimizer.steps == 0
+    norm.gamma.data[...] = 1
+    assert np.isfinite(float(step(x, y)))
+
+
+def resumed(checkpoint: Any, **how: Any) -> Trainer:
+    model = net().initialize(2)
+    trainer = Trainer(model, SGD(model.parameters(), 0.1), seed=5, **how)
+    if checkpoint is not None:
+        trainer.resume(checkpoint)
+    return trainer
+
+
+def test_a_resume_takes_the_shards_of_the_checkpoint_or_says_that_others_give_other_bits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = batch(0, 50)
+    first, whole = resumed(None, shards=4), resumed(None, shards=4)
+    first.fit(data, epochs=1, batch_size=16)
+    saved = first.checkpoint()
+    whole.fit(data, epochs=3, batch_size=16)
+    want = whole.model.state_dict()
+
+    same, other = resumed(saved), resumed(saved, shards=3)
+    line = "resume: the checkpoint is of a run with shards=4; with shards=3 it continues with other bits"
+    assert [text for text in caplog.messages if text.startswith("resume")] == [line]
+    for each, shards in ((same, 4), (other, 3)):
+        each.fit(data, epochs=3, batch_size=16)
+        assert each.processes.shards == shards
+    for name, value in want.items():
+        np.testing.assert_array_equal(same.model.state_dict()[name], value, err_msg=name)
+    near(other.model.state_dict(), want)
+    assert any((other.model.state_dict()[name] != value).any() for name, value in want.items())
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_a_trainer_on_a_device_with_processes_trains_as_on_the_host(shards: int) -> None:
+    """One process captures its steps, if its shards do not wait for each other; two sum on the device, or the host."""
+    if text := problem("emulator"):
+        pytest.skip(text)
+    data, test = batch(0, 50), batch(1, 20)
+
+    def fitted(communicator: Any, where: str) -> dict[str, np.ndarray]:
+        model = net().to(where).initialize(2)
+        trainer = Trainer(model, SGD(model.parameters(), 0.1), seed=5, shards=shards, communicator=communicator)
+        trainer.fit(data, test, epochs=2, batch_size=16)
+        figures = [record[name] for record in trainer.history for name in ("train_loss", "test_loss")]
+        return {**model.state_dict(), "losses": np.asarray(figures)}
+
+    want = fitted(single(), "cpu")
+    near(fitted(single(), "emulator"), want)
+    for direct in (True, False):
+        one, two = run(2, lambda each: fitted(each, "emulator"), direct)
+        for name, value in one.items():
+            np.testing.assert_array_equal(two[name], value, err_msg=name)
+        near(one, want)

@@ -3,6 +3,13 @@
 step = Step(model, loss, optimizer)
 for x, y in batches:
     value = step(x, y)
+
+Of several processes, each gives its own rows of every batch:
+
+step = Step(model, loss, optimizer, communicator=get_communicator())
+for x, y in batches:
+    rows = slice(*step.processes.part.rows(len(x)))
+    value = step(x[rows], y[rows], len(x))
 """
 
 from __future__ import annotations
