@@ -101,6 +101,7 @@ OTHER = [
     (["draw", "cnn", "-o", ""], ["--out: expected a text that is not empty"]),
     (["predict", "run"], ["images"]),
     (["predict", "nowhere", "a.png"], ["nowhere", "checkpoint"]),
+    (["launch", "-n", "2", "--hosts", "a,,b", "--", "train"], ["names of hosts", "--hosts 'a,,b'"]),
     (["devices", "extra"], ["extra"]),
 ]
 

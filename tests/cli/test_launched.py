@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -81,11 +82,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def start(*words: object) -> subprocess.Popen[str]:
+def start(*words: object, stdin: IO[str] | None = None) -> subprocess.Popen[str]:
     root = str(Path(package.__file__).parents[1])
     env = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "xpnet", "launch", *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, list[str]]:
@@ -208,3 +209,8 @@ def test_a_run_is_evaluated_and_predicted_in_several_processes_as_in_one(here):
     found = [finish(start("-n", n, "--", "predict", "run", "new.npz")) for n in (1, 2)]
     assert found[0] == found[1]
     assert found[0][1].count("\n") == 5
+    Path("names").write_text("nowhere.png\n")
+    with open("names") as names:  # reach all processes
+        assert finish(start("-n", 2, "--", "predict", "run", "-", stdin=names)) == (
+            2, "", ["xpnet: nowhere.png: no such image"],
+        )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -34,4 +36,6 @@ def launch(
     from xpnet.distributed.supervisor import Group, supervise
 
     group = Group(processes, tuple(hosts.split(",")) if hosts else (), restarts, elastic)
-    return supervise(program_of(words), group, say=lambda line: print_line(f"xpnet: launch: {line}", True))
+    own = None if "-" in words else subprocess.DEVNULL  # predict reads names; else the input is left to a shell's loop
+    say = partial(print_line, to_people_only=True)
+    return supervise(program_of(words), group, say=lambda line: say(f"xpnet: launch: {line}"), stdin=own)

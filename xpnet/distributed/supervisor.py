@@ -28,6 +28,7 @@ from xpnet import arguments
 from xpnet.backend import processors
 from xpnet.distributed.mpiexec import Mpiexec, Output
 from xpnet.distributed.supervised import RESTART, RUN, SUPERVISED
+from xpnet.errors import ConfigError
 
 __all__ = ["Group", "supervise"]
 
@@ -59,6 +60,8 @@ class Group:
     def __post_init__(self) -> None:
         arguments.count("launch", "processes", self.processes)
         arguments.count("launch", "restarts", self.restarts, 0)
+        if not all(host.strip() for host in self.hosts):
+            raise ConfigError("launch", "names of hosts, with commas between", hosts=repr(",".join(self.hosts)))
 
 
 @dataclass
@@ -77,6 +80,7 @@ def supervise(
     say: Callable[[str], None],
     out: Callable[[str], Any] | None = None,
     err: Callable[[str], Any] | None = None,
+    stdin: int | None = subprocess.DEVNULL,
 ) -> int:
     """Run a program in several processes until it ends, and start it again after a fault.
 
@@ -88,13 +92,14 @@ def supervise(
         group: how many processes, where, and how often they are started again.
         say: called with a line for each restart, and for an end that the processes do not explain.
         out, err: called with what the processes print; by default sys.stdout.write and sys.stderr.write.
+        stdin: of process 0, as subprocess.Popen takes it; the others have none.
     Returns:
         The exit code of the program: 0 done, 2 bad input, 128 + n if it was ended by signal n.
     Raises:
         ConfigError: mpiexec is not installed.
     """
     mpiexec, done = Mpiexec(), 0
-    running = _Running(out or _writer("stdout"), err or _writer("stderr"))
+    running = _Running(out or _writer("stdout"), err or _writer("stderr"), stdin)
     with running.signals():
         while True:
             here = -(-group.processes // max(1, len(group.hosts)))
@@ -134,10 +139,10 @@ def _say_threads(processes: int) -> None:
 class _Running:
     """Runs mpiexec, one after the other, and passes signals and output on."""
 
-    def __init__(self, out: Callable[[str], Any], err: Callable[[str], Any]) -> None:
+    def __init__(self, out: Callable[[str], Any], err: Callable[[str], Any], stdin: int | None) -> None:
         self.asked = 0  # the first signal that was to end this process
         self.folder = ""  # of the run, once a process has told it
-        self._out, self._err = out, err
+        self._out, self._err, self._stdin = out, err, stdin
         self._process: subprocess.Popen[Any] | None = None
 
     def signals(self) -> _Signals:
@@ -170,7 +175,7 @@ class _Running:
             kinds["preexec_fn"] = partial(_end_with_parent, os.getpid())
         try:
             process: subprocess.Popen[Any] = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, **kinds
+                command, stdin=self._stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, **kinds
             )
         finally:
             os.close(held)

@@ -14,6 +14,7 @@ from xpnet.backend import Backend, available_cores
 from xpnet.data import Columns, load_image
 from xpnet.data.npz import load_inputs
 from xpnet.data.photos import in_threads
+from xpnet.distributed import by_first
 from xpnet.errors import ConfigError, DataError
 from xpnet.train.runs.evaluation import open_run
 from xpnet.train.runs.inputs import expanded, is_archive, is_table
@@ -87,7 +88,8 @@ def ask_opened(
     if len(shape) != 3:
         do = "give an .npz file with examples x"
         raise ConfigError("predict", "a model of images (H, W, C)", do, shape=shape)
-    return _images(trainer, meta, expanded(images), say)
+    # standard input reaches process 0 alone
+    return _images(trainer, meta, by_first(trainer.processes.communicator, lambda: expanded(images)), say)
 
 
 def _rows(trainer: Trainer, columns: Columns, tables: Sequence[str], say: Any) -> Iterator[dict[str, Any]]:
