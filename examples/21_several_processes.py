@@ -12,6 +12,7 @@ from arguments import parse
 
 from xpnet import data, get_backend, models, nn, optim
 from xpnet.distributed import get_communicator
+from xpnet.output import counted
 from xpnet.train import Step
 
 options = parse(__doc__)
@@ -59,5 +60,5 @@ def picture():
 
 if communicator.rank == 0:
     options.save(picture)
-    print(f"{communicator.size} processes, 8 shards: the weights have the checksum {checksum:08x}")
+    print(f"{counted(communicator.size, 'process')}, 8 shards: the weights have the checksum {checksum:08x}")
     print("Notice: without shards the sums have another order on each number of processes, and so other last digits.")

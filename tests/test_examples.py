@@ -170,7 +170,7 @@ def test_a_loop_in_several_processes_has_the_bits_of_one_process(tmp_path):
     if mpiexec is None:
         pytest.skip("mpiexec is not installed: pip install 'xpnet[mpi]'")
     program = [sys.executable, "examples/21_several_processes.py", "--out", str(tmp_path)]
-    checksums = []
+    checksums, counts = [], []
     for start in ([], [mpiexec, "-n", "2"]):
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
@@ -178,6 +178,8 @@ def test_a_loop_in_several_processes_has_the_bits_of_one_process(tmp_path):
         )
         assert done.returncode == 0, done.stderr
         checksums += re.findall(r"checksum (\w+)", done.stdout)
+        counts += re.findall(r"^\d process\w*", done.stdout, re.MULTILINE)
+    assert counts == ["1 process", "2 processes"]
     assert len(checksums) == 2
     assert checksums[0] == checksums[1]
 

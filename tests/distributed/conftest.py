@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ class Finished(NamedTuple):
     code: int
     out: str
     err: str
+    seconds: float
 
 
 Start = Callable[..., Finished]
@@ -52,6 +54,7 @@ def start(tmp_path: Path) -> Start:
         script = tmp_path / "script.py"
         script.write_text(textwrap.dedent(text))
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables}
+        began = time.monotonic()
         process = subprocess.Popen(
             [*command, "-n", str(n), sys.executable, str(script), *arguments],
             env=environment,
@@ -66,6 +69,6 @@ def start(tmp_path: Path) -> Start:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        return Finished(process.returncode, out, err)
+        return Finished(process.returncode, out, err, time.monotonic() - began)
 
     return run
