@@ -253,3 +253,50 @@ def test_a_trainer_on_a_device_with_processes_trains_as_on_the_host(shards: int)
         for name, value in one.items():
             np.testing.assert_array_equal(two[name], value, err_msg=name)
         near(one, want)
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_a_parameter_without_a_gradient_in_any_process_stays_as_it_is(shards: int) -> None:
+    """With weight decay a gradient of zeros would change it."""
+
+    class Aside(nn.Module):
+        across_batch = False
+
+        def __init__(self) -> None:
+            self.used, self.unused = nn.Linear(6, 3), nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.used(x)
+
+    def work(communicator: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        model = Aside().initialize(1)
+        optimizer = SGD(model.parameters(), 0.1, weight_decay=0.5)
+        step = Step(model, nn.softmax_cross_entropy, optimizer, communicator=communicator, shards=shards)
+        before, (x, y) = model.state_dict(), batch(0)
+        rows = slice(*step.processes.part.rows(N))
+        step(x[rows], y[rows], N)
+        return before, model.state_dict()
+
+    for before, after in run(2, work):
+        np.testing.assert_array_equal(after["unused.weight"], before["unused.weight"])
+        assert not np.array_equal(after["used.weight"], before["used.weight"])
+
+
+def test_averages_of_shards_by_themselves_are_the_weighted_mean_in_each_process() -> None:
+    """Layers see 4 shards of 2, 3, 3 and 3 rows; each renews the averages from where they were."""
+    x, y = batch(0)
+    want = 0.0
+    for a, b in [Part(4, i, i + 1).rows(N) for i in range(4)]:
+        want = want + (b - a) / N * 0.1 * x[a:b].astype(np.float64).mean(axis=0)
+
+    def work(communicator: Any) -> np.ndarray:
+        own = nn.Sequential(norm=nn.BatchNorm(6), scores=nn.Linear(6, 3)).initialize(1).train()
+        how: Any = {"communicator": communicator, "shards": 4, "batch_norm": "local"}
+        step = Step(own, nn.softmax_cross_entropy, SGD(own.parameters(), 0.1), **how)
+        rows = slice(*step.processes.part.rows(N))
+        step(x[rows], y[rows], N)
+        return own.state_dict()["norm.mean"]
+
+    for size in (1, 2, 3):
+        for got in run(size, work):
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
