@@ -134,7 +134,7 @@ def test_a_process_that_ends_while_another_waits_ends_all(capsys: pytest.Capture
 # Of real processes, where the others wait in a collective call.
 
 PROCESS = """
-import os, signal, sys, threading, time
+import os, re, signal, sys, threading, time
 import numpy as np
 from xpnet import nn, optim
 from xpnet.distributed import aborting, get_communicator
@@ -147,6 +147,8 @@ Step(model, nn.softmax_cross_entropy, optim.SGD(model.parameters(), lr=0.1), com
 
 def work():
     communicator.allreduce(np.ones(3))
+    shared = re.findall(r"/dev/shm/mpich_shm_\\w+", open("/proc/self/maps").read()) if sys.platform == "linux" else []
+    assert not [name for name in shared if os.path.exists(name)], "memory that is left behind when a process is killed"
     error = ConfigError("here", "a number", x=3)
     if how == "alike":
         raise error

@@ -20,6 +20,7 @@ import numpy as np
 from xpnet.backend import Array, Backend, backend_of, library, set_at
 from xpnet.distributed.communicator import Communicator
 from xpnet.distributed.presence import Presence
+from xpnet.distributed.shared_memory import unlink_shared
 from xpnet.errors import ConfigError, DTypeError
 from xpnet.libraries import require
 
@@ -72,6 +73,7 @@ class MPI(Communicator):
         self._presence: Presence | None = None
         self.rank: int = self._world.Get_rank()
         self.size: int = self._world.Get_size()
+        unlink_shared()  # a copy of the communicator is made when all have opened what they share
 
     def _begin(self) -> None:
         if self._presence is not None:
@@ -156,6 +158,7 @@ class MPI(Communicator):
     def watch(self) -> None:
         """Count the calls from here on where the other processes can read the number."""
         self._presence = self._presence or Presence(self._mpi, self._failures)
+        unlink_shared()  # what the presence shares
 
     def leave(self) -> bool:
         """Look how far the others have come, until they leave too."""
