@@ -19,6 +19,7 @@ BLOCK = f"""
 =   YOU CAN IGNORE THE BELOW CLEANUP MESSAGES
 {EDGE}
 [mpiexec@vm] Exit codes: [vm] 0,9,0
+Ctrl-C caught... cleaning up processes
 YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed (signal 9)
 This typically refers to a problem with your application.
 Please see the FAQ page for debugging suggestions
@@ -30,6 +31,7 @@ a title of the program's own
 {EDGE}
  10%\r 20%\r
 = 3 + 4
+Ctrl-C caught the program
 \x1expnet {{"run": "runs/cnn-1"}}
 """
 KEPT = OWN.replace('\x1expnet {"run": "runs/cnn-1"}\n', "")

@@ -27,7 +27,7 @@ pytestmark = [
 
 # What a process does is said by "rank.start=what".
 PROGRAM = """
-import json, os, pathlib, sys, time
+import json, os, pathlib, re, sys, time
 
 rank, count = (int(os.environ[f"PMI_{name}"]) for name in ("RANK", "SIZE"))
 start = int(os.environ["XPNET_RESTART"]) + 1
@@ -45,8 +45,10 @@ while not all(pathlib.Path(f"seen-{each}-{start}").exists() for each in range(co
 if todo.startswith("signal"):
     os.kill(os.getpid(), int(todo[6:]))
 if todo.startswith("exit"):
-    sys.stderr.write(todo[5:])
-    sys.exit(int(todo[4]))
+    sys.stderr.write(todo[4:].lstrip("0123456789"))
+    sys.exit(int(re.match("[0-9]+", todo[4:])[0]))
+if todo == "lost":
+    os.kill(os.getppid(), 9)
 if todo == "wait" or any("signal" in word for word in sys.argv if f".{start}=" in word):
     time.sleep(100)
 """
@@ -121,6 +123,18 @@ def test_restarts_end_and_the_last_fault_is_the_exit_code(here):
 def test_bad_input_is_one_line_and_is_not_started_again(here, said, line):
     code, out, err = finish(start("-n", 2, "--restarts", 3, "--", "program.py", "x", f"1.1=exit2{said}"))
     assert (code, out, err) == (2, "", line)
+    assert not Path("seen-0-2").exists()
+
+
+def test_a_machine_that_is_lost_is_a_fault_and_its_processes_are_started_again(here):
+    code, out, err = finish(start("-n", 2, "--restarts", 1, "--", "program.py", "x", "0.1=lost"))
+    line = "xpnet: launch: a machine, or what mpiexec runs on it, was lost: restart 1 of 1, 2 processes, from the"
+    assert (code, out, err.splitlines()) == (0, "", [f"{line} beginning"])
+
+
+def test_processes_that_one_of_them_told_of_ctrl_c_are_not_started_again(here):
+    code, out, err = finish(start("-n", 2, "--restarts", 3, "--", "program.py", "x", "0.1=exit130", "1.1=exit130"))
+    assert (code, out, err) == (130, "", "")
     assert not Path("seen-0-2").exists()
 
 

@@ -62,7 +62,7 @@ _OWN = re.compile(
     r"=   (BAD TERMINATION OF ONE OF YOUR APPLICATION|PID \d+ RUNNING AT|EXIT CODE: |CLEANING UP REMAINING|"
     r"YOU CAN IGNORE THE BELOW|KILLED BY SIGNAL)|YOUR APPLICATION TERMINATED WITH THE EXIT STRING: |"
     r"This typically refers to a problem with your application\.|Please see the FAQ page for debugging suggestions|"
-    r"\[(mpiexec|proxy:[\d:]+)@[^\]]*\] |Abort\(-?\d+\) on node \d+ |prterun|mpiexec: |"
+    r"\[(mpiexec|proxy:[\d:]+)@[^\]]*\] |Ctrl-C caught\.\.\. |Abort\(-?\d+\) on node \d+ |prterun|mpiexec: |"
     r"(ssh|kex_exchange_identification): |Host key verification failed|.*: Permission denied \("
 )
 _STATUSES = re.compile(r"\[mpiexec@.*?\] Exit codes: (.*)")

@@ -37,7 +37,7 @@ _log = logging.getLogger("xpnet")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
             "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")  # fmt: skip
 _PATIENCE = 10.0  # seconds for processes to end that were told to
-_BAD_INPUT, _FAILED = 2, 1  # exit codes
+_BAD_INPUT, _FAILED, _INTERRUPTED = 2, 1, (130, 143)  # exit codes
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -66,11 +66,12 @@ class Group:
 
 @dataclass
 class _Ended:
-    """How a group ended: its exit code, what happened, and whether the processes said so."""
+    """How a group ended: its exit code, what happened, whether the processes said so, and whether they were told to."""
 
     code: int
     what: str = ""
     is_told: bool = True
+    is_asked: bool = False
 
 
 def supervise(
@@ -105,7 +106,7 @@ def supervise(
             here = -(-group.processes // max(1, len(group.hosts)))
             _say_threads(here)
             ended = running.run(mpiexec.command(group.processes, group.hosts, program), here, done)
-            is_fault = ended.code not in (0, _BAD_INPUT) and not running.asked
+            is_fault = ended.code not in (0, _BAD_INPUT) and not (running.asked or ended.is_asked)
             if not is_fault or done == group.restarts:
                 if not ended.is_told:
                     say(ended.what)
@@ -160,7 +161,7 @@ class _Running:
         process.send_signal(passed)
         if not first:
             process.send_signal(passed)
-            threading.Timer(_PATIENCE, process.kill).start()
+            threading.Timer(_PATIENCE / 5, process.kill).start()
 
     def run(self, command: list[str], processes: int, restart: int) -> _Ended:
         """Run mpiexec until no process of it is left; return how it ended."""
@@ -223,9 +224,13 @@ class _Running:
             return self._killed(ranks[0] if len(ranks) == 1 else None, len(statuses), number)
         if code < 0:
             return _Ended(128 - code, f"mpiexec was ended by {_name(-code)}", is_told=False)
+        if any("assert (!closed)" in line for line in (*err.own, *out.own)):  # Hydra's, of its connection to a machine
+            return _Ended(_FAILED, "a machine, or what mpiexec runs on it, was lost", is_told=False)
         failed = next(((r, s >> 8) for r, s in enumerate(statuses) if s >> 8), None)
         if failed and not any("execvp error" in line for line in err.own):
             rank, code = failed
+            if code in _INTERRUPTED:  # one process was, and told the others
+                return _Ended(code, is_asked=True)
             return _Ended(code, f"process {rank} ended with exit code {code}", is_told=bool(err.lines))
         if err.lines and not any(line.startswith("ssh: ") for line in err.own):  # one that fails says why, and ends all
             return _Ended(code, f"a process ended all with exit code {code}")
