@@ -300,3 +300,16 @@ def test_averages_of_shards_by_themselves_are_the_weighted_mean_in_each_process(
     for size in (1, 2, 3):
         for got in run(size, work):
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def without_norm() -> nn.Sequential:
+    return nn.Sequential(first=nn.Linear(6, 5), drop=nn.Dropout(0.3), act=nn.Tanh(), scores=nn.Linear(5, 3))
+
+
+@pytest.mark.parametrize("make", [net, without_norm], ids=["batch norm", "no batch norm"])
+@pytest.mark.parametrize("shards", [1, 4])
+def test_processes_and_shards_weigh_and_draw_as_a_plain_step_does(make: Any, shards: int) -> None:
+    want = trained(single(), "cpu", make)
+    near(trained(single(), "cpu", make, shards=shards), want)
+    for each in run(3, lambda communicator: trained(communicator, "cpu", make, shards=shards)):
+        near(each, want)
