@@ -313,3 +313,10 @@ def test_processes_and_shards_weigh_and_draw_as_a_plain_step_does(make: Any, sha
     near(trained(single(), "cpu", make, shards=shards), want)
     for each in run(3, lambda communicator: trained(communicator, "cpu", make, shards=shards)):
         near(each, want)
+
+
+def test_three_processes_merge_the_statistics_of_eight_shards_in_the_order_of_one() -> None:
+    want = trained(single(), "cpu", shards=8, sizes=(40, 40))
+    for got in run(3, lambda communicator: trained(communicator, "cpu", shards=8, sizes=(40, 40))):
+        for name, value in want.items():
+            np.testing.assert_array_equal(got[name], value, err_msg=name)
