@@ -39,8 +39,8 @@ def attempt(communicator: Communicator, where: str, work: Callable[[], T]) -> T:
         result.append(work())
     except Exception as error:
         failed = error
-    told = b"" if failed is None else json.dumps([type(failed).__name__, _line(failed)]).encode()
-    each = communicator.allgather_bytes(told)
+    failure = b"" if failed is None else json.dumps([type(failed).__name__, _line(failed)]).encode()
+    each = communicator.allgather_bytes(failure)
     if failed is not None:
         raise failed
     for rank, data in enumerate(each):

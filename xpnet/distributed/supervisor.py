@@ -70,7 +70,7 @@ class _Ended:
 
     code: int
     what: str = ""
-    is_told: bool = True
+    is_explained: bool = True
     is_asked: bool = False
 
 
@@ -108,7 +108,7 @@ def supervise(
             ended = running.run(mpiexec.command(group.processes, group.hosts, program), here, done)
             is_fault = ended.code not in (0, _BAD_INPUT) and not (running.asked or ended.is_asked)
             if not is_fault or done == group.restarts:
-                if not ended.is_told:
+                if not ended.is_explained:
                     say(ended.what)
                 return ended.code
             done += 1
@@ -142,7 +142,7 @@ class _Running:
 
     def __init__(self, out: Callable[[str], Any], err: Callable[[str], Any], stdin: int | None) -> None:
         self.asked = 0  # the first signal that was to end this process
-        self.folder = ""  # of the run, once a process has told it
+        self.folder = ""  # of the run, once a process has sent it
         self._out, self._err, self._stdin = out, err, stdin
         self._process: subprocess.Popen[Any] | None = None
 
@@ -212,8 +212,8 @@ class _Running:
 
     def _how_it_ended(self, code: int, out: Output, err: Output) -> _Ended:
         if self.asked:
-            told = code not in (0, -9) and bool(err.lines or out.lines)
-            return _Ended(0 if code == 0 else 128 + self.asked, "interrupted", told or code == 0)
+            explained = code not in (0, -9) and bool(err.lines or out.lines)
+            return _Ended(0 if code == 0 else 128 + self.asked, "interrupted", explained or code == 0)
         if code == 0:
             return _Ended(0)
         statuses = out.statuses or err.statuses
@@ -223,15 +223,15 @@ class _Running:
             ranks = [rank for rank, status in killed if status & 0x7F == number]
             return self._killed(ranks[0] if len(ranks) == 1 else None, len(statuses), number)
         if code < 0:
-            return _Ended(128 - code, f"mpiexec was ended by {_name(-code)}", is_told=False)
+            return _Ended(128 - code, f"mpiexec was ended by {_name(-code)}", is_explained=False)
         if any("assert (!closed)" in line for line in (*err.own, *out.own)):  # Hydra's, of its connection to a machine
-            return _Ended(_FAILED, "a machine, or what mpiexec runs on it, was lost", is_told=False)
+            return _Ended(_FAILED, "a machine, or what mpiexec runs on it, was lost", is_explained=False)
         failed = next(((r, s >> 8) for r, s in enumerate(statuses) if s >> 8), None)
         if failed and not any("execvp error" in line for line in err.own):
             rank, code = failed
             if code in _INTERRUPTED:  # one process was, and told the others
                 return _Ended(code, is_asked=True)
-            return _Ended(code, f"process {rank} ended with exit code {code}", is_told=bool(err.lines))
+            return _Ended(code, f"process {rank} ended with exit code {code}", is_explained=bool(err.lines))
         if err.lines and not any(line.startswith("ssh: ") for line in err.own):  # one that fails says why, and ends all
             return _Ended(code, f"a process ended all with exit code {code}")
         if killed:
@@ -241,12 +241,14 @@ class _Running:
         if number in ("6", "9", "11", "15"):  # a process on another machine: its signal, not named
             return self._killed(None, 0, int(number))
         why = next(iter(said), f"exit code {code}")
-        return _Ended(_BAD_INPUT if said else code, f"mpiexec: the processes cannot be started: {why}", is_told=False)
+        return _Ended(
+            _BAD_INPUT if said else code, f"mpiexec: the processes cannot be started: {why}", is_explained=False
+        )
 
     def _killed(self, rank: int | None, count: int, number: int) -> _Ended:
         who = "a process" if rank is None else f"process {rank} of {count}"
         what = f"{who} was killed by {_name(number)}"
-        return _Ended(128 + number, what, is_told=False)
+        return _Ended(128 + number, what, is_explained=False)
 
 
 class _Signals:

@@ -181,7 +181,7 @@ class Fitting:
         self._live = self.callbacks if is_first else [c for c in self.callbacks if _is_everywhere(c)]
         with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that diverges is an error, once
             if step.joint is not None:
-                step.joint.asked = lambda: interrupt.asked
+                step.joint.own_signal = lambda: interrupt.asked
             try:
                 for callback in self._live:
                     with self._called(callback):
@@ -204,7 +204,7 @@ class Fitting:
     def _asked(self, runner: Runner, interrupt: Interrupt) -> int:
         """Return the signal that asks for an end, 0 for none: in several processes the same in all, after each step."""
         joint = runner.step.joint
-        return interrupt.asked if joint is None or self.processes.communicator.size == 1 else joint.told
+        return interrupt.asked if joint is None or self.processes.communicator.size == 1 else joint.signal
 
     @contextmanager
     def _called(self, callback: Callback) -> Generator[None, None, None]:

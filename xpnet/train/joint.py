@@ -28,7 +28,7 @@ from xpnet.distributed.reduction import PlainReduction, Reduction, TreeReduction
 from xpnet.nn import Module
 from xpnet.nn.context import use_part
 from xpnet.optim.flat import FlatBuffer
-from xpnet.train.lockstep import BatchShard, Meeting, buffers_of, synchronizing
+from xpnet.train.lockstep import BatchShard, LockStep, buffers_of, synchronizing
 from xpnet.train.processes import Processes
 from xpnet.train.virtual import NodeSum, Rows, VirtualShards, cuts_of, flattened, own_rows, terms_of
 
@@ -60,8 +60,8 @@ class Joint:
         sums: bool = False,
     ) -> None:
         self.part: Part = processes.part
-        self.asked: Callable[[], int] = int  # returns the signal that this process was sent; 0: none
-        self.told = 0  # the signal that some process was sent, as of the last step
+        self.own_signal: Callable[[], int] = int  # returns the signal that this process was sent; 0: none
+        self.signal = 0  # the signal that some process was sent, as of the last step
         self._flat, self._sums, self._pieces = flat, sums, pieces
         self._communicator = processes.communicator
         self._virtual: VirtualShards | None = None
@@ -136,12 +136,12 @@ class Joint:
             gradients: flat, of each node; they are written.
             n: N.
         """
-        backend, asked = self._flat.backend, self.asked()
-        flags = backend.from_numpy(np.asarray([asked == number for number in _SIGNALS], np.float32))
+        backend, own = self._flat.backend, self.own_signal()
+        flags = backend.from_numpy(np.asarray([own == number for number in _SIGNALS], np.float32))
         out = gradients[0] if gradients else self._zeros()
         found = self._reduction(out, gradients, small, flags, n)
-        values, told = backend.to_numpy(found.values), backend.to_numpy(found.flags)
-        self.told = next((int(number) for number, flag in zip(_SIGNALS, told, strict=True) if flag), 0)
+        values, counts = backend.to_numpy(found.values), backend.to_numpy(found.flags)
+        self.signal = next((int(number) for number, flag in zip(_SIGNALS, counts, strict=True) if flag), 0)
         loss, end = found.values[0, ...], 1 + len(self._flat.parameters)  # type: ignore[index]
         self._keep(found.values[end:] if len(values) > end else None)  # type: ignore[index]
         return loss, self._by_parameter(found.total, [bool(count) for count in values[1:end]])
@@ -162,7 +162,7 @@ class Joint:
         count, flat = several.count(x), self._flat
         loss, found, kept = flat.xp.zeros((), dtype=flat.dtype, device=flat.backend.device), {}, None
         if self.meets:
-            loss, arrays = self._meeting(compute, x, y, n, context)
+            loss, arrays = self._lockstep(compute, x, y, n, context)
         else:
             part = BatchShard(None, self.part.first)
             if count:
@@ -183,7 +183,7 @@ class Joint:
                 launch(np.copyto, view, g)
         return [NodeSum(loss, gradient, [g is not None for g in arrays], kept)]
 
-    def _meeting(
+    def _lockstep(
         self, compute: Rows, x: Any, y: Any, n: int, context: random.StepContext
     ) -> tuple[Array, list[Array | None]]:
         """Return loss and gradients, one a parameter, of rows whose layers wait for the other processes.
@@ -192,11 +192,11 @@ class Joint:
         """
         first, offset, total = self.part.first, self.part.rows(n)[0], None
         cuts = cuts_of(self.part.shards, n, self._pieces)
-        meeting = Meeting(self._communicator, self.part, [first], 1)
-        part = BatchShard(meeting, first, is_first=True)
+        lockstep = LockStep(self._communicator, self.part, [first], 1)
+        part = BatchShard(lockstep, first, is_first=True)
         for k, (a, b) in enumerate(pairwise(cuts[first])):
             part.resize(sum(each[k + 1] - each[k] for each in cuts), b - a)
-            with random.use(context._replace(row=context.row + a)), meeting, use_part(part):
+            with random.use(context._replace(row=context.row + a)), lockstep, use_part(part):
                 share = 1.0 if self._sums else (b - a) / n
                 if len(cuts[first]) == 2:
                     terms = terms_of(self._flat, *compute(x, y, share))

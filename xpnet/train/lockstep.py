@@ -20,12 +20,12 @@ from xpnet.distributed import Communicator, Tree, merge_nodes
 from xpnet.nn import Module, Parameter
 from xpnet.nn.state import State
 
-__all__ = ["BatchShard", "Meeting", "buffers_of", "run_in_step", "synchronizing"]
+__all__ = ["BatchShard", "LockStep", "buffers_of", "run_in_step", "synchronizing"]
 
 Merge = Callable[[Array, Array], Array]
 
 
-class Meeting:
+class LockStep:
     """Where the shards of a process wait for each other.
 
     Args:
@@ -52,7 +52,7 @@ class Meeting:
             self._barrier.abort()
 
     def abort(self) -> None:
-        """End the meeting: whoever waits, or comes, raises an error."""
+        """End the lock step: whoever waits, or comes, raises an error."""
         self._barrier.abort()
 
     def reduce(self, shard: int, values: Array, merge: Merge) -> Array:
@@ -81,14 +81,14 @@ class BatchShard:
     """A nn.context.BatchPart: the computation of one shard, of which layers see all others too, or no other.
 
     Args:
-        meeting: with the other shards; None: layers look at the shard alone.
+        lockstep: what joins the shards; None: layers look at the shard alone.
         shard: its number.
         is_first: whether layers keep what they find of the whole batch in this computation.
     """
 
-    def __init__(self, meeting: Meeting | None, shard: int, *, is_first: bool = False) -> None:
-        self.synchronized, self.first = meeting is not None, is_first
-        self._meeting, self._shard, self._n, self._rows = meeting, shard, 0, 0
+    def __init__(self, lockstep: LockStep | None, shard: int, *, is_first: bool = False) -> None:
+        self.synchronized, self.first = lockstep is not None, is_first
+        self._lockstep, self._shard, self._n, self._rows = lockstep, shard, 0, 0
         self._kept: dict[int, list[Array]] = {}  # by the id of a layer
 
     def resize(self, n: int, rows: int) -> None:
@@ -110,8 +110,8 @@ class BatchShard:
 
     def reduce(self, values: Array, merge: Merge) -> Array:
         """Return the combination of the values of all shards."""
-        assert self._meeting is not None
-        return self._meeting.reduce(self._shard, values, merge)
+        assert self._lockstep is not None
+        return self._lockstep.reduce(self._shard, values, merge)
 
     def kept(self, module: Any, arrays: list[Array]) -> list[Array]:
         """Return the buffers of a layer in this computation."""
@@ -136,23 +136,23 @@ def buffers_of(layer: Module) -> list[State]:
 
 
 def run_in_step(
-    meeting: Meeting, tasks: Sequence[Callable[[], Any]], active: Callable[[], AbstractContextManager[Any]]
+    lockstep: LockStep, tasks: Sequence[Callable[[], Any]], active: Callable[[], AbstractContextManager[Any]]
 ) -> list[Any]:
     """Run tasks that meet, each in a thread, and return what they returned.
 
     Args:
-        meeting: of the tasks.
+        lockstep: that the tasks keep.
         tasks: what each thread calls.
         active: gives the context manager that makes a thread use the device: a Backend's.
     Raises:
-        The first error in the order of tasks that is not the end of the meeting.
+        The first error in the order of tasks that is not the end of the lock step.
     """
     results: list[Any] = [None] * len(tasks)
     errors: list[BaseException | None] = [None] * len(tasks)
 
     def run(i: int) -> None:
         try:
-            with active(), meeting:
+            with active(), lockstep:
                 results[i] = tasks[i]()
         except BaseException as error:
             errors[i] = error
@@ -172,7 +172,7 @@ def run_in_step(
                     started += 1
             finally:
                 if started < len(threads):
-                    meeting.abort()
+                    lockstep.abort()
                 for thread in threads[:started]:
                     thread.join()
     found = [e for e in errors if e is not None]

@@ -68,14 +68,14 @@ def gathered(communicator: Communicator, found: Sequence[Found], most: int | Non
     if communicator.size == 1:
         return list(found)
     own = [each._replace(scores=_kind(each.scores), each=_kind(each.each)) for each in found]
-    told = [[Found(*each) for each in json.loads(data)] for data in communicator.allgather_bytes(_packed(own))]
+    received = [[Found(*each) for each in json.loads(data)] for data in communicator.allgather_bytes(_packed(own))]
     scores, each = (
-        _exchanged(communicator, [getattr(f, name) for f in found], [[getattr(t, name) for t in r] for r in told])
+        _exchanged(communicator, [getattr(f, name) for f in found], [[getattr(t, name) for t in r] for r in received])
         for name in ("scores", "each")
     )
     every = [
         record._replace(place=tuple(record.place), scores=a, each=b)
-        for records, of_scores, of_each in zip(told, scores, each, strict=True)
+        for records, of_scores, of_each in zip(received, scores, each, strict=True)
         for record, a, b in zip(records, of_scores, of_each, strict=True)
     ]
     return sorted(every, key=lambda found: found.place)
@@ -92,9 +92,9 @@ def same(communicator: Communicator, figures: dict[str, Any]) -> dict[str, Any]:
 def _limited(communicator: Communicator, found: Sequence[Found], most: int) -> list[Found]:
     """Return what was found with the scores of the first batches, up to the one with which they are so many bytes."""
     own = [(each.place, each.scores.nbytes) for each in found if each.scores is not None]
-    told = [tuple(each) for data in communicator.allgather_bytes(_packed(own)) for each in json.loads(data)]
+    received = [tuple(each) for data in communicator.allgather_bytes(_packed(own)) for each in json.loads(data)]
     kept, size = set(), 0
-    for place, nbytes in sorted(told):
+    for place, nbytes in sorted(received):
         if size < most:
             kept.add(tuple(place))
         size += nbytes

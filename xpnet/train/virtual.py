@@ -41,7 +41,7 @@ from xpnet.errors import ConfigError
 from xpnet.nn import Module, is_average
 from xpnet.nn.context import use_part
 from xpnet.optim.flat import FlatBuffer, concatenate
-from xpnet.train.lockstep import BatchShard, Meeting, run_in_step
+from xpnet.train.lockstep import BatchShard, LockStep, run_in_step
 from xpnet.train.metrics.average import is_sum
 
 __all__ = [
@@ -214,11 +214,11 @@ class VirtualShards:
         (v, first, stop), tree, offset = self._part, Tree(self._part.shards, n), self._part.rows(n)[0]
         cuts = cuts_of(v, n, self._pieces)
         shards = [i for i in range(first, stop) if cuts[i][0] < cuts[i][-1]] or [first]
-        meeting = Meeting(communicator, self._part, shards, self._threads or cores())
+        lockstep = LockStep(communicator, self._part, shards, self._threads or cores())
         active = self._flat.backend.active
 
         def shard(i: int) -> _Terms | None:
-            part, total = BatchShard(meeting, i, is_first=i == shards[0]), None
+            part, total = BatchShard(lockstep, i, is_first=i == shards[0]), None
             for k, (a, b) in enumerate(pairwise(cuts[i])):
                 part.resize(sum(each[k + 1] - each[k] for each in cuts), b - a)
                 with random.use(context._replace(row=context.row + a)), use_part(part):
@@ -229,7 +229,7 @@ class VirtualShards:
                     total = terms if total is None else total.add(terms)
             return total
 
-        terms = dict(zip(shards, run_in_step(meeting, [partial(shard, i) for i in shards], active), strict=True))
+        terms = dict(zip(shards, run_in_step(lockstep, [partial(shard, i) for i in shards], active), strict=True))
         nodes = tree.nodes(first, stop)
         outs = self.memory(len(nodes))
         return [self._node(tree, node, out, terms.__getitem__) for node, out in zip(nodes, outs, strict=True)]
