@@ -65,7 +65,9 @@ def test_an_error_of_the_function_names_it_and_the_training_can_be_resumed(every
     made = trainer("softmax", callbacks=[Log(fails, every), SaveCheckpoint(tmp_path)])
     with pytest.raises(LostError, match="no server") as error:
         made.fit(some_digits(96), epochs=2, batch_size=32)
-    assert error.value.__notes__ == [f"raised by the function of train.Log, after {calls[0]} updates"]
+    assert error.value.__notes__ == [
+        f"raised by the function of train.Log, after {calls[0]} update{'s' * (calls[0] > 1)}"
+    ]
     assert len(calls) == 1
     made.callbacks = [SaveCheckpoint(tmp_path)]  # whose lock was released
     made.fit(some_digits(96), epochs=2, batch_size=32)

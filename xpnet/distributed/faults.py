@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import sys
 import threading
+import time
 import traceback
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,7 @@ from xpnet.output import printable
 __all__ = ["aborting", "install"]
 
 SECONDS = 3.0  # that a process which fails waits for the others to fail too
+_PRINTED = 0.5  # seconds in which mpiexec passes on what was printed: it drops the rest when all are ended
 
 
 class aborting(contextlib.ContextDecorator):
@@ -70,6 +72,7 @@ def _fail(communicator: Communicator, error: BaseException) -> None:
     if not isinstance(error, XpnetError | SystemExit | KeyboardInterrupt):
         traceback.print_exception(error)
     _print(communicator, text)
+    time.sleep(_PRINTED)
     communicator.abort(code)
 
 
@@ -118,6 +121,7 @@ def install(communicator: Communicator) -> None:
         before(arguments)
         if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):
             _print(communicator, f"in a thread: {_described(arguments.exc_value)[1]}")
+            time.sleep(_PRINTED)
             communicator.abort()
 
     threading.excepthook = in_thread
@@ -141,4 +145,5 @@ def _leave(communicator: Communicator) -> None:
     except KeyboardInterrupt:
         communicator.abort(130)
     _print(communicator, "the process has ended, and another waits for it")
+    time.sleep(_PRINTED)
     communicator.abort()

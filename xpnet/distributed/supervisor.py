@@ -240,10 +240,10 @@ class _Running:
         number = next((line for line in said if "EXIT CODE: " in line), "").rpartition(": ")[2]
         if number in ("6", "9", "11", "15"):  # a process on another machine: its signal, not named
             return self._killed(None, 0, int(number))
-        why = next(iter(said), f"exit code {code}")
-        return _Ended(
-            _BAD_INPUT if said else code, f"mpiexec: the processes cannot be started: {why}", is_explained=False
-        )
+        if not said:
+            return _Ended(code, f"the processes ended with exit code {code}", is_explained=False)
+        why = min(said, key=lambda line: line.startswith("[mpiexec"))  # the first of another program than mpiexec
+        return _Ended(_BAD_INPUT, f"mpiexec: the processes cannot be started: {why}", is_explained=False)
 
     def _killed(self, rank: int | None, count: int, number: int) -> _Ended:
         who = "a process" if rank is None else f"process {rank} of {count}"
