@@ -1,4 +1,4 @@
-"""A training loop of your own in several processes: three more lines, marked below, and the weights stay the same bits.
+"""A custom training loop in several processes: three more lines, marked below, and the weights stay the same bits.
 
 python examples/21_several_processes.py is one process; xpnet launch -n 4 -- examples/21_several_processes.py are four.
 A batch is divided into 8 shards, of which each process computes some; their gradients are summed along one tree. The

@@ -9,7 +9,7 @@ import pytest
 
 
 class Fits:
-    """Stands in for a worker: scikit-learn takes three times as long and its accuracy is one percent lower."""
+    """A fake worker: scikit-learn takes three times as long and its accuracy is one percent lower."""
 
     asked: list[tuple[str, int]]
 

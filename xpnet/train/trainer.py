@@ -20,33 +20,32 @@ import numpy as np
 from xpnet import arguments, kernels
 from xpnet.autograd import Tensor
 from xpnet.backend import keep_freed_memory
-from xpnet.data import Augmentation, Dataset, Normalize, Scale, several
+from xpnet.data import Augmentation, Dataset, Normalize, several
 from xpnet.data.augmentation import read_augment
 from xpnet.data.reading import is_set, is_stream, stream_of
 from xpnet.distributed import Communicator
 from xpnet.distributed.facts import check_agreement, data_facts, model_facts, version_facts
-from xpnet.errors import CheckpointError, ConfigError
+from xpnet.errors import ConfigError
 from xpnet.nn import Module
 from xpnet.optim import SGD, Optimizer
 from xpnet.optim.average import Average
 from xpnet.output import counted, figure_text, figure_title
 from xpnet.train import inputs, scaling
 from xpnet.train.callbacks import Callback
-from xpnet.train.checkpoint import Checkpoint
 from xpnet.train.class_weights import check_class_weights
 from xpnet.train.device_errors import device_errors
-from xpnet.train.fitting import Fitting
 from xpnet.train.history import History
 from xpnet.train.metrics.custom import Metric, check_metrics
 from xpnet.train.precision import check_precision
 from xpnet.train.processes import read_processes
 from xpnet.train.progress import showing
+from xpnet.train.resuming import Resuming
 from xpnet.train.scoring import Scoring
 from xpnet.train.shaping import reshaped_set
 from xpnet.train.sharding import check_threads
 from xpnet.train.stream_sets import InputSets, StreamSets
 from xpnet.train.streams import check_options, open_stream
-from xpnet.train.tasks import Task, infer_task, make_task, saved_task
+from xpnet.train.tasks import Task, infer_task, make_task
 from xpnet.train.tasks.classification import Classification
 
 __all__ = ["Trainer"]
@@ -56,7 +55,7 @@ _log = logging.getLogger("xpnet")
 _MOST = (1 << 31) - 1  # examples of a batch
 
 
-class Trainer(Fitting):
+class Trainer(Resuming):
     """Trains one model; a later fit continues where the last one ended.
 
     Args:
@@ -148,7 +147,7 @@ class Trainer(Fitting):
         self.threads = check_threads(threads)
         self.accumulate = arguments.count("Trainer", "accumulate", accumulate, 1, 1 << 16)
         self.processes = read_processes("Trainer", communicator, shards, batch_norm, model.backend)
-        self._is_given = shards is not None  # or a checkpoint decides it
+        self._shards_given = shards is not None  # or a checkpoint decides it
         self.ema = arguments.optional(arguments.probability)("Trainer", "ema", ema)
         if self.ema is not None:
             self.optimizer.average = Average(self.optimizer.flat, self.ema)
@@ -356,67 +355,6 @@ class Trainer(Fitting):
         """Say in a line what is learned; "" before it is decided."""
         return self.task.describe() if self.task else ""
 
-    def checkpoint(self, **meta: Any) -> Checkpoint:
-        """Copy all that a resume needs: parameters, buffers, optimizer state, counters, history, normalization.
-
-        With ema the model's arrays are the averaged weights, and those that are trained are among the optimizer's.
-        """
-        with self.averaged(False):
-            found = Checkpoint.of(
-                self.model,
-                self.optimizer,
-                progress=self._resumed or self._progress(),
-                history=list(self.history),
-                normalize=scaling.to_json(self.normalize),
-                scale=scaling.to_json(self.scale),
-                task=self.task.to_json() if self.task else None,
-                **{"classes": list(self.classes), **meta},
-            )
-        return found if self.ema is None else found.averaged(self.model.path)
-
-    def resume(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint: the next fit goes on from there, bit for bit on the same backend.
-
-        Raises:
-            CheckpointError: it is of another model, optimizer or task, or holds no progress of a training.
-        """
-        arguments.instance(
-            "resume", "checkpoint", checkpoint, kind=Checkpoint, rule="a Checkpoint", do="read_checkpoint reads a file"
-        )
-        try:
-            progress, history, _ = (checkpoint.meta[k] for k in ("progress", "history", "normalize"))
-            epoch, step, seed = (progress[k] for k in ("epoch", "step", "seed"))
-        except KeyError as error:
-            raise CheckpointError("resume", "a checkpoint made by a Trainer", missing=error) from error
-        averaged = any(name.startswith("trained/") for name in checkpoint.optimizer)
-        if averaged != (self.ema is not None):
-            rule = f"a checkpoint {'without' if averaged else 'with'} averaged weights"
-            do = "make the Trainer with an ema" if averaged else "make the Trainer without ema"
-            raise CheckpointError("resume", rule, do, ema=self.ema)
-        self._saved(checkpoint.meta)  # before anything is changed
-        self._take_shards(progress)
-        with self.averaged(False):
-            checkpoint.trained(self.model.path).restore(self.model, self.optimizer)
-        if self.optimizer.average is not None:
-            self.optimizer.average.show()
-        self.epoch, self.step, self.seed = epoch, step, seed
-        self._resumed = progress if step else {}
-        self._batches = progress.get("batches")
-        self.history = History(history)
-        self.take_scale(checkpoint.meta)
-
-    def _take_shards(self, progress: Mapping[str, Any]) -> None:
-        """Take the number of virtual shards from a checkpoint, unless it was given: then say where it is another."""
-        shards, now = progress.get("shards") or 1, self.processes.shards or 1
-        if shards == now or "shards" not in progress:
-            return
-        if self._is_given:
-            text = "resume: the checkpoint is of a run with shards=%d; with shards=%d it continues with other bits"
-            _log.warning(text, shards, now)
-        elif shards > 1 or self.processes.communicator.size == 1:
-            given = self.processes
-            self.processes = read_processes("resume", given.communicator, shards, given.batch_norm)
-
     def _agree(self, train: Any, epochs: int, batch_size: int) -> None:
         """Raise in all processes where they would train other things."""
         processes = self.processes
@@ -435,26 +373,3 @@ class Trainer(Fitting):
         facts |= {name: str(getattr(self, name)) for name in names}
         facts |= {"batch_norm": processes.batch_norm, "epochs": str(epochs), "batch_size": str(batch_size)}
         check_agreement(processes.communicator, facts)
-
-    def _saved(self, meta: Mapping[str, Any]) -> Task:
-        """Return the task of a checkpoint; CheckpointError where this trainer has another."""
-        task = saved_task(meta.get("task"), self._loss)
-        task.set_class_weights(self._class_weights)
-        if self.task is not None and self.task.name != task.name:
-            raise CheckpointError("resume", f"a checkpoint of the task {self.task.name}", task=task.name)
-        return task
-
-    def take_scale(self, meta: Mapping[str, Any]) -> None:
-        """Read from the JSON of a checkpoint the task, the classes, on which scale data is, and how it is normalized.
-
-        A checkpoint of xpnet 0.6 or older says no scale: then data is taken as it is.
-
-        Raises:
-            CheckpointError: it is of another task.
-        """
-        arguments.mapping("take_scale", "meta", meta)
-        self.task = self._saved(meta)
-        self.loss = self._loss or self.task.loss
-        self.normalize = scaling.from_json(meta.get("normalize"), Normalize.from_json)
-        self.scale = scaling.from_json(meta.get("scale"), Scale.from_json)
-        self.classes = tuple(meta.get("classes") or ())
