@@ -16,7 +16,7 @@ Messages = list[list[Array]]  # by process
 
 
 class Gathering:
-    """Room for an array of each process; it is filled by the exchange that the messages are part of.
+    """Memory for an array of each process; it is filled by the exchange that the messages are part of.
 
     Args:
         communicator: takes the array's backend.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
 
 from xpnet import arguments
-from xpnet.errors import ConfigError, nearest
+from xpnet.playground.sent_settings import SentSettings
 
 __all__ = ["IMAGE_DATA", "NORMS", "POOLS", "ImageSettings"]
 
@@ -18,7 +16,7 @@ _WHERE = "settings"
 
 
 @dataclass(frozen=True)
-class ImageSettings:
+class ImageSettings(SentSettings):
     """What one state of the images is made of.
 
     Args:
@@ -47,21 +45,3 @@ class ImageSettings:
         object.__setattr__(self, "lr", arguments.number(_WHERE, "lr", self.lr, 1e-6, 1, closed=True))
         object.__setattr__(self, "batch", arguments.count(_WHERE, "batch", self.batch, 1, 256))
         object.__setattr__(self, "seed", arguments.count(_WHERE, "seed", self.seed, 0, 2**32 - 1))
-
-    @classmethod
-    def read(cls, given: Any) -> Self:
-        """Read what a page sends, an object of JSON; what is not in it has its default.
-
-        Raises:
-            ConfigError: a name is unknown, or a value is not one of these.
-        """
-        given = arguments.instance(_WHERE, "settings", given, kind=Mapping, rule="an object")
-        known = [field.name for field in fields(cls)]
-        for name in given:
-            if name not in known:
-                raise ConfigError(_WHERE, f"one of {', '.join(known)}", nearest(str(name), known), name=repr(name)[:80])
-        return cls(**given)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what read takes."""
-        return asdict(self)

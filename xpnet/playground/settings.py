@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from xpnet import arguments
-from xpnet.errors import ConfigError, nearest
+from xpnet.errors import ConfigError
 from xpnet.optim import OPTIMIZERS
+from xpnet.playground.sent_settings import SentSettings
 
 __all__ = ["ACTIVATIONS", "DATA", "FEATURES", "LOSSES", "MOST_CLASSES", "MOST_POINTS", "PENALTIES", "Settings"]
 
@@ -32,7 +32,7 @@ Point = tuple[float, float, int]
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(SentSettings):
     """What one state of the plane is made of; equal settings give equal numbers.
 
     Args:
@@ -100,27 +100,9 @@ class Settings:
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
-    @classmethod
-    def read(cls, given: Any) -> Self:
-        """Read what a page sends, an object of JSON; what is not in it has its default.
-
-        Raises:
-            ConfigError: a name is unknown, or a value is not one of these.
-        """
-        given = arguments.instance(_WHERE, "settings", given, kind=Mapping, rule="an object")
-        known = [field.name for field in fields(cls)]
-        for name in given:
-            if name not in known:
-                raise ConfigError(_WHERE, f"one of {', '.join(known)}", nearest(str(name), known), name=repr(name)[:80])
-        return cls(**given)
-
     def changed(self, **values: Any) -> Self:
         """Return a copy with other values."""
         return replace(self, **values)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what read takes."""
-        return asdict(self)
 
 
 _COUNTS = {"n": (20, 1000), "classes": (2, MOST_CLASSES), "batch": (1, 1000), "seed": (0, 2**32 - 1)}
