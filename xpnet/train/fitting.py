@@ -43,6 +43,7 @@ from xpnet.train.tasks import Task
 __all__ = ["Fitting"]
 
 _log = logging.getLogger("xpnet")
+_UNCHANGED = nullcontext()  # one for all: a step of a small network is short beside the making of with-blocks
 
 
 class Fitting:
@@ -206,11 +207,10 @@ class Fitting:
         joint = runner.step.joint
         return interrupt.asked if joint is None or self.processes.communicator.size == 1 else joint.signal
 
-    @contextmanager
-    def _called(self, callback: Callback) -> Generator[None, None, None]:
+    def _called(self, callback: Callback) -> AbstractContextManager[None]:
         """Call a callback within a with-block: of one that others do not call, what it evaluates is for it alone."""
-        with nullcontext() if _is_everywhere(callback) else self.alone():
-            yield
+        is_shared = self.processes.communicator.size == 1 or _is_everywhere(callback)
+        return _UNCHANGED if is_shared else self.alone()
 
     @contextmanager
     def alone(self) -> Generator[None, None, None]:
