@@ -13,13 +13,20 @@ import pytest
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_the_page_is_served_until_a_signal_ends_it(number, here):
-    command = [sys.executable, "-m", "xpnet", "playground", "--no-browser", "--link", "http://x/#data=xor"]
+@pytest.mark.parametrize(
+    ("number", "options", "state"),
+    [
+        (signal.SIGINT, ("--link", "http://x/#data=xor"), "#data=xor"),
+        (signal.SIGTERM, ("--step", "relu"), "#step=relu"),
+    ],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_the_page_is_served_until_a_signal_ends_it(number, options, state, here):
+    command = [sys.executable, "-m", "xpnet", "playground", "--no-browser", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = re.fullmatch(r"playground at (http://127\.0\.0\.1:\d+/[\w-]{24}/)#data=xor \(Ctrl-C ends it\)\n", line)
+        found = re.fullmatch(rf"playground at (http://127\.0\.0\.1:\d+/[\w-]{{24}}/){state} \(Ctrl-C ends it\)\n", line)
         assert found, line or process.communicate(timeout=60)
         with urllib.request.urlopen(found[1], timeout=60) as reply:
             assert b"<title>" in reply.read()
@@ -37,6 +44,8 @@ def test_the_page_is_served_until_a_signal_ends_it(number, here):
         ("playground --backend nump", ["nump", "numpy"]),
         ("playground --device gpu", ["did you mean 'cuda'"]),
         ("playground now", ["now"]),
+        ("playground --step xro", ["--step 'xro'", "did you mean 'xor'?"]),
+        ("playground --step xor --link data=moons", ["--step xor", "--link data=moons"]),
     ],
 )
 def test_wrong_options_are_one_line(refused, words, values):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from xpnet.playground import Server
+from xpnet.playground.lessons import LESSONS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -171,7 +172,7 @@ def test_a_wrong_link_is_told_in_one_line(visit):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_a_phone(visit, scheme):
-    page = visit("layers=16,16,16&course=7", viewport=PHONE, color_scheme=scheme, has_touch=True)
+    page = visit("layers=16,16,16&step=sigmoid", viewport=PHONE, color_scheme=scheme, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(16, 20, 26)") == (scheme == "dark")
@@ -184,13 +185,32 @@ def test_every_lesson_of_the_course_opens(visit):
     for number in range(1, 14):
         page.click(f"#course-steps button:nth-child({number})")
         until(page, f"document.getElementById('course-title').textContent.startsWith('{number}. ')")
-        until(page, f"location.hash.startsWith('#course={number}')")
+        until(page, f"location.hash === '#step={LESSONS[number - 1].name}'")
         until(page, "[...document.querySelectorAll('#columns .node, #images .map')].some((n) => n.checkVisibility())")
         titles.add(text(page, "#course-title"))
     assert len(titles) == 13
     assert page.locator("#course-next").is_disabled()
     page.click("#to-course")
     assert not page.locator("#course").is_visible()
+
+
+def test_a_link_to_a_step_of_the_course_prepares_its_setting_and_keeps_what_is_changed(visit):
+    page = visit("step=linear-layers")
+    assert text(page, "#course-title") == "6. Linear layers collapse"
+    assert page.locator("#columns .column").count() == 5
+    page.click("#fewer")
+    until(page, "location.hash === '#step=linear-layers&layers=6%2C6'")
+    again = visit(page.url.partition("#")[2])
+    assert again.locator("#columns .column").count() == 4
+    assert again.locator("#set-activation").input_value() == "none"
+
+
+def test_a_step_that_the_course_does_not_have_is_told_and_the_page_works(visit):
+    page = visit("step=xro")
+    until(page, "document.getElementById('trouble').textContent.includes('many-perceptrons')")
+    assert not page.locator("#course").is_visible()
+    page.click("#step")
+    until(page, steps_are("=== 1"))
 
 
 def draw(page: Any, points: list[tuple[float, float]]) -> None:
@@ -205,8 +225,7 @@ def draw(page: Any, points: list[tuple[float, float]]) -> None:
 
 
 def test_a_drawn_three_is_told_and_a_number_of_it_is_written_out(visit):
-    page = visit("kind=images&flip=yes")
-    page.click("#play")
+    page = visit("kind=images&flip=yes")  # it trains at once
     until(page, steps_are(">= 400") + " || document.getElementById('play').textContent === 'Play'")
     upper = [(0.3, 0.22), (0.45, 0.14), (0.62, 0.2), (0.66, 0.33), (0.55, 0.45), (0.45, 0.48)]
     draw(page, [*upper, (0.58, 0.52), (0.68, 0.64), (0.62, 0.8), (0.45, 0.86), (0.28, 0.78)])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from xpnet import get_backend
-from xpnet.playground.lessons import LESSONS
+from xpnet.playground.lessons import LESSONS, STEPS
 from xpnet.playground.plane import Plane
 from xpnet.playground.settings import Settings
 from xpnet.playground.stages import open_stage
@@ -26,12 +27,17 @@ def accuracy(number: int, steps: int, **other) -> float:
     return min(frame["train"]["accuracy"], frame["test"]["accuracy"])
 
 
-@pytest.mark.parametrize("lesson", LESSONS, ids=[lesson.title for lesson in LESSONS])
+@pytest.mark.parametrize("lesson", LESSONS, ids=STEPS)
 def test_a_lesson_has_two_sentences_and_settings_that_open(lesson):
     assert lesson.text.count(". ") + lesson.text.endswith(".") == 2
     stage = open_stage(lesson.kind, json.loads(json.dumps(lesson.settings)), get_backend("cpu"))
     stage.advance()
     assert stage.frame()["step"] == 1
+
+
+def test_names_can_stand_in_an_address_and_differ():
+    assert all(re.fullmatch("[a-z]+(-[a-z]+)*", name) for name in STEPS)
+    assert len(set(STEPS)) == len(LESSONS) == 13
 
 
 def test_the_perceptron_stops_by_itself_where_a_line_separates():

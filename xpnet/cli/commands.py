@@ -49,7 +49,7 @@ app.command(cls=Command, context_settings={"allow_interspersed_args": False})(la
 app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(serve.serve)
-app.command(cls=Command)(playground.playground)
+app.command(cls=NamesAll)(playground.playground)
 app.command(cls=NamesAll)(data.data)
 app.command(cls=NamesAll)(summary.summary)
 app.command(cls=NamesAll)(draw.draw)

@@ -35,7 +35,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "runs": ("xpnet runs", "xpnet runs --sort test_accuracy"),
     "compare": ("xpnet compare runs/cnn-digits-1 runs/mlp-digits-1 -o both.svg",),
     "serve": ("xpnet serve runs/cnn-digits-1 --port 8000",),
-    "playground": ("xpnet playground", "xpnet playground --port 8000 --backend torch"),
+    "playground": ("xpnet playground", "xpnet playground --step xor", "xpnet playground --backend torch"),
     "devices": ("xpnet devices", "xpnet devices --kernels"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -101,18 +102,22 @@ class Command(typer.core.TyperCommand):
         write_examples(formatter, EXAMPLES.get(self.name or "", ()))
 
 
+_NAMES = {
+    "{models}": ("xpnet.models", "MODELS"),
+    "{datasets}": ("xpnet.data", "DATASETS"),
+    "{optimizers}": ("xpnet.optim", "OPTIMIZERS"),
+    "{steps}": ("xpnet.playground", "STEPS"),
+}  # a place in the help: where the names are that stand there
+
+
 class NamesAll(Command):
-    """A command whose help lists {models}, {datasets} and {optimizers}, which are imported only then."""
+    """A command whose help lists names, such as {models}, which are imported only then."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        from xpnet.data import DATASETS
-        from xpnet.models import MODELS
-        from xpnet.optim import OPTIMIZERS
-
-        names = {"{models}": MODELS, "{datasets}": DATASETS, "{optimizers}": OPTIMIZERS}
         for parameter in self.params:
-            for place, known in names.items():
-                if text := getattr(parameter, "help", None):
+            for place, (module, names) in _NAMES.items():
+                if place in (text := getattr(parameter, "help", None) or ""):
+                    known = getattr(importlib.import_module(module), names)
                     parameter.help = text.replace(place, ", ".join(known))  # pyright: ignore[reportAttributeAccessIssue]
         super().format_help(ctx, formatter)
 

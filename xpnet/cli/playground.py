@@ -18,9 +18,11 @@ __all__ = ["playground"]
 
 def playground(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.", metavar="N")] = 0,
+    step: Annotated[str | None, typer.Option(help="Open a step of the course: {steps}.", metavar="NAME")] = None,
     link: Annotated[
-        str, typer.Option(help="Open a state that someone shared: a link, or what follows its #.", metavar="LINK")
-    ] = "#",
+        str | None,
+        typer.Option(help="Open a state that someone shared: a link, or what follows its #.", metavar="LINK"),
+    ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
     backend: BackendName = None,
     device: Device = None,
@@ -29,12 +31,18 @@ def playground(
 
     The page is served from this machine, to this machine only, and needs no network connection.
     """
+    from xpnet import arguments
     from xpnet.backend import get_backend
-    from xpnet.playground import Server
+    from xpnet.errors import ConfigError
+    from xpnet.playground import STEPS, Server
     from xpnet.train.runs.config import resolve_backend
 
+    if step is not None:
+        arguments.choice("playground", "step", step, STEPS)
+        if link is not None:
+            raise ConfigError("link", "no step of the course besides it", "omit step", step=step, link=link)
     server = Server(get_backend(resolve_backend(backend, device)), port)
-    state = link.rpartition("#")[2]
+    state = f"step={step}" if step else (link or "").rpartition("#")[2]
     address = server.address + (f"#{state}" if state else "")
     if not no_browser and _has_screen():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

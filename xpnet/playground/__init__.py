@@ -10,6 +10,7 @@ session trains what one page shows; service answers its requests, over the trans
 computed here, in Python, and tested without a browser; the files of page/ draw what they are sent.
 """
 
+from xpnet.playground.lessons import STEPS
 from xpnet.playground.server import Server
 
-__all__ = ["Server"]
+__all__ = ["STEPS", "Server"]

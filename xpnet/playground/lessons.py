@@ -7,18 +7,20 @@ from typing import Any, NamedTuple
 
 from xpnet.playground.settings import Point
 
-__all__ = ["LESSONS", "Lesson"]
+__all__ = ["LESSONS", "STEPS", "Lesson"]
 
 
 class Lesson(NamedTuple):
     """A step of the course.
 
     Args:
-        title: of the idea. text: two sentences about it. look: what to do, and what to see.
+        name: as links and --step give it. title: of the idea. text: two sentences about it.
+        look: what to do, and what to see.
         kind: "plane" or "images". settings: as Settings or ImageSettings take them; others have their defaults.
         rate: steps a second.
     """
 
+    name: str
     title: str
     text: str
     look: str
@@ -39,6 +41,7 @@ _RULE = {"layers": [], "loss": "perceptron", "batch": 1, "lr": 1.0}
 
 LESSONS = (
     Lesson(
+        "perceptron",
         "The perceptron",
         "A perceptron weighs its inputs, adds a bias and decides by the sign of the sum: its border is a line. It "
         "learns only from mistakes, so it stops by itself once the line separates the classes.",
@@ -48,6 +51,7 @@ LESSONS = (
         10,
     ),
     Lesson(
+        "xor",
         "XOR: no line will do",
         "Opposite corners belong to one class here, and no line has both of them on one side. The perceptron makes "
         "mistakes for ever, as Minsky and Papert wrote in 1969.",
@@ -57,6 +61,7 @@ LESSONS = (
         50,
     ),
     Lesson(
+        "many-perceptrons",
         "Many perceptrons",
         "For several classes there is a perceptron for each, and the class with the highest sum is the answer. The "
         "plane is divided into regions with straight borders.",
@@ -66,6 +71,7 @@ LESSONS = (
         50,
     ),
     Lesson(
+        "bias",
         "The bias",
         "The bias is the weight of an input that is always 1, and moves the line away from the origin. Without it "
         "every line goes through the origin, and both classes here lie in the same direction from it.",
@@ -75,6 +81,7 @@ LESSONS = (
         50,
     ),
     Lesson(
+        "composition",
         "Composition",
         "The outputs of one layer are the inputs of the next, so complex functions are composed of simple ones. "
         "Neurons of the first layer are lines; those of the next combine lines into shapes.",
@@ -84,6 +91,7 @@ LESSONS = (
         50,
     ),
     Lesson(
+        "linear-layers",
         "Linear layers collapse",
         "A linear function of a linear function is linear again: w2 (w1 x + b1) + b2 = (w2 w1) x + (w2 b1 + b2). "
         "Without an activation between them, three layers can do no more than one.",
@@ -93,6 +101,7 @@ LESSONS = (
         200,
     ),
     Lesson(
+        "sigmoid",
         "Sigmoid and vanishing gradients",
         "On the way back the gradient is multiplied by the slope of every activation, which for a sigmoid is at "
         "most 1/4. After eight of them next to nothing is left for the first layers.",
@@ -102,6 +111,7 @@ LESSONS = (
         200,
     ),
     Lesson(
+        "relu",
         "ReLU",
         "The ReLU passes what is positive and stops the rest, so its slope is 1 where it is active and the gradient "
         "keeps its size. The same eight layers learn now.",
@@ -111,6 +121,7 @@ LESSONS = (
         200,
     ),
     Lesson(
+        "convolution",
         "Convolution and correlation",
         "A filter slides over the image, and each output pixel is the sum of a window times the filter. Convolution "
         "turns the filter by 180 degrees, correlation does not; networks learn the filter, so both are used alike.",
@@ -119,6 +130,7 @@ LESSONS = (
         {"flip": True},
     ),
     Lesson(
+        "pooling",
         "Pooling",
         "Pooling makes the maps smaller: max pooling keeps the largest number of each window, average pooling the "
         "mean. With a window of 2x2 and stride 2 windows do not overlap, and three numbers of four are left out.",
@@ -127,6 +139,7 @@ LESSONS = (
         {},
     ),
     Lesson(
+        "normalization",
         "Local response normalization",
         "Each response is divided by the strength of its neighbours: across channels, as in AlexNet, or within one "
         "channel. A strong response then stands out, and its neighbours become weaker.",
@@ -135,6 +148,7 @@ LESSONS = (
         {"norm": "across"},
     ),
     Lesson(
+        "softmax",
         "Softmax and cross-entropy",
         "The softmax turns scores into probabilities: exp of each score, divided by the sum of them all. The cross- "
         "entropy is -log of the probability of the true class; its gradient is the probabilities minus 1 at the "
@@ -145,6 +159,7 @@ LESSONS = (
         50,
     ),
     Lesson(
+        "learning-rate",
         "Gradient descent and the learning rate",
         "Every step moves each weight against its gradient, times the learning rate; an epoch is once through all "
         "points. Too small a rate takes for ever, too large a one jumps over the minimum and never settles.",
@@ -154,3 +169,4 @@ LESSONS = (
         200,
     ),
 )
+STEPS = tuple(lesson.name for lesson in LESSONS)

@@ -3,35 +3,31 @@
 import {make} from "./colours.js";
 
 const $ = (id) => document.getElementById(id);
-let lessons = [], at = 0, open = () => {};
+let lessons = [], at = -1, open = () => {};
 
-/** Take the lessons; `go` is called with the number of one, from 1, and the lesson. */
+/** Take the lessons; `go` is called with the one that is chosen. */
 export function build(given, go) {
   [lessons, open] = [given, go];
-  $("course-steps").replaceChildren(...lessons.map((lesson, i) => make("button", {type: "button", textContent: i + 1, title: lesson.title, onclick: () => start(i + 1), ariaLabel: `Step ${i + 1}: ${lesson.title}`})));
+  $("course-steps").replaceChildren(...lessons.map((lesson, i) => make("button", {type: "button", textContent: i + 1, title: lesson.title, onclick: () => start(i), ariaLabel: `Step ${i + 1}: ${lesson.title}`})));
   $("course-back").onclick = () => start(at - 1);
   $("course-next").onclick = () => start(at + 1);
 }
 
-/** Show a lesson and prepare its setting. */
-export function start(number) {
-  show(number);
-  if (at) open(at, lessons[at - 1]);
-}
+/** Open a lesson, from 0, with its setting prepared. */
+export const start = (index) => open(lessons[index]);
 
-/** Show a lesson, 1 or above; 0 leaves the course. */
-export function show(number) {
-  at = Math.max(0, Math.min(lessons.length, number));
-  $("course").hidden = !at;
-  $("to-course").setAttribute("aria-pressed", at > 0);
-  if (!at) return;
-  const lesson = lessons[at - 1];
-  $("course-title").textContent = `${at}. ${lesson.title}`;
+/** Show the lesson of a name, and return it; "" leaves the course. */
+export function show(name) {
+  at = lessons.findIndex((each) => each.name === name);
+  const lesson = lessons[at];
+  $("course").hidden = !lesson;
+  $("to-course").setAttribute("aria-pressed", at >= 0);
+  if (!lesson) return;
+  $("course-title").textContent = `${at + 1}. ${lesson.title}`;
   $("course-text").textContent = lesson.text;
   $("course-look").textContent = lesson.look;
-  $("course-back").disabled = at === 1;
-  $("course-next").disabled = at === lessons.length;
-  [...$("course-steps").children].forEach((node, i) => (i + 1 === at ? node.setAttribute("aria-current", "step") : node.removeAttribute("aria-current")));
+  $("course-back").disabled = !at;
+  $("course-next").disabled = at === lessons.length - 1;
+  [...$("course-steps").children].forEach((node, i) => (i === at ? node.setAttribute("aria-current", "step") : node.removeAttribute("aria-current")));
+  return lesson;
 }
-
-export const now = () => at;

@@ -38,21 +38,45 @@ function trouble({error}) {
   setPlaying(false);
 }
 
-/** Open a network with the settings of the state, trained for so many steps; play on if it played. */
-const open = (steps = 0, play = playing) => run(async () => {
-  $("plane").hidden = state.kind !== "plane";
-  $("images").hidden = state.kind !== "images";
-  for (const kind of ["plane", "images"]) $("to-" + kind).setAttribute("aria-pressed", state.kind === kind);
+/** Show the part of the page that the state belongs to. */
+function showPart() {
+  for (const kind of ["plane", "images"]) {
+    $(kind).hidden = state.kind !== kind;
+    $("to-" + kind).setAttribute("aria-pressed", state.kind === kind);
+  }
   $("rate").closest("label").hidden = state.kind !== "plane";
+}
+
+async function start(steps, play) {
+  showPart();
   state.steps = steps;
-  remember();
   await ask("open", {kind: state.kind, settings: state.settings, steps});
   await ask("rate", {value: state.kind === "plane" ? Number($("rate").value) : 1000});
   if (play && !steps) await ask("play");
+}
+
+/** Open a network with the settings of the state, trained for so many steps; play on if it played. */
+const open = (steps = 0, play = playing) => run(() => start(steps, play));
+
+/** Open the state that the address holds; where that is none, keep what is shown, and tell. */
+const enter = () => run(async () => {
+  const before = state;
+  try {
+    state = link.read(location.hash, about);
+    const lesson = course.show(state.step);
+    if (lesson) $("rate").value = lesson.rate;
+    await start(state.steps, state.kind === "images");
+  } catch (error) {
+    state = before ?? link.read("", about);
+    course.show(state.step);
+    if (before) showPart();
+    else await start(0, false);
+    throw error;
+  }
 });
 
 function remember() {
-  const hash = "#" + link.write({...state, course: course.now()}, about.defaults);
+  const hash = "#" + link.write(state, about);
   if (hash !== (location.hash || "#")) history.replaceState(null, "", hash);
 }
 
@@ -64,8 +88,10 @@ function change(settings) {
   open();
 }
 
-function go(kind, settings = {}) {
-  state = {kind, settings: {...about.defaults[kind], ...settings}, steps: 0};
+/** Go to a part of the page or to a step of the course, with its settings. */
+function go(kind, step = "") {
+  state = {kind, settings: {...link.usual(about, kind, step)}, steps: 0, step};
+  course.show(step);
 }
 
 const handlers = {
@@ -79,12 +105,10 @@ const handlers = {
       about = value;
       $("backend").textContent = `xpnet ${value.version} on ${value.backend}`;
       controls.build(value.choices, change);
-      course.build(value.lessons, (number, lesson) => (go(lesson.kind, lesson.settings), ($("rate").value = lesson.rate), open(0, lesson.kind === "images")));
+      course.build(value.lessons, ({kind, name, rate}) => (go(kind, name), ($("rate").value = rate), open(0, kind === "images")));
       images.build({ask: (name, given) => run(() => ask(name, given)), change, choices: value.choices});
-      state = link.read(location.hash, about.defaults);
-      course.show(state.course);
-    }
-    if (isNew) open(state.steps, false);
+      enter();
+    } else if (isNew) open(state.steps, false);
   },
   network(value) {
     shown = value;
@@ -170,9 +194,9 @@ $("play").onclick = () => command(playing ? "pause" : "play");
 $("step").onclick = () => command("step");
 $("reset").onclick = () => command("reset");
 $("rate").onchange = () => command("rate", {value: Number($("rate").value)});
-$("to-plane").onclick = () => (course.show(0), go("plane"), open(0, false));
-$("to-images").onclick = () => (course.show(0), go("images"), open(0, true));
-$("to-course").onclick = () => (course.now() ? (course.show(0), remember()) : course.start(1));
+$("to-plane").onclick = () => (go("plane"), open(0, false));
+$("to-images").onclick = () => (go("images"), open(0, true));
+$("to-course").onclick = () => (state.step ? (course.show((state.step = "")), remember()) : course.start(0));
 $("show-code").onclick = () => run(async () => {
   $("code-text").textContent = (await ask("code")).code;
   $("code").showModal();
@@ -182,7 +206,7 @@ $("copy-code").onclick = () => copy($("copy-code"), $("code-text").textContent, 
 $("copy-link").onclick = () => (remember(), copy($("copy-link"), location.href));
 $("clear-points").onclick = () => output.clear();
 $("csv").onchange = (event) => readCsv(event.target.files[0]).then(() => (event.target.value = ""));
-addEventListener("hashchange", () => ((state = link.read(location.hash, about.defaults)), course.show(state.course), open(state.steps, false)));
+addEventListener("hashchange", enter);
 addEventListener("dragover", (event) => event.preventDefault());
 addEventListener("drop", (event) => (event.preventDefault(), state.kind === "plane" && readCsv(event.dataTransfer.files[0])));
 addEventListener("keydown", (event) => {
