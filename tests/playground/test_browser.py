@@ -108,6 +108,21 @@ def test_a_link_reproduces_a_state(visit):
     assert again.locator("#columns .column").count() == 4
 
 
+def test_another_learning_rate_goes_on_and_the_link_repeats_it(visit):
+    page = visit("steps=40")
+    until(page, steps_are("=== 40"))
+    page.select_option("#set-lr", label="0.3")
+    until(page, "location.hash.includes('lr=0.3') && location.hash.includes('earlier_rates=40_0.1')")
+    for _ in range(3):
+        page.click("#step")
+    until(page, steps_are("=== 43"))
+    page.click("#copy-link")
+    again = visit(page.url.partition("#")[2])
+    until(again, steps_are("=== 43"))
+    assert text(again, "#train-loss") == text(page, "#train-loss")
+    assert again.locator("#set-lr").input_value() == "0.3"
+
+
 def test_layers_neurons_and_features_are_added_and_removed(visit):
     page = visit()
     page.click("#deeper")

@@ -23,6 +23,7 @@ CASES = {
         "data": "spirals", "classes": 3, "loss": "squared error", "penalty": "L1", "features": FEATURES
     },
     "painted points, L2": {"data": "points", "points": POINTS, "penalty": "L2", "penalty_rate": 0.01, "batch": 7},
+    "rates that were changed": {"optimizer": "adam", "lr": 0.1, "earlier_rates": ((10, 0.01), (30, 0.0123456789))},
     **{f"activation {name}": {"activation": name, "lr": 0.05} for name in ACTIVATIONS},
     **{f"optimizer {name}": {"optimizer": name, "lr": 0.01} for name in OPTIMIZERS},
 }  # fmt: skip

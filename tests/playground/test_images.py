@@ -72,6 +72,15 @@ def test_the_program_that_is_shown_gives_the_same_loss(settings):
     assert accuracy == pytest.approx(test["accuracy"], abs=6e-4)
 
 
+def test_the_program_repeats_the_rates_that_were_changed():
+    images = trained(10, lr=0.01)
+    images.command("lr", {"value": 0.1})
+    for _ in range(10):
+        images.advance()
+    assert run(images.code())["test"][0] == pytest.approx(images.frame()["test"]["loss"], abs=2e-6)
+    assert images.reset().settings == ImageSettings(lr=0.1)
+
+
 def test_training_ends_after_some_epochs():
     images = trained(0, batch=256)
     while images.advance():

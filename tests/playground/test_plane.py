@@ -115,3 +115,21 @@ def test_weights_that_become_infinite_are_an_error_of_one_line():
     with pytest.raises(DataError, match="choose a smaller rate") as found:
         trained(200, lr=10, activation="none", layers=(16,) * 4, loss="squared error").frame()
     assert "\n" not in str(found.value)
+
+
+def test_another_learning_rate_goes_on_with_the_same_network_and_can_be_repeated():
+    plane, same = trained(20, lr=0.1), trained(20, lr=0.1)
+    assert plane.command("lr", {"value": 0.5}) == ({"settings": plane.settings.to_json()}, False)
+    assert plane.frame()["weights"] == same.frame()["weights"]
+    for each in (plane, same):
+        each.advance()
+    assert plane.frame()["weights"] != same.frame()["weights"]
+    plane.command("lr", {"value": 0.01})
+    for _ in range(10):
+        plane.advance()
+    assert plane.settings.earlier_rates == ((20, 0.1), (21, 0.5))
+    repeated = trained(31, lr=0.01, earlier_rates=((20, 0.1), (21, 0.5)))
+    assert json.dumps(repeated.frame()) == json.dumps(plane.frame())
+    again = plane.reset()
+    again.advance()
+    assert again.frame()["weights"] == trained(1, lr=0.01).frame()["weights"]

@@ -40,6 +40,20 @@ def test_a_link_with_steps_is_trained_so_far_and_a_reset_gives_the_same(page):
     assert "islice(batches(), 120)" in page.do("code")[1]["code"]
 
 
+def test_a_learning_rate_is_changed_while_it_trains_and_a_reset_keeps_it(page):
+    page.do("open")
+    page.do("play")
+    page.event("frame", lambda frame: frame["step"] > 3)
+    status, reply = page.do("lr", value=0.3)
+    changed = reply["settings"]
+    assert (status, changed["lr"], [rate for _, rate in changed["earlier_rates"]]) == (200, 0.3, [0.1])
+    assert changed["earlier_rates"][0][0] >= 4
+    page.event("frame", lambda frame: frame["step"] > changed["earlier_rates"][0][0])
+    page.do("reset")
+    found = page.event("network")["settings"]
+    assert (found["lr"], found["earlier_rates"]) == (0.3, [])
+
+
 def test_a_slow_rate_is_kept(page):
     page.do("open")
     page.do("rate", value=20)

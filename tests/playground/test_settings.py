@@ -33,6 +33,11 @@ def test_settings_survive_json():
         ({"features": ["z"]}, "a known feature"),
         ({"lr": 0}, "<= lr"),
         ({"lr": "fast"}, "lr 'fast'"),
+        ({"earlier_rates": [[5, 0.1], [5, 0.2]]}, "step of an earlier rate, 6 to"),
+        ({"earlier_rates": [[5, 11]]}, "lr 11"),
+        ({"earlier_rates": [5]}, "earlier rate that is a list"),
+        ({"earlier_rates": [[5, 0.1, 2]]}, "two numbers"),
+        ({"earlier_rates": [[i, 0.1] for i in range(1, 52)]}, "at most 50 changes of lr, got changes 51; reset"),
         ({"noise": float("nan")}, "noise nan"),
         ({"batch": True}, "batch True"),
         ({"bias": 1}, "bias True or False"),
@@ -52,3 +57,11 @@ def test_what_a_page_may_not_send_is_one_line(given, words):
         Settings.read(given)
     assert words in str(found.value)
     assert "\n" not in str(found.value)
+
+
+def test_a_rate_that_did_not_hold_for_a_step_is_not_kept():
+    settings = Settings(lr=0.1).with_rate(0.3, 0).with_rate(1.0, 7).with_rate(0.01, 7).with_rate(0.01, 9)
+    assert (settings.lr, settings.earlier_rates) == (0.01, ((7, 0.3),))
+    assert [settings.rate_at(step) for step in (0, 6, 7, 100)] == [0.3, 0.3, 0.01, 0.01]
+    with pytest.raises(ConfigError, match="lr 'fast'"):
+        settings.with_rate("fast", 9)

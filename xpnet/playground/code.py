@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from xpnet.playground.points import FORMULAS, SCALES
+from xpnet.playground.sent_settings import SentSettings
 from xpnet.playground.settings import ACTIVATIONS, Settings
 
-__all__ = ["write_code"]
+__all__ = ["write_code", "write_rate"]
 
 _LOSSES = {"cross-entropy": "softmax_cross_entropy", "hinge": "hinge_loss", "perceptron": "perceptron_loss"}
 
@@ -38,14 +39,15 @@ def write_code(settings: Settings, classes: int, steps: int, backend: str = "") 
     lines += _network(settings, classes)
     if not on_host:
         lines += ["model.to(backend)"]
-    lines += [f'optimizer = optim.make_optimizer("{settings.optimizer}", model.parameters(), lr={settings.lr:g})']
+    before, rate = write_rate(settings)
+    lines += [*before, f'optimizer = optim.make_optimizer("{settings.optimizer}", model.parameters(), lr={rate})']
     if settings.penalty != "none":
         lines += ['weights = [p for p in model.parameters() if p.path.endswith("weight")]']
     lines += ["x = features(train)", f"for rows in itertools.islice(batches(), {steps}):"]
     lines += [f"    loss = loss_of(model(Tensor({array.format('x[rows]')})), train.y[rows])"]
     if settings.penalty != "none":
         term = {"L1": "abs(w)", "L2": "(w**2)"}[settings.penalty]
-        lines += [f"    loss = loss + {settings.penalty_rate:g} * sum({term}.sum() for w in weights)"]
+        lines += [f"    loss = loss + {settings.penalty_rate!r} * sum({term}.sum() for w in weights)"]
     lines += ["    optimizer.step(backward(loss))", ""]
     lines += ['for name, points in (("training", train), ("test", test)):']
     lines += [f"    scores = model(Tensor({array.format('features(points)')}))"]
@@ -54,8 +56,17 @@ def write_code(settings: Settings, classes: int, steps: int, backend: str = "") 
     return "\n".join(lines) + "\n"
 
 
+def write_rate(settings: SentSettings) -> tuple[list[str], str]:
+    """Return the lines that define the learning rate, and how it is given to an optimizer: a number or a function."""
+    if not settings.earlier_rates:
+        return [], repr(settings.lr)
+    lines = ["", "", "def rate(step):"]
+    lines += [f"    if step < {until}:\n        return {lr!r}" for until, lr in settings.earlier_rates]
+    return [*lines, f"    return {settings.lr!r}", "", ""], "rate"
+
+
 def _data(settings: Settings) -> list[str]:
-    name, n, rest = settings.data, settings.n, f"noise={settings.noise:g}, seed={settings.seed}"
+    name, n, rest = settings.data, settings.n, f"noise={settings.noise!r}, seed={settings.seed}"
     if name == "points":
         rows, line = [], "   "
         for x, y, k in settings.points:
@@ -70,7 +81,7 @@ def _data(settings: Settings) -> list[str]:
         return [*points, f"train = test = data.from_arrays(xy, labels, {words})"]
     if name in ("blobs", "spirals"):
         rest = f"{'classes' if name == 'blobs' else 'arms'}={settings.classes}, {rest}"
-    return [f"train, test = data.{name}({n}, {rest}).split({settings.train:g})"]
+    return [f"train, test = data.{name}({n}, {rest}).split({settings.train!r})"]
 
 
 def _features(settings: Settings) -> list[str]:

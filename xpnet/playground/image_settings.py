@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from xpnet import arguments
 from xpnet.playground.sent_settings import SentSettings
@@ -24,7 +25,7 @@ class ImageSettings(SentSettings):
         flip: whether filters are turned by 180 degrees: convolution; else correlation.
         pool: "max" or "average".
         norm: local response normalization after conv1: "none", "across" channels or "within" each.
-        lr: the rate of momentum SGD, above 0, at most 1. batch: images in a step, 1 to 256.
+        lr, earlier_rates: of momentum SGD, see SentSettings; at most 1. batch: images in a step, 1 to 256.
         seed: of the first weights and the order, 0 to 2**32 - 1.
     Raises:
         ConfigError: a value is not one of these.
@@ -37,11 +38,12 @@ class ImageSettings(SentSettings):
     lr: float = 0.05
     batch: int = 32
     seed: int = 0
+    highest_lr: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         for name, values in {"data": IMAGE_DATA, "pool": POOLS, "norm": NORMS}.items():
             arguments.choice(_WHERE, name, getattr(self, name), values)
         arguments.boolean(_WHERE, "flip", self.flip)
-        object.__setattr__(self, "lr", arguments.number(_WHERE, "lr", self.lr, 1e-6, 1, closed=True))
-        object.__setattr__(self, "batch", arguments.count(_WHERE, "batch", self.batch, 1, 256))
-        object.__setattr__(self, "seed", arguments.count(_WHERE, "seed", self.seed, 0, 2**32 - 1))
+        self._check_rates()
+        self._set("batch", arguments.count(_WHERE, "batch", self.batch, 1, 256))
+        self._set("seed", arguments.count(_WHERE, "seed", self.seed, 0, 2**32 - 1))

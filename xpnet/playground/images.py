@@ -45,11 +45,15 @@ class Images:
         self.train, self.test = _load(settings.data)
         self.side = self.train.shape[0]
         self.model = build_lenet(settings, self.side).to(backend)
-        self.optimizer = optim.SGD(self.model.parameters(), lr=settings.lr, momentum=0.9)
+        self.optimizer = optim.SGD(self.model.parameters(), lr=lambda step: self.settings.rate_at(step), momentum=0.9)
         self.step, self._measured = 0, (-1, 0.0, 0.0)  # steps; when it was measured, the loss and the accuracy
         self._batches, self._loss = self._draw_batches(), float("nan")
         self._example = 0
         self._show_example(0)
+
+    def reset(self) -> Images:
+        """Return the same before its first step."""
+        return Images(self.settings.from_start(), self.backend)
 
     def advance(self) -> bool:
         """Make one step; return whether there are more.
@@ -109,12 +113,16 @@ class Images:
         return found
 
     def command(self, name: str, given: dict[str, Any]) -> tuple[Any, bool]:
-        """Carry out "draw", "example", "explain" or "code"; return the reply, and whether the state changes.
+        """Carry out a command; return the reply, and whether the state changes.
+
+        "draw": answer a drawing. "example": show a test image. "explain": write a number out. "code": give the program.
+        "lr": go on with another learning rate.
 
         Raises:
             KeyError: another name. ConfigError, DataError: it is refused.
         """
-        return {"draw": self._draw, "example": self._next, "explain": self._explain, "code": self._code}[name](given)
+        commands = {"draw": self._draw, "example": self._next, "explain": self._explain, "code": self._code}
+        return {**commands, "lr": self._change_rate}[name](given)
 
     def _draw(self, given: dict[str, Any]) -> tuple[Any, bool]:
         self._image = fit_drawing(read_drawing(given.get("pixels")), self.side)
@@ -143,6 +151,10 @@ class Images:
             raise ConfigError("explain", "a layer that computes", layer=name)
         row, column, channel = place
         return explain_number(layers[name], x, (row, column, channel)), False
+
+    def _change_rate(self, given: dict[str, Any]) -> tuple[Any, bool]:
+        self.settings = self.settings.with_rate(given.get("value"), self.step)
+        return {"settings": self.settings.to_json()}, False
 
     def _code(self, given: dict[str, Any]) -> tuple[Any, bool]:
         return {"code": self.code()}, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xpnet import nn
+from xpnet.playground.code import write_rate
 from xpnet.playground.image_settings import ImageSettings
 
 __all__ = ["build_lenet", "write_image_code"]
@@ -62,7 +63,8 @@ def write_image_code(settings: ImageSettings, side: int, white: float, steps: in
         f").initialize(seed={settings.seed})",
     ]
     lines += ["model.to(backend)"] if backend else []
-    lines += [f"optimizer = optim.SGD(model.parameters(), lr={settings.lr:g}, momentum=0.9)", "", ""]
+    before, rate = write_rate(settings)
+    lines += [*before, f"optimizer = optim.SGD(model.parameters(), lr={rate}, momentum=0.9)", "", ""]
     lines += ["def batches():", "    for epoch in itertools.count():"]
     lines += [f"        order = np.random.default_rng([{settings.seed}, epoch]).permutation(len(train))"]
     lines += [f"        for start in range(0, len(train), {settings.batch}):"]

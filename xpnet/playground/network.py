@@ -51,7 +51,7 @@ class Training:
     """Trains a network step by step; the same settings give the same steps.
 
     Args:
-        settings: of the plane.
+        settings: of the plane; those with another learning rate may be set between steps.
         x: features of the training points, (N, D). labels: their classes, (N,).
         classes: K.
         backend: where it is computed.
@@ -61,20 +61,22 @@ class Training:
         self.x, self.labels, self.backend = x, labels, backend
         self.model = build_network(settings, classes).to(backend)
         self.loss = make_loss(settings, classes, backend)
-        self.optimizer = make_optimizer(settings.optimizer, self.model.parameters(), lr=settings.lr)
+        self.optimizer = make_optimizer(
+            settings.optimizer, self.model.parameters(), lr=lambda step: self.settings.rate_at(step)
+        )
         self.step, self.gradients = 0, dict[Tensor, Array]()  # steps that are done; gradients of the last one
         self._weights = [p for p in self.model.parameters() if p.path.endswith("weight")]
-        self._settings, self._batches = settings, self._draw_batches()
+        self.settings, self._batches = settings, self._draw_batches()
 
     @property
     def epoch(self) -> int:
         """How many times all points were learned from."""
-        return self.step // -(-len(self.x) // self._settings.batch)
+        return self.step // -(-len(self.x) // self.settings.batch)
 
     def _draw_batches(self) -> Iterator[np.ndarray]:
-        batch = self._settings.batch
+        batch = self.settings.batch
         for epoch in itertools.count():
-            order = np.random.default_rng([self._settings.seed, epoch]).permutation(len(self.x))
+            order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self.x))
             for start in range(0, len(order), batch):
                 yield order[start : start + batch]
 
@@ -82,10 +84,10 @@ class Training:
         """Make one step of gradient descent on the next batch."""
         rows = next(self._batches)
         loss = self.loss(self.model(Tensor(self.backend.from_numpy(self.x[rows]))), self.labels[rows])
-        if self._settings.penalty == "L2":
-            loss = loss + self._settings.penalty_rate * sum((w**2).sum() for w in self._weights)
-        elif self._settings.penalty == "L1":
-            loss = loss + self._settings.penalty_rate * sum(abs(w).sum() for w in self._weights)
+        if self.settings.penalty == "L2":
+            loss = loss + self.settings.penalty_rate * sum((w**2).sum() for w in self._weights)
+        elif self.settings.penalty == "L1":
+            loss = loss + self.settings.penalty_rate * sum(abs(w).sum() for w in self._weights)
         self.gradients = backward(loss)
         self.optimizer.step(self.gradients)
         self.step += 1

@@ -36,7 +36,7 @@ class Plane:
     kind = "plane"
 
     def __init__(self, settings: Settings, backend: Backend) -> None:
-        self.settings, self.backend = settings, backend
+        self.backend = backend
         self._backend_name = "" if backend.on_host else backend.spec
         self.train, self.test = draw_points(settings)
         self.classes = len(self.train.classes)
@@ -50,9 +50,18 @@ class Plane:
         self._parts = np.cumsum([len(x), len(self._test_x)])
 
     @property
+    def settings(self) -> Settings:
+        """What it trains with now."""
+        return self.training.settings
+
+    @property
     def step(self) -> int:
         """Steps that were made."""
         return self.training.step
+
+    def reset(self) -> Plane:
+        """Return the same before its first step."""
+        return Plane(self.settings.from_start(), self.backend)
 
     def advance(self) -> bool:
         """Make one step; return whether there are more, which is always so.
@@ -145,8 +154,14 @@ class Plane:
         return write_code(self.settings, self.classes, max(1, self.step), self._backend_name)
 
     def command(self, name: str, given: dict[str, Any]) -> tuple[Any, bool]:
-        """Carry out "code" (the program) or "csv" (points of a text): the reply, and whether the state changes."""
-        return {"code": self._code, "csv": self._csv}[name](given), False
+        """Carry out a command; return the reply, and whether the state changes.
+
+        "code": give the program. "csv": read points of a text. "lr": go on with another learning rate.
+
+        Raises:
+            KeyError: another name. ConfigError, DataError: it is refused.
+        """
+        return {"code": self._code, "csv": self._csv, "lr": self._change_rate}[name](given), False
 
     def _code(self, given: dict[str, Any]) -> dict[str, Any]:
         return {"code": self.code()}
@@ -154,6 +169,10 @@ class Plane:
     def _csv(self, given: dict[str, Any]) -> dict[str, Any]:
         points, note = read_points(arguments.text("CSV file", "text", given.get("text")))
         return {"points": points, "note": note}
+
+    def _change_rate(self, given: dict[str, Any]) -> dict[str, Any]:
+        self.training.settings = self.settings.with_rate(given.get("value"), self.step)
+        return {"settings": self.settings.to_json()}
 
     def _outputs(self, x: np.ndarray) -> list[np.ndarray]:
         """Return what each hidden layer gives after its activation, and the scores, (N, M) each."""

@@ -15,6 +15,7 @@ from xpnet import arguments
 from xpnet.backend import Backend
 from xpnet.errors import ConfigError, XpnetError
 from xpnet.playground.events import BEAT, encode_event
+from xpnet.playground.sent_settings import MOST_STEPS
 from xpnet.serving.messages import HttpError
 
 __all__ = ["Session", "Stage"]
@@ -22,7 +23,6 @@ __all__ = ["Session", "Stage"]
 FRAME = 1 / 36  # seconds between two frames, at least
 WAIT = 0.5  # seconds after which a page that sees nothing new is looked for
 PATIENCE = 90.0  # seconds in which a command is carried out: the first one may wait until loops are compiled
-MOST_STEPS = 100_000  # that a link may ask for
 
 
 class Stage(Protocol):
@@ -35,6 +35,10 @@ class Stage(Protocol):
 
     def advance(self) -> bool:
         """Make one step; return whether there are more."""
+        ...
+
+    def reset(self) -> Stage:
+        """Return the same before its first step."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -77,7 +81,8 @@ class Session:
         self, key: str, backend: Backend, open_stage: Callable[[str, Any, Backend], Stage], about: dict[str, Any]
     ) -> None:
         self.key, self.backend, self._about = key, backend, about
-        self._open, self._stage, self._made = open_stage, None, ("plane", {})
+        self._open: Callable[..., Stage] = open_stage
+        self._stage: Stage | None = None
         self._playing, self._until, self._rate = False, None, 200.0
         self._changed, self._asked = threading.Condition(), collections.deque[_Asked]()
         self._computing = threading.Lock()  # held where the stage is touched: an older connection may still be ending
@@ -133,11 +138,8 @@ class Session:
                         asked.done.set()
 
     def _work(self, viewer: int) -> Iterator[bytes]:
-        due, last, sent = (
-            0.0,
-            time.monotonic(),
-            time.monotonic(),
-        )  # steps that are due; of the last turn, of the last event
+        due = 0.0  # steps
+        last = sent = time.monotonic()  # when the last turn began, when the last event was sent
         while viewer == self._viewer:
             news, before = False, self._stage
             while self._asked and viewer == self._viewer:
@@ -200,13 +202,10 @@ class Session:
 
     def _command(self, name: str, given: dict[str, Any]) -> tuple[Any, bool]:
         if name == "open":  # a stage by its kind and settings; with so many steps made
-            made = (
-                arguments.choice("open", "kind", given.get("kind", "plane"), ("plane", "images")),
-                given.get("settings", {}),
-            )
+            kind = arguments.choice("open", "kind", given.get("kind", "plane"), ("plane", "images"))
             steps = arguments.count("open", "steps", given.get("steps", 0), 0, MOST_STEPS)
-            self._stage = self._open(*made, self.backend)
-            self._made, self._playing, self._until = made, steps > 0, steps or None
+            self._stage = self._open(kind, given.get("settings", {}), self.backend)
+            self._playing, self._until = steps > 0, steps or None
             return {}, True
         if self._stage is None:
             raise ConfigError.event(name, "there is no network yet", "reload the page")
@@ -218,8 +217,7 @@ class Session:
             self._playing = False
             self._stage.advance()
         elif name == "reset":
-            self._stage = self._open(*self._made, self.backend)
-            self._until = None
+            self._stage, self._until = self._stage.reset(), None
         elif name == "rate":
             self._rate = arguments.number("rate", "steps per second", given.get("value"), 0.1, 1e6, closed=True)
         else:

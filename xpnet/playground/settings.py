@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 from xpnet import arguments
 from xpnet.errors import ConfigError
@@ -47,7 +47,7 @@ class Settings(SentSettings):
         activation: one of ACTIVATIONS, after each hidden layer.
         bias: whether neurons have one.
         loss: one of LOSSES.
-        optimizer: one of optim.OPTIMIZERS. lr: its rate, above 0, at most 10.
+        optimizer: one of optim.OPTIMIZERS. lr, earlier_rates: see SentSettings; at most 10.
         penalty: "none", "L1" (sum of |w|) or "L2" (sum of w^2) of all weights, times penalty_rate, added to the loss.
         batch: points in a step, 1 to 1000.
         seed: of the points, the first weights and the order, 0 to 2**32 - 1.
@@ -67,7 +67,6 @@ class Settings(SentSettings):
     bias: bool = True
     loss: str = "cross-entropy"
     optimizer: str = "sgd"
-    lr: float = 0.1
     penalty: str = "none"
     penalty_rate: float = 0.001
     batch: int = 10
@@ -87,6 +86,7 @@ class Settings(SentSettings):
             arguments.choice(_WHERE, "feature", name, FEATURES)
         if not chosen:
             raise ConfigError(_WHERE, "at least one feature", features="[]")
+        self._check_rates()
         self._set("features", tuple(name for name in FEATURES if name in chosen))
         sizes = arguments.items(_WHERE, "layers", self.layers)
         if len(sizes) > MOST_LAYERS:
@@ -97,16 +97,9 @@ class Settings(SentSettings):
             raise ConfigError(_WHERE, f"2 to {MOST_POINTS} points", points=len(given))
         self._set("points", tuple(map(_read_point, given)) if self.data == "points" else ())
 
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
-
-    def changed(self, **values: Any) -> Self:
-        """Return a copy with other values."""
-        return replace(self, **values)
-
 
 _COUNTS = {"n": (20, 1000), "classes": (2, MOST_CLASSES), "batch": (1, 1000), "seed": (0, 2**32 - 1)}
-_NUMBERS = {"noise": (0.0, 1.0), "train": (0.1, 0.9), "lr": (1e-6, 10.0), "penalty_rate": (0.0, 10.0)}
+_NUMBERS = {"noise": (0.0, 1.0), "train": (0.1, 0.9), "penalty_rate": (0.0, 10.0)}
 
 
 def _read_point(given: Any) -> Point:

@@ -1,17 +1,24 @@
 // Colours and pictures: red is positive and blue negative everywhere; classes have shapes besides.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const LIGHT = [[0, 114, 178], [209, 67, 31], [0, 158, 115], [204, 121, 167], [230, 159, 0], [86, 180, 233]];
-const DARK = [[58, 150, 214], [236, 104, 66], [0, 178, 130], [220, 142, 184], [240, 180, 40], [140, 206, 245]];
+
+/** The value of a variable of style.css. */
+export const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+const read = () => ({classes: [0, 1, 2, 3, 4, 5].map((k) => rgb(ink("--class-" + k))), ground: rgb(ink("--picture")), edge: ink("--mark")});
+let palette = read();
+
+/** Call a function when the colours have changed. */
+export const onChange = (act) => dark.addEventListener("change", () => ((palette = read()), act()));
 
 /** The colour of class k, as [r, g, b]. */
-export const colourOf = (k) => (dark.matches ? DARK : LIGHT)[k];
+export const colourOf = (k) => palette.classes[k];
 
 export const css = ([r, g, b], a = 1) => `rgb(${r} ${g} ${b} / ${a})`;
+
+/** The colour of a number: red above 0, blue below. */
 export const signed = (value) => colourOf(value < 0 ? 0 : 1);
-const ground = () => (dark.matches ? [24, 30, 39] : [250, 250, 250]);
-export const onChange = (act) => dark.addEventListener("change", act);
-export const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
 
 /** Decode base64 to an array of Int8Array, Uint8Array or Float32Array. */
 export function decode(text, Kind) {
@@ -22,9 +29,9 @@ export function decode(text, Kind) {
 
 /** Paint numbers, -1 to 1, on a canvas, a pixel each; the page scales it. */
 export function paint(canvas, width, height, value) {
-  const from = ground(), [blue, red] = [colourOf(0), colourOf(1)];
+  const from = palette.ground;
   fill(canvas, width, height, (i, put) => {
-    const v = value(i), to = v < 0 ? blue : red, a = Math.min(1, Math.abs(v));
+    const v = value(i), to = signed(v), a = Math.min(1, Math.abs(v));
     put(from[0] + a * (to[0] - from[0]), from[1] + a * (to[1] - from[1]), from[2] + a * (to[2] - from[2]));
   });
 }
@@ -36,9 +43,9 @@ export function paintInk(canvas, side, values) {
 
 /** Paint classes, each with its confidence, 0 to 255. */
 export function paintClasses(canvas, side, classes, confidence) {
-  const from = ground(), colours = dark.matches ? DARK : LIGHT;
+  const from = palette.ground;
   fill(canvas, side, side, (i, put) => {
-    const to = colours[classes[i]], a = 0.08 + (0.55 * confidence[i]) / 255;
+    const to = colourOf(classes[i]), a = 0.08 + (0.55 * confidence[i]) / 255;
     put(from[0] + a * (to[0] - from[0]), from[1] + a * (to[1] - from[1]), from[2] + a * (to[2] - from[2]));
   });
 }
@@ -75,12 +82,11 @@ export function mark(context, k, x, y, size, hollow) {
     for (let i = 0; i < corners; i++) context.lineTo(x + r * Math.cos(turn + (2 * Math.PI * i) / corners), y + r * Math.sin(turn + (2 * Math.PI * i) / corners));
     context.closePath();
   }
-  context.fillStyle = hollow ? css(ground()) : css(colourOf(k));
-  context.strokeStyle = hollow ? css(colourOf(k)) : css(ground());
-  context.lineWidth = hollow ? 1.4 : 0.8;
-  if (k === 4) (context.strokeStyle = css(colourOf(k))), (context.lineWidth = hollow ? 1.4 : 2.6);
-  else context.fill();
-  context.stroke();
+  const {edge} = palette, ground = css(palette.ground), colour = css(colourOf(k)), isCross = k === 4;
+  context.fillStyle = hollow ? ground : colour;
+  if (!isCross) context.fill();
+  const strokes = isCross ? [[edge, 4], [colour, 2.4], ...(hollow ? [[ground, 0.9]] : [])] : hollow ? [[edge, 2.4], [colour, 1.4]] : [[edge, 0.9]];
+  for (const [strokeStyle, lineWidth] of strokes) Object.assign(context, {strokeStyle, lineWidth}), context.stroke();
 }
 
 export function make(tag, options = {}, ...children) {

@@ -42,6 +42,6 @@ function decode(name, value, usual) {
   if (typeof usual === "number") return number(value);
   if (!Array.isArray(usual)) return value;
   const parts = value === "" ? [] : value.split(",");
-  if (name === "points") return parts.map((part) => part.split("_").map(number));
+  if (name === "points" || name === "earlier_rates") return parts.map((part) => part.split("_").map(number));
   return name === "layers" ? parts.map(number) : parts;
 }

@@ -80,13 +80,20 @@ function remember() {
   if (hash !== (location.hash || "#")) history.replaceState(null, "", hash);
 }
 
+/** Open a network with other settings; with another learning rate the same network goes on. */
 function change(settings) {
-  state.settings = {...state.settings, ...settings};
+  if ("lr" in settings) return changeRate(settings.lr);
+  state.settings = {...state.settings, ...settings, earlier_rates: []};
   if (state.kind === "plane" && state.settings.data === "points" && state.settings.points.length < 2)
     state.settings.points = shown?.kind === "plane" ? shown.points.train.slice(0, 500).map(([x, y, k]) => [Math.round(x * 100) / 100, Math.round(y * 100) / 100, k]) : [[-1, 0, 0], [1, 0, 1]];
   if (state.kind === "plane") controls.show(state.settings);
   open();
 }
+
+const changeRate = (value) => run(async () => {
+  state.settings = (await ask("lr", {value})).settings;
+  remember();
+});
 
 /** Go to a part of the page or to a step of the course, with its settings. */
 function go(kind, step = "") {

@@ -1,6 +1,6 @@
 // One number of the network, written out: window, filter, products and their sum.
 
-import {colourOf, css, make} from "./colours.js";
+import {css, ink, make, signed} from "./colours.js";
 
 const box = document.getElementById("written");
 let channel = null, shown = "";
@@ -12,11 +12,11 @@ export function clear() {
   box.replaceChildren(make("p", {className: "quiet"}, "Click a pixel of a feature map, or a neuron: here stands how it is computed, number by number."));
 }
 
-function grid(title, rows, mostly) {
-  const most = mostly ?? Math.max(1e-9, ...rows.flat().map(Math.abs));
+function grid(title, rows) {
+  const most = Math.max(1e-9, ...rows.flat().map(Math.abs)), full = Number(ink("--full"));
   const body = rows.map((row) => make("tr", {}, ...row.map((v) => {
     const cell = make("td", {}, number(v));
-    cell.style.backgroundColor = css(colourOf(v < 0 ? 0 : 1), Math.min(0.75, (0.75 * Math.abs(v)) / most));
+    cell.style.backgroundColor = css(signed(v), full * Math.min(1, Math.abs(v) / most));
     return cell;
   })));
   return make("table", {className: "grid"}, make("caption", {}, title), make("tbody", {}, ...body));
