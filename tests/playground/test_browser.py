@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.playground import chromium
 from xpnet.playground import Server
 from xpnet.playground.lessons import LESSONS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
+if chromium.find() is None:
     pytest.skip("no chromium is installed", allow_module_level=True)
-FLAGS = ("no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update", "disable-sync")
 WIDE, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 SECONDS = 90_000  # in which anything must happen
 
@@ -24,7 +22,7 @@ SECONDS = 90_000  # in which anything must happen
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=[f"--{flag}" for flag in FLAGS])
+        found = chromium.launch(driver)
         yield found
         found.close()
 
@@ -155,6 +153,44 @@ def test_it_is_used_by_keys_alone(visit):
     names = "[...document.querySelectorAll('button, input, select, canvas[role]')].filter((n) => n.checkVisibility()"
     names += " && !(n.getAttribute('aria-label') || n.textContent.trim() || n.labels?.length)).map((n) => n.outerHTML)"
     assert page.evaluate(names) == []
+
+
+def test_the_network_is_one_stop_of_tab_and_arrow_keys_go_through_it(visit):
+    page = visit("layers=3,2")
+    focused = "document.activeElement.id"
+    for key, name in (
+        ("Tab", "feature-x"),
+        ("ArrowDown", "feature-y"),
+        ("ArrowRight", "node-1-1"),
+        ("ArrowRight", "node-2-1"),
+        ("ArrowUp", "node-2-0"),
+        ("ArrowUp", "node-2-0"),
+    ):
+        if key == "Tab":
+            page.focus("#deeper")
+        page.keyboard.press(key)
+        assert page.evaluate(focused) == name
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('#columns')") is None
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate(focused) == "node-2-0"
+
+
+def test_screen_readers_are_told_little_while_it_trains(visit):
+    page = visit()
+    page.focus("#node-1-0")
+    until(page, "document.getElementById('announce').textContent.startsWith('layer 1, neuron 1: weights x ')")
+    page.evaluate("""() => {
+        window.told = 0;
+        for (const node of document.querySelectorAll("[aria-live], [role=alert], [role=status]"))
+            new MutationObserver(() => window.told++).observe(node, {childList: true, subtree: true});
+    }""")
+    page.keyboard.press("s")
+    page.click("#play")
+    until(page, steps_are("> 60"))
+    page.click("#play")
+    until(page, "document.getElementById('play').textContent === 'Play'")
+    assert page.evaluate("window.told") <= 4  # that it trains, that it pauses
 
 
 def test_points_are_painted_and_dropped_as_a_file(visit, tmp_path):

@@ -10,7 +10,18 @@ from xpnet.errors import ConfigError
 from xpnet.optim import OPTIMIZERS
 from xpnet.playground.sent_settings import SentSettings
 
-__all__ = ["ACTIVATIONS", "DATA", "FEATURES", "LOSSES", "MOST_CLASSES", "MOST_POINTS", "PENALTIES", "Settings"]
+__all__ = [
+    "ACTIVATIONS",
+    "DATA",
+    "FEATURES",
+    "LOSSES",
+    "MOST_CLASSES",
+    "MOST_LAYERS",
+    "MOST_NEURONS",
+    "MOST_POINTS",
+    "PENALTIES",
+    "Settings",
+]
 
 DATA = ("circles", "xor", "blobs", "spirals", "moons", "points")
 FEATURES = ("x", "y", "x^2", "y^2", "xy", "sin x", "sin y")

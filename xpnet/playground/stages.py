@@ -13,7 +13,16 @@ from xpnet.playground.images import Images
 from xpnet.playground.lessons import LESSONS
 from xpnet.playground.plane import Plane
 from xpnet.playground.session import Stage
-from xpnet.playground.settings import ACTIVATIONS, DATA, FEATURES, LOSSES, PENALTIES, Settings
+from xpnet.playground.settings import (
+    ACTIVATIONS,
+    DATA,
+    FEATURES,
+    LOSSES,
+    MOST_LAYERS,
+    MOST_NEURONS,
+    PENALTIES,
+    Settings,
+)
 
 __all__ = ["describe_choices", "open_stage"]
 
@@ -25,6 +34,8 @@ def describe_choices() -> dict[str, Any]:
         "choices": {
             "data": DATA,
             "features": FEATURES,
+            "most_layers": MOST_LAYERS,
+            "most_neurons": MOST_NEURONS,
             "activation": list(ACTIVATIONS),
             "loss": LOSSES,
             "optimizer": list(OPTIMIZERS),

@@ -10,11 +10,20 @@ export function build(side, sent) {
   clear();
 }
 
+/** Take away what was drawn. */
 export function clear() {
+  clearTimeout(timer);
+  timer = 0;
   context.fillStyle = "#000";
   context.fillRect(0, 0, pad.width, pad.height);
   isEmpty = true;
 }
+
+/** The same, and send that there is nothing. */
+export const erase = () => (clear(), report());
+
+/** Send what was drawn, if anything, to another network. */
+export const resend = () => isEmpty || report();
 
 /** Show an image, side x side numbers of 0 to 1, where nothing is drawn. */
 export function showImage(values, side) {

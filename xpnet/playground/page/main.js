@@ -8,6 +8,7 @@ import * as link from "./link.js";
 import * as network from "./network.js";
 import * as output from "./output.js";
 import {make, mark, onChange, short} from "./colours.js";
+import {say} from "./say.js";
 import {ask, listen} from "./transport.js";
 
 const $ = (id) => document.getElementById(id);
@@ -125,7 +126,7 @@ const handlers = {
     for (const id of ["test-figures", "test-key"]) $(id).hidden = value.settings.data === "points";
     if (value.kind === "images") return images.show(value);
     controls.show(value.settings);
-    network.build(value, about.choices.features, {change, look: (neuron) => ((pointed = neuron), look())});
+    network.build(value, {choices: about.choices, change, look: (neuron) => ((pointed = neuron), look())});
     output.build(value, (points) => change({data: "points", points}));
     legend(value.classes);
     $("paint").hidden = value.settings.data !== "points";
@@ -172,7 +173,7 @@ function announce() {  // for screen readers, every ten seconds and at a pause
   if (!frame || Date.now() - said < 10_000) return;
   said = Date.now();
   const rate = frame.test ?? frame.train;
-  $("announce").textContent = `${playing ? "Training" : "Paused"}, step ${frame.step}` + (rate ? `, accuracy ${(100 * rate.accuracy).toFixed(0)} percent` : "");
+  say(`${playing ? "Training" : "Paused"}, step ${frame.step}` + (rate ? `, accuracy ${(100 * rate.accuracy).toFixed(0)} percent` : ""));
 }
 
 function legend(classes) {

@@ -1,76 +1,84 @@
 // The network: every neuron a picture of what it answers on the plane, lines as thick as weights.
 
 import {css, decode, make, paint, sharp, short, signed} from "./colours.js";
+import {say} from "./say.js";
 
-const MOST_LAYERS = 8, MOST_NEURONS = 16;
-const box = document.getElementById("network"), lines = document.getElementById("lines"), columns = document.getElementById("columns");
-let nodes = [], places = null, frame = null, network = null, tell = () => {};
+const $ = (id) => document.getElementById(id);
+const box = $("network"), lines = $("lines"), columns = $("columns");
+let nodes = [], places = null, frame = null, network = null, choices = null, change = () => {}, look = () => {};
 
-/** Build the columns of a network; `change` is given other settings, `look` the neuron that is pointed at or null. */
-export function build(description, features, {change, look}) {
-  network = description;
-  frame = null;
-  const focused = document.activeElement?.id;
-  tell = look;
-  const {settings, sizes} = network, hidden = settings.layers, last = sizes.length - 1;
-  const edit = (l, n) => change({layers: hidden.map((size, i) => (i === l ? n : size))});
-  nodes = [];
-  const inputs = features.map((name) => {
-    const on = settings.features.includes(name);
-    const next = on ? settings.features.filter((each) => each !== name) : [...settings.features, name];
-    const node = make("button", {className: on ? "node" : "node off", id: "feature-" + name, ariaPressed: on, title: on ? "do not use " + name : "use " + name, type: "button"}, make("canvas", {ariaHidden: true}), make("span", {}, pretty(name)));
-    node.setAttribute("aria-label", "feature " + name);
-    node.onclick = () => (next.length ? change({features: next}) : null);
-    if (on) watch(node, 0, settings.features.indexOf(name), "feature " + name);
-    return node;
-  });
-  (nodes[0] = settings.features.map((name) => inputs[features.indexOf(name)]));
-  const made = [column("Features", inputs)];
-  sizes.slice(1).forEach((count, i) => {
-    const l = i + 1;
-    nodes[l] = Array.from({length: count}, (_, n) => {
-      const name = l === last ? "score of class " + network.classes[n] : `layer ${l}, neuron ${n + 1}`;
-      const node = make("button", {className: "node", id: `node-${l}-${n}`, type: "button", title: name}, make("canvas", {ariaHidden: true}));
-      node.setAttribute("aria-label", name);
-      watch(node, l, n, name);
-      return node;
-    });
-    if (l === last) return made.push(column("Scores", nodes[l]));
-    const less = button("−", `fewer neurons in layer ${l}`, count > 1, () => edit(i, count - 1), `less-${l}`);
-    const more = button("+", `more neurons in layer ${l}`, count < MOST_NEURONS, () => edit(i, count + 1), `more-${l}`);
-    made.push(column("Layer " + l, nodes[l], make("span", {className: "pair"}, less, more)));
-  });
-  columns.replaceChildren(...made);
+/** Build the columns of a network; `given` has what can be chosen, and takes other settings, and the neuron that is pointed at or null. */
+export function build(description, given) {
+  const focused = document.activeElement?.id, {sizes, settings} = description, hidden = settings.layers;
+  [network, frame, places] = [description, null, null];
+  ({choices, change, look} = given);
+  const inputs = choices.features.map(feature);
+  nodes = [inputs.filter((_, i) => settings.features.includes(choices.features[i])), ...sizes.slice(1).map(neurons)];
+  columns.replaceChildren(column("Features", inputs), ...hidden.map((count, i) => column(`Layer ${i + 1}`, nodes[i + 1], moreOrLess(count, i))), column("Scores", nodes.at(-1)));
   box.classList.toggle("many", sizes.length > 5 || Math.max(...sizes) > 8);
-  document.getElementById("depth").textContent = hidden.length + (hidden.length === 1 ? " hidden layer" : " hidden layers");
-  const [fewer, deeper] = ["fewer", "deeper"].map((id) => document.getElementById(id));
-  fewer.disabled = !hidden.length;
-  deeper.disabled = hidden.length >= MOST_LAYERS;
-  fewer.onclick = () => change({layers: hidden.slice(0, -1)});
-  deeper.onclick = () => change({layers: [...hidden, hidden.at(-1) ?? 4]});
+  $("depth").textContent = hidden.length + (hidden.length === 1 ? " hidden layer" : " hidden layers");
+  $("fewer").disabled = !hidden.length;
+  $("deeper").disabled = hidden.length >= choices.most_layers;
+  $("fewer").onclick = () => change({layers: hidden.slice(0, -1)});
+  $("deeper").onclick = () => change({layers: [...hidden, hidden.at(-1) ?? 4]});
   const {side, maps} = network.features, pixels = decode(maps, Int8Array);
   nodes[0].forEach((node, i) => paint(node.firstChild, side, side, (at) => pixels[i * side * side + at] / 127));
-  places = null;
-  if (focused) document.getElementById(focused)?.focus({preventScroll: true});
-}
-
-const pretty = (name) => name.replace("^2", "²");
-
-function button(text, label, enabled, onclick, id) {
-  const made = make("button", {className: "small", type: "button", textContent: text, title: label, disabled: !enabled, onclick, id});
-  made.setAttribute("aria-label", label);
-  return made;
+  rove([inputs, ...nodes.slice(1)], $(focused));
+  if (focused) $(focused)?.focus({preventScroll: true});
 }
 
 const column = (title, inside, ...head) => make("div", {className: "column"}, make("div", {className: "head"}, make("span", {}, title), ...head), make("div", {className: "stack"}, ...inside));
 
-function watch(node, l, n, name) {
-  const show = () => tell({l, n, name});
-  node.addEventListener("pointerenter", show);
-  node.addEventListener("focus", show);
-  node.addEventListener("pointerleave", () => tell(null));
-  node.addEventListener("blur", () => tell(null));
+function feature(name) {
+  const used = network.settings.features, on = used.includes(name), next = on ? used.filter((each) => each !== name) : [...used, name];
+  const node = make("button", {type: "button", className: on ? "node" : "node off", id: "feature-" + name, title: on ? "do not use " + name : "use " + name, ariaPressed: on, ariaLabel: "feature " + name}, make("canvas", {ariaHidden: true}), make("span", {}, name.replace("^2", "²")));
+  node.onclick = () => next.length && change({features: next});
+  if (on) watch(node, {l: 0, n: used.indexOf(name), name: "feature " + name});
+  return node;
 }
+
+function neurons(count, i) {
+  const l = i + 1, isLast = l === network.sizes.length - 1;
+  return Array.from({length: count}, (_, n) => {
+    const name = isLast ? "score of class " + network.classes[n] : `layer ${l}, neuron ${n + 1}`;
+    const node = make("button", {type: "button", className: "node", id: `node-${l}-${n}`, title: name, ariaLabel: name}, make("canvas", {ariaHidden: true}));
+    watch(node, {l, n, name});
+    return node;
+  });
+}
+
+function moreOrLess(count, i) {
+  const layers = network.settings.layers, edit = (n) => change({layers: layers.map((size, k) => (k === i ? n : size))});
+  const button = (text, what, disabled, n) => make("button", {type: "button", className: "small", id: `${what}-${i + 1}`, disabled, title: `${what} neurons in layer ${i + 1}`, ariaLabel: `${what} neurons in layer ${i + 1}`, onclick: () => edit(n)}, text);
+  return make("span", {className: "pair"}, button("−", "fewer", count <= 1, count - 1), button("+", "more", count >= choices.most_neurons, count + 1));
+}
+
+function watch(node, neuron) {
+  node.onpointerenter = () => look(neuron);
+  node.onfocus = () => (look(neuron), say(describe(neuron)));
+  node.onpointerleave = node.onblur = () => look(null);
+}
+
+// All neurons are one stop of the Tab key: arrow keys go from one to the next.
+let grid = [];
+
+function rove(given, focused) {
+  grid = given;
+  for (const node of grid.flat()) node.tabIndex = -1;
+  (grid.flat().includes(focused) ? focused : grid[0][0]).tabIndex = 0;
+}
+
+columns.addEventListener("focusin", ({target}) => {
+  if (grid.flat().includes(target)) rove(grid, target);
+});
+columns.addEventListener("keydown", (event) => {
+  const move = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
+  const l = grid.findIndex((layer) => layer.includes(event.target));
+  if (!move || l < 0) return;
+  event.preventDefault();
+  const layer = grid[l + move[0]] ?? grid[l], n = grid[l].indexOf(event.target) + move[1];
+  layer[Math.max(0, Math.min(layer.length - 1, n))].focus();
+});
 
 /** Draw a frame. */
 export function update(given) {
