@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from emulator.cudnn_frontend import CuDNN, DriverWithCuDNN
 
-from tests import harness
 from tests.conftest import own_driver
 from xpnet import kernels
 from xpnet.backend import Backend, backend_of, get_backend
@@ -42,7 +41,7 @@ def emulated(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Backend:
     """The emulator alone, with float32 numbers only: cuDNN computes nothing wider."""
     if not emulator.available():
         pytest.skip("the emulator compiles kernels with g++")
-    monkeypatch.setattr(harness, "float_types", lambda backend: [np.float32])
+    monkeypatch.setattr("xpnet.exercises.checking.float_types", lambda backend: [np.float32])
     cublaslt.warn_once.cache_clear()
     emulator.TAPE.launches.clear()
     opened = get_backend("emulator")

@@ -1,0 +1,120 @@
+"""A student's functions as an op, and its checks in the words of the exercise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Backend
+from xpnet.exercises.checking import Case, check_case
+from xpnet.exercises.comparing import CheckError, agree, first_difference, float64_ok
+from xpnet.exercises.hints import Mistake, Wrong, hint_of_numbers, is_same, reason_and_hint
+
+__all__ = ["as_op", "by_op", "compare", "hold", "results"]
+
+
+def results(name: str, value: Any, count: int) -> tuple[Any, ...]:
+    """Check how many results a function returns; return them as a tuple."""
+    if value is None:
+        raise Wrong(f"{name} returns None", "does it end in return?")
+    if count == 1:
+        if isinstance(value, tuple | list):
+            raise Wrong(f"{name}: expected one result, got {len(value)}")
+        return (value,)
+    if not isinstance(value, tuple | list):
+        raise Wrong(f"{name}: expected {count} results, got one")
+    if len(value) != count:
+        raise Wrong(f"{name}: expected {count} results, got {len(value)}")
+    return tuple(value)
+
+
+def as_op(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any] | None = None,
+    gradients: Sequence[int] = (),
+    **options: Any,
+) -> Callable[..., Any]:
+    """Make an op, which returns (y, vjp), of two functions.
+
+    Args:
+        forward: (*arrays, **options) -> y.
+        backward: (dy, *arrays, **options) -> the gradients of some inputs, one or a tuple.
+        gradients: which inputs these are.
+        options: passed on to both.
+    """
+
+    def op(*arrays: Any) -> tuple[Any, Any]:
+        (y,) = results(getattr(forward, "__name__", "function"), forward(*arrays, **options), 1)
+
+        def vjp(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+            if backward is None or not any(needs[i] for i in gradients):
+                return (None,) * len(arrays)
+            found = backward(dy, *arrays, **options)
+            each = dict(
+                zip(gradients, results(getattr(backward, "__name__", "function"), found, len(gradients)), strict=True)
+            )
+            return tuple(each.get(i) if needs[i] else None for i in range(len(arrays)))
+
+        return y, vjp
+
+    return op
+
+
+def by_op(op: Callable[..., Any]) -> Callable[[Case, np.ndarray], dict[int, np.ndarray]]:
+    """The gradients of a case, element by element, by xpnet's own op."""
+
+    def gradients(case: Case, dy: np.ndarray) -> dict[int, np.ndarray]:
+        _, vjp = op(*case.arrays)
+        found = vjp(dy, tuple(i in case.differentiable for i in range(len(case.arrays))))
+        return {i: found[i] for i in case.differentiable}
+
+    return gradients
+
+
+def hold(
+    case: Case,
+    backend: Backend,
+    names: Sequence[str],
+    result: str,
+    sizes: Mapping[str, int],
+    mistakes: Sequence[Mistake] = (),
+) -> None:
+    """Hold a case to the checks of checking.py.
+
+    Raises:
+        Wrong: what failed first, in the names of the exercise, with a hint.
+    """
+    try:
+        check_case(case, backend)
+    except CheckError as error:
+        raise reason_and_hint(error, names, result, sizes, mistakes) from None
+
+
+def compare(what: str, got: Any, want: Any, backend: Backend, guesses: Sequence[tuple[Any, str]] = ()) -> None:
+    """Compare one result with numbers.
+
+    Args:
+        what: the name of the result.
+        got: an array of the backend, or a number.
+        want: NumPy numbers.
+        guesses: numbers that typical mistakes lead to, each with its hint.
+    Raises:
+        Wrong: they differ.
+    """
+    if got is None:
+        raise Wrong(f"{what} is None", "does the function end in return?")
+    found = np.asarray(got if isinstance(got, int | float) else backend.to_numpy(got), np.float64)
+    wanted = np.asarray(want, np.float64)
+    try:
+        if found.shape != wanted.shape:
+            raise CheckError(what, found, wanted)
+        agree(found, wanted, np.float64 if float64_ok(backend) else np.float32, 1000, what)
+    except CheckError:
+        difference = first_difference(found, wanted)
+        text = f"{what}{': ' if difference.startswith('shape') else ''}{difference}"
+        for numbers, hint in guesses:
+            if is_same(found, numbers) and not is_same(wanted, numbers):
+                raise Wrong(text, hint, True) from None
+        raise Wrong(text, hint_of_numbers(found, wanted)) from None

@@ -1,0 +1,169 @@
+"""From a check that failed to a sentence that says what is wrong, and to a hint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet.exercises.checking import dy_of
+from xpnet.exercises.comparing import CheckError, agree, first_difference
+
+__all__ = ["Mistake", "Wrong", "hint_of_numbers", "is_same", "reason_and_hint"]
+
+
+class Wrong(Exception):
+    """A student's function that is not right yet.
+
+    Args:
+        what: what is wrong, in one sentence.
+        hint: what may be the reason, or "".
+        is_certain: whether the hint is of a mistake that leads to exactly this, not a guess.
+    """
+
+    def __init__(self, what: str, hint: str = "", is_certain: bool = False) -> None:
+        super().__init__(what)
+        self.what, self.hint, self.is_certain = what, hint, is_certain
+
+
+class Mistake(NamedTuple):
+    """A typical mistake: the numbers that it leads to, and what to say then.
+
+    Args:
+        part: "y", or the number of the input whose gradient is wrong.
+        numbers: (want, dy, *arrays) -> what the mistake computes, in float64 NumPy.
+        hint: what to say.
+    """
+
+    part: int | str
+    numbers: Callable[..., Any]
+    hint: str
+
+
+_WRITES = "a line such as {0} -= ... or {0}[...] = ... writes into the caller's array; {0} = {0} - ... makes a new one"
+_KINDS = {
+    "layout": "the numbers are wrong if the input is a view, such as a[:, ::2]: does the code read memory as it lies?",
+    "namespace": "return an array of the library that the inputs are of, made by functions of xp",
+    "device": "make new arrays on the device of the input: xp.zeros(shape, dtype=x.dtype, device=x.device)",
+    "dtype": "new arrays need the dtype of the input: xp.zeros(shape, dtype=x.dtype)",
+}
+
+
+def reason_and_hint(
+    error: CheckError, names: Sequence[str], result: str, sizes: Mapping[str, int], mistakes: Sequence[Mistake]
+) -> Wrong:
+    """Say in the words of an exercise what a check of checking.py found.
+
+    Args:
+        error: what failed.
+        names: of the op's inputs, in their order.
+        result: the name of the op's result.
+        sizes: letters of the shapes, such as N, and their values.
+        mistakes: those that are typical of the exercise.
+    """
+    names = [*names, f"d{result}"]
+    what = result if error.part is None else f"d{names[error.part]}"
+    if error.kind == "modified":
+        name = names[error.part or 0]
+        return Wrong(f"the input {name} was overwritten", _WRITES.format(name), True)
+    if error.kind == "namespace":
+        kind = error.what.rpartition("'")[0].rpartition("'")[2]
+        return Wrong(f"{what} is of type {kind}, expected an array", _KINDS["namespace"], True)
+    if error.got is None:
+        return Wrong(f"{what}: {error.what.rpartition(': ')[2]}", _KINDS.get(error.kind, ""), error.kind in _KINDS)
+    difference = first_difference(error.got, error.want)
+    if error.kind == "layout":
+        return Wrong(f"{what}{difference}", _KINDS["layout"], True)
+    if hint := _of_mistake(error, mistakes):
+        return Wrong(f"{what}{difference}", hint, True)
+    hint = hint_of_numbers(error.got, error.want, sizes)
+    if error.kind == "slope":
+        text = (
+            f"{what} is not the slope of {result}: in a random direction expected {error.want:.6g}, got {error.got:.6g}"
+        )
+        return Wrong(text, hint)
+    return Wrong(f"{what}{': ' if difference.startswith('shape') else ''}{difference}", hint)
+
+
+def _of_mistake(error: CheckError, mistakes: Sequence[Mistake]) -> str:
+    """Return the hint of the mistake that leads to the numbers of a failed check, or ""."""
+    case, part = error.case, "y" if error.part is None else error.part
+    if case is None:
+        return ""
+    for mistake in mistakes:
+        if mistake.part == part:
+            with np.errstate(all="ignore"):
+                numbers = mistake.numbers(error.want, dy_of(case.wanted().shape), *case.arrays)
+            if is_same(error.got, numbers) and not is_same(error.want, numbers):
+                return mistake.hint
+    return ""
+
+
+def is_same(got: Any, want: Any) -> bool:
+    """Whether two results are equal to what float32 can tell."""
+    got, want = np.asarray(got), np.asarray(want)
+    if got.shape != want.shape:
+        return False
+    try:
+        agree(got, want, np.float32, 1000, "")
+    except CheckError:
+        return False
+    return True
+
+
+def hint_of_numbers(got: Any, want: Any, sizes: Mapping[str, int] | None = None) -> str:
+    """Guess from two arrays alone what is wrong: swapped axes, a factor, a sign, an overflow; or return ""."""
+    got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
+    if got.shape != want.shape:
+        return _hint_of_shapes(got, want)
+    if np.isnan(got).any() and not np.isnan(want).any():
+        return "nan (not a number) comes from inf - inf, inf / inf or 0 / 0: an exponential that overflows, or ln 0?"
+    if np.isinf(got).any() and not np.isinf(want).any():
+        return "a number became infinite: a division by 0, ln 0, or an exponential that overflows?"
+    if not got.any():
+        return "all numbers are 0"
+    factor = _factor(got, want)
+    if factor is not None:
+        return _hint_of_factor(factor, sizes or {}, want.size)
+    if got.ndim > 1 and got.shape == got.T.shape and is_same(got, want.T):
+        return "rows and columns are swapped"
+    for axis in range(got.ndim):
+        if is_same(got, np.flip(want, axis)):
+            return f"the numbers are right, but in reverse order along axis {axis}"
+    if want.size > 2 and is_same(np.sort(got, axis=None), np.sort(want, axis=None)):
+        return "the numbers are right, but in another order"
+    if want.size > 2 and is_same(got - want, np.full(want.shape, np.mean(got - want))):
+        return f"all numbers differ by the same, {np.mean(got - want):.6g}"
+    return ""
+
+
+def _hint_of_shapes(got: np.ndarray, want: np.ndarray) -> str:
+    if sorted(got.shape) == sorted(want.shape) and got.ndim == want.ndim:
+        return "the axes are swapped"
+    if got.size == want.size:
+        return "the numbers are as many as wanted, but in other axes: reshape, or keepdims=True or False?"
+    if got.ndim < want.ndim:
+        return "an axis is missing: a sum over too many axes, or over axes that should be kept?"
+    if got.ndim > want.ndim:
+        return "an axis too many: is a sum missing?"
+    return ""
+
+
+def _factor(got: np.ndarray, want: np.ndarray) -> float | None:
+    """The number by which all of got differ from want, if there is one that is not 1."""
+    if not want.any():
+        return None
+    factor = float(np.sum(got * want) / np.sum(want * want))
+    return factor if is_same(got, factor * want) and not is_same(got, want) else None
+
+
+def _hint_of_factor(factor: float, sizes: Mapping[str, int], count: int) -> str:
+    if abs(factor + 1.0) < 1e-4:
+        return "the sign is wrong: all numbers have the opposite one"
+    for name, size in sizes.items():
+        if size > 1 and abs(factor / size - 1.0) < 1e-4:
+            return f"all numbers are {name} = {size} times too large: is a division by {name} missing?"
+        if size > 1 and abs(factor * size - 1.0) < 1e-4:
+            return f"all numbers are {name} = {size} times too small: is it divided by {name} once too often?"
+    return f"all numbers are {factor:.4g} times what they should be" if count > 2 else ""
