@@ -10,7 +10,7 @@
     model.to("torch")                       # or "cuda", "jax": values stay
     trainer.fit(train, test, epochs=10)     # epochs 6 to 10, there
 
-The README says the rest.
+README.md and examples/guides/ say the rest.
 """
 
 from __future__ import annotations
