@@ -207,6 +207,11 @@ def test_points_are_painted_and_dropped_as_a_file(visit, tmp_path):
     (tmp_path / "three.csv").write_text("x,y,kind\n1,2,a\n3,4,b\n5,9,b\n")
     page.set_input_files("#csv", str(tmp_path / "three.csv"))
     until(page, "location.hash.split('points=')[1]?.split('%2C').length === 3")
+    until(page, "document.getElementById('note').textContent === 'classes: a is 0, b is 1'")
+    page.click("#clear-points")
+    for x in (0.25, 0.75):  # one point alone is not learned from, and brings no other back
+        page.mouse.click(box["x"] + x * box["width"], box["y"] + 0.5 * box["height"])
+    until(page, "location.hash.includes('points=-2_0_1%2C2_0_1')")
     (tmp_path / "bad.csv").write_text("x,y,kind\n1,,a\n")
     page.set_input_files("#csv", str(tmp_path / "bad.csv"))
     until(page, "document.getElementById('trouble').textContent.includes('rows of x, y, class')")

@@ -51,6 +51,13 @@ def test_the_program_that_is_shown_gives_the_same_loss(settings, backend):
         assert shown[1] == pytest.approx(frame[name]["accuracy"], abs=6e-4)
 
 
+def test_before_the_first_step_the_program_makes_some():
+    plane = Plane(Settings(), get_backend("cpu"))
+    reply, _ = plane.command("code", {})
+    assert reply["steps"] == 1000
+    assert "islice(batches(), 1000)" in reply["code"]
+
+
 def test_lines_are_no_longer_than_a_screen_is_wide():
     for settings in CASES.values():
         plane = Plane(Settings(**settings), get_backend("cpu"))

@@ -19,14 +19,15 @@ from xpnet.playground.settings import Settings
         "\ufeff10;1;cat\r\n20;2;dog\r\n30;3;cat",
         "a\tb\tc\td\n10\t1\tcat\t7\n\n20\t2\tdog\t7\n30\t3\tcat\t7\n",
         '"10","1"," cat"\n"20","2","dog"\n"30","3","cat"\n',
+        "10,1,cat\r20,2,dog\r30,3,cat\r",
     ],
-    ids=["names", "semicolons", "tabs and further columns", "quotes"],
+    ids=["names", "semicolons", "tabs and further columns", "quotes", "ends of lines of old"],
 )
 def test_points_are_standardized_and_classes_numbered(text):
     points, note = read_points(text)
     scale = 1.4 / np.std([1, 2, 3])
     assert points == [[round(-scale, 2), round(-scale, 2), 0], [0, 0, 1], [round(scale, 2), round(scale, 2), 0]]
-    assert note == ""
+    assert note == "classes: cat is 0, dog is 1"
     Settings.read({"data": "points", "points": points})
 
 

@@ -85,7 +85,20 @@ def test_training_ends_after_some_epochs():
     images = trained(0, batch=256)
     while images.advance():
         pass
-    assert images.frame()["epoch"] == 12
+    frame = images.frame()
+    assert (frame["epoch"], frame["epochs"], frame["ended"]) == (12, 12, True)
+
+
+def test_a_test_digit_is_told_with_its_label_and_a_drawing_without():
+    images = trained(0)
+    labels = [images.test.classes[images.test.y[i]] for i in (0, 7, 14)]
+    assert images.frame()["label"] == labels[0]
+    for label in labels[1:]:
+        assert images.command("example", {}) == ({}, True)
+        assert images.frame()["label"] == label
+    images.command("draw", {"pixels": encode(np.eye(DRAWN) * 255)})
+    assert images.frame()["label"] == ""
+    assert images.frame()["ended"] is False
 
 
 def test_a_drawing_is_fitted_as_the_digits_are():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from typing import Any
 
@@ -25,7 +24,7 @@ def read_points(text: str) -> tuple[list[list[Any]], str]:
     Args:
         text: lines, separated by commas, semicolons or tabs.
     Returns:
-        Points as Settings takes them, and a line about what was left out, or "".
+        Points as Settings takes them, and a line about what was left out and which classes have which numbers, or "".
     Raises:
         DataError: there are no such rows, one is not of two numbers and a class, or there are too many classes.
     """
@@ -34,7 +33,7 @@ def read_points(text: str) -> tuple[list[list[Any]], str]:
     try:
         rows = [
             row
-            for row in csv.reader(io.StringIO(text.lstrip("\ufeff")), delimiter=separator)
+            for row in csv.reader(text.lstrip("\ufeff").splitlines(), delimiter=separator)
             if any(map(str.strip, row))
         ]
     except csv.Error as error:
@@ -55,8 +54,10 @@ def read_points(text: str) -> tuple[list[list[Any]], str]:
     xy = np.clip((xy - xy.mean(axis=0)) / np.where(scale > 0, scale, 1.0) * _SPREAD, -4, 4)
     taken = np.unique(np.linspace(0, len(xy) - 1, min(len(xy), MOST_POINTS)).round().astype(int))
     points = [[round(float(xy[i, 0]), 2), round(float(xy[i, 1]), 2), names.index(found[i][1])] for i in taken]
-    note = f"{len(taken)} of {len(xy):,} rows are taken, evenly spaced" if len(taken) < len(xy) else ""
-    return points, note
+    notes = [f"{len(taken)} of {len(xy):,} rows are taken, evenly spaced"] if len(taken) < len(xy) else []
+    if names != [str(k) for k in range(len(names))]:
+        notes += ["classes: " + ", ".join(f"{name[:20]} is {k}" for k, name in enumerate(names))]
+    return points, "; ".join(notes)
 
 
 def _numbers(row: list[str]) -> tuple[float, float] | None:

@@ -48,8 +48,8 @@ class Images:
         self.optimizer = optim.SGD(self.model.parameters(), lr=lambda step: self.settings.rate_at(step), momentum=0.9)
         self.step, self._measured = 0, (-1, 0.0, 0.0)  # steps; when it was measured, the loss and the accuracy
         self._batches, self._loss = self._draw_batches(), float("nan")
-        self._example = 0
-        self._show_example(0)
+        self._shown = 0  # examples that were shown
+        self._next({})
 
     def reset(self) -> Images:
         """Return the same before its first step."""
@@ -97,11 +97,14 @@ class Images:
             self._measure()
         found = {
             "step": self.step,
-            "epoch": self.step // -(-len(self.train) // self.settings.batch),
+            "epoch": self.step // self._steps_an_epoch,
+            "epochs": _EPOCHS[self.settings.data],
+            "ended": not self._has_more(),
             "test": {"loss": self._measured[1], "accuracy": self._measured[2]},
             "batch_loss": self._loss,
             "is_blank": not values[0].any(),
             "image": as_floats(values[0]),
+            "label": self._label,
             "values": [as_floats(each) for each in values[1:]],
             "probabilities": (p / p.sum()).tolist(),
             "filters": {
@@ -125,17 +128,15 @@ class Images:
         return {**commands, "lr": self._change_rate}[name](given)
 
     def _draw(self, given: dict[str, Any]) -> tuple[Any, bool]:
-        self._image = fit_drawing(read_drawing(given.get("pixels")), self.side)
+        self._image, self._label = fit_drawing(read_drawing(given.get("pixels")), self.side), ""
         return {}, True
 
     def _next(self, given: dict[str, Any]) -> tuple[Any, bool]:
-        self._example += 1
-        return {"label": self._show_example(self._example)}, True
-
-    def _show_example(self, i: int) -> str:
-        i = 7 * i % len(self.test)
+        i = 7 * self._shown % len(self.test)
+        self._shown += 1
         self._image = self.test.x[i].astype(np.float32) / np.float32(self.test.white)
-        return self.test.classes[int(self.test.y[i])]
+        self._label = self.test.classes[int(self.test.y[i])]
+        return {}, True
 
     def _explain(self, given: dict[str, Any]) -> tuple[Any, bool]:
         layers, values = dict(self.model.children()), self._values()
@@ -157,12 +158,16 @@ class Images:
         return {"settings": self.settings.to_json()}, False
 
     def _code(self, given: dict[str, Any]) -> tuple[Any, bool]:
-        return {"code": self.code()}, False
+        return {"code": self.code(), "steps": self._steps_of_code}, False
 
     def code(self) -> str:
-        """Return the Python that trains this network for as many steps as were made, at least one."""
+        """Return the Python that trains this network for as many steps as were made; at the start, for one epoch."""
         backend = "" if self.backend.on_host else self.backend.spec
-        return write_image_code(self.settings, self.side, self.train.white, max(1, self.step), backend)
+        return write_image_code(self.settings, self.side, self.train.white, self._steps_of_code, backend)
+
+    @property
+    def _steps_of_code(self) -> int:
+        return self.step or self._steps_an_epoch
 
     def _tensor(self, images: np.ndarray) -> Tensor:
         return Tensor(self.backend.from_numpy(images.astype(np.float32) / np.float32(self.train.white)))
@@ -185,7 +190,11 @@ class Images:
         self._measured = self.step, loss, float(np.mean(scores.numpy().argmax(axis=1) == y))
 
     def _has_more(self) -> bool:
-        return self.step < _EPOCHS[self.settings.data] * -(-len(self.train) // self.settings.batch)
+        return self.step < _EPOCHS[self.settings.data] * self._steps_an_epoch
+
+    @property
+    def _steps_an_epoch(self) -> int:
+        return -(-len(self.train) // self.settings.batch)
 
     def _draw_batches(self) -> Iterator[np.ndarray]:
         for epoch in itertools.count():

@@ -43,8 +43,8 @@ LESSONS = (
     Lesson(
         "perceptron",
         "The perceptron",
-        "A perceptron weighs its inputs, adds a bias and decides by the sign of the sum: its border is a line. It "
-        "learns only from mistakes, so it stops by itself once the line separates the classes.",
+        "A perceptron multiplies its inputs by weights, adds a bias and decides by the sign of the sum, so its border "
+        "is a straight line. It learns only from mistakes, so it stops once the line separates the classes.",
         "Press Play: after a few mistakes the training accuracy is 100 %, and nothing moves any more.",
         "plane",
         {"data": "blobs", "noise": 0.6, **_RULE},
@@ -53,9 +53,9 @@ LESSONS = (
     Lesson(
         "xor",
         "XOR: no line will do",
-        "Opposite corners belong to one class here, and no line has both of them on one side. The perceptron makes "
-        "mistakes for ever, as Minsky and Papert wrote in 1969.",
-        "Press Play and watch the border jump about. Then add a hidden layer with the + above the network.",
+        "Opposite corners belong to one class here, and no straight line separates the two classes. So a perceptron "
+        "never stops making mistakes, as Minsky and Papert wrote in 1969.",
+        "Press Play: the border moves for ever. Then add a hidden layer with the + above the network.",
         "plane",
         {"data": "xor", "noise": 0.2, **_RULE},
         50,
@@ -63,9 +63,9 @@ LESSONS = (
     Lesson(
         "many-perceptrons",
         "Many perceptrons",
-        "For several classes there is a perceptron for each, and the class with the highest sum is the answer. The "
-        "plane is divided into regions with straight borders.",
-        "Point at the scores on the right: each is one perceptron, positive on its own side of its line.",
+        "For several classes there is one perceptron for each class, and the class with the highest sum is the answer. "
+        "The plane is divided into regions with straight borders.",
+        "Press Play, then point at the scores on the right: each is one perceptron, positive on one side of its line.",
         "plane",
         {"data": "blobs", "classes": 5, "noise": 0.35, "layers": [], "lr": 0.03},
         50,
@@ -74,7 +74,7 @@ LESSONS = (
         "bias",
         "The bias",
         "The bias is the weight of an input that is always 1, and moves the line away from the origin. Without it "
-        "every line goes through the origin, and both classes here lie in the same direction from it.",
+        "every line goes through the origin, and here both classes lie in the same direction from it.",
         "Press Play: it fails. Then tick Bias and press Play again.",
         "plane",
         {"data": "points", "points": [*_FAR, *_NEAR], "layers": [], "bias": False, "batch": 5},
@@ -84,18 +84,18 @@ LESSONS = (
         "composition",
         "Composition",
         "The outputs of one layer are the inputs of the next, so complex functions are composed of simple ones. "
-        "Neurons of the first layer are lines; those of the next combine lines into shapes.",
+        "The neurons of the first layer have straight borders, and the next layer combines them into shapes.",
         "Press Play, then point at the neurons from left to right.",
         "plane",
         {"data": "circles", "layers": [4, 2], "lr": 0.1},
-        50,
+        200,
     ),
     Lesson(
         "linear-layers",
         "Linear layers collapse",
         "A linear function of a linear function is linear again: w2 (w1 x + b1) + b2 = (w2 w1) x + (w2 b1 + b2). "
         "Without an activation between them, three layers can do no more than one.",
-        "Press Play: every neuron is a straight edge. Then choose ReLU as activation and press Play again.",
+        "Press Play: every neuron has a straight border. Then choose ReLU as activation and press Play again.",
         "plane",
         {"data": "moons", "noise": 0.1, "layers": [6, 6, 6], "activation": "none", "lr": 0.1},
         200,
@@ -103,8 +103,8 @@ LESSONS = (
     Lesson(
         "sigmoid",
         "Sigmoid and vanishing gradients",
-        "On the way back the gradient is multiplied by the slope of every activation, which for a sigmoid is at "
-        "most 1/4. After eight of them next to nothing is left for the first layers.",
+        "In the backward pass the gradient is multiplied by the slope of every activation, which for a sigmoid is at "
+        "most 1/4. After eight of them almost nothing is left for the first layers.",
         "Press Play, and look at the gradient of each layer: the first is thousands of times smaller than the last.",
         "plane",
         {"data": "circles", "layers": [8] * 8, "activation": "sigmoid", "lr": 0.3},
@@ -113,8 +113,8 @@ LESSONS = (
     Lesson(
         "relu",
         "ReLU",
-        "The ReLU passes what is positive and stops the rest, so its slope is 1 where it is active and the gradient "
-        "keeps its size. The same eight layers learn now.",
+        "The ReLU passes positive numbers and sets the others to 0, so its slope is 1 where it is active and the "
+        "gradient keeps its size. The same eight layers learn now.",
         "Press Play and compare the gradients. ReLU neurons have kinks: the border is made of straight pieces.",
         "plane",
         {"data": "circles", "layers": [8] * 8, "activation": "relu", "lr": 0.03},
@@ -124,7 +124,8 @@ LESSONS = (
         "convolution",
         "Convolution and correlation",
         "A filter slides over the image, and each output pixel is the sum of a window times the filter. Convolution "
-        "turns the filter by 180 degrees, correlation does not; networks learn the filter, so both are used alike.",
+        "turns the filter by 180 degrees, correlation does not; a network learns its filters, so both work equally "
+        "well.",
         "Draw a digit and click a pixel of conv1: window, filter and sum are written out. Then change to correlation.",
         "images",
         {"flip": True},
@@ -133,7 +134,8 @@ LESSONS = (
         "pooling",
         "Pooling",
         "Pooling makes the maps smaller: max pooling keeps the largest number of each window, average pooling the "
-        "mean. With a window of 2x2 and stride 2 windows do not overlap, and three numbers of four are left out.",
+        "mean. With a window of 2x2 and a stride of 2 the windows do not overlap, and each map keeps a quarter of its "
+        "numbers.",
         "Click a pixel of pool1, and see which of the four numbers passes. Then change to average pooling.",
         "images",
         {},
@@ -150,10 +152,11 @@ LESSONS = (
     Lesson(
         "softmax",
         "Softmax and cross-entropy",
-        "The softmax turns scores into probabilities: exp of each score, divided by the sum of them all. The cross- "
-        "entropy is -log of the probability of the true class; its gradient is the probabilities minus 1 at the "
-        "true class.",
-        "Press Play, and see colours become certain away from the borders. Compare with the squared error.",
+        "The softmax turns scores into probabilities: exp of each score, divided by the sum of exp of all scores. The "
+        "cross-entropy is -log of the probability of the true class, and its gradient by the scores is the "
+        "probabilities, minus 1 at the true class.",
+        "Press Play: away from the borders the colours become strong, where one probability is near 1. Then choose "
+        "the squared error as loss and compare.",
         "plane",
         {"data": "blobs", "classes": 3, "noise": 0.8, "layers": [8], "lr": 0.03},
         50,
@@ -161,9 +164,10 @@ LESSONS = (
     Lesson(
         "learning-rate",
         "Gradient descent and the learning rate",
-        "Every step moves each weight against its gradient, times the learning rate; an epoch is once through all "
-        "points. Too small a rate takes for ever, too large a one jumps over the minimum and never settles.",
-        "Press Play at 0.001, then try 0.1 and 3. Adam adapts the rate of each weight by itself.",
+        "Every step moves each weight against its gradient, times the learning rate; an epoch is one pass through "
+        "all points. A rate that is too small takes very long, and one that is too large jumps over the minimum.",
+        "Press Play at 0.001, then choose 0.1 and then 3: training goes on with the new rate. Adam adapts the rate of "
+        "each weight by itself.",
         "plane",
         {"data": "moons", "noise": 0.1, "layers": [8, 8], "lr": 0.001},
         200,

@@ -150,8 +150,12 @@ class Plane:
         }
 
     def code(self) -> str:
-        """Return the Python that trains this network for as many steps as were made, at least one."""
-        return write_code(self.settings, self.classes, max(1, self.step), self._backend_name)
+        """Return the Python that trains this network for as many steps as were made; at the start, for 1,000."""
+        return write_code(self.settings, self.classes, self._steps_of_code, self._backend_name)
+
+    @property
+    def _steps_of_code(self) -> int:
+        return self.step or 1000
 
     def command(self, name: str, given: dict[str, Any]) -> tuple[Any, bool]:
         """Carry out a command; return the reply, and whether the state changes.
@@ -164,7 +168,7 @@ class Plane:
         return {"code": self._code, "csv": self._csv, "lr": self._change_rate}[name](given), False
 
     def _code(self, given: dict[str, Any]) -> dict[str, Any]:
-        return {"code": self.code()}
+        return {"code": self.code(), "steps": self._steps_of_code}
 
     def _csv(self, given: dict[str, Any]) -> dict[str, Any]:
         points, note = read_points(arguments.text("CSV file", "text", given.get("text")))

@@ -23,8 +23,8 @@ export function draw() {
   if (!points.length || !plot.clientWidth) return;
   const [context, w, h] = sharp(plot), left = 42, bottom = h - 16, top = 6;
   const values = points.flatMap(([, a, b]) => [a, b]).filter((v) => v !== null);
-  const most = Math.max(1e-6, ...values), end = Math.max(1, points.at(-1)[0]);
-  const x = (step) => left + (step / end) * (w - left - 4), y = (loss) => bottom - (loss / most) * (bottom - top);
+  const most = Math.max(1e-6, ...values), end = points.at(-1)[0];
+  const x = (step) => left + (step / Math.max(1, end)) * (w - left - 4), y = (loss) => bottom - (loss / most) * (bottom - top);
   context.font = "11px system-ui, sans-serif";
   context.fillStyle = ink("--quiet");
   context.strokeStyle = ink("--line");
@@ -37,7 +37,7 @@ export function draw() {
     context.textAlign = "right";
     context.fillText(short(part * most), left - 5, y(part * most) + 4);
   }
-  context.fillText(end.toLocaleString("en") + " steps", w - 4, h - 3);
+  context.fillText(end.toLocaleString("en") + (end === 1 ? " step" : " steps"), w - 4, h - 3);
   [[1, colourOf(0), []], [2, colourOf(1), [5, 3]]].forEach(([i, colour, dash]) => {
     context.strokeStyle = css(colour);
     context.lineWidth = 1.8;

@@ -10,19 +10,15 @@ import {say} from "./say.js";
 const $ = (id) => document.getElementById(id);
 const TITLES = {digits: "digits, 8x8", mnist: "MNIST, 28x28", across: "across channels", within: "within a channel"};
 const fields = {};
-let network = null, chosen = null, ask = null, isAsking = false, label = "";  // label: of the test image that is shown
+let network = null, chosen = null, ask = null, isAsking = false;
 
 /** Prepare the part; `given.ask` has a command carried out, `given.change` takes other settings. */
 export function build(given) {
   ask = given.ask;
   const {choices} = given;
-  drawing.build(choices.drawn, (pixels) => ((label = ""), ask("draw", {pixels})));
+  drawing.build(choices.drawn, (pixels) => ask("draw", {pixels}));
   $("clear-pad").onclick = drawing.erase;
-  $("test-digit").onclick = async () => {
-    drawing.clear();
-    const reply = await ask("example");
-    if (reply) label = reply.label;
-  };
+  $("test-digit").onclick = () => (drawing.clear(), ask("example"));
   const made = (name, ...rest) => (fields[name] = choose("image-" + name, ...rest, (value) => given.change({[name]: value}))).node;
   const named = (values) => values.map((value) => [value, TITLES[value] ?? String(value)]);
   $("image-form").replaceChildren(
@@ -55,7 +51,7 @@ export function update(frame) {
     item.children[1].firstChild.style.width = percent + "%";
     item.children[2].textContent = percent + " %";
   });
-  const told = frame.is_blank ? "Draw a digit." : frame.step ? `It is a ${network.classes[best]}` + (label ? `, and was meant as ${label}.` : ".") : "It has learned nothing yet: press Play.";
+  const told = frame.is_blank ? "Draw a digit." : frame.step ? `It is a ${network.classes[best]}` + (frame.label ? `, and was meant as ${frame.label}.` : ".") : "It has learned nothing yet: press Play.";
   if ($("told").textContent !== told) $("told").textContent = told;
   if (chosen) explain(false);
 }

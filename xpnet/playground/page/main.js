@@ -19,7 +19,7 @@ async function run(act) {
   const started = Date.now();
   waiting.add(started);
   try {
-    $("trouble").hidden = true;
+    $("trouble").hidden = $("note").hidden = true;
     return await act();
   } catch (error) {
     trouble({error: error.message});
@@ -88,7 +88,7 @@ function change(settings) {
   if (state.kind === "plane" && state.settings.data === "points" && state.settings.points.length < 2)
     state.settings.points = shown?.kind === "plane" ? shown.points.train.slice(0, 500).map(([x, y, k]) => [Math.round(x * 100) / 100, Math.round(y * 100) / 100, k]) : [[-1, 0, 0], [1, 0, 1]];
   if (state.kind === "plane") controls.show(state.settings);
-  open();
+  return open();
 }
 
 const changeRate = (value) => run(async () => {
@@ -137,7 +137,8 @@ const handlers = {
     state.steps = value.step;
     setPlaying(value.playing);
     $("steps").textContent = value.step.toLocaleString("en");
-    $("epoch").textContent = value.epoch.toLocaleString("en");
+    $("epoch").textContent = value.epoch.toLocaleString("en") + (value.epochs ? ` of ${value.epochs}` : "");
+    $("play").disabled = $("step").disabled = !!value.ended && !value.playing;
     for (const part of ["train", "test"]) {
       $(part + "-accuracy").textContent = value[part] ? (100 * value[part].accuracy).toFixed(1) + " %" : "";
       $(part + "-loss").textContent = value[part] ? "loss " + short(value[part].loss) : value.step ? "loss " + short(value.batch_loss) : "";
@@ -206,13 +207,15 @@ $("to-plane").onclick = () => (go("plane"), open(0, false));
 $("to-images").onclick = () => (go("images"), open(0, true));
 $("to-course").onclick = () => (state.step ? (course.show((state.step = "")), remember()) : course.start(0));
 $("show-code").onclick = () => run(async () => {
-  $("code-text").textContent = (await ask("code")).code;
+  const {code, steps} = await ask("code");
+  $("code-text").textContent = code;
+  $("code-about").textContent = state.steps ? "It trains this network for as many steps, and prints the same loss." : `It trains this network for ${steps.toLocaleString("en")} steps.`;
   $("code").showModal();
 });
 $("close-code").onclick = () => $("code").close();
 $("copy-code").onclick = () => copy($("copy-code"), $("code-text").textContent, $("code-text"));
 $("copy-link").onclick = () => (remember(), copy($("copy-link"), location.href));
-$("clear-points").onclick = () => output.clear();
+$("clear-points").onclick = () => (output.clear(), command("pause"));
 $("csv").onchange = (event) => readCsv(event.target.files[0]).then(() => (event.target.value = ""));
 addEventListener("hashchange", enter);
 addEventListener("dragover", (event) => event.preventDefault());
@@ -229,8 +232,9 @@ const readCsv = (file) => run(async () => {
   if (!file) return;
   if (file.size > 500_000) throw new Error(`${file.name}: expected a file of at most 500 kB`);
   const {points, note} = await ask("csv", {text: await file.text()});
-  change({data: "points", points});
-  if (note) trouble({error: note});
+  await change({data: "points", points});
+  $("note").textContent = note;
+  $("note").hidden = !note;
 });
 
 async function copy(button, text, node) {

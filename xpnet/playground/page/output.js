@@ -69,7 +69,7 @@ over.addEventListener("pointermove", (event) => {
   if (Math.hypot(next[0] - last[0], next[1] - last[1]) > 0.25) put(...(last = next));
 });
 for (const name of ["pointerup", "pointercancel"]) over.addEventListener(name, () => {
-  if (painted && last) finish(painted);
+  if (last) learn();
   last = null;
 });
 over.addEventListener("keydown", (event) => {
@@ -78,14 +78,17 @@ over.addEventListener("keydown", (event) => {
   event.preventDefault();
   event.stopPropagation();
   if (move) cursor = cursor.map((v, i) => Math.max(-network.half, Math.min(network.half, v + 0.25 * move[i])));
-  else put(...cursor), finish(painted);
+  else put(...cursor), learn();
   drawPoints();
 });
 over.addEventListener("focus", drawPoints);
 over.addEventListener("blur", drawPoints);
 new ResizeObserver(drawPoints).observe(over);
 
-/** Take all painted points away; nothing is learned before there are two. */
+// Nothing is learned before there are two points.
+const learn = () => painted?.length > 1 && finish(painted);
+
+/** Take all painted points away. */
 export function clear() {
   painted = [];
   drawPoints();

@@ -14,7 +14,8 @@ const sum = (terms) => terms.join(" + ").replaceAll("+ −", "− ");
 const line = (text, className = "formula") => make("p", {className}, text);
 
 export function clear() {
-  box.replaceChildren(line("Click a pixel of a feature map, or a neuron: here stands how it is computed, number by number.", "quiet"));
+  box.parentNode.classList.remove("filled");
+  box.replaceChildren(line("Choose a pixel of a feature map, or a neuron: here stands how it is computed, number by number.", "quiet"));
 }
 
 /** Show how the number at a place is computed; return the same in one line. */
@@ -29,6 +30,7 @@ export function show(place, reply, network) {
   redraw();
   total.replaceChildren("= ", make("b", {}, fine(reply.result)));
   if (heading.parentNode !== box) box.replaceChildren(heading, about, choice, body, total, line("Numbers are rounded for display.", "quiet"));
+  box.parentNode.classList.add("filled");
   return `${heading.textContent}: ${reply.kind} ${fine(reply.result)}`;
 }
 
