@@ -31,10 +31,20 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 STARTS: dict[str, tuple[dict[str, str], Launched | None]] = {
     "plain": ({}, None),
     "hydra": ({"PMI_RANK": "2", "PMI_SIZE": "4", "MPI_LOCALRANKID": "0"}, Launched("mpiexec", 2, 4, 0)),
+    "hydra-local-size": (
+        {"PMI_RANK": "5", "PMI_SIZE": "8", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "4"},
+        Launched("mpiexec", 5, 8, 1, 4),
+    ),
     "one-process": ({"PMI_RANK": "0", "PMI_SIZE": "1"}, Launched("mpiexec", 0, 1, None)),
     "openmpi": (
-        {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "1", "PMIX_RANK": "1"},
-        Launched("Open MPI", 1, 2, 1),
+        {
+            "OMPI_COMM_WORLD_RANK": "1",
+            "OMPI_COMM_WORLD_SIZE": "2",
+            "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+            "PMIX_RANK": "1",
+            "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+        },
+        Launched("Open MPI", 1, 2, 1, 2),
     ),
     "pmix": ({"PMIX_RANK": "3"}, Launched("PMIx", 3, None, None)),
     "slurm-pmix": (
@@ -115,7 +125,7 @@ def test_a_launcher_of_another_mpi_is_named(start: Start) -> None:
 
 WORLD = """
 import sys, threading
-before = sys.excepthook, threading.excepthook, sys.exit
+before = sys.excepthook, threading.excepthook
 import numpy as np
 import xpnet.distributed
 assert "mpi4py" not in sys.modules, "importing xpnet starts MPI"
@@ -124,7 +134,8 @@ communicator, start = get_communicator(), launched()
 assert communicator is get_communicator("mpi")
 assert (communicator.name, communicator.size) == ("mpi", int(sys.argv[1]))
 assert (start.rank, start.size) == (communicator.rank, communicator.size)
-assert (sys.excepthook, threading.excepthook, sys.exit) == before
+changed = [now is not then for now, then in zip((sys.excepthook, threading.excepthook), before)]
+assert changed == [communicator.size > 1] * 2, "the failure of one process ends all, where there are several"
 
 from mpi4py import MPI
 assert MPI.Query_thread() >= MPI.THREAD_SERIALIZED

@@ -11,9 +11,10 @@ from xpnet import models
 from xpnet.data.part import WHOLE, Part
 from xpnet.distributed import Communicator, single
 from xpnet.distributed.communicator import Single
+from xpnet.distributed.launched import SHARDS
 from xpnet.errors import ConfigError
 from xpnet.train import Trainer
-from xpnet.train.processes import SHARDS, Processes, read_processes
+from xpnet.train.processes import Processes, read_processes
 
 
 class Pretended(Single):

@@ -84,8 +84,10 @@ def run(arguments: list[str]) -> NoReturn:
     Where a command only prints and standard output is full, the exit code is 2. Of the processes of a launcher the
     first one prints.
     """
+    if not processes.takes_part(arguments[0]):
+        sys.exit(0)
     out, err = Lenient(sys.stdout), Lenient(sys.stderr)
-    is_first, code, message = processes.is_first(arguments[0]), 0, ""
+    is_first, code, message = processes.is_first(), 0, ""
     try:
         with processes.joined(arguments[0]), _printing(out, err) if is_first else processes.silent():
             code = _call(arguments)

@@ -32,10 +32,12 @@ def launch(
     ] = False,
 ) -> int:
     """Run a command of xpnet, or a Python file, in several processes, by mpiexec."""
-    from xpnet.distributed.program import program_of
+    from xpnet.distributed.program import check_shards, is_command, program_of
     from xpnet.distributed.supervisor import Group, supervise
 
     group = Group(processes, tuple(hosts.split(",")) if hosts else (), restarts, elastic)
     own = None if "-" in words else subprocess.DEVNULL  # predict reads names; else the input is left to a shell's loop
     say = partial(print_line, to_people_only=True)
-    return supervise(program_of(words), group, say=lambda line: say(f"xpnet: launch: {line}"), stdin=own)
+    program = program_of(words)
+    check_shards(words, processes)
+    return supervise(program, group, say=lambda line: say(f"xpnet: launch: {line}"), stdin=own, joins=is_command(words))

@@ -1,4 +1,7 @@
-"""A command in one of several processes: the first prints, and one that fails ends all."""
+"""A command in one of several processes: the first prints, and one that fails ends all.
+
+What several processes do not run together, such as an export, the first does alone, and the others end at once.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,22 @@ import os
 import warnings
 from collections.abc import Iterator
 
-from xpnet.distributed import aborting, get_communicator, install, launched
+from xpnet.distributed import aborting, get_communicator, launched
 
-__all__ = ["is_first", "joined", "silent"]
+__all__ = ["is_first", "joined", "silent", "takes_part"]
 
 _JOINT = ("train", "evaluate", "predict")  # the commands that several processes run together
 
 
-def is_first(command: str) -> bool:
-    """Whether this process prints: it is alone, or the first of those that run the command together."""
-    start = launched() if command in _JOINT else None
+def is_first() -> bool:
+    """Whether this process prints: it is alone, or the first of several."""
+    start = launched()
     return start is None or start.rank == 0
+
+
+def takes_part(command: str) -> bool:
+    """Whether this process runs a command: it is the first, or all run it together."""
+    return command in _JOINT or is_first()
 
 
 @contextlib.contextmanager
@@ -31,9 +39,7 @@ def joined(command: str) -> Iterator[None]:
     if command not in _JOINT or launched() is None:
         yield
         return
-    communicator = get_communicator()
-    install(communicator)
-    with aborting(communicator):
+    with aborting(get_communicator()):
         yield
 
 

@@ -98,6 +98,16 @@ class Communicator(ABC):
         Unlike the other methods it may be called while others wait in one of those.
         """
 
+    def meet(self, where: str) -> None:  # noqa: B027
+        """Wait until all processes call this, before a method that all have to call.
+
+        Args:
+            where: the method, for messages.
+        Raises:
+            ConfigError: others call another method, have gone on to another exchange, or have ended. Only after
+                ``watch``; an engine that cannot tell does nothing.
+        """
+
     @abstractmethod
     def watch(self) -> None:
         """Prepare for ``leave``; called by all processes."""

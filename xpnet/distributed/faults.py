@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from xpnet.distributed.communicator import Communicator
+from xpnet.distributed.supervised import tell_left, tell_watched
 from xpnet.errors import XpnetError
 from xpnet.output import printable
 
@@ -103,8 +104,8 @@ _installed: list[Communicator] = []
 def install(communicator: Communicator) -> None:
     """Let an uncaught exception of this process end all, and so its end while another waits for it.
 
-    All processes call it. In xpnet a command, a Step and a Trainer that were launched do. Where all processes fail
-    alike, rank 0 alone prints the traceback. A second call does nothing.
+    All processes call it; ``get_communicator`` does, and a Trainer and a Step. Where all processes fail alike, rank 0
+    alone prints the traceback. A second call does nothing.
 
     Args:
         communicator: of the processes; of one: nothing is done.
@@ -114,6 +115,7 @@ def install(communicator: Communicator) -> None:
         return
     _installed.append(communicator)
     communicator.watch()
+    tell_watched()
     sys.excepthook = _hook(communicator, sys.excepthook)
     before = threading.excepthook
 
@@ -141,6 +143,7 @@ def _leave(communicator: Communicator) -> None:
     """Called at the end of the process, whatever ends it but a signal."""
     try:
         if communicator.leave():
+            tell_left()
             return
     except KeyboardInterrupt:
         communicator.abort(130)

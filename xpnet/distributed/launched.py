@@ -11,11 +11,14 @@ from typing import NamedTuple
 from xpnet.arguments import choice
 from xpnet.backend import Backend, get_backend
 from xpnet.distributed.communicator import Communicator, single
+from xpnet.distributed.faults import install
 from xpnet.distributed.mpi import MPI, mpi
 from xpnet.distributed.nccl import nccl
 from xpnet.errors import ConfigError, DeviceError
 
-__all__ = ["Launched", "get_communicator", "launched"]
+__all__ = ["SHARDS", "Launched", "get_communicator", "launched"]
+
+SHARDS = 8  # virtual shards of a training that a launcher started, unless others are asked for
 
 _log = logging.getLogger("xpnet")
 
@@ -28,22 +31,24 @@ class Launched(NamedTuple):
         rank: the number of this process.
         size: how many it has started; None: it does not say.
         local_rank: the number of this process among those on this machine; None: it does not say.
+        local_size: how many it has started on this machine; None: it does not say.
     """
 
     launcher: str
     rank: int
     size: int | None
     local_rank: int | None
+    local_size: int | None = None
 
 
-# The variables of rank, size and local rank. Slurm sets SLURM_PROCID and SLURM_NTASKS also in the shells of sbatch and
-# salloc, which are one process; SLURM_STEP_NUM_TASKS is the number that one srun has started.
+# The variables of rank, size, local rank and local size. Slurm sets SLURM_PROCID and SLURM_NTASKS also in the shells of
+# sbatch and salloc, which are one process; SLURM_STEP_NUM_TASKS is the number that one srun has started.
 _VARIABLES = {
-    "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
-    "MVAPICH": ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_LOCAL_RANK"),
-    "mpiexec": ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
-    "PMIx": ("PMIX_RANK", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
-    "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
+    "Open MPI": [f"OMPI_COMM_WORLD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")],
+    "MVAPICH": [f"MV2_COMM_WORLD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")],
+    "mpiexec": ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"],
+    "PMIx": ["PMIX_RANK", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", ""],
+    "srun": ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", ""],
 }
 
 
@@ -58,15 +63,15 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launched | None:
         return int(text) if text.isdecimal() else None
 
     for launcher, variables in _VARIABLES.items():
-        rank, size, local_rank = map(number, variables)
+        rank, size, local_rank, local_size = map(number, variables)
         if rank is None or (launcher == "srun" and (size or 1) < 2):
             continue
-        return Launched(launcher, rank, size or None, local_rank)
+        return Launched(launcher, rank, size or None, local_rank, local_size)
     return None
 
 
 def get_communicator(kind: str = "auto", backend: str | Backend | None = None) -> Communicator:
-    """Return the communicator of this run.
+    """Return the communicator of this run. All its processes call this; from then on the failure of one ends all.
 
         communicator = get_communicator()
         communicator.rank, communicator.size
@@ -93,6 +98,7 @@ def get_communicator(kind: str = "auto", backend: str | Backend | None = None) -
         what = f"{start.launcher} does not belong to the MPI of mpi4py, so that each process would be alone"
         do = f"start it with the mpiexec of {_vendor(found)}, or with xpnet launch"
         raise ConfigError.event("get_communicator", what, do, **_described(start), processes_of_mpi4py=found.size)
+    install(found)
     if kind == "nccl":
         return nccl(backend or "cuda")
     return found if kind == "mpi" or backend is None else _fastest(found, get_backend(backend))

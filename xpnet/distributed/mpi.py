@@ -21,8 +21,10 @@ from xpnet.backend import Array, Backend, backend_of, library, set_at
 from xpnet.distributed.communicator import Communicator
 from xpnet.distributed.presence import Presence
 from xpnet.distributed.shared_memory import unlink_shared
+from xpnet.distributed.supervised import tell_joined, tell_joining
 from xpnet.errors import ConfigError, DTypeError
 from xpnet.libraries import require
+from xpnet.output import counted
 
 __all__ = ["MPI", "mpi"]
 
@@ -46,11 +48,13 @@ def _library() -> Any:
     settings = require("mpi", "mpi4py", "mpi").rc
     if "mpi4py.MPI" not in sys.modules:
         settings.thread_level = "serialized"  # calls come from one thread at a time: no locks are needed
+        tell_joining()
     try:
         from mpi4py import MPI as library
     except (ImportError, RuntimeError) as error:
         what, do = "mpi4py is installed but finds no MPI", "pip install 'xpnet[mpi]', or load the cluster's MPI"
         raise ConfigError.event("mpi", what, do, error=str(error).strip().partition("\n")[0]) from error
+    tell_joined()
     if library.Query_thread() < library.THREAD_SERIALIZED:
         do = "let xpnet start MPI, or set mpi4py.rc.thread_level = 'serialized' before it starts"
         raise ConfigError("mpi", "an MPI started for several threads", do, level=library.Query_thread())
@@ -154,6 +158,16 @@ class MPI(Communicator):
                 return None
             time.sleep(0.02)
         return [row.tobytes().rstrip(b"\0").decode(errors="replace") for row in found]
+
+    def meet(self, where: str) -> None:
+        """Compare the names of the methods, and how many calls each process has begun."""
+        names = [where] * self.size if self._presence is None else self._presence.meet(where)
+        others = [rank for rank, name in enumerate(names) if name != where]
+        if others:
+            what = f"all processes have to call it, and {counted(len(others), 'process')} did not"
+            did = {f"rank {rank}": names[rank] or "went on, or ended" for rank in others[:3]}
+            do = "call it in each process, also where only one prints"
+            raise ConfigError.event(where, what, do, **did)
 
     def watch(self) -> None:
         """Count the calls from here on where the other processes can read the number."""

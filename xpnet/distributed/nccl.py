@@ -116,6 +116,10 @@ class NCCL(Communicator):
         """Gather by the host."""
         return self._host.allgather_failures(text, seconds)
 
+    def meet(self, where: str) -> None:
+        """Meet by the host."""
+        self._host.meet(where)
+
     def watch(self) -> None:
         """Watch the host's calls."""
         self._host.watch()

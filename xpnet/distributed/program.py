@@ -1,4 +1,4 @@
-"""Which program the words after ``xpnet launch`` name."""
+"""Which program the words after ``xpnet launch`` name, and whether so many processes can run it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from xpnet.distributed.launched import SHARDS
 from xpnet.errors import ConfigError, nearest
 
-__all__ = ["program_of"]
+__all__ = ["check_shards", "is_command", "program_of"]
 
 _COMMANDS = ("train", "evaluate", "predict")
 
@@ -34,3 +35,25 @@ def program_of(words: Sequence[str]) -> list[str]:
     if not os.path.isfile(first):
         raise ConfigError.event(first, "no such file")
     return [sys.executable, *words]
+
+
+def is_command(words: Sequence[str]) -> bool:
+    """Whether the words are a command of xpnet, not a Python file."""
+    return words[0] in _COMMANDS
+
+
+def check_shards(words: Sequence[str], processes: int) -> None:
+    """Raise ConfigError where a training has more processes than shards; of one that is resumed, its run decides.
+
+    Args:
+        words: as program_of takes them.
+        processes: how many.
+    """
+    joined = [word for option in words[1:] for word in option.split("=", 1)]
+    if words[0] != "train" or "--resume" in joined:
+        return
+    given = joined[joined.index("--shards") + 1 :] if "--shards" in joined else [str(SHARDS)]
+    if given and given[0].isdecimal() and 1 < int(given[0]) < processes:
+        do = "ask for more shards, or --shards 1 for none"
+        got = {"processes": processes, "--shards": given[0]}
+        raise ConfigError("launch", "at most as many processes as shards", do, **got)

@@ -8,8 +8,6 @@ checkpoint; with fixed virtual shards it comes to the same bits on any number of
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import os
 import secrets
@@ -21,14 +19,15 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from xpnet import arguments
 from xpnet.backend import processors
+from xpnet.distributed.members import count_ended, kill_members
 from xpnet.distributed.mpiexec import Mpiexec, Output
-from xpnet.distributed.supervised import RESTART, RUN, SUPERVISED
+from xpnet.distributed.supervised import RESTART, RUN, SUPERVISED, Told
 from xpnet.errors import ConfigError
+from xpnet.output import counted
 
 __all__ = ["Group", "supervise"]
 
@@ -37,6 +36,8 @@ _log = logging.getLogger("xpnet")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
             "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")  # fmt: skip
 _PATIENCE = 10.0  # seconds for processes to end that were told to
+_LOOK = 0.5  # seconds between looks at processes that run
+_LOOKS = 4  # after which it is certain that a process has ended which others wait for
 _BAD_INPUT, _FAILED, _INTERRUPTED = 2, 1, (130, 143)  # exit codes
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -82,11 +83,12 @@ def supervise(
     out: Callable[[str], Any] | None = None,
     err: Callable[[str], Any] | None = None,
     stdin: int | None = subprocess.DEVNULL,
+    joins: bool = False,
 ) -> int:
     """Run a program in several processes until it ends, and start it again after a fault.
 
-    A fault is a process that was killed, or an exit code other than 0, 2 (bad input) and those of Ctrl-C and SIGTERM,
-    which reach every process.
+    A fault is a process that was killed, or ended while others wait for it, or an exit code other than 0, 2 (bad input)
+    and those of Ctrl-C and SIGTERM, which reach every process.
 
     Args:
         program: its words.
@@ -94,13 +96,15 @@ def supervise(
         say: called with a line for each restart, and for an end that the processes do not explain.
         out, err: called with what the processes print; by default sys.stdout.write and sys.stderr.write.
         stdin: of process 0, as subprocess.Popen takes it; the others have none.
+        joins: whether every process starts MPI, as the commands of xpnet do: then Ctrl-C before that ends them without
+            their help, as an interpreter that starts would print a traceback.
     Returns:
         The exit code of the program: 0 done, 2 bad input, 128 + n if it was ended by signal n.
     Raises:
         ConfigError: mpiexec is not installed.
     """
     mpiexec, done = Mpiexec(), 0
-    running = _Running(out or _writer("stdout"), err or _writer("stderr"), stdin)
+    running = _Running(out or _writer("stdout"), err or _writer("stderr"), stdin, joins)
     with running.signals():
         while True:
             here = -(-group.processes // max(1, len(group.hosts)))
@@ -114,9 +118,8 @@ def supervise(
             done += 1
             if group.elastic:
                 group = _left(group, mpiexec)
-            count = f"{group.processes} process" + ("es" if group.processes > 1 else "")
-            place = f"from {running.folder}" if running.folder else "from the beginning"
-            say(f"{ended.what}: restart {done} of {group.restarts}, {count}, {place}")
+            place = f"from {running.told.run}" if running.told.run else "from the beginning"
+            say(f"{ended.what}: restart {done} of {group.restarts}, {counted(group.processes, 'process')}, {place}")
 
 
 def _left(group: Group, mpiexec: Mpiexec) -> Group:
@@ -140,10 +143,12 @@ def _say_threads(processes: int) -> None:
 class _Running:
     """Runs mpiexec, one after the other, and passes signals and output on."""
 
-    def __init__(self, out: Callable[[str], Any], err: Callable[[str], Any], stdin: int | None) -> None:
+    def __init__(
+        self, out: Callable[[str], Any], err: Callable[[str], Any], stdin: int | None, joins: bool = False
+    ) -> None:
         self.asked = 0  # the first signal that was to end this process
-        self.folder = ""  # of the run, once a process has sent it
-        self._out, self._err, self._stdin = out, err, stdin
+        self.told = Told()  # of the group that runs, or ran last
+        self._out, self._err, self._stdin, self._joins = out, err, stdin, joins
         self._process: subprocess.Popen[Any] | None = None
 
     def signals(self) -> _Signals:
@@ -157,7 +162,8 @@ class _Running:
         if process is None or process.poll() is not None:
             return
         # SIGHUP would end mpiexec alone; a second SIGINT is what it takes to end at once
-        passed = signal.SIGINT if number == signal.SIGINT or not first else signal.SIGTERM
+        is_starting = self._joins and not self.told.joined
+        passed = signal.SIGINT if not first or (number == signal.SIGINT and not is_starting) else signal.SIGTERM
         process.send_signal(passed)
         if not first:
             process.send_signal(passed)
@@ -169,8 +175,9 @@ class _Running:
         env = {**os.environ, SUPERVISED: (mark := secrets.token_hex(8)), RESTART: str(restart)}
         for name in _THREADS:
             env.setdefault(name, str(max(1, processors() // processes)))
-        if restart and self.folder:
-            env[RUN] = self.folder
+        if restart and self.told.run:
+            env[RUN] = self.told.run
+        self.told = Told(self.told.run)
         kinds: dict[str, Any] = {"start_new_session": True, "pass_fds": (held,)} if os.name == "posix" else {}
         if sys.platform == "linux":
             kinds["preexec_fn"] = partial(_end_with_parent, os.getpid())
@@ -181,42 +188,59 @@ class _Running:
         finally:
             os.close(held)
         self._process = process
-        outputs = [Output(write, self._receive) for write in (self._out, self._err)]
+        outputs = [Output(write, self.told.receive) for write in (self._out, self._err)]
         readers = [
             threading.Thread(target=_read, args=(stream, output), daemon=True)
             for stream, output in zip((process.stdout, process.stderr), outputs, strict=True)
         ]
         for reader in readers:
             reader.start()
-        while process.poll() is None:
-            try:
-                process.wait(0.5)  # a signal is handled between waits
-            except subprocess.TimeoutExpired:
-                continue
+        is_lost = self._wait(process, mark)
         if os.name == "posix":
             ended = select.select([alive], [], [], _PATIENCE / 2)[0]  # readable when the last process has ended
             if not ended and process.returncode:
-                _kill_marked(mark)
+                kill_members(mark)
                 select.select([alive], [], [], _PATIENCE)
         os.close(alive)
         for reader in readers:
             reader.join(_PATIENCE)
         self._process = None
-        return self._how_it_ended(process.returncode, *outputs)
+        return self._how_it_ended(process.returncode, outputs[0], outputs[1], is_lost)
 
-    def _receive(self, message: str) -> None:
-        try:
-            self.folder = str(json.loads(message)["run"])
-        except (ValueError, KeyError, TypeError):  # of two processes at once
-            _log.warning("a message of a process cannot be read: %r", message)
+    def _wait(self, process: subprocess.Popen[Any], mark: str) -> bool:
+        """Wait until mpiexec ends; end it, and return True, where processes wait in vain for another to start MPI.
 
-    def _how_it_ended(self, code: int, out: Output, err: Output) -> _Ended:
+        MPI ends all where one is lost that has started it. Before that, nobody notices.
+        """
+        looks = 0
+        while process.poll() is None:
+            try:
+                process.wait(_LOOK)  # a signal is handled between waits
+            except subprocess.TimeoutExpired:
+                is_joining = self.told.joining and not self.told.joined
+                looks = looks + 1 if is_joining and count_ended(mark) else 0
+                if looks == _LOOKS:
+                    process.terminate()
+                elif looks > _LOOKS + _PATIENCE / 2 / _LOOK:
+                    kill_members(mark)
+        return looks >= _LOOKS
+
+    def _how_it_ended(self, code: int, out: Output, err: Output, is_lost: bool) -> _Ended:
         if self.asked:
             explained = code not in (0, -9) and bool(err.lines or out.lines)
             return _Ended(0 if code == 0 else 128 + self.asked, "interrupted", explained or code == 0)
-        if code == 0:
-            return _Ended(0)
         statuses = out.statuses or err.statuses
+        if is_lost:
+            early = [(rank, status >> 8) for rank, status in enumerate(statuses) if not status & 0x7F]
+            rank, code = early[0] if len(early) == 1 else (None, 0)
+            who = "a process" if rank is None else f"process {rank} of {len(statuses)}"
+            how = "" if rank is None else f" with exit code {code}"
+            what = f"{who} ended{how} while others waited for it to start MPI"
+            return _Ended(code or _FAILED, what, is_explained=code == _BAD_INPUT and bool(err.lines))
+        if code == 0:
+            if self.told.watched > 0 and self.told.is_whole:  # MPI ends the others, with the same exit code
+                return _Ended(_FAILED, "a process ended before it had finished", is_explained=False)
+            return _Ended(0)
         killed = [(rank, status) for rank, status in enumerate(statuses) if status & 0x7F]
         if text := next((line for line in out.own if "EXIT STRING: " in line), ""):
             number = int(found) if (found := text.rpartition("signal ")[2].rstrip(")")).isdecimal() else 9
@@ -289,14 +313,6 @@ def _writer(name: str) -> Callable[[str], None]:
         stream.flush()
 
     return write
-
-
-def _kill_marked(mark: str) -> None:
-    """Kill what is left of a group on this machine, such as what mpiexec leaves where it cannot reach another one."""
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"{SUPERVISED}={mark}".encode() in (place / "environ").read_bytes():
-                os.kill(int(place.name), signal.SIGKILL)
 
 
 def _end_with_parent(parent: int) -> None:

@@ -16,12 +16,12 @@ from xpnet import arguments, distributed
 from xpnet.backend import Backend
 from xpnet.data.part import WHOLE, Part
 from xpnet.distributed import Communicator, single
+from xpnet.distributed.launched import SHARDS
 from xpnet.errors import ConfigError
 from xpnet.output import counted
 
-__all__ = ["ALONE", "BATCH_NORM", "SHARDS", "Processes", "read_processes"]
+__all__ = ["ALONE", "BATCH_NORM", "Processes", "read_processes"]
 
-SHARDS = 8  # virtual shards of a run that a launcher started
 BATCH_NORM = ("sync", "local")
 
 

@@ -85,6 +85,7 @@ class Scoring:
             declared: whether data says the names of its classes and its scale, which arrays do not.
             given: x before it was reshaped; None: it was not.
         """
+        self.communicator.meet("evaluate")
         task, metrics = self.task, self.metrics
         if isinstance(data, StreamSets):
             head, sets, is_whole = data.head, data.parts(), False
@@ -155,6 +156,7 @@ class Scoring:
 
     def predict(self, x: Any, batch_size: int, white: float | None) -> np.ndarray:
         """Return what the task says of examples, or of those of a stream; see Trainer.predict."""
+        self.communicator.meet("predict")
         if isinstance(x, InputSets):
             given, head = x.head, self._shaped(x.head)
             parts = (self._shaped(part, logging.DEBUG) for part in x.parts())

@@ -360,6 +360,7 @@ class Trainer(Resuming):
         processes = self.processes
         if processes.communicator.size == 1:
             return
+        processes.communicator.meet("fit")
         facts = {
             **version_facts(self.model.backend),
             **data_facts("training data", train),
