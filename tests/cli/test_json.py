@@ -31,6 +31,7 @@ CASES = [
     "draw lenet5 --json",
     "draw run -o run.svg --json",
     "export run -o run.onnx --json",
+    "exercises --json",
     "runs . --json",
     "compare run run --json",
     "devices --json",
@@ -83,4 +84,5 @@ def test_standard_output_is_empty_where_a_command_is_refused(folder, xpnet, word
 
 def test_every_command_that_ends_is_among_them():
     named = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    named |= {group.name for group in app.registered_groups}
     assert {words.split()[0] for words in CASES} == named - {*SERVE, LAUNCHES}

@@ -7,7 +7,7 @@ from typing import Any
 from tests.exercises import solutions
 from xpnet.backend import Backend, get_backend
 from xpnet.exercises.catalog import find
-from xpnet.exercises.running import Result, judge, load_task
+from xpnet.exercises.judging import Result, judge, load_task
 
 
 def judged(name: str, backend: Backend | None = None, **replaced: Any) -> Result:

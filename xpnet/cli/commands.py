@@ -19,6 +19,7 @@ from xpnet.cli import (
     devices,
     draw,
     evaluate,
+    exercises,
     export,
     launch,
     playground,
@@ -50,6 +51,7 @@ app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(serve.serve)
 app.command(cls=NamesAll)(playground.playground)
+app.add_typer(exercises.exercises, name="exercises")
 app.command(cls=NamesAll)(data.data)
 app.command(cls=NamesAll)(summary.summary)
 app.command(cls=NamesAll)(draw.draw)
@@ -142,7 +144,7 @@ def _call(arguments: list[str]) -> int:
     try:
         code = command(arguments, standalone_mode=False)
     except XpnetError as error:
-        raise in_options(error, command, arguments[0]) from error
+        raise in_options(error, command, arguments) from error
     except typer.Abort:
         raise KeyboardInterrupt from None
     except OSError as error:

@@ -36,6 +36,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "compare": ("xpnet compare runs/cnn-digits-1 runs/mlp-digits-1 -o both.svg",),
     "serve": ("xpnet serve runs/cnn-digits-1 --port 8000",),
     "playground": ("xpnet playground", "xpnet playground --step xor", "xpnet playground --backend torch"),
+    "exercises": (
+        "xpnet exercises",
+        "xpnet exercises start exercises",
+        "xpnet exercises check 05",
+        "xpnet exercises check exercises --backend torch",
+        "xpnet exercises show im2col",
+    ),
     "devices": ("xpnet devices", "xpnet devices --kernels"),
 }
 

@@ -22,6 +22,7 @@ __all__ = [
     "Command",
     "DataDir",
     "Device",
+    "Group",
     "Input",
     "Json",
     "ModelOrRun",
@@ -102,6 +103,22 @@ class Command(typer.core.TyperCommand):
         write_examples(formatter, EXAMPLES.get(self.name or "", ()))
 
 
+class Group(typer.core.TyperGroup):
+    """A command that has commands of its own."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List them with their arguments; a long description is wrapped."""
+        with formatter.section("Commands"):
+            write_rows(
+                formatter,
+                [(name, self.commands[name].get_short_help_str(limit=1000)) for name in self.list_commands(ctx)],
+            )
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples."""
+        write_examples(formatter, EXAMPLES.get(self.name or "", ()))
+
+
 _NAMES = {
     "{models}": ("xpnet.models", "MODELS"),
     "{datasets}": ("xpnet.data", "DATASETS"),
@@ -122,14 +139,22 @@ class NamesAll(Command):
         super().format_help(ctx, formatter)
 
 
-def in_options(error: XpnetError, app: Any, command: str) -> XpnetError:
+def _command_of(app: Any, arguments: Sequence[str]) -> Any:
+    """The command that words call: of the program, or of a group of commands; the program if they name none."""
+    found = app
+    for word in arguments:
+        found = getattr(found, "commands", {}).get(word, found)
+    return found
+
+
+def in_options(error: XpnetError, app: Any, arguments: Sequence[str]) -> XpnetError:
     """Return an error that names the options of a command where the program's error names its arguments.
 
     lr becomes --lr among the values, as the place, at the start of the rule, after <= or a verb such as "lower", and in
     advice such as lr=0.1; a name with an underscore, such as batch_size, becomes --batch-size everywhere.
     """
-    parameters = app.commands[command].params if command in app.commands else []
-    options = {p.name: max(p.opts, key=len) for p in parameters if p.opts[0].startswith("-")}
+    command = _command_of(app, arguments)
+    options = {p.name: max(p.opts, key=len) for p in command.params if p.opts[0].startswith("-")}
 
     def option(name: str) -> str:
         return options.get(name, name)
@@ -148,16 +173,14 @@ def in_options(error: XpnetError, app: Any, command: str) -> XpnetError:
 def in_our_form(error: Any, app: Any, arguments: list[str]) -> XpnetError:
     """Return an error of click, which reads the words of a command, in the form of xpnet's errors."""
     words = [word for word in arguments if not word.startswith("-")]
-    command = app.commands.get(words[0]) if words else None
-    where = words[0] if command else "command line"
+    command = _command_of(app, words)
+    where = "command line" if command is app else words[0]
     text = error.format_message().rstrip(".")
     if name := getattr(error, "option_name", None):
         if "No such option" not in text:
             what = "needs an argument" if "requires" in text else "takes no argument" if "does not take" in text else ""
             return ConfigError.event(name, f"the option {what}" if what else text)
-        known = (
-            [o for p in command.params for o in p.opts if o.startswith("--")] if command else ["--help", "--version"]
-        )
+        known = ["--help", *(o for p in command.params for o in p.opts if o.startswith("--"))]
         return ConfigError(where, "an option it has", nearest(name, known), option=name)
     parameter = getattr(error, "param", None)
     options = getattr(parameter, "opts", ())
@@ -170,10 +193,10 @@ def in_our_form(error: Any, app: Any, arguments: list[str]) -> XpnetError:
         return ConfigError(name, rule, **{name: repr(_value_of(options, arguments))})
     if text.startswith("Missing"):
         return ConfigError.event(
-            where, f"an argument is missing: {name}", f"see xpnet {words[0] if command else ''} --help"
+            where, f"an argument is missing: {name}", " ".join(["see xpnet", *words[:1], "--help"])
         )
     if unknown := re.search(r"No such command '(.*?)'", text, re.DOTALL):
-        do = nearest(unknown[1], app.commands)
+        do = nearest(unknown[1], command.commands)
         return ConfigError("command", "the name of a command", do, command=repr(unknown[1]))
     if extra := re.search(r"unexpected extra argument\w*(?:\(s\))? \((.*)\)", text, re.DOTALL):
         return ConfigError.event(where, "more arguments than it takes", got=repr(extra[1]))

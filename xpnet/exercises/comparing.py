@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet.backend import Backend, get_backend
 
-__all__ = ["HOST", "CheckError", "agree", "first_difference", "float64_ok", "float_types", "put", "require", "sample",
+__all__ = ["HOST", "CheckError", "agree", "difference", "float64_ok", "float_types", "put", "require", "sample",
            "tolerance"]  # fmt: skip
 
 HOST = get_backend("numpy")
@@ -28,22 +28,22 @@ class CheckError(AssertionError):
     def __init__(
         self, what: str, got: Any = None, want: Any = None, kind: str = "rule", part: int | None = None
     ) -> None:
-        super().__init__(what if got is None else f"{what}: {first_difference(got, want)}")
+        super().__init__(what if got is None else difference(what, got, want))
         self.what, self.got, self.want, self.kind, self.part = what, got, want, kind, part
         self.case: Any = None  # whose check it is
 
 
-def first_difference(got: Any, want: Any) -> str:
-    """Say where two arrays differ first."""
+def difference(what: str, got: Any, want: Any) -> str:
+    """Say where two arrays differ first: "dx, at [0, 2]: expected 1, got 0"."""
     got, want = np.asarray(got), np.asarray(want)
     if got.shape != want.shape:
-        return f"shape {got.shape}, expected {want.shape}"
+        return f"{what}: expected shape {want.shape}, got {got.shape}"
     apart = ~np.isclose(got, want, rtol=1e-6, atol=0, equal_nan=True)
     if not apart.any():  # the difference is small, but larger than the tolerance
         apart = ~((got == want) | ((got != got) & (want != want)))
     at = tuple(int(i) for i in np.argwhere(apart)[0]) if apart.any() else (0,) * got.ndim
-    place = f"[{', '.join(map(str, at))}]" if at else ""
-    return f"{place} expected {want[at]:.9g}, got {got[at]:.9g}".strip()
+    place = f", at [{', '.join(map(str, at))}]" if at else ""
+    return f"{what}{place}: expected {want[at]:.9g}, got {got[at]:.9g}"
 
 
 def tolerance(dtype: Any, length: int) -> float:

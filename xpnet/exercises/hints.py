@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.exercises.checking import dy_of
-from xpnet.exercises.comparing import CheckError, agree, first_difference
+from xpnet.exercises.comparing import CheckError, agree, difference
 
 __all__ = ["Mistake", "Wrong", "hint_of_numbers", "is_same", "reason_and_hint"]
 
@@ -70,20 +70,21 @@ def reason_and_hint(
     if error.kind == "namespace":
         kind = error.what.rpartition("'")[0].rpartition("'")[2]
         return Wrong(f"{what} is of type {kind}, expected an array", _KINDS["namespace"], True)
+    if error.kind == "dtype":
+        got, _, want = error.what.rpartition("dtype, ")[2].partition(" from ")
+        return Wrong(f"{what} has dtype {got}, expected {want}", _KINDS["dtype"], True)
     if error.got is None:
         return Wrong(f"{what}: {error.what.rpartition(': ')[2]}", _KINDS.get(error.kind, ""), error.kind in _KINDS)
-    difference = first_difference(error.got, error.want)
-    if error.kind == "layout":
-        return Wrong(f"{what}{difference}", _KINDS["layout"], True)
-    if hint := _of_mistake(error, mistakes):
-        return Wrong(f"{what}{difference}", hint, True)
-    hint = hint_of_numbers(error.got, error.want, sizes)
+    text = difference(what, error.got, error.want)
     if error.kind == "slope":
         text = (
             f"{what} is not the slope of {result}: in a random direction expected {error.want:.6g}, got {error.got:.6g}"
         )
-        return Wrong(text, hint)
-    return Wrong(f"{what}{': ' if difference.startswith('shape') else ''}{difference}", hint)
+    if error.kind == "layout":
+        return Wrong(text, _KINDS["layout"], True)
+    if hint := _of_mistake(error, mistakes) or _of_size(error.got, error.want, sizes):
+        return Wrong(text, hint, True)
+    return Wrong(text, hint_of_numbers(error.got, error.want))
 
 
 def _of_mistake(error: CheckError, mistakes: Sequence[Mistake]) -> str:
@@ -112,7 +113,7 @@ def is_same(got: Any, want: Any) -> bool:
     return True
 
 
-def hint_of_numbers(got: Any, want: Any, sizes: Mapping[str, int] | None = None) -> str:
+def hint_of_numbers(got: Any, want: Any) -> str:
     """Guess from two arrays alone what is wrong: swapped axes, a factor, a sign, an overflow; or return ""."""
     got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
     if got.shape != want.shape:
@@ -121,32 +122,36 @@ def hint_of_numbers(got: Any, want: Any, sizes: Mapping[str, int] | None = None)
         return "nan (not a number) comes from inf - inf, inf / inf or 0 / 0: an exponential that overflows, or ln 0?"
     if np.isinf(got).any() and not np.isinf(want).any():
         return "a number became infinite: a division by 0, ln 0, or an exponential that overflows?"
+    factor = _factor(got, want)
+    if factor is not None and abs(factor + 1.0) < 1e-4:
+        return "the sign is wrong: all numbers have the opposite one" if want.size > 1 else "the sign is wrong"
+    return _hint_of_many(got, want, factor) if want.size > 2 else ""
+
+
+def _hint_of_shapes(got: np.ndarray, want: np.ndarray) -> str:
+    if got.ndim > want.ndim:
+        return "an axis too many: is a sum missing, or an index?"
+    if got.ndim < want.ndim:
+        return "an axis is missing: keepdims=True keeps it in a sum"
+    if sorted(got.shape) == sorted(want.shape):
+        return "the axes are swapped"
+    return ""
+
+
+def _hint_of_many(got: np.ndarray, want: np.ndarray, factor: float | None) -> str:
     if not got.any():
         return "all numbers are 0"
-    factor = _factor(got, want)
     if factor is not None:
-        return _hint_of_factor(factor, sizes or {}, want.size)
-    if got.ndim > 1 and got.shape == got.T.shape and is_same(got, want.T):
+        return f"all numbers are {factor:.4g} times what they should be"
+    if got.shape == got.T.shape and is_same(got, want.T):
         return "rows and columns are swapped"
     for axis in range(got.ndim):
         if is_same(got, np.flip(want, axis)):
             return f"the numbers are right, but in reverse order along axis {axis}"
-    if want.size > 2 and is_same(np.sort(got, axis=None), np.sort(want, axis=None)):
+    if is_same(np.sort(got, axis=None), np.sort(want, axis=None)):
         return "the numbers are right, but in another order"
-    if want.size > 2 and is_same(got - want, np.full(want.shape, np.mean(got - want))):
+    if is_same(got - want, np.full(want.shape, np.mean(got - want))):
         return f"all numbers differ by the same, {np.mean(got - want):.6g}"
-    return ""
-
-
-def _hint_of_shapes(got: np.ndarray, want: np.ndarray) -> str:
-    if sorted(got.shape) == sorted(want.shape) and got.ndim == want.ndim:
-        return "the axes are swapped"
-    if got.size == want.size:
-        return "the numbers are as many as wanted, but in other axes: reshape, or keepdims=True or False?"
-    if got.ndim < want.ndim:
-        return "an axis is missing: a sum over too many axes, or over axes that should be kept?"
-    if got.ndim > want.ndim:
-        return "an axis too many: is a sum missing?"
     return ""
 
 
@@ -158,12 +163,15 @@ def _factor(got: np.ndarray, want: np.ndarray) -> float | None:
     return factor if is_same(got, factor * want) and not is_same(got, want) else None
 
 
-def _hint_of_factor(factor: float, sizes: Mapping[str, int], count: int) -> str:
-    if abs(factor + 1.0) < 1e-4:
-        return "the sign is wrong: all numbers have the opposite one"
+def _of_size(got: Any, want: Any, sizes: Mapping[str, int]) -> str:
+    """Say which size of the shapes all numbers are too large or too small by; or return ""."""
+    got, want = np.asarray(got), np.asarray(want)
+    factor = _factor(got, want) if got.shape == want.shape else None
+    if factor is None:
+        return ""
     for name, size in sizes.items():
         if size > 1 and abs(factor / size - 1.0) < 1e-4:
             return f"all numbers are {name} = {size} times too large: is a division by {name} missing?"
         if size > 1 and abs(factor * size - 1.0) < 1e-4:
             return f"all numbers are {name} = {size} times too small: is it divided by {name} once too often?"
-    return f"all numbers are {factor:.4g} times what they should be" if count > 2 else ""
+    return ""

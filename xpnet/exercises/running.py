@@ -1,4 +1,4 @@
-"""The test of a student's file: in this process, or in one of its own with a time limit."""
+"""A student's file, tested: in a process of its own with a time limit, or where it was started itself."""
 
 from __future__ import annotations
 
@@ -10,127 +10,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-import traceback
-import types
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from xpnet.backend import Backend, get_backend, use_backend
+from xpnet.backend import get_backend
 from xpnet.errors import XpnetError
-from xpnet.exercises.cases import GENERAL
 from xpnet.exercises.catalog import Exercise, find
-from xpnet.exercises.hints import Wrong
-from xpnet.output import printable
+from xpnet.exercises.judging import Result, judge, judge_file
+from xpnet.exercises.progress import record
 
-__all__ = ["Result", "check_file", "judge", "judge_file", "report", "run_file"]
+__all__ = ["check_file", "report", "run_file"]
 
 _ROOT = Path(__file__).parents[2]  # of the package
 _CHILD = "import sys; sys.path.append(sys.argv[1]); from xpnet.exercises.running import main; main(*sys.argv[2:])"
-
-
-class Result(NamedTuple):
-    """What is known of a student's file.
-
-    Args:
-        state: "right", "wrong" or "open": a gap is left.
-        text: what is wrong, in one sentence.
-        hint: what may be the reason, or "".
-    """
-
-    state: str
-    text: str = ""
-    hint: str = ""
-
-
-def judge(exercise: Exercise, parts: Mapping[str, Any], test: Callable[[], None], backend: Backend) -> Result:
-    """Run a test, and say what came of it.
-
-    Args:
-        exercise: whose test it is.
-        parts: the student's functions and classes by name, in which a hint is searched where the test has none.
-        test: raises an exception where something is wrong.
-        backend: whose arrays the test makes.
-    """
-    with use_backend(backend), np.errstate(all="ignore"):
-        try:
-            test()
-        except Wrong as wrong:
-            return Result(
-                "wrong", wrong.what, wrong.hint if wrong.is_certain else _search(exercise, parts, backend) or wrong.hint
-            )
-        except Exception as error:
-            return _of_exception(error, exercise)
-    return Result("right")
-
-
-def _search(exercise: Exercise, parts: Mapping[str, Any], backend: Backend) -> str:
-    """Find the hint of a typical mistake in what the general checks say."""
-    try:
-        GENERAL[exercise.name](backend, *(parts[name] for name in (*exercise.given, *exercise.parts)))
-    except Wrong as wrong:
-        return wrong.hint if wrong.is_certain else ""
-    except Exception:
-        return ""
-    return ""
-
-
-_EXPLAINED = {
-    "read-only": "the input must not be written: x = x + ... makes a new array where x += ... writes into it",
-    "cannot unpack non-iterable NoneType": "a function returns None: does it end in return?",
-    "JAX arrays are immutable": "arrays of jax cannot be written: dx = add_at(dx, place, share), from xpnet.backend",
-    "'NoneType' object": "a function returns None: does it end in return?",
-}
-
-
-def _of_exception(error: BaseException, exercise: Exercise) -> Result:
-    """Say in one line what an exception in a student's file was, and where."""
-    own = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).name == exercise.file]
-    inner = [f for f in own if f.name != "test"]
-    place = inner[-1] if inner else own[-1] if own else None
-    where = f"line {place.lineno}" if place else "its test"
-    if isinstance(error, NotImplementedError):
-        name = place.name if place else "a function"
-        return Result("open", f"{name} is still to be written: {where}")
-    if isinstance(error, RecursionError):
-        return Result("wrong", f"{where}: a function calls itself too often (RecursionError)")
-    message = " ".join(str(error).split())
-    hint = next((text for part, text in _EXPLAINED.items() if part in message), "")
-    return Result("wrong", printable(f"{where}: {type(error).__name__}: {message}"[:300]), hint)
-
-
-def load(path: Path) -> types.ModuleType:
-    """Run the lines of a file as a module, without its test."""
-    module = types.ModuleType(path.stem)
-    module.__file__ = str(path)
-    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
-    return module
-
-
-def judge_file(path: Path, exercise: Exercise, backend: Backend) -> Result:
-    """Run the exercise's own test on the functions of a student's file, in this process."""
-    try:
-        student = load(path)
-    except SyntaxError as error:
-        return Result("wrong", printable(f"line {error.lineno}: {error.msg} (a file that Python cannot read)"))
-    except (Exception, SystemExit) as error:
-        return _of_exception(error, exercise)
-    missing = [name for name in exercise.parts if not hasattr(student, name)]
-    if missing:
-        return Result("wrong", f"there is no {' and no '.join(missing)} in it", "the names of the file must stay")
-    task = load_task(exercise)
-    for name in exercise.parts:
-        setattr(task, name, getattr(student, name))
-    return judge(exercise, vars(task), task.test, backend)
-
-
-def load_task(exercise: Exercise) -> types.ModuleType:
-    """Return the file of an exercise as it is given to students, as a module."""
-    module = types.ModuleType(exercise.stem)
-    exec(compile(exercise.text, f"the test of {exercise.file}", "exec"), module.__dict__)
-    return module
 
 
 def main(path: str, name: str, backend: str, result: str) -> None:
@@ -140,7 +34,9 @@ def main(path: str, name: str, backend: str, result: str) -> None:
     Path(result).write_text(json.dumps(found), encoding="utf-8")
 
 
-def check_file(path: Path, exercise: Exercise, backend: str, time_limit: float, show: bool = False) -> Result:
+def check_file(
+    path: Path, exercise: Exercise, backend: str, time_limit: float, show: Callable[[str], None] | None = None
+) -> Result:
     """Judge a student's file in a process of its own.
 
     Args:
@@ -148,40 +44,45 @@ def check_file(path: Path, exercise: Exercise, backend: str, time_limit: float, 
         exercise: what it should solve.
         backend: the name of the backend on whose arrays.
         time_limit: seconds after which the process is ended.
-        show: whether what the file prints is shown.
+        show: is called with what the file prints, of a long text with the beginning.
     """
+    path = path.resolve()
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "result.json"
-        command = [
-            sys.executable,
-            "-P",
-            "-c",
-            _CHILD,
-            str(_ROOT),
-            str(path.resolve()),
-            exercise.stem,
-            backend,
-            str(written),
-        ]
-        output = None if show else subprocess.DEVNULL
+        command = [sys.executable, "-P", "-c", _CHILD, str(_ROOT), str(path), exercise.stem, backend, str(written)]
         process = subprocess.Popen(
             command,
-            cwd=path.resolve().parent,
+            cwd=path.parent,
             stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        printed: list[bytes] = []
+        reader = threading.Thread(target=_read, args=(process.stdout, printed), daemon=True)
+        reader.start()
         try:
-            code = process.wait(time_limit)
+            code: int | None = process.wait(time_limit)
         except subprocess.TimeoutExpired:
-            return Result("wrong", f"it runs for more than {time_limit:g} s", "is there a loop that does not end?")
+            code = None
         finally:
             _end(process)
+            reader.join(1)
+        if show is not None and printed:
+            show(b"".join(printed).decode(errors="replace"))
+        if code is None:
+            return Result("wrong", f"it runs for more than {time_limit:g} s", "is there a loop that does not end?")
         try:
             return Result(*json.loads(written.read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return Result("wrong", f"it ended, with code {code}, before its test was over")
+
+
+def _read(stream: Any, kept: list[bytes]) -> None:
+    """Read a stream to its end, and keep the first 64 kB."""
+    while block := stream.read1(1 << 16):
+        if sum(map(len, kept)) < 1 << 16:
+            kept.append(block)
 
 
 def _end(process: subprocess.Popen[Any]) -> None:
@@ -208,6 +109,7 @@ def run_file(test: Callable[[], None]) -> None:
     except XpnetError as error:
         sys.exit(f"xpnet: {error}")
     result = judge(exercise, test.__globals__, test, backend)
+    record(path.parent, {exercise: result})
     report(exercise, result)
     sys.exit(result.state != "right")
 

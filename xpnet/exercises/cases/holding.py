@@ -9,8 +9,9 @@ import numpy as np
 
 from xpnet.backend import Backend
 from xpnet.exercises.checking import Case, check_case
-from xpnet.exercises.comparing import CheckError, agree, first_difference, float64_ok
+from xpnet.exercises.comparing import CheckError, agree, difference, float64_ok
 from xpnet.exercises.hints import Mistake, Wrong, hint_of_numbers, is_same, reason_and_hint
+from xpnet.output import counted
 
 __all__ = ["as_op", "by_op", "compare", "hold", "results"]
 
@@ -20,13 +21,13 @@ def results(name: str, value: Any, count: int) -> tuple[Any, ...]:
     if value is None:
         raise Wrong(f"{name} returns None", "does it end in return?")
     if count == 1:
-        if isinstance(value, tuple | list):
-            raise Wrong(f"{name}: expected one result, got {len(value)}")
+        if isinstance(value, tuple):
+            raise Wrong(f"{name} returns {len(value)} results, expected one")
         return (value,)
     if not isinstance(value, tuple | list):
-        raise Wrong(f"{name}: expected {count} results, got one")
+        raise Wrong(f"{name} returns one result, expected {count}")
     if len(value) != count:
-        raise Wrong(f"{name}: expected {count} results, got {len(value)}")
+        raise Wrong(f"{name} returns {counted(len(value), 'result')}, expected {count}")
     return tuple(value)
 
 
@@ -112,8 +113,7 @@ def compare(what: str, got: Any, want: Any, backend: Backend, guesses: Sequence[
             raise CheckError(what, found, wanted)
         agree(found, wanted, np.float64 if float64_ok(backend) else np.float32, 1000, what)
     except CheckError:
-        difference = first_difference(found, wanted)
-        text = f"{what}{': ' if difference.startswith('shape') else ''}{difference}"
+        text = difference(what, found, wanted)
         for numbers, hint in guesses:
             if is_same(found, numbers) and not is_same(wanted, numbers):
                 raise Wrong(text, hint, True) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from xpnet.backend import Backend
 from xpnet.exercises import oracles
 from xpnet.exercises.cases.holding import compare, results
 from xpnet.exercises.comparing import float_types, put, sample
-from xpnet.exercises.hints import Wrong
+from xpnet.exercises.hints import Wrong, is_same
 
 __all__ = ["momentum", "perceptron_rule"]
 
@@ -22,10 +23,9 @@ _T = np.array([1, 0, 1, 0, 0, 1])
 _W, _B, _LR = np.array([0.5, -0.25, 1.0]), -0.5, 0.5
 
 
-def _perceptron(rule: str) -> tuple[np.ndarray, float, int]:
+def _perceptron(rule: str, w: np.ndarray, b: float) -> tuple[np.ndarray, float, int]:
     """The weights, the bias and the mistakes of a pass by a wrong rule."""
-    w, b, mistakes = _W, _B, 0
-    old = w, b
+    mistakes, old = 0, (w, b)
     for x, t in zip(_X, _T, strict=True):
         from_w, from_b = old if rule == "batch" else (w, b)
         total = x @ from_w + from_b
@@ -50,17 +50,39 @@ _PERCEPTRON = {
 def perceptron_rule(backend: Backend, answer: Any, learn: Any) -> None:
     """Three passes, each from the weights of the last; the mistakes are counted, and nothing is overwritten."""
     dtype = float_types(backend)[-1]
+    _at_zero(backend, dtype, answer)
     wanted: tuple[Any, Any, Any] = (_W, _B, 0)
     given = w, x, t = put(backend, _W, dtype), put(backend, _X, dtype), backend.from_numpy(_T)
     b: Any = _B
     for turn in range(_PASSES):
+        guesses = [(_perceptron(rule, *wanted[:2]), hint) for rule, hint in _PERCEPTRON.items()]
         wanted = oracles.perceptron_pass(wanted[0], wanted[1], _X, _T, _LR)
         w, b, mistakes = results("learn", learn(w, b, x, t, _LR), 3)
-        guesses = {hint: _perceptron(rule) for rule, hint in _PERCEPTRON.items()} if not turn else {}
-        for name, got, i in (("mistakes", mistakes, 2), ("w", w, 0), ("b", b, 1)):
-            wrong = [(found[i], hint) for hint, found in guesses.items()]
-            compare(f"{name} after pass {turn + 1}", got, wanted[i], backend, wrong)
+        found = {f"{name} after pass {turn + 1}": got for name, got in (("w", w), ("b", b), ("mistakes", mistakes))}
+        _compare_all(backend, found, wanted, guesses)
     unmodified(backend, dict(zip("wxt", given, strict=True)), {"w": _W, "x": _X, "t": _T})
+
+
+def _at_zero(backend: Backend, dtype: Any, answer: Any) -> None:
+    """Sums of exactly 0, and on both sides of it."""
+    w = put(backend, np.array([2.0, -1.0]), dtype)
+    for x, b, y in (((1.0, 1.0), -1.0, 0), ((1.0, 1.0), -0.5, 1), ((1.0, 3.0), 0.5, 0)):
+        got = answer(w, b, put(backend, np.array(x), dtype))
+        hint = "a sum of exactly 0 is answered with 0: only above 0 it is 1" if 2.0 * x[0] - x[1] + b == 0 else ""
+        compare(f"answer for x = {x}, w = (2, -1), b = {b:g}", got, y, backend, [(1 - y, hint)] if hint else ())
+
+
+def _compare_all(
+    backend: Backend, found: dict[str, Any], wanted: Sequence[Any], guesses: list[tuple[Any, str]]
+) -> None:
+    """Compare several results; a hint is of the mistake that leads to all of them."""
+    numbers = [
+        np.asarray(a if isinstance(a, int | float) or a is None else backend.to_numpy(a)) for a in found.values()
+    ]
+    fits = (hint for guess, hint in guesses if all(is_same(a, b) for a, b in zip(numbers, guess, strict=True)))
+    hint = next(fits, "")
+    for name, number, want in zip(found, numbers, wanted, strict=True):
+        compare(name, found[name], want, backend, [(number, hint)] if hint else ())
 
 
 def unmodified(backend: Backend, given: dict[str, Any], originals: dict[str, np.ndarray]) -> None:
@@ -116,15 +138,8 @@ def momentum(backend: Backend, sgd_step: Any) -> None:
         each = [
             oracles.sgd_steps(float(w[at]), float(v[at]), [float(g[at])], [lr], _MOMENTUM) for at in np.ndindex(2, 3)
         ]
-        wrong = {hint: dict(zip("wv", _momentum(rule, w, v, g, lr), strict=True)) for rule, hint in _STEPS.items()}
+        guesses = [(_momentum(rule, w, v, g, lr), hint) for rule, hint in _STEPS.items()]
         unmodified(backend, given, {"w": w, "v": v, "g": g})
-        for i, name in enumerate("wv"):
-            want = np.array([pair[i] for pair in each]).reshape(2, 3)
-            compare(
-                f"{name} after step {turn + 1}",
-                got[name],
-                want,
-                backend,
-                [(n[name], hint) for hint, n in wrong.items()],
-            )
-        w, v = (np.array([pair[i] for pair in each]).reshape(2, 3) for i in (0, 1))
+        wanted = [np.array([pair[i] for pair in each]).reshape(2, 3) for i in (0, 1)]
+        _compare_all(backend, {f"{name} after step {turn + 1}": a for name, a in got.items()}, wanted, guesses)
+        w, v = wanted

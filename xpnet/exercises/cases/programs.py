@@ -39,18 +39,18 @@ def gradients_of(found: Any, leaves: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shared(backend: Backend, dtype: Any, make: Any, apply: Any, backward: Any) -> None:
-    """Sum of (a + b) + a: add gives the same array to both of its inputs."""
+    """Sum of ((a + b) + a) * c, c = 1: the vjp of add gives the same array to both of its inputs."""
     numbers = sample(2, 3)
-    leaves = {name: make(put(backend, numbers, dtype)) for name in "ab"}
+    leaves = {name: make(put(backend, numbers if name != "c" else np.ones((2, 3)), dtype)) for name in "abc"}
     s = apply(ops.add, apply(ops.add, leaves["a"], leaves["b"]), leaves["a"])
-    found = gradients_of(backward(apply(ops.sum, s)), leaves)
+    found = gradients_of(backward(apply(ops.sum, apply(ops.multiply, s, leaves["c"]))), leaves)
     one = np.ones((2, 3))
     compare(
-        "the gradient of b in sum((a + b) + a)", found["b"], one, backend,
+        "the gradient of b in sum(((a + b) + a) * c)", found["b"], one, backend,
         [(2 * one, "the vjp of add gives one array to both inputs, and += writes into it: add with + instead")],
     )  # fmt: skip
     compare(
-        "the gradient of a in sum((a + b) + a)", found["a"], 2 * one, backend,
+        "the gradient of a in sum(((a + b) + a) * c)", found["a"], 2 * one, backend,
         [(one, "a is used twice: the second gradient is added to the first, it does not replace it")],
     )  # fmt: skip
 
@@ -138,13 +138,14 @@ def _program(backend: Backend, dtype: Any, program: Any) -> None:
     x = put(backend, np.array([1.0, 2.0]), dtype)
     recorded = program()
     recorded.launch(_double, y, x)
-    compare("what program.launch(double, y, x) writes into y", y, [2.0, 4.0], backend)
+    not_run = [(np.zeros(2), "launch runs the work at once, and keeps it")]
+    compare("y after program.launch(double, y, x)", y, [2.0, 4.0], backend, not_run)
     recorded.launch(_add_one, y)
     compare("y after program.launch(add_one, y)", y, [3.0, 5.0], backend)
     x[...] = 10.0 * x
     recorded.replay()
     compare("y after program.replay()", y, [21.0, 41.0], backend, [
-        (np.array([22.0, 42.0]), "the work is replayed in the wrong order"),
+        (np.array([20.0, 40.0]), "the work is replayed in the wrong order"),
         (np.array([3.0, 5.0]), "replay has run nothing"),
         (np.array([4.0, 6.0]), "replay runs the last work only"),
     ])  # fmt: skip
@@ -175,8 +176,14 @@ def _captured(backend: Backend, dtype: Any, captured: Any) -> None:
     for turn, shape in enumerate([(3,), (3,), (2, 2), (3,), (2, 2)]):
         arrays = [sample(*shape, seed=2 * turn + i) for i in range(2)]
         given = [put(backend, a, dtype) for a in arrays]
-        y = run(*given)
         what = f"call {turn + 1} of a captured step (2 a + b of shape {shape})"
+        try:
+            y = run(*given)
+        except (ValueError, RuntimeError) as error:  # of a library whose shapes do not fit
+            text = f"{what}: {type(error).__name__}: {' '.join(str(error).split())}"
+            raise Wrong(
+                text, "a call with other shapes has another signature, and a recording of its own", True
+            ) from None
         compare(what, y, 2 * arrays[0] + arrays[1], backend)
         kept.append((what, y, 2 * arrays[0] + arrays[1], given, arrays))
     for what, y, want, given, arrays in kept:

@@ -1,0 +1,121 @@
+"""The folder of a student: its files, their states, and what is written into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from xpnet.backend import cores
+from xpnet.errors import DataError
+from xpnet.exercises.catalog import EXERCISES, Exercise
+from xpnet.exercises.judging import Result
+from xpnet.exercises.progress import FILE, digest, read_progress, record
+from xpnet.exercises.running import check_file
+from xpnet.writing import write_atomically
+
+__all__ = ["Started", "check", "find_folder", "start", "states"]
+
+
+class Started(NamedTuple):
+    """What ``start`` did.
+
+    Args:
+        written: files that were written.
+        kept: files that were there already, and stay.
+        copies: where what stood in a file that was written anew is now.
+    """
+
+    written: list[str]
+    kept: list[str]
+    copies: dict[str, str]
+
+
+def start(folder: str | Path, again: Collection[Exercise] = ()) -> Started:
+    """Write the files that are missing; those that are there stay as they are.
+
+    Args:
+        folder: made if it is missing.
+        again: exercises whose files are written anew; a changed one is kept under another name.
+    Raises:
+        DataError: there is a file in place of the folder.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise DataError("exercises", "a folder, or a name that is free", folder=str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    done = Started([], [], {})
+    for exercise in EXERCISES:
+        path = folder / exercise.file
+        if path.exists():
+            if exercise not in again:
+                done.kept.append(exercise.file)
+                continue
+            if path.read_bytes() != exercise.text.encode():
+                done.copies[exercise.file] = _set_aside(path).name
+        write_atomically(path, exercise.text.encode())
+        done.written.append(exercise.file)
+    if not (folder / FILE).exists():
+        write_atomically(folder / FILE, b"{}")
+    return done
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename a file to a name that is free, and return it."""
+    number = 1
+    while (other := path.with_name(f"{path.stem}.old{number}.py")).exists():
+        number += 1
+    return path.rename(other)
+
+
+def find_folder() -> Path | None:
+    """Return the folder that is worked in: this one if it holds a file of the exercises, or "exercises" in it."""
+    for folder in (Path(), Path("exercises")):
+        if any((folder / exercise.file).exists() for exercise in EXERCISES):
+            return folder
+    return None
+
+
+def states(folder: Path | None) -> dict[Exercise, Result]:
+    """Return what is known of each file without a test.
+
+    The states are those of Result and: "missing", "untouched" (as it was written), "changed" (since the last test).
+    """
+    kept = {} if folder is None else read_progress(folder)
+    found = {}
+    for exercise in EXERCISES:
+        path = None if folder is None else folder / exercise.file
+        if path is None or not path.exists():
+            found[exercise] = Result("missing")
+        elif path.read_bytes() == exercise.text.encode():
+            found[exercise] = Result("untouched")
+        else:
+            seen, result = kept.get(exercise.stem, ("", Result("changed")))
+            found[exercise] = result if seen == digest(path) else Result("changed")
+    return found
+
+
+def check(
+    folder: Path,
+    exercises: Sequence[Exercise],
+    backend: str,
+    time_limit: float,
+    show: Callable[[str], None] | None = None,
+) -> dict[Exercise, Result]:
+    """Test files, each in a process of its own, several at a time, and keep what was found.
+
+    Args:
+        folder: theirs.
+        exercises: which.
+        backend: the name of the backend on whose arrays.
+        time_limit: seconds for each file.
+        show: is called with what a file prints.
+    """
+    found = states(folder)
+    changed = [e for e in exercises if found[e].state not in ("missing", "untouched")]
+    with ThreadPoolExecutor(cores()) as pool:
+        tested = pool.map(lambda e: check_file(folder / e.file, e, backend, time_limit, show), changed)
+        found |= dict(zip(changed, tested, strict=True))
+    record(folder, {e: found[e] for e in changed})
+    return {e: found[e] for e in exercises}

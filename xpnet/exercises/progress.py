@@ -1,0 +1,43 @@
+"""What was found of each file of a folder when it was last tested, kept in the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from xpnet.exercises.catalog import Exercise
+from xpnet.exercises.judging import Result
+from xpnet.writing import write_atomically
+
+__all__ = ["FILE", "read_progress", "record"]
+
+FILE = ".progress.json"
+
+
+def digest(path: Path) -> str:
+    """Return what tells whether a file was changed."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_progress(folder: Path) -> dict[str, tuple[str, Result]]:
+    """Return, by the stem of a file, the digest that it had when it was tested, and what was found."""
+    try:
+        kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        return {str(stem): (str(seen), Result(*map(str, found))) for stem, (seen, *found) in kept.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # nothing was tested yet, or the file is of no use
+
+
+def record(folder: Path, found: Mapping[Exercise, Result]) -> None:
+    """Keep what was found, if the folder was written by ``xpnet exercises start`` and can be written."""
+    if not (folder / FILE).exists():
+        return
+    kept = {stem: [seen, *result] for stem, (seen, result) in read_progress(folder).items()}
+    for exercise, result in found.items():
+        with contextlib.suppress(OSError):
+            kept[exercise.stem] = [digest(folder / exercise.file), *result]
+    with contextlib.suppress(OSError):
+        write_atomically(folder / FILE, json.dumps(kept, indent=1).encode())
