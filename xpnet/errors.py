@@ -1,4 +1,4 @@
-"""The errors xpnet raises, all of two forms.
+"""The errors that xpnet raises, all of two forms::
 
     XpnetError
     +-- ShapeError       (ValueError)    sizes or ranks that do not fit together

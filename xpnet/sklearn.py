@@ -1,9 +1,9 @@
 """Neural networks as estimators of scikit-learn: NetClassifier and NetRegressor.
 
-from xpnet.sklearn import NetClassifier
+    from xpnet.sklearn import NetClassifier
 
-net = NetClassifier(hidden_layer_sizes=(100,), random_state=0).fit(X, y)
-net.predict_proba(X)
+    net = NetClassifier(hidden_layer_sizes=(100,), random_state=0).fit(X, y)
+    net.predict_proba(X)
 """
 
 from __future__ import annotations

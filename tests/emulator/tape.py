@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 __all__ = ["TAPE", "CaptureError", "Tape"]
@@ -14,46 +13,28 @@ class CaptureError(RuntimeError):
     """As CUDA's cudaErrorStreamCaptureUnsupported."""
 
 
-class _Thread(threading.local):
-    """The stream of one thread."""
-
-    def __init__(self) -> None:
-        self.open = False
-        self.captures = 0
-        self.work: list[Work] = []
-
-
 class Tape:
-    """The emulated streams, one a thread.
+    """The emulated stream.
 
-    reads: how often the host has waited for the device.
+    open: whether it is being captured. reads: how often the host has waited for the device.
     """
 
     def __init__(self) -> None:
+        self.open = False
         self.reads = 0
         self.launches: list[str] = []
-        self._thread = _Thread()
-
-    @property
-    def open(self) -> bool:
-        """Whether this thread's stream is being captured."""
-        return self._thread.open
-
-    @property
-    def captures(self) -> int:
-        """How many captures this thread has begun."""
-        return self._thread.captures
+        self._work: list[Work] = []
 
     def do(self, work: Work) -> None:
         """Do work that writes to known places; while captured, only record it."""
         if self.open:
-            self._thread.work.append(work)
+            self._work.append(work)
         else:
             work()
 
     def record(self, work: Work) -> None:
         """Record how work that was done already is replayed."""
-        self._thread.work.append(work)
+        self._work.append(work)
 
     def host_reads(self) -> None:
         """The host waits for the device: forbidden while captured."""
@@ -65,14 +46,12 @@ class Tape:
         """Begin to capture."""
         if self.open:
             raise CaptureError("the stream is being captured already")
-        thread = self._thread
-        thread.open, thread.work, thread.captures = True, [], thread.captures + 1
+        self.open, self._work = True, []
 
     def end(self) -> list[Work]:
         """End the capture, and return what was recorded."""
-        thread = self._thread
-        thread.open = False
-        work, thread.work = thread.work, []
+        self.open = False
+        work, self._work = self._work, []
         return work
 
 

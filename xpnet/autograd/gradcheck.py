@@ -21,7 +21,9 @@ def gradcheck(
 ) -> float:
     """Compare the gradient of f with a central difference along one random direction.
 
-        (L(a + eps*v) - L(a - eps*v)) / (2*eps)  against  sum of v * dL/da,  L = sum(r * f(a)), v and r random normal
+        (L(a + eps*v) - L(a - eps*v)) / (2*eps) ~ sum of v * dL/da,  L = sum(r * f(a))
+
+    where v and r are random normal.
 
     Args:
         f: takes tensors, returns a tensor; smooth near the arrays.

@@ -42,10 +42,10 @@ class Memory(NamedTuple):
 class Recorder(Protocol):
     """Records the work of one function, and runs it again without the Python code that led to it.
 
-    with recorder.warm():
-        work()                          # warm_calls times: kernels are compiled, plans are made
-    result, replay = recorder.record(work)
-    replay()                            # writes new values into result's arrays
+        with recorder.warm():
+            work()                          # warm_calls times: kernels are compiled, plans are made
+        result, replay = recorder.record(work)
+        replay()                            # writes new values into result's arrays
 
     A recorder serves one recording. Its memory is freed when neither it nor the replay is referenced. On a device,
     recorded work keeps its order: it runs after the work queued before it, and before the work queued next.

@@ -30,7 +30,9 @@ _CONSTANT = 1e-6  # times the mean: in float32, smaller deviations are rounding 
 class Normalize:
     """Normalize each channel to mean 0 and standard deviation 1.
 
-        y = (x / white - mean) / std, computed as x * 1/(white*std) + (-mean/std)
+        y = (x / white - mean) / std
+
+    computed as x * (1 / (white * std)) + (-mean / std).
 
     Args:
         mean: of x / white, one number per channel, or one for all.

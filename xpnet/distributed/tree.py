@@ -1,6 +1,6 @@
 """The order in which the shards of a batch are summed: one balanced binary tree, whoever computes the shards.
 
-A sum of floats depends on its order. Eight shards are therefore always summed as
+A sum of floats depends on its order. Eight shards are therefore always summed as::
 
     ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7))
 

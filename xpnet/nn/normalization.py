@@ -30,9 +30,9 @@ _eps: Check = partial(number, low=0, above=True)
 class BatchNorm(Module):
     """Normalize each channel, the last axis, over the batch; in evaluation, by running averages. See ops.batch_norm.
 
-        running <- (1 - momentum) * running + momentum * batch      (the variance kept is the unbiased one)
+        running <- (1 - momentum) * running + momentum * batch
 
-    A batch with one number a channel, as the last of an epoch may be, has no variance, and an empty one no mean: such a
+    where the variance kept is the unbiased one. A batch with one number a channel, as the last of an epoch may be, has no variance, and an empty one no mean: such a
     batch is normalized by the running averages in training too, and does not change them.
 
     Args:

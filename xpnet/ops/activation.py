@@ -91,7 +91,9 @@ def _leaky_relu(x: Array, slope: float) -> tuple[Array, Any]:
 def sigmoid(x: Array) -> tuple[Array, Any]:
     """Squash to (0, 1).
 
-        y = 1 / (1 + exp(-x)), to the dtype's precision for any x
+        y = 1 / (1 + exp(-x))
+
+    to the dtype's precision for any x.
 
     Args:
         x: any shape, real floating.

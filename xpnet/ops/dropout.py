@@ -48,7 +48,9 @@ def dropout(x: Array, mask: Array, *, rate: float) -> tuple[Array, Any]:
 def random_dropout(x: Array, *, key: random.Key, rate: float, start: int = 0) -> tuple[Array, Any]:
     """Drop random elements, drawn by a key, and scale the others to keep the expectation.
 
-        y = x / (1 - rate) where random.keep_mask(key, shape of x, rate, start), else 0
+        y = x / (1 - rate) where mask, else 0
+
+    where the mask is random.keep_mask(key, x.shape, rate, start).
 
     Args:
         x: any shape, real floating.

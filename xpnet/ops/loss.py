@@ -156,7 +156,9 @@ def _softmax_cross_entropy(
 def binary_cross_entropy(logits: Array, targets: Array, *, reduction: str = "mean") -> tuple[Array, Any]:
     """Measure how improbable yes-or-no targets are, sigmoid and cross-entropy in one.
 
-        y = mean of  max(z, 0) - z * t + log(1 + exp(-|z|)),  z the logits
+        y = mean of  max(z, 0) - z * t + log(1 + exp(-|z|))
+
+    where z are the logits.
 
     Args:
         logits: scores, any shape, real floating.

@@ -1,8 +1,8 @@
 """Pooling: one number a window, for each channel separately, on images (N, H, W, C). Each op returns (y, vjp).
 
-    OH = floor((H + 2*PH - KH) / SH) + 1        (ceil in ceil mode; OW likewise)
+    OH = floor((H + 2*PH - KH) / SH) + 1
 
-The gradient of a maximum goes to the first pixel that holds it, in row-major order, never to padding. A NaN is larger
+with ceil in place of floor in ceil mode; OW likewise. The gradient of a maximum goes to the first pixel that holds it, in row-major order, never to padding. A NaN is larger
 than any number.
 """
 

@@ -24,7 +24,7 @@ def local_response_norm(
 ) -> tuple[Array, Any]:
     """Divide each number by the strength of its neighbours (local response normalization).
 
-        y = x / (k + alpha * S)^beta,  S = sum of x^2 over the neighbours
+        y = x / (k + alpha * S)^beta,  S = sum over neighbours of x^2
 
     Across channels, the neighbours of channel c are channels c - size//2 .. c + (size-1)//2 of the same pixel; within a
     channel, they are the size x size square about the pixel. Neighbours outside the image count as 0.

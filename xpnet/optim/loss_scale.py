@@ -20,7 +20,7 @@ __all__ = ["LossScale"]
 
 
 class LossScale:
-    """A factor for the loss that adapts itself; it never waits for the device.
+    """A factor for the loss that adapts itself; it never waits for the device::
 
         gradients = backward(loss, scale.value)     # of scale * loss
         if all gradients are finite:  good = good + 1; scale doubles when good is a multiple of PATIENCE

@@ -164,7 +164,9 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with weight decay taken off the parameter, not added to the gradient.
 
-        p = p * (1 - lr * weight_decay), then Adam's update
+        p = p * (1 - lr * weight_decay)
+
+    and then Adam's update.
 
     Args: as Adam's; weight_decay is 0.01 unless given.
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (2019), algorithm 2.

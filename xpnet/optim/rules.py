@@ -24,7 +24,7 @@ def sgd_rule(
     """Go down the gradient, or down its decaying sum.
 
         v = momentum * v + g
-        p = p - lr * (g + momentum * v  if nesterov else  v)
+        p = p - lr * (g + momentum * v) where nesterov, else p - lr * v
 
     >>> import numpy as np
     >>> sgd_rule(np.asarray([1.0]), np.asarray([4.0]), {"velocity": np.asarray([2.0])}, 0.1, 2, momentum=0.5)

@@ -124,7 +124,7 @@ class cosine:
 class warmup:
     """A straight rise to the first rate of a schedule, which then runs from its own step 0.
 
-        lr(t) = after(0) * (t + 1) / (steps + 1)  for t < steps,  after(t - steps)  from there on
+        lr(t) = after(0) * (t + 1) / (steps + 1) where t < steps, else after(t - steps)
 
     Args:
         after: the schedule to follow, or a rate >= 0.
@@ -151,8 +151,9 @@ class warmup:
 class one_cycle:
     """A rate that rises to a peak and falls far below its start, both along half a cosine wave, once.
 
-        rise: from peak / start_divisor at t = 0 to peak at t = r, r = warm * steps - 1
-        fall: from peak to peak / (start_divisor * end_divisor) at t = steps - 1; constant from there on
+        lr(0) = peak / start_divisor,  lr(r) = peak,  lr(steps - 1) = peak / (start_divisor * end_divisor)
+
+    where r = warm * steps - 1; constant from step steps - 1 on.
 
     Args:
         peak: the highest rate, >= 0.

@@ -1,4 +1,4 @@
-"""Callbacks: functions that a Trainer calls while it trains. They read the trainer; none changes what a step computes.
+"""Callbacks: functions that a Trainer calls while it trains. They read the trainer; none changes what a step computes::
 
     on_start(trainer)                   before the first step
     on_gradients(trainer, gradients)    before the update, in each step or those of reads_gradients

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a resume needs, in one safetensors file with JSON beside the arrays. No pickle.
+"""Checkpoints: all that a resume needs, in one safetensors file with JSON beside the arrays, no pickle::
 
     model.<path>                parameters and buffers
     optimizer.<slot>/<path>     the optimizer's state

@@ -84,7 +84,9 @@ def saliency(
 ) -> Figure:
     """Draw an image and, beside it, how much the score of one class changes with each pixel.
 
-        m[i,j] = max over c of |d score / d x[i,j,c]|,  x the image as the input of the network
+        m[i,j] = max over c of |d score / d x[i,j,c]|
+
+    where x is the image as the input of the network.
 
     Args:
         model: a Module, of any backend, with scores (N, K), or a Trainer, which knows how data is normalized.

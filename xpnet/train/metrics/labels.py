@@ -20,7 +20,7 @@ __all__ = ["balanced_accuracy", "exact_match", "f1_score", "precision_recall_f1"
 def precision_recall_f1(predicted: Any, true: Any, classes: int | None = None) -> np.ndarray:
     """Precision, recall and F1 of each class or label.
 
-        precision = TP / (TP + FP)    recall = TP / (TP + FN)    F1 = 2 TP / (2 TP + FP + FN)
+        precision = TP / (TP + FP),  recall = TP / (TP + FN),  F1 = 2 TP / (2 TP + FP + FN)
 
     Args:
         predicted, true: classes (N,), 0..K-1; or 0/1 matrices (N, L), whose columns are labels. Arrays of any library,

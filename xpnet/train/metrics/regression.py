@@ -51,7 +51,7 @@ def mean_absolute_error(predicted: Any, true: Any) -> np.ndarray:
 def r2_score(predicted: Any, true: Any) -> np.ndarray:
     """The share of the variance that is predicted, for each column: (M,).
 
-        R2 = 1 - sum of (predicted - true)^2 / sum of (true - mean of true)^2
+        R^2 = 1 - sum of (predicted - true)^2 / sum of (true - mean of true)^2
 
     Of a column that does not vary it is 1 if all is predicted exactly, else 0; of one example it is NaN.
 

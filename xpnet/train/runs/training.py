@@ -1,4 +1,4 @@
-"""A run: one model trained on one data set, kept in a folder. What the command line does, as functions.
+"""A run: one model trained on one data set, kept in a folder. What the command line does, as functions::
 
     RUN/checkpoint.safetensors   parameters, optimizer state, counters, history
     RUN/best.safetensors         the same after the best epoch by validation, if it is to be kept

@@ -44,8 +44,9 @@ class Headline(NamedTuple):
 class Task:
     """What is learned of each example; a Trainer, its evaluation and the reports ask it.
 
-    A task is a class with these attributes, of which a Trainer makes one object, that it fits to its training set:
+    A task is a class with these attributes, of which a Trainer makes one object, that it fits to its training set.
 
+    Attributes:
         name: by which it is chosen.
         loss: takes scores and targets, gives one number; the default.
         labelled: whether targets are labels of classes; None: both are taken.
