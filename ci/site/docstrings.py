@@ -3,7 +3,7 @@
 A section begins with its name at the margin; what follows is indented. An indented block elsewhere is one of
 
     text, as it is      the line before it ends with ::
-    a console           each line begins with xpnet
+    a console           each line begins with xpnet, python or pip
     Python              it parses, and has a string, an attribute, a keyword argument, a statement or a class's name
     an equation         otherwise; see equations.py
 
@@ -166,7 +166,7 @@ def kind_of(text: str, place: Place) -> str:
     if _is_python(text):
         return "python"
     lines = text.strip().splitlines()
-    if all(line.startswith("xpnet ") for line in lines):
+    if all(line.startswith(("xpnet ", "python ", "pip ")) for line in lines):
         return "console"
     try:
         latex = to_latex(text)

@@ -48,6 +48,7 @@ FAMILIES = (
     Family("sklearn", "scikit-learn", "Networks as estimators.", ("xpnet.sklearn",)),
     Family("serving", "Services", "A run over HTTP.", ("xpnet.serving",)),
     Family("playground", "Playground", "Networks in a page of the browser.", ("xpnet.playground",)),
+    Family("exercises", "Exercises", "Small files with a gap and a test each.", ("xpnet.exercises",)),
     Family("errors", "Errors", "What is raised, and how messages are made.", ("xpnet.errors",)),
 )  # fmt: skip
 
@@ -76,6 +77,8 @@ class Public:
                 for name in getattr(importlib.import_module(module), "__all__", ()):
                     value = getattr(sys.modules[module], name)
                     path = f"{module}.{name}"
+                    if isinstance(value, ModuleType):
+                        continue
                     found.setdefault(path if is_constant(value) else id(value), (value, [], family))[1].append(path)
         for name in importlib.import_module("xpnet").__all__:
             value = getattr(sys.modules["xpnet"], name)
