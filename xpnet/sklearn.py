@@ -4,6 +4,8 @@
 
     net = NetClassifier(hidden_layer_sizes=(100,), random_state=0).fit(X, y)
     net.predict_proba(X)
+
+Both pass every check of scikit-learn's check_estimator.
 """
 
 from __future__ import annotations

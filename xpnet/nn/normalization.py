@@ -32,7 +32,9 @@ class BatchNorm(Module):
 
         running <- (1 - momentum) * running + momentum * batch
 
-    where the variance kept is the unbiased one. A batch with one number a channel, as the last of an epoch may be, has no variance, and an empty one no mean: such a
+    where the variance kept is the unbiased one.
+
+    A batch with one number a channel, as the last of an epoch may be, has no variance, and an empty one no mean: such a
     batch is normalized by the running averages in training too, and does not change them.
 
     Args:

@@ -2,7 +2,9 @@
 
     OH = floor((H + 2*PH - KH) / SH) + 1
 
-with ceil in place of floor in ceil mode; OW likewise. The gradient of a maximum goes to the first pixel that holds it, in row-major order, never to padding. A NaN is larger
+with ceil in place of floor in ceil mode; OW likewise.
+
+The gradient of a maximum goes to the first pixel that holds it, in row-major order, never to padding. A NaN is larger
 than any number.
 """
 
