@@ -47,7 +47,7 @@ def build(out: Path, work: Path) -> int:
     files = gathered.sources | write_api(source, Public()) | kernel_files()
     (source / "api/command-line.rst").write_text(command_page())
     (source / "api/kernel-table.rst").write_text(kernel_page())
-    add_navigation(source)
+    add_navigation(ROOT, source)
     options = ["-W", "--keep-going", "-n", "-q", "-c", str(Path(__file__).parent), "-d", str(work / "doctrees")]
     code = build_main(["-b", "html", *options, str(source), str(out)])
     write_sources(ROOT, files, out)

@@ -1,7 +1,8 @@
 """Pages that stand in the repository as Markdown, taken into the site with their pictures, their links led to it.
 
-A link to a page of the site becomes a link to that page; one to a file of code, to a page that shows the file; a
-picture is copied; a link to a folder, to the page of its README. Anything else is an error that names file and line.
+A link to a page of the site becomes a link to that page; one to a file of code, to a page that shows the file; one to a
+folder, to the page of its README. Pictures and files to download are copied. Anything else is an error that names the
+file and the line.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ __all__ = ["LinkError", "Pages", "links_of"]
 
 _LINK = re.compile(r'(\]\(|src="|href="|^\[[^\]]+\]: )(<?)([^)\s">]+)')
 _CODE = re.compile(r"^(```|~~~)")
-PICTURES = {".png", ".svg", ".jpg", ".gif"}
+COPIED = {".png", ".svg", ".jpg", ".gif", ".txt", ".csv", ".ipynb"}  # pictures, and files to download
+PENDING = "examples/course"  # pages that are being written
 
 
 class LinkError(ValueError):
@@ -87,14 +89,16 @@ class Pages:
             found = found / "README.md"
         if found in self.by_file:
             return _relative(self.by_file[found], page) + ".md" + mark + anchor
+        if found.as_posix().startswith(PENDING) and not (self.root / found).exists():
+            return _relative("index.md", page)
         if not (self.root / found).is_file():
             self.errors.append(f"{where}: no such file: {link}")
             return link
-        if found.suffix in PICTURES:
-            copy = self.folder / "pictures" / found
+        if found.suffix in COPIED:
+            copy = self.folder / "files" / found
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.root / found, copy)
-            return _relative(f"pictures/{found.as_posix()}", page)
+            return _relative(f"files/{found.as_posix()}", page)
         if is_source(found):
             self.sources.add(found)
             return "source:" + _relative(address(found), page)  # Sphinx does not look for it: see conf.py

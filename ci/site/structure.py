@@ -9,83 +9,76 @@ __all__ = ["PARTS", "Part", "pages"]
 
 
 class Part(NamedTuple):
-    """A heading of the navigation.
+    """A part of the navigation.
 
     Args:
-        title: the heading.
-        pages: of each page of the site its file in the repository. A page that is "api/..." is generated.
-        folder: where further files may come from: each .md file of it is a page, in the order of their names.
+        title: its heading; "" for none.
+        pages: of each page of the site its file in the repository; "" for a page that is generated.
+        folder: of the repository: each further .md file of it is a page below the first page of the part.
     """
 
     title: str
     pages: dict[str, str]
     folder: str = ""
-    to: str = ""
 
 
 PARTS = (
-    Part("Start", {"index": "README.md"}),
-    Part("Guides", {"guides/index": "examples/guides/README.md"}, "examples/guides", "guides"),
-    Part("Course", {"course/index": "examples/course/README.md", "course/examples": "examples/README.md"},
-         "examples/course", "course"),
+    Part("", {"index": "README.md"}),
+    Part("Guides", {
+        f"guides/{name}": f"examples/guides/{name}.md"
+        for name in ("photos", "table", "arrays", "training-loop", "command-line", "several-machines", "with-others",
+                     "included")
+    }),
+    Part("Course", {"course/index": "examples/course/README.md", "examples": "examples/README.md"}, "examples/course"),
     Part("Reference", {"api/index": "", "api/command-line": "", "api/kernel-table": ""}),
     Part("How it is built", {
         "built/index": "xpnet/README.md",
         "built/backend": "xpnet/backend/README.md",
         "built/kernels": "xpnet/kernels/README.md",
-        "built/distributed": "xpnet/distributed/README.md",
         "built/contributing": ".github/CONTRIBUTING.md",
     }),
-    Part("Figures", {
-        "figures/index": "ci/bench/README.md",
-        "figures/tables": "ci/bench/results/TABLES.md",
-        "figures/notes": "ci/bench/results/NOTES.md",
+    Part("Measured", {
+        "measured/index": "ci/bench/README.md",
+        "measured/tables": "ci/bench/results/TABLES.md",
+        "measured/notes": "ci/bench/results/NOTES.md",
     }),
-    Part("Changes", {"changes": ".github/CHANGES.md"}),
+    Part("Versions", {"changes": ".github/CHANGES.md"}),
 )  # fmt: skip
 
 
 def pages(root: Path) -> dict[str, Path]:
-    """Return the file of each page that is not generated, by its place in the site; files that do not exist too."""
+    """Return the file of each page that is not generated, by its place in the site."""
     found: dict[str, Path] = {}
     for part in PARTS:
-        named = {page: Path(file) for page, file in part.pages.items() if file}
-        found |= named
-        if part.folder:
-            for path in sorted((root / part.folder).glob("*.md")):
-                if path.relative_to(root) not in named.values():
-                    found[f"{part.to}/{path.stem}"] = path.relative_to(root)
+        found |= {page: Path(file) for page, file in part.pages.items() if file}
+        found |= {page: path for page, path in _below(part, root).items() if path not in found.values()}
     return found
 
 
-def add_navigation(source: Path) -> None:
-    """Add to the first page of each part the list of its others, and to the site's the list of parts."""
-    firsts = []
-    for part in PARTS[1:]:
-        if not (found := _pages_of(part, source)):
-            continue
-        first, *rest = found
-        firsts.append(f"{part.title} </{first}>")
-        if rest:
-            _append(source, first, [f"/{page}" for page in rest])
-    _append(source, "index", firsts)
+def _below(part: Part, root: Path) -> dict[str, Path]:
+    """The further pages of a part's folder, in the order of their names."""
+    if not part.folder:
+        return {}
+    place = next(iter(part.pages)).rpartition("/")[0]
+    files = sorted((root / part.folder).glob("*.md"))
+    return {
+        f"{place}/{f.stem}": f.relative_to(root) for f in files if str(f.relative_to(root)) not in part.pages.values()
+    }
 
 
-def _pages_of(part: Part, source: Path) -> list[str]:
-    more = sorted(path for path in (source / part.to).glob("*.md")) if part.to else []
-    names = [*part.pages, *(path.relative_to(source).with_suffix("").as_posix() for path in more)]
-    return [name for name in dict.fromkeys(names) if _file(source, name)]
+def add_navigation(root: Path, source: Path) -> None:
+    """Add the lists of pages: of all parts to the site's first page, of further pages to the first of their part."""
+    for part in PARTS:
+        first = next(iter(part.pages))
+        if below := _below(part, root):
+            _append(source / f"{first}.md", "", list(below))
+        _append(
+            source / "index.md", part.title, [p for p, f in part.pages.items() if p != "index" and (root / f).exists()]
+        )
 
 
-def _file(source: Path, page: str) -> Path | None:
-    return next((p for p in (source / f"{page}.md", source / f"{page}.rst") if p.exists()), None)
-
-
-def _append(source: Path, page: str, listed: list[str]) -> None:
-    path = _file(source, page)
-    assert path is not None
-    with path.open("a") as file:
-        if path.suffix == ".md":
-            file.write("\n".join(["", "```{toctree}", ":hidden:", "", *listed, "```", ""]))
-        else:
-            file.write("\n".join(["", ".. toctree::", "   :hidden:", "", *(f"   {line}" for line in listed), ""]))
+def _append(page: Path, caption: str, listed: list[str]) -> None:
+    if listed:
+        options = [":hidden:", *([f":caption: {caption}"] if caption else [])]
+        with page.open("a") as file:
+            file.write("\n".join(["", "```{toctree}", *options, "", *(f"/{name}" for name in listed), "```", ""]))

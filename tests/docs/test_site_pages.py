@@ -33,8 +33,8 @@ def taken(root: Path, text: str) -> tuple[str, Pages]:
         ("[a heading](guides/photos.md#sizes)", "jobs/photos.md#sizes"),
         ("[a folder](kernels/)", "built/kernels.md"),
         ("[code](examples/01.py)", "source:source/examples/01.py.html"),
-        ("![picture](pictures/a.png)", "pictures/pictures/a.png"),
-        ('<img src="pictures/a.png" width="600">', "pictures/pictures/a.png"),
+        ("![picture](pictures/a.png)", "files/pictures/a.png"),
+        ('<img src="pictures/a.png" width="600">', "files/pictures/a.png"),
         ("[here](#changes)", "#changes"),
         ("[there](https://data-apis.org/array-api/)", "https://data-apis.org/array-api/"),
     ],
@@ -44,7 +44,7 @@ def test_a_link_leads_to_its_page(link, target, tmp_path):
     (match,) = links_of(text.splitlines()[2])
     assert match[3] == target
     assert (gathered.sources == {Path("examples/01.py")}) == ("01.py" in link)
-    assert (tmp_path / "site/pictures/pictures/a.png").exists() == ("a.png" in link)
+    assert (tmp_path / "site/files/pictures/a.png").exists() == ("a.png" in link)
 
 
 @pytest.mark.parametrize(
