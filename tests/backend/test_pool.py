@@ -76,7 +76,7 @@ def test_threads_that_share_a_pool_never_have_the_same_memory(pool: ArrayPool) -
     for thread in threads:
         thread.join()
     assert not wrong
-    assert len(pool._blocks) <= 24, "three of the last round and three new ones a thread"
+    assert pool.blocks <= 24, "three of the last round and three new ones a thread"
 
 
 def test_a_program_takes_its_own_memory() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import xpnet
+from tests.distributed.threaded import Threaded, run
 from xpnet import nn
 from xpnet.data import from_arrays
 from xpnet.kernels import disable
@@ -87,6 +88,22 @@ def calls_of_a_step(layers: int, capture: bool | None = False) -> int:
     return calls(lambda: step(x, y))
 
 
+def calls_of_a_joint_step(layers: int) -> int:
+    """Of two processes, which are threads; what they call of the communicator is the tests' own, and not counted."""
+
+    def work(communicator: Threaded) -> int:
+        model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(layers))).initialize(0).train()
+        how: Any = {"communicator": communicator, "shards": 1, "threads": 1}
+        step = Step(model, nn.softmax_cross_entropy, SGD(model.parameters(), lr=0.1, momentum=0.9), 4, **how)
+        x, y = np.ones((1, 4), np.float32), np.zeros(1, np.int64)
+        for _ in range(4):
+            step(x, y, 2)
+        return calls(lambda: step(x, y, 2))
+
+    first, _ = run(2, work)
+    return first
+
+
 def test_one_more_layer_costs_at_most_eight_calls() -> None:
     # module, forward, apply, op, its check, the kernel found, node
     assert calls_of_a_step(5) - calls_of_a_step(4) <= 8
@@ -100,6 +117,11 @@ def test_a_step_of_one_layer_costs_at_most_sixty_calls() -> None:
 def test_one_more_layer_of_a_captured_step_costs_none() -> None:
     pytest.importorskip("numba", reason="without its loops the optimizer's rule is called, which is counted too")
     assert calls_of_a_step(5, None) == calls_of_a_step(1, None) <= 20
+
+
+def test_a_captured_step_of_two_processes_costs_few_calls_whatever_the_layers() -> None:
+    pytest.importorskip("numba", reason="without its loops the optimizer's rule is called, which is counted too")
+    assert calls_of_a_joint_step(5) == calls_of_a_joint_step(1) <= 100  # half of them walk the tree of the sum
 
 
 def test_the_trainer_adds_at_most_ten_calls_to_a_step() -> None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import sys
-import threading
+import weakref
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,12 +30,14 @@ LARGE = 32 << 20  # bytes from which arrays are pooled
 class ArrayPool:
     """Keeps the memory of large arrays, for threads that share it.
 
-    Cost: as much memory as its arrays took at any time, for as long as the pool; a search of its blocks an array.
+    An array owns its memory until neither it nor a view of it exists; then the memory comes back.
+
+    Cost: as much memory as its arrays took at any time, for as long as the pool.
     """
 
     def __init__(self) -> None:
-        self._blocks: list[npt.NDArray[np.uint8]] = []
-        self._lock = threading.Lock()
+        self._free: defaultdict[int, deque[npt.NDArray[np.uint8]]] = defaultdict(deque)  # by bytes
+        self.blocks = 0  # that were made
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
@@ -47,22 +49,19 @@ class ArrayPool:
             this_thread.pool = before
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Return an array, uninitialized; of the memory of one to which, and to whose views, nothing refers now."""
+        """Return an array, uninitialized, of new memory or of such as came back."""
         dtype = np.dtype(dtype)
         size = math.prod(shape) * dtype.itemsize
         if size < LARGE:
             return np.empty(shape, dtype)
-        with self._lock:  # no other thread takes a block between the count and the view
-            blocks = self._blocks
-            free = (i for i in range(len(blocks)) if blocks[i].nbytes == size and _references(blocks, i) == _FREE)
-            place = next(free, len(blocks))
-            if place == len(blocks):
-                blocks.append(np.empty(size, np.uint8))
-            return blocks[place].view(dtype).reshape(shape)
-
-
-def _references(blocks: list[Any], i: int) -> int:
-    return sys.getrefcount(blocks[i])
-
-
-_FREE = _references([np.empty(0)], 0)  # of a block to which only the list refers, counted in the same way
+        free = self._free[size]
+        try:
+            block = free.pop()  # a deque needs no lock
+        except IndexError:
+            block = np.empty(size, np.uint8)
+            self.blocks += 1
+        owner = np.frombuffer(
+            block.data, np.uint8
+        )  # the base of all views: NumPy looks through arrays, not through this
+        weakref.finalize(owner, free.append, block).atexit = False
+        return owner.view(dtype).reshape(shape)

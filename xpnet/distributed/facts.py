@@ -11,6 +11,7 @@ import json
 import platform
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,14 @@ from xpnet.errors import ConfigError
 from xpnet.nn import Module
 from xpnet.output import counted
 
-__all__ = ["check_agreement", "data_facts", "model_facts", "version_facts"]
+__all__ = ["check_agreement", "data_facts", "model_facts", "value_fact", "version_facts"]
 
 _MISSING = "nothing"
 _MOST = 4  # facts in the message
 _ROWS = 256  # samples whose content counts
 _DECODED = 16  # of those that are read from files
+_LONGEST = 80  # characters of a value that is shown, not its checksum
+_DEPTH = 4  # of objects within objects
 
 
 def check_agreement(communicator: Communicator, facts: Mapping[str, str]) -> None:
@@ -116,6 +119,42 @@ def model_facts(model: Module) -> dict[str, str]:
         digest.text(name)
         digest.array(array)
     return {"model": f"{counted(model.parameter_count, 'parameter')}, checksum {digest}"}
+
+
+def value_fact(value: object) -> str:
+    """Return a value as a line, equal where values are: its text, or a checksum if that is long.
+
+    Of functions and classes the name counts; of other objects the class, and public attributes that are numbers, words,
+    NumPy arrays, or collections.
+    """
+    text = _written(value, _DEPTH).replace("\n", " ")
+    if len(text) <= _LONGEST:
+        return text
+    digest = _Digest()
+    digest.text(text)
+    return f"{text[: _LONGEST // 2]}..., checksum {digest}"
+
+
+def _written(value: Any, depth: int) -> str:
+    if isinstance(value, str | bool | int | float | np.generic | None):
+        return str(value)
+    if isinstance(value, partial):
+        return f"{_written(value.func, depth)}({_written([value.args, value.keywords], depth)})"
+    if name := getattr(value, "__qualname__", ""):
+        return f"{getattr(value, '__module__', '')}.{name}"
+    if isinstance(value, np.ndarray):
+        digest = _Digest()
+        digest.array(value)
+        return f"array {value.shape}, checksum {digest}"
+    if not depth:
+        return type(value).__name__
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k}: {_written(v, depth - 1)}" for k, v in value.items()) + "}"
+    if isinstance(value, tuple | list):
+        return "(" + ", ".join(_written(v, depth - 1) for v in value) + ")"
+    kinds = (bool, int, float, str, tuple, list, Mapping, np.ndarray)
+    public = {k: v for k, v in getattr(value, "__dict__", {}).items() if k[:1] != "_" and isinstance(v, kinds)}
+    return type(value).__name__ + (_written(public, depth) if public else "")
 
 
 class _Digest:

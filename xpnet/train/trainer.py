@@ -24,7 +24,7 @@ from xpnet.data import Augmentation, Dataset, Normalize, several
 from xpnet.data.augmentation import read_augment
 from xpnet.data.reading import is_set, is_stream, stream_of
 from xpnet.distributed import Communicator
-from xpnet.distributed.facts import check_agreement, data_facts, model_facts, version_facts
+from xpnet.distributed.facts import check_agreement
 from xpnet.errors import ConfigError
 from xpnet.nn import Module
 from xpnet.optim import SGD, Optimizer
@@ -40,6 +40,7 @@ from xpnet.train.precision import check_precision
 from xpnet.train.processes import read_processes
 from xpnet.train.progress import showing
 from xpnet.train.resuming import Resuming
+from xpnet.train.same_everywhere import common_facts
 from xpnet.train.scoring import Scoring
 from xpnet.train.shaping import reshaped_set
 from xpnet.train.sharding import check_threads
@@ -248,7 +249,11 @@ class Trainer(Resuming):
             else:
                 feed = self._stream_feed(StreamSets(opened[0], head, task, self.scale), augment)
             self._used = backend.memory().used
-            self._agree(train, epochs, batch_size)
+            if self.processes.communicator.size > 1:
+                self.processes.communicator.meet("fit")
+                given = {"train": train, "test": held.get("test"), "validation": held.get("validation")}
+                given |= {"epochs": epochs, "batch_size": batch_size, "steps": steps, "augment": augment}
+                check_agreement(self.processes.communicator, common_facts(self, given))
             with showing(self.callbacks, progress if self.processes.communicator.rank == 0 else False):
                 self._fit(feed, held, epochs)
         return self.history
@@ -354,23 +359,3 @@ class Trainer(Resuming):
     def describe(self) -> str:
         """Say in a line what is learned; "" before it is decided."""
         return self.task.describe() if self.task else ""
-
-    def _agree(self, train: Any, epochs: int, batch_size: int) -> None:
-        """Raise in all processes where they would train other things."""
-        processes = self.processes
-        if processes.communicator.size == 1:
-            return
-        processes.communicator.meet("fit")
-        facts = {
-            **version_facts(self.model.backend),
-            **data_facts("training data", train),
-            **model_facts(self.model),
-            "optimizer": type(self.optimizer).__name__,
-            "rates": str(self.optimizer.rates()),
-            "progress": f"epoch {self.epoch}, step {self.step}",
-            "shards": str(processes.shards),
-        }
-        names = ("seed", "precision", "accumulate", "ema")
-        facts |= {name: str(getattr(self, name)) for name in names}
-        facts |= {"batch_norm": processes.batch_norm, "epochs": str(epochs), "batch_size": str(batch_size)}
-        check_agreement(processes.communicator, facts)
