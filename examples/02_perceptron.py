@@ -9,6 +9,7 @@ import numpy as np
 from arguments import parse
 
 from xpnet import data, nn, use_backend, viz
+from xpnet.viz.style import PALETTE, despine
 
 options = parse(__doc__)
 clusters = data.blobs(80, classes=2, noise=0.6, seed=3)
@@ -33,19 +34,22 @@ def picture():
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(11.5, 5), layout="constrained")
-    axes = list(figure.subplots(2, 4).flat)
-    for ax, count, weights in zip(axes[:6], cluster_mistakes, cluster_weights, strict=False):
+    figure = Figure(figsize=(9, 3.9), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(6.2, 2.8))
+    for ax, count, weights in zip(left.subplots(2, 3).flat, cluster_mistakes, cluster_weights, strict=False):
         one.load_state_dict(weights)
         title = f"pass {ax.get_subplotspec().num1 + 1}: {count} mistakes"
         viz.decision_boundary(one, clusters, ax, lines=one, title=title, resolution=100, legend=False)
-    viz.decision_boundary(other, corners, axes[6], lines=other, title="XOR: no line will do", legend=False)
-    axes[7].plot(range(1, len(cluster_mistakes) + 1), cluster_mistakes, "o-", color="#0072B2", label="two clusters")
-    axes[7].plot(range(1, len(xor_mistakes) + 1), xor_mistakes, "^-", color="#D55E00", label="XOR")
-    axes[7].set_title("mistakes of each pass", fontsize=10)
-    axes[7].set_xlabel("pass")
-    axes[7].xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[7].legend(frameon=False)
+        ax.label_outer()
+    above, below = right.subplots(2, 1)
+    viz.decision_boundary(other, corners, above, lines=other, title="XOR: no line will do", legend=False)
+    below.plot(range(1, len(cluster_mistakes) + 1), cluster_mistakes, "o-", color=PALETTE[2], label="two clusters")
+    below.plot(range(1, len(xor_mistakes) + 1), xor_mistakes, "v-", color=PALETTE[3], label="XOR")
+    below.set_title("mistakes of each pass", fontsize=10)
+    below.set(xlabel="pass", ylabel="mistakes")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    below.legend(frameon=False)
+    despine(below)
     return figure
 
 

@@ -1,7 +1,7 @@
 """Many perceptrons: one for each class, each with its own line; the predicted class is the one with the highest sum.
 
 In the plane the lines can be drawn. On the digits, each of ten neurons has 64 weights, one for each pixel, which can be
-shown as a picture: blue pixels are evidence for the digit, red ones against it.
+shown as a picture: red pixels are evidence for the digit, blue ones against it.
 Notes: "Multiple Perceptrons".
 """
 
@@ -36,16 +36,11 @@ def learn(x, labels, classes, passes):
 def picture():
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11.5, 4.8), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(5, 6.5))
-    ax = left.subplots()
-    viz.decision_boundary(plane, clusters, ax, lines=plane, title="four perceptrons, four lines", resolution=120)
-    right.suptitle(f"ten perceptrons on the digits, test accuracy {accuracy:.1%}", fontsize=10)
-    weights = ten.weight.numpy().reshape(10, 8, 8)
-    for ax, w, digit in zip(right.subplots(2, 5).flat, weights, train.classes, strict=True):
-        ax.imshow(w, cmap="RdBu", vmin=-abs(w).max(), vmax=abs(w).max())
-        ax.set_title(digit, fontsize=10)
-        ax.axis("off")
+    figure = Figure(figsize=(9, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3.6, 5.4))
+    viz.decision_boundary(plane, clusters, left, lines=plane, title="four perceptrons, four lines", resolution=120)
+    viz.filters(ten, ax=right, labels=train.classes)
+    right.set_title(f"the weights of ten perceptrons, test accuracy {accuracy:.1%}", fontsize=10)
     return figure
 
 

@@ -69,11 +69,13 @@ def picture():
         "without a bias: {} mistakes in pass 10": (bound, without),
         "with a bias: {} mistakes in pass 10": (free, with_bias),
     }
-    for ax, (title, (neuron, mistakes)) in zip(figure.subplots(2, 1), panels.items(), strict=True):
+    for ax, (title, (neuron, mistakes)) in zip(figure.subplots(2, 1, sharex=True), panels.items(), strict=True):
         shown = data.from_arrays(
             np.concatenate([clusters.x, [[0, 0]]]), np.append(clusters.y, 2), ["far", "near", "origin"]
         )
-        viz.decision_boundary(neuron, shown, ax, lines=neuron, title=title.format(mistakes[-1]))
+        legend = neuron is free
+        viz.decision_boundary(neuron, shown, ax, lines=neuron, title=title.format(mistakes[-1]), legend=legend)
+        ax.label_outer()
     return figure
 
 

@@ -12,6 +12,7 @@ from arguments import parse
 from xpnet import data, get_backend, nn, optim, viz
 from xpnet.errors import ShapeError
 from xpnet.train import Trainer
+from xpnet.viz.style import MARKERS, PALETTE, signed
 
 options = parse(__doc__)
 backend = get_backend(options.backend)
@@ -42,30 +43,30 @@ def separated(x, y):
 def picture():
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.4, 6.8), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(2.6, 4))
+    figure = Figure(figsize=(9, 6.3), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(2.5, 3.8))
     side = np.linspace(-2.4, 2.4, 121)
     over = features(np.stack(np.meshgrid(side, side), axis=2).reshape(-1, 2))
-    above.suptitle("what each neuron gives over the plane: red +1, white 0, blue -1", fontsize=10)
+    above.suptitle("the output of each neuron over the plane", fontsize=10)
     for layer, axes in enumerate(above.subplots(2, 8), 1):
         axes[0].set_ylabel(f"tanh{layer}")
         for ax, neuron in zip(axes, over[f"tanh{layer}"].T, strict=True):
-            ax.imshow(neuron.reshape(121, 121), cmap="RdBu_r", vmin=-1, vmax=1, origin="lower")
+            image = ax.imshow(neuron.reshape(121, 121), **signed(1), origin="lower")
             ax.set(xticks=[], yticks=[])
+    above.colorbar(image, ax=above.axes, ticks=(-1, 0, 1), aspect=30)
     left, right = below.subplots(1, 2)
-    viz.decision_boundary(model, test, left, title="the plane, as the network divides it", legend=False)
+    viz.decision_boundary(model, test, left, title="the plane, as the network divides it")
     bent = over["tanh3"].reshape(121, 121, 2)
     for i in range(0, 121, 6):  # the lines of a grid in the plane
         for line in (bent[i], bent[:, i]):
             right.plot(*line.T, color="0.8", lw=0.6, zorder=0)
-    for label, (colour, marker) in enumerate((("#0072B2", "o"), ("#D55E00", "^"))):
+    for label in range(2):
         points = features(test.x[test.y == label])["tanh3"]
-        right.scatter(*points.T, s=16, color=colour, marker=marker, label=f"spiral {label}")
+        right.scatter(*points.T, s=16, color=PALETTE[label], marker=MARKERS[label])
     (a, b), c = -np.diff(model.scores.weight.numpy(), axis=0)[0], -np.diff(model.scores.bias.numpy())[0]
     right.plot([-1.1, 1.1], [(1.1 * a - c) / b, (-1.1 * a - c) / b], color="0.2")  # both scores are equal
     right.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), xlabel="neuron 0", ylabel="neuron 1", aspect="equal")
-    right.set_title("the plane and the points as tanh3 gives them: a line is enough", fontsize=10)
-    right.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    right.set_title("the same as tanh3 gives it: a line is enough", fontsize=10)
     return figure
 
 

@@ -59,11 +59,12 @@ def milliseconds(model, x):
 def picture():
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.4, 3), layout="constrained")
+    figure = Figure(figsize=(9, 2.6), layout="constrained")
     shown = {"eight linear layers": linear, "the one layer that they are": one, "eight layers, ReLU between": bent}
     for ax, (title, model) in zip(figure.subplots(1, 3), shown.items(), strict=True):
         title += f"\n{model.parameter_count:,} parameters"
-        viz.decision_boundary(model, test, ax, title=title, legend=model is one)
+        viz.decision_boundary(model, test, ax, title=title, legend=model is bent)
+        ax.label_outer()
     return figure
 
 

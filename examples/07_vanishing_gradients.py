@@ -11,6 +11,7 @@ from arguments import parse
 from xpnet import data, get_backend, nn, ops, viz
 from xpnet.optim import SGD
 from xpnet.train import GradientFlow, Trainer
+from xpnet.viz.style import PALETTE, despine
 
 options = parse(__doc__)
 backend = get_backend(options.backend)
@@ -54,17 +55,19 @@ for name, (activation, init) in ACTIVATIONS.items():
 def picture():
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.5))
-    for op, label, colour in ((ops.sigmoid, "sigmoid", "#0072B2"), (ops.relu, "ReLU", "#D55E00")):
+    figure = Figure(figsize=(9, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.7))
+    for op, name, colour in ((ops.sigmoid, "sigmoid", PALETTE[0]), (ops.relu, "ReLU", PALETTE[1])):
         x, y, slope = shape_and_slope(op)
-        left.plot(x, y, color=colour, label=label)
-        left.plot(x, slope, color=colour, linestyle="--", label=f"its slope, at most {slope.max():g}")
-    left.set(ylim=(-0.1, 2.1), xlabel="x", title="the activations")
-    left.legend(frameon=False, loc="upper left")
-    left.grid(alpha=0.25)
+        left.plot(x, y, color=colour, label=name)
+        left.plot(x, slope, "--", color=colour)
+    left.plot([], [], "--", color="0.4", label="slope")
+    left.set(ylim=(-0.1, 2.1), xlabel="x", ylabel="output, slope")
+    left.set_title("activations and their slopes", fontsize=10)
+    left.legend(frameon=False, fontsize=9)
+    despine(left)
     viz.gradient_flow(flows, ax=right)
-    right.set_title(f"gradients in a network of {DEPTH} hidden layers")
+    right.set_title(f"gradients in a network of {DEPTH} hidden layers", fontsize=10)
     return figure
 
 

@@ -12,6 +12,7 @@ from arguments import parse
 
 from xpnet import data, get_backend, nn, ops, optim, random
 from xpnet.train import Trainer
+from xpnet.viz.style import bar, signed
 
 options = parse(__doc__)
 backend = get_backend(options.backend)
@@ -41,15 +42,19 @@ assert np.allclose(slide(point, flag, flip=False)[2:5, 2:5], rotated)
 def picture():
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.6, 5.2), layout="constrained")
-    for row, image, name in zip(figure.subplots(2, 4), (point, digit), ("one bright pixel", "a digit"), strict=True):
-        shown = {name: image, "the filter": flag}
-        shown["correlation (flip=False)"] = slide(image, flag, flip=False)
-        shown["convolution (flip=True)"] = slide(image, flag, flip=True)
-        for ax, (title, values) in zip(row, shown.items(), strict=True):
-            ax.imshow(values, cmap="RdBu_r", vmin=-np.abs(values).max(), vmax=np.abs(values).max())
-            ax.set(title=title, xticks=[], yticks=[])
-    figure.suptitle("red: above 0, blue: below 0, white: 0", fontsize=10)
+    figure = Figure(figsize=(9, 4.7), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(2.4, 6.6))
+    shown = {left.subplots(): ("the filter", flag, signed(flag))}
+    for row, image, name in zip(right.subplots(2, 3), (point, digit), ("one bright pixel", "a digit"), strict=True):
+        plain, flipped = (slide(image, flag, flip) for flip in (False, True))
+        shown[row[0]] = name, image, {"cmap": "gray"}
+        shown[row[1]] = "correlation (flip=False)", plain, signed(plain, flipped)
+        shown[row[2]] = "convolution (flip=True)", flipped, signed(plain, flipped)
+    for ax, (title, values, scale) in shown.items():
+        ax.imshow(values, **scale)
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(title, fontsize=10)
+        bar(ax)
     return figure
 
 

@@ -37,12 +37,14 @@ image = test.x[int(np.flatnonzero(test.y == 3)[0])]
 def picture():
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 8.4), layout="constrained")
-    axes = figure.subplots(2, 2)
-    viz.filters(trainer, "conv1", ax=axes[0, 0])
-    viz.feature_maps(trainer, image, "relu1", ax=axes[0, 1])
-    viz.activations(trainer, test.x[:64], ax=axes[1, 0])
-    viz.saliency(trainer, image, ax=axes[1, 1])
+    figure = Figure(figsize=(9, 5.9), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(2.9, 3))
+    left, right = above.subplots(1, 2, width_ratios=(1, 1.5))
+    viz.filters(trainer, "conv1", ax=left)
+    viz.feature_maps(trainer, image, "relu1", ax=right)
+    left, right = below.subplots(1, 2, width_ratios=(1, 1.4))
+    viz.activations(trainer, test.x[:64], ax=left)
+    viz.saliency(trainer, image, ax=right)
     return figure
 
 

@@ -11,10 +11,11 @@ import numpy as np
 from arguments import parse
 
 from xpnet import get_backend, ops
+from xpnet.viz.style import PALETTE
 
 options = parse(__doc__)
 backend = get_backend(options.backend)
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # one colour for each window
+COLOURS = PALETTE[:4]  # one for each window
 SIZES = [(4, 2, 2, 0), (5, 3, 2, 0), (6, 3, 2, 1), (7, 2, 3, 1)]  # H, KH, SH, PH
 if not options.quick:
     SIZES += itertools.product(range(1, 20), range(1, 6), range(1, 5), range(3))

@@ -13,6 +13,7 @@ import numpy as np
 from arguments import parse
 
 from xpnet import get_backend, nn, random
+from xpnet.viz.style import PALETTE, despine, unsigned
 
 options = parse(__doc__)
 backend = get_backend(options.backend)
@@ -47,26 +48,27 @@ def picture():
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch, Rectangle
 
-    figure = Figure(figsize=(9.6, 6), layout="constrained")
+    figure = Figure(figsize=(9, 5.7), layout="constrained")
     axes = figure.subplots(2, 3)
-    roles = {"#D55E00": "the loud neuron", "#E69F00": "its neighbours", "#0072B2": "others"}
+    roles = {PALETTE[2]: "the strong response", PALETTE[4]: "its neighbours", "0.6": "others"}
     loud, near, others = roles
-    titles = ("the input x", "alpha times the sum of squares", "alpha times their average")
+    titles = ("the input x", "y, with alpha times the sum", "y, with alpha times the average")
     for col, (title, average) in enumerate(zip(titles, (None, False, True), strict=True)):
         across, within = (x if col == 0 else normalized[region, average] for region in ("across", "within"))
         axes[0, col].bar(range(7), across[0, 4, 4, :], color=[others, others, near, loud, near, others, others])
         axes[0, col].set(xlabel="channel, at the middle pixel", ylim=(0, 1.1 if col else 3.1))
-        axes[0, col].set_title(title, fontsize=11)
-        axes[0, col].spines[["top", "right"]].set_visible(False)
-        image = axes[1, col].imshow(within[0, :, :, 3], cmap="cividis", vmin=0, vmax=1.1)
-        axes[1, col].add_patch(Rectangle((2.5, 2.5), 3, 3, fill=False, edgecolor="#E69F00", linewidth=2))
+        axes[0, col].set_title(title, fontsize=10)
+        despine(axes[0, col], grid=None)
+        image = axes[1, col].imshow(within[0, :, :, 3], **unsigned(1.1))
+        axes[1, col].add_patch(Rectangle((2.5, 2.5), 3, 3, fill=False, edgecolor=near, linewidth=2))
         axes[1, col].set(xticks=[], yticks=[], xlabel="pixels, of channel 3")
-    axes[0, 0].set_ylabel("across channels", fontsize=12)
-    axes[1, 0].set_ylabel("within a channel", fontsize=12)
-    axes[0, 1].legend(handles=[Patch(color=c, label=r) for c, r in roles.items()], frameon=False, loc="upper left")
-    figure.colorbar(image, ax=axes[1, :], extend="max")
+    axes[0, 0].set_ylabel("across channels")
+    axes[1, 0].set_ylabel("within a channel")
+    legend = {"handles": [Patch(color=c, label=r) for c, r in roles.items()], "frameon": False, "fontsize": 9}
+    axes[0, 1].legend(loc="upper left", **legend)
+    figure.colorbar(image, ax=axes[1, :], extend="max", label="x, y")
     figure.suptitle(
-        "y = x / (k + alpha * S) ** beta,  S over 3 channels or 3x3 pixels;  k = alpha = 1, beta = 0.75", fontsize=12
+        "y = x / (1 + S) ** 0.75,  S: sum or average of the squares over 3 channels or 3x3 pixels", fontsize=10
     )
     return figure
 

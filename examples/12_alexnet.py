@@ -1,8 +1,9 @@
 """AlexNet, the network of 2012: 227x227x3 in, 1000 scores out, layer by layer; and a few steps of training.
 
 Five convolutions, three of which see only half of the channels in each group (two groups), local response normalization
-after the first two, overlapping pools, and three linear layers, two of them with dropout. Here it is trained on eight
-images, drawn below; with --quick the images are smaller, and fc6 and fc7 have fewer neurons.
+after the first two, overlapping pools, and three linear layers, two of them with dropout. It is drawn as blocks, with
+parameters at the left and FLOPs at the right, and as volumes. Here it is trained on eight images, drawn below; with
+--quick the images are smaller, and fc6 and fc7 have fewer neurons.
 Notes: "Example: The AlexNet architecture".
 """
 
@@ -56,7 +57,8 @@ for k, row in zip(y, chances, strict=True):
 assert (trainer.predict(train).argmax(axis=1) == y).all()
 assert (chances.argmax(axis=1) == y).mean() >= 0.75
 
-options.save(lambda: viz.volumes(whole, (227, 227, 3), title="AlexNet"))
+options.save(lambda: viz.blocks(whole, (227, 227, 3), title="AlexNet"))
+options.save(lambda: viz.volumes(whole, (227, 227, 3), title="AlexNet"), "volumes")
 print(
     "Notice: 96 % of the 61 million parameters are in fc6, fc7 and fc8, but 92 % of the 724 million multiply-adds are"
 )

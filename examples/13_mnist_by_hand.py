@@ -12,6 +12,7 @@ import numpy as np
 from arguments import parse
 
 from xpnet import Tensor, backward, data, get_backend, nn, random
+from xpnet.viz.style import signed
 
 options = parse(__doc__)
 backend = get_backend(options.backend)
@@ -75,11 +76,12 @@ accuracy = np.mean(backend.to_numpy(xp.argmax(a, axis=1)) == test.y)
 def picture():
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.6, 4), layout="constrained")
+    figure = Figure(figsize=(9, 3.7), layout="constrained")
     weights = backend.to_numpy(w).reshape(10, *train.shape[:2])
     for j, ax in enumerate(figure.subplots(2, 5).flat):
-        image = ax.imshow(weights[j], cmap="RdBu_r", vmin=-abs(weights).max(), vmax=abs(weights).max())
-        ax.set(title=f"neuron {j}", xticks=[], yticks=[])
+        image = ax.imshow(weights[j], **signed(weights))
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(f"neuron {j}", fontsize=10)
     figure.colorbar(image, ax=figure.axes, label="weight of a pixel")
     return figure
 

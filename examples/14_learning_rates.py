@@ -11,6 +11,7 @@ from arguments import parse
 
 from xpnet import Tensor, backward, data, get_backend, models, nn, optim
 from xpnet.train import Step
+from xpnet.viz.style import PALETTE, despine
 
 options = parse(__doc__)
 backend = get_backend(options.backend)
@@ -19,7 +20,7 @@ feed = data.Feed(train, 32, backend, normalize=data.Normalize.of(train), shuffle
 EPOCHS = 2 if options.quick else 10
 RATES = {"too small": 0.001, "right": 0.3, "too large": 5.0}  # for the network
 VALLEY = {"too small": 0.05, "right": 0.7, "too large": 2.1}  # for L = w**2 / 2
-COLOURS = {"too small": "#0072B2", "right": "#009E73", "too large": "#D55E00"}
+COLOURS = {"too small": PALETTE[0], "right": PALETTE[2], "too large": PALETTE[1]}
 
 
 def descent(rate, w=-1.0, steps=8):
@@ -45,7 +46,7 @@ found = {name: np.asarray(losses(rate)).reshape(EPOCHS, -1) for name, rate in RA
 def picture():
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.6, 4), layout="constrained")
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     w = np.linspace(-2.2, 2.2)
     left.plot(w, w**2 / 2, color="0.7")
@@ -61,8 +62,7 @@ def picture():
     right.set_ylabel("cross-entropy of each step; dots: of an epoch")
     left.legend(title="learning rate", fontsize=9, loc="upper center", ncols=3, columnspacing=1, handletextpad=0.3)
     right.legend(title="learning rate", fontsize=9, loc="upper right")
-    for ax in (left, right):
-        ax.spines[["top", "right"]].set_visible(False)
+    despine(left, right, grid=None)
     return figure
 
 

@@ -29,8 +29,8 @@ assert figures["accuracy"] > 0.85
 def picture():
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(2, 1.1))
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(5, 3.4))
     viz.curves(history, ax=left)
     viz.confusion(figures["confusion"], train.classes, ax=right)
     return figure

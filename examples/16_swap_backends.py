@@ -1,18 +1,26 @@
 """Start with NumPy and continue with another library by changing one word: values and random draws stay the same.
 
-Two runs from one seed: one stays on NumPy, the other moves half-way to --backend (torch by default; cuda on a machine
-with a GPU). Both see the same batches, so their losses differ only by rounding.
+Each run starts on NumPy from one seed and moves half-way: to every other library that is installed, or to the one of
+--backend and --device (cuda on a machine with a GPU). All see the same batches: their losses differ by rounding.
 """
+
+import importlib.util
 
 import numpy as np
 from arguments import parse
 
 from xpnet import data, get_backend, models
 from xpnet.train import Trainer
+from xpnet.viz.style import MARKERS, PALETTE, despine
 
-options = parse(__doc__, backend="torch")
+options = parse(__doc__)
 train, test = data.load("digits")
 HALF = 1 if options.quick else 4  # epochs
+LIBRARIES = ["torch", "jax"]
+found = [name for name in LIBRARIES if importlib.util.find_spec(name)]
+targets = (found or ["cpu"]) if options.backend == "cpu" else [options.backend]
+if missing := [name for name in LIBRARIES if name not in found]:
+    print(f"not compared, as not installed: {', '.join(missing)}; pip install 'xpnet[{','.join(missing)}]'")
 
 
 def fitted(*backends: str) -> Trainer:
@@ -24,33 +32,43 @@ def fitted(*backends: str) -> Trainer:
     return trainer
 
 
-here, there = fitted("cpu", "cpu"), fitted("cpu", options.backend)
-stayed, moved = ([record["train_loss"] for record in trainer.history] for trainer in (here, there))
-print(f"epoch          NumPy only   {options.backend} from epoch {HALF + 1}")
-for epoch, losses in enumerate(zip(stayed, moved, strict=True), 1):
-    print("{:>5}   {:17.6f}   {:12.6f}".format(epoch, *losses))
+def losses(trainer):
+    """The training loss of each epoch."""
+    return np.asarray([record["train_loss"] for record in trainer.history])
 
-states = zip(here.model.state_dict().values(), there.model.state_dict().values(), strict=True)
-apart = max(float(np.max(np.abs(a - b))) for a, b in states)
+
+stayed, moved = fitted("cpu", "cpu"), {target: fitted("cpu", target) for target in targets}
+print("epoch      NumPy only" + "".join(f"{target + ' from ' + str(HALF + 1):>20}" for target in moved))
+for epoch, row in enumerate(zip(*map(losses, (stayed, *moved.values())), strict=True), 1):
+    print(f"{epoch:>5}{row[0]:16.6f}" + "".join(f"{loss:20.6f}" for loss in row[1:]))
+
+weights = [np.concatenate([w.ravel() for w in t.model.state_dict().values()]) for t in (stayed, *moved.values())]
+apart = max(float(np.max(np.abs(weights[0] - other))) for other in weights[1:])
 assert apart < 1e-3
 
 
 def picture():
     from matplotlib.figure import Figure
 
-    ax = Figure(figsize=(6.4, 3.6), layout="constrained").subplots()
+    above, below = Figure(figsize=(7, 4.6), layout="constrained").subplots(2, 1, sharex=True, height_ratios=(2, 1))
     epochs = range(1, 2 * HALF + 1)
-    ax.plot(epochs, stayed, "o-", color="#0072B2", ms=10, label="NumPy all the way")
-    ax.plot(epochs, moved, "s--", color="#E69F00", ms=5, label=f"moved to {get_backend(options.backend).name}")
-    ax.axvline(HALF + 0.5, color="0.5", lw=1)
-    ax.annotate(f' model.to("{options.backend}")', (HALF + 0.5, max(stayed)), va="top", family="monospace")
-    ax.set_title(f"the weights differ by at most {apart:.1g} in the end", fontsize=10)
-    ax.set(xlabel="epoch", ylabel="training loss", yscale="log", xticks=epochs)
-    ax.legend(frameon=False, loc="lower left")
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax.figure
+    above.plot(epochs, losses(stayed), color=PALETTE[0], lw=6, alpha=0.4, label="NumPy all the way")
+    for (target, trainer), colour, marker in zip(moved.items(), PALETTE[1:], MARKERS[1:], strict=False):
+        name = get_backend(target).name
+        above.plot(epochs, losses(trainer), f"{marker}--", color=colour, ms=5, label=f"moved to {name}")
+        below.plot(epochs, abs(losses(trainer) - losses(stayed)), marker, color=colour)
+        above.annotate(f' model.to("{target}")', (HALF + 0.5, losses(stayed)[0]), va="top", family="monospace")
+    below.set_yscale("symlog", linthresh=1e-8)
+    below.set(xlabel="epoch", ylabel="difference", ylim=(-1e-9, 1e-4), yticks=[0, 1e-8, 1e-6, 1e-4], xticks=epochs)
+    above.set(ylabel="training loss", yscale="log")
+    above.set_title(f"after {2 * HALF} epochs the weights differ by at most {apart:.1g}", fontsize=10)
+    above.legend(frameon=False, loc="lower left")
+    for ax in (above, below):
+        ax.axvline(HALF + 0.5, color="0.5", lw=1)
+    despine(above, below, grid=None)
+    return above.figure
 
 
 options.save(picture)
-print(f"Notice: after {2 * HALF} epochs no weight of the two runs differs by more than {apart:.1g}. Libraries sum in")
+print(f"Notice: after {2 * HALF} epochs no weight differs by more than {apart:.1g} between the runs. Libraries sum in")
 print("different orders, so results differ by rounding; all random draws are the same bit for bit.")

@@ -6,6 +6,7 @@ from arguments import parse
 import xpnet
 from xpnet import data, get_backend, nn
 from xpnet.train import Trainer
+from xpnet.viz.style import PALETTE, despine
 
 options = parse(__doc__)
 backend = get_backend(options.backend)
@@ -56,12 +57,13 @@ def picture():
     slope = xpnet.backward(y.sum())[x]
     at = x.numpy()
     ax.plot(at, np.maximum(at, 0), color="0.6", lw=1, label="ReLU")
-    ax.plot(at, y.numpy(), color="#0072B2", label="swish(x)")
-    ax.plot(at, backend.to_numpy(slope), "--", color="#D55E00", label="its gradient, by the vjp")
-    ax.set(xlabel="x", ylim=(-0.5, 4))
+    ax.plot(at, y.numpy(), color=PALETTE[0], label="swish(x)")
+    ax.plot(at, backend.to_numpy(slope), "--", color=PALETTE[1], label="its gradient, by the vjp")
+    ax.set(xlabel="x", ylabel="output, gradient", ylim=(-0.5, 4))
+    ax.set_title(f"swish, an op of ten lines; test accuracy with it {accuracy:.1%}", fontsize=10)
     ax.axhline(0, color="0.8", lw=0.8)
     ax.legend(frameon=False)
-    ax.spines[["top", "right"]].set_visible(False)
+    despine(ax, grid=None)
     return ax.figure
 
 

@@ -14,6 +14,7 @@ from xpnet import data, get_backend, models, nn, optim
 from xpnet.distributed import get_communicator
 from xpnet.output import counted
 from xpnet.train import Step
+from xpnet.viz.style import PALETTE, despine
 
 options = parse(__doc__)
 backend, (train, _) = get_backend(options.backend), data.load("digits")
@@ -46,15 +47,14 @@ def picture():
     from matplotlib.figure import Figure
 
     top, bottom = Figure(figsize=(7, 4.4), layout="constrained").subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    top.plot(plain, color="#0072B2", lw=4, alpha=0.4, label="no shards")
-    top.plot(losses, color="#D55E00", lw=1, label="8 shards: the same bits on 1 to 8 processes")
+    top.plot(plain, color=PALETTE[0], lw=4, alpha=0.4, label="no shards")
+    top.plot(losses, color=PALETTE[1], lw=1, label="8 shards: the same bits on 1 to 8 processes")
     top.set(ylabel="loss of a step")
     top.legend(frameon=False)
     bottom.plot(np.abs(losses - plain), ".", color="0.3", ms=4)
     bottom.set_yscale("symlog", linthresh=1e-8)
-    bottom.set(xlabel="step", ylabel="they differ by", ylim=(-1e-9, 1e-4), yticks=[0, 1e-8, 1e-6, 1e-4])
-    for ax in (top, bottom):
-        ax.spines[["top", "right"]].set_visible(False)
+    bottom.set(xlabel="step", ylabel="difference", ylim=(-1e-9, 1e-4), yticks=[0, 1e-8, 1e-6, 1e-4])
+    despine(top, bottom, grid=None)
     return top.figure
 
 

@@ -18,6 +18,7 @@ from xpnet import get_backend, models, use_backend
 from xpnet.data.part import Part
 from xpnet.distributed.reduction import BUCKET
 from xpnet.distributed.tree import Tree
+from xpnet.viz.style import PALETTE, despine
 
 options = parse(__doc__)
 N, MACHINES = 256, [2**i for i in range(9)]
@@ -25,10 +26,10 @@ ROWS = json.loads((Path(__file__).parents[1] / "ci/bench/results/distributed.jso
 MS = {(row["name"], row["batch"], row["library"]): row["value"] for row in ROWS}  # measured on two cores of a CPU
 ADD = MS["60,000,000 numbers", 0, "bound"] / 1e3 / 60e6  # seconds to add a number in memory to another
 LINKS = {  # nominal bytes a second each way; seconds a message, assumed
-    "1 Gbit/s": (1e9 / 8, 50e-6, "#D55E00"),
-    "10 Gbit/s": (10e9 / 8, 20e-6, "#E69F00"),
-    "100 Gbit/s": (100e9 / 8, 5e-6, "#009E73"),
-    "NVLink": (450e9, 5e-6, "#0072B2"),  # joins GPUs only
+    "1 Gbit/s": (1e9 / 8, 50e-6, PALETTE[1]),
+    "10 Gbit/s": (10e9 / 8, 20e-6, PALETTE[4]),
+    "100 Gbit/s": (100e9 / 8, 5e-6, PALETTE[2]),
+    "NVLink": (450e9, 5e-6, PALETTE[0]),  # joins GPUs only
 }
 CPU, GPU = "two cores of a CPU", "hypothetical: 1,000 times as fast"  # nothing was measured on a GPU
 with use_backend(get_backend(options.backend)):
@@ -73,7 +74,7 @@ for network, faster, where in PANELS:
 def picture():
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.6, 7.2), layout="constrained")
+    figure = Figure(figsize=(9, 6.8), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True).flat
     for ax, (network, faster, where) in zip(axes, PANELS, strict=True):
         for link, times, last in curves(network, faster):
@@ -84,8 +85,7 @@ def picture():
         ax.set_xscale("log", base=2)
         ax.set(yscale="log", xticks=MACHINES, xticklabels=MACHINES, ylabel=f"ms a step of {N} examples")
         ax.yaxis.set_major_formatter(lambda ms, _: f"{ms:,g}")
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(axis="y", alpha=0.3)
+        despine(ax, grid="y")
     title = "dots: the most machines of which each does at least half of what one alone does"
     lines = axes[-1].get_legend_handles_labels()
     figure.legend(*lines, loc="outside upper center", ncols=5, frameon=False, title=title)

@@ -25,7 +25,7 @@ from xpnet.train.runs.config import resolve_backend
 
 __all__ = ["Options", "parse"]
 
-_DPI, _COLOURS = 100, 256
+_WIDE, _DPI, _COLOURS = 900, (100, 160), 256  # pixels that a picture is wide, if that takes so many dots an inch
 
 
 @dataclass(frozen=True)
@@ -42,27 +42,28 @@ class Options:
     quick: bool
     path: Path
 
-    def save(self, figure: Any) -> None:
+    def save(self, figure: Any, part: str = "") -> None:
         """Write the example's picture and print its path.
 
         Args:
             figure: a matplotlib Figure, or a function that makes one. If matplotlib is not installed, the function is
                 not called and one line says so.
+            part: of an example with several pictures, what a further one shows; the end of its file's name.
         """
         if importlib.util.find_spec("matplotlib") is None:
             print("no picture without matplotlib: pip install 'xpnet[viz]'")
             return
         made: Any = figure() if callable(figure) else figure
-        drawn = io.BytesIO()
-        made.savefig(drawn, format="png", dpi=_DPI)
+        drawn, path = io.BytesIO(), self.path.with_stem("_".join(filter(None, (self.path.stem, part))))
+        made.savefig(drawn, format="png", dpi=min(max(_WIDE / made.get_size_inches()[0], _DPI[0]), _DPI[1]))
         with Image.open(drawn) as image:  # a palette makes the file three times smaller without a visible difference
             small = image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            small.save(self.path, optimize=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            small.save(path, optimize=True)
         except OSError as error:
             _stop(f"--out {self.path.parent}: {error.strerror or error}")
-        print(f"picture: {self.path}")
+        print(f"picture: {path}")
 
     def needs(self, package: str, install: str) -> None:
         """Exit with code 2 and one line that says how to install a package, if it is not installed."""

@@ -18,7 +18,7 @@ from xpnet.autograd import Tensor
 from xpnet.backend import Backend, get_backend, use_backend
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.train import Trainer
-from xpnet.viz.canvas import PALETTE
+from xpnet.viz.style import PALETTE
 
 PROBLEM = data.blobs(60, 3)
 WEIGHT, BIAS = np.asarray([[1, 2], [-2, 1], [0, -1]], np.float32), np.asarray([0.5, -1, 0.25], np.float32)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from tests.harness import raises
 from xpnet.errors import ConfigError
-from xpnet.viz.canvas import PALETTE, check_format, need_matplotlib, panels, save
+from xpnet.viz.canvas import check_format, need_matplotlib, panels, save
 
 
 def test_panels_make_a_figure_of_the_size_asked_for():
@@ -76,10 +76,6 @@ def test_text_in_an_svg_stays_text_and_the_file_repeats(tmp_path):
     assert "receptive field" in content
     assert "<text" in content
     assert content == (tmp_path / "b.svg").read_text()
-
-
-def test_the_palette_is_of_eight_colours():
-    assert len(set(PALETTE)) == 8
 
 
 def test_without_matplotlib_the_command_that_installs_it_is_named(monkeypatch):

@@ -37,9 +37,9 @@ def test_rows_are_true_classes_and_counts_are_written_where_there_are_any():
 def test_a_cell_is_the_stronger_the_larger_its_share_of_the_row():
     shade = 1.0 - rgb(confusion(COUNTS).axes[0])
     strength = np.sqrt(COUNTS / COUNTS.sum(axis=1, keepdims=True))
-    blue, vermilion = (1.0, 141 / 255, 77 / 255), (42 / 255, 161 / 255, 1.0)  # what #0072B2 and #D55E00 lack of white
+    blue, red = (1.0, 141 / 255, 77 / 255), (46 / 255, 188 / 255, 224 / 255)  # what #0072B2 and #D1431F lack of white
     for i, j in np.ndindex(3, 3):
-        np.testing.assert_allclose(shade[i, j], strength[i, j] * np.array(blue if i == j else vermilion), atol=1e-9)
+        np.testing.assert_allclose(shade[i, j], strength[i, j] * np.array(blue if i == j else red), atol=1e-9)
 
 
 def test_letters_are_white_where_the_cell_is_dark():
@@ -90,6 +90,17 @@ def test_counts_of_any_library_will_do(backend):
     assert cells(confusion(COUNTS.tolist())) == cells(confusion(COUNTS))
 
 
+def test_of_more_classes_a_colour_bar_says_the_share():
+    counts = np.full((21, 21), 1) + 79 * np.eye(21, dtype=int)
+    (ax,) = confusion(counts).axes
+    (bar,) = ax.child_axes
+    assert bar.get_ylabel() == "share of the true class"
+    shades, at = rgb(bar), np.sqrt([0.80, 0.01]) * 63  # of 64 rows, by the square root
+    np.testing.assert_allclose(shades[round(at[0]), 0], rgb(ax)[3, 3], atol=0.01)
+    np.testing.assert_allclose(shades[round(at[1]), 1], rgb(ax)[3, 4], atol=0.01)
+    assert not confusion(np.eye(20, dtype=int)).axes[0].child_axes
+
+
 def bright(n: int, channels: int = 1) -> Dataset:
     """n images of 2x2, image i of brightness i + 1 everywhere, of class i % 3."""
     x = np.ones((n, 2, 2, channels), np.uint8) * np.arange(1, n + 1, dtype=np.uint8)[:, None, None, None]
@@ -118,6 +129,22 @@ def test_each_mistake_is_its_own_image_on_the_scale_of_the_set():
     for text, brightness in zip(ax.texts, (3, 1, 5), strict=True):
         x, y = text.get_position()
         np.testing.assert_allclose(sheet[int(y) + 20, int(x)], brightness / 100)
+
+
+@pytest.mark.parametrize("room", [None, (3.0, 5.0), (7.0, 2.0)], ids=str)
+def test_captions_of_long_names_lie_apart(room):
+    names = tuple(f"{'very ' * k}long name {k}" for k in range(3))
+    data = Dataset(np.ones((40, 5, 6, 1), np.uint8), np.arange(40) % 3, names, "alike", white=1.0)
+    ax = None if room is None else Figure(figsize=room).subplots()
+    figure = mistakes(np.roll(np.eye(3)[np.arange(40) % 3], 1, axis=1), data, ax)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 12
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    tiles = figure.axes[0].get_images()[0].get_window_extent()
+    assert all(tiles.x0 - 3 < b.x0 and b.x1 < tiles.x1 + 3 for b in boxes)
+    if room is None:
+        assert {text.get_fontsize() for text in figure.axes[0].texts} == {9.0}
 
 
 def test_no_more_than_asked_for_are_drawn():

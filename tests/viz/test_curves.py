@@ -129,7 +129,7 @@ REGRESSION = [
 def test_validation_has_its_own_curve_and_each_figure_its_own_axes():
     loss, rmse, r2 = curves(REGRESSION).axes
     assert [line.get_label() for line in loss.get_lines()] == ["training", "validation"]
-    assert rmse.get_title() == "validation RMSE: 1.25 after epoch 4"
+    assert rmse.get_title() == "validation RMSE\n1.25 after epoch 4"
     assert [line.get_label() for line in rmse.get_lines()] == ["validation", "test"]
     assert points(r2.get_lines()[0]) == ([1, 2, 3, 4], [0.0, 0.5, 1 - 1 / 3, 0.75])
 
@@ -144,7 +144,7 @@ def test_shares_are_in_percent_and_other_figures_are_not():
     _, f1, mae = curves(history).axes
     assert "50.00%" in f1.get_title()
     assert f1.yaxis.get_major_formatter()(0.5).startswith("50")
-    assert mae.get_title() == "test MAE: 0.5 after epoch 1"
+    assert mae.get_title() == "test MAE\n0.5 after epoch 1"
 
 
 def test_runs_are_compared_in_one_picture_with_a_colour_each():

@@ -66,13 +66,14 @@ def test_the_axis_spans_a_decade_even_if_the_norms_are_alike():
     assert low < 3.0 < high
 
 
-def test_several_flows_have_a_colour_and_a_name_each():
-    figure = gradient_flow({"sigmoid": flow(), "ReLU": flow(10, "only", "two")})
-    colours = [line.get_color() for line in figure.axes[0].get_lines() if line.get_marker() == "."]
-    assert len(set(colours[:3])) == 1
-    assert len(set(colours[3:])) == 1
-    assert colours[0] != colours[3]
-    assert legend(figure) == ["sigmoid", "ReLU", "first tenth of the steps", "middle tenth", "last tenth"]
+def test_of_several_flows_each_has_a_line_of_all_its_steps_and_a_shade_of_eight_of_ten():
+    figure = gradient_flow({"sigmoid": flow(), "ReLU": flow(11, "only", "two")})
+    first, second = [line for line in figure.axes[0].get_lines() if line.get_marker() == "."]
+    assert first.get_color() != second.get_color()
+    np.testing.assert_allclose(second.get_ydata(), 6.0**2 * np.array([1.0, 10.0]))  # the median of 1..11, squared
+    shade = figure.axes[0].collections[1].get_paths()[0].vertices
+    assert (shade[:, 1].min(), shade[:, 1].max()) == pytest.approx((2.0**2, 10 * 10.0**2))  # all but one at each end
+    assert legend(figure) == ["sigmoid", "ReLU", "eight of ten steps"]
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["first", "second", "third"]
 
 

@@ -5,9 +5,12 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from matplotlib.colors import to_rgb
+
 from tests.harness import raises
 from xpnet.errors import ShapeError
 from xpnet.viz import regression
+from xpnet.viz.style import NEGATIVE, POSITIVE
 
 RNG = np.random.default_rng(1)
 
@@ -23,6 +26,12 @@ def test_points_are_true_and_predicted_with_residuals_below():
     assert np.allclose(dots(below), np.stack([true, predicted - true], axis=1))
     assert above.get_ylabel() == "predicted"
     assert below.get_xlabel() == "true"
+
+
+def test_what_is_too_high_is_red_and_what_is_too_low_is_blue():
+    for ax in regression([1.5, 1.0, 4.5], [1.0, 2.0, 4.0]).axes:
+        (points,) = ax.collections
+        assert [tuple(c[:3]) for c in points.get_facecolors()] == [to_rgb(c) for c in (POSITIVE, NEGATIVE, POSITIVE)]
 
 
 def test_the_title_holds_the_errors_of_all_points():

@@ -12,8 +12,9 @@ from xpnet import arguments
 from xpnet.backend import Array, Backend
 from xpnet.errors import ConfigError
 from xpnet.nn import Module, State
-from xpnet.viz.canvas import PALETTE, panels
+from xpnet.viz.canvas import panels
 from xpnet.viz.predicting import Scale, Subject, host, layer_name, one_of, outputs, prepared, unpack
+from xpnet.viz.style import DENSE, PALETTE, QUIET, TEXT, TITLE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,14 +110,14 @@ def _edges(samples: list[np.ndarray]) -> np.ndarray:
 
 def _labelled(figure: Any, ax: Any, names: list[str], figures: np.ndarray) -> Any:
     """Name the rows at the left, and write their figures at the right."""
-    small = 9 if len(names) <= 24 else 7
+    small = TEXT if len(names) <= 24 else DENSE
     ax.set_yticks([0.25 - row for row in range(len(names))], names, fontsize=small)
     ax.set_ylim(0.85 - len(names), 1.0)
     ax.tick_params(axis="y", length=0)
     ax.axvline(0.0, color="0.6", linewidth=0.6, zorder=0)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.set_xlabel("value")
-    ax.set_title("outputs of each layer (in blue: layers with weights)", fontsize=10)
+    ax.set_title("outputs of each layer (in blue: layers with weights)", fontsize=TITLE)
     rows = [("mean", "std", "zeros")]
     for mean, deviation, zeros in figures.tolist():
         mean = 0.0 if abs(mean) < 1e-3 * deviation else mean  # rounding
@@ -132,6 +133,6 @@ def _labelled(figure: Any, ax: Any, names: list[str], figures: np.ndarray) -> An
                 ha="right",
                 va="center",
                 fontsize=small,
-                color="black" if row else "0.35",
+                color="black" if row else QUIET,
             )
     return figure

@@ -12,14 +12,14 @@ from xpnet.backend import backend_of
 from xpnet.data import Dataset, from_arrays
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn import Module
-from xpnet.viz.canvas import PALETTE, panels
+from xpnet.viz.canvas import panels
+from xpnet.viz.style import MARKERS, PALETTE, QUIET, TEXT, TITLE, bar, rgb
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["decision_boundary"]
 
-_MARKERS = "o^sDvP*X<>"  # one a class besides the colour
 _SURE, _UNSURE, _PLAIN = 0.45, 0.05, 0.28  # how strong the colour of the plane is
 
 
@@ -36,7 +36,7 @@ def decision_boundary(
     """Draw the class that a classifier predicts at each place of the plane, and the examples, each class with a marker.
 
     If predict returns scores, the colour fades to white as the probability of the best class (softmax of the scores,
-    or sigmoid) approaches that of a guess.
+    or sigmoid) approaches that of a guess, and a colour bar says the probability: of two classes that of the second.
 
     Args:
         predict: a Trainer, a Perceptron, any Module with scores (N, K) or one sum (N, 1), or a function; its argument
@@ -47,7 +47,8 @@ def decision_boundary(
             side where it is above.
         title: written above.
         resolution: places along the longer side, >= 2.
-        legend: whether to name the classes: beside a new figure's axes, within one that is given.
+        legend: whether to name the classes, beside a new figure's axes, within one that is given; and whether to draw
+            the colour bar.
     Returns: the matplotlib figure.
     Raises:
         ShapeError: samples are not (N, 2), or what predict returns or lines holds is of another shape.
@@ -68,10 +69,11 @@ def decision_boundary(
     width, height = high - low
     columns, rows = (max(2, round(resolution * float(side / max(width, height)))) for side in (width, height))
     across, up = np.meshgrid(np.linspace(low[0], high[0], columns), np.linspace(low[1], high[1], rows))
-    predicted, strength = _answers(predict, np.stack([across.ravel(), up.ravel()], axis=1).astype(np.float32))
+    predicted, strength, count = _answers(predict, np.stack([across.ravel(), up.ravel()], axis=1).astype(np.float32))
 
     tall = 4.4 * min(1.4, max(0.4, float(height / width))) + (0.9 if title else 0.6)
-    figure, axes = panels(ax, size=((6.4 if legend else 5.2) + (0.0 if weights is None else 0.9), tall))
+    more = (1.2 if legend else 0.0) + (0.9 if legend and count else 0.0) + (0.0 if weights is None else 0.9)
+    figure, axes = panels(ax, size=(5.2 + more, tall))
     beside = legend and ax is None
     if ax is None:
         figure.set_layout_engine("compressed")  # made for axes of a fixed aspect
@@ -85,11 +87,13 @@ def decision_boundary(
         _draw_lines(ax, weights, colours, low, high)
     ax.set(xlim=extent[:2], ylim=extent[2:], xlabel="x₁", ylabel="x₂", aspect="equal")
     if title:
-        ax.set_title(title, fontsize=10)
+        ax.set_title(title, fontsize=TITLE)
+    if legend and count:
+        _draw_bar(ax, data, count, colours)
     if beside:
-        figure.legend(loc="outside right upper", frameon=False, fontsize=9, markerscale=1.5)
+        figure.legend(loc="outside right upper", frameon=False, fontsize=TEXT, markerscale=1.5)
     elif legend:
-        ax.legend(loc="best", framealpha=0.85, fontsize=8)
+        ax.legend(loc="best", framealpha=0.85, fontsize=TEXT)
     return figure
 
 
@@ -100,8 +104,8 @@ def _view(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low - margin, high + margin
 
 
-def _answers(predict: Any, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The class predicted at each place, and how strongly to colour it."""
+def _answers(predict: Any, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """The class predicted at each place, how strongly to colour it, and of how many classes there are probabilities."""
     found = _on_host(_ask(predict, places))
     if found.ndim not in (1, 2) or found.shape[0] != len(places) or 0 in found.shape:
         rule = f"scores (N, K) or class numbers (N,) from predict, N = {len(places)}"
@@ -111,7 +115,7 @@ def _answers(predict: Any, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if (predicted != found).any() or predicted.min() < 0:
             odd = found[(predicted != found) | (predicted < 0)][0]
             raise ShapeError("decision_boundary", "class numbers (N,) of 0, 1, 2, ...", value=odd)
-        return predicted, np.full(len(predicted), _PLAIN)
+        return predicted, np.full(len(predicted), _PLAIN), 0
     scores = found.astype(np.float64)
     if scores.shape[1] == 1:
         scores = np.concatenate([np.zeros_like(scores), scores], axis=1)  # the softmax of (0, s) is the sigmoid of s
@@ -121,7 +125,7 @@ def _answers(predict: Any, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     else:
         chance = 1.0 / np.exp(scores - best[:, None]).sum(axis=1)
     sure = np.nan_to_num((chance - guess) / (1.0 - guess))
-    return np.argmax(scores, axis=1), _UNSURE + (_SURE - _UNSURE) * sure
+    return np.argmax(scores, axis=1), _UNSURE + (_SURE - _UNSURE) * sure, scores.shape[1]
 
 
 def _ask(predict: Any, places: np.ndarray) -> Any:
@@ -157,9 +161,26 @@ def _weights(layer: Any) -> np.ndarray:
 
 
 def _colours(count: int) -> np.ndarray:
-    from matplotlib.colors import to_rgb
+    return np.stack([rgb(PALETTE[k % len(PALETTE)]) for k in range(count)])  # (K, 3)
 
-    return np.asarray([to_rgb(PALETTE[k % len(PALETTE)]) for k in range(count)])  # (K, 3)
+
+def _draw_bar(ax: Any, data: Dataset, count: int, colours: np.ndarray) -> None:
+    """Draw a colour bar of probabilities: of two classes from the one to the other; of more, of the predicted class."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+    from matplotlib.ticker import PercentFormatter
+
+    chance = np.linspace(0.0 if count == 2 else 1.0 / count, 1.0, 255)
+    sure = np.maximum(chance, 1.0 - chance) * 2.0 - 1.0 if count == 2 else (chance * count - 1.0) / (count - 1.0)
+    ends = colours[(chance > 0.5).astype(int)] if count == 2 else np.full((255, 3), 0.25)
+    shown = ListedColormap(1.0 - (_UNSURE + (_SURE - _UNSURE) * sure)[:, None] * (1.0 - ends))
+    of = _named(data.classes[1]) if count == 2 and len(data.classes) > 1 else "the predicted class"
+    found = bar(ax, f"probability of {of}", ScalarMappable(Normalize(chance[0], 1.0), shown))
+    found.ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def _named(name: str) -> str:
+    return f"class {name}" if name.isdigit() else name
 
 
 def _draw_examples(ax: Any, data: Dataset, colours: np.ndarray) -> None:
@@ -168,11 +189,11 @@ def _draw_examples(ax: Any, data: Dataset, colours: np.ndarray) -> None:
         ax.scatter(
             *data.x[data.y == k].T,
             s=size,
-            marker=_MARKERS[k % len(_MARKERS)],
+            marker=MARKERS[k % len(MARKERS)],
             color=[colours[k]],
             edgecolors="white",
             linewidths=0.5,
-            label=f"class {name}" if name.isdigit() else name,
+            label=_named(name),
             zorder=3,
         )
 
@@ -196,5 +217,5 @@ def _draw_lines(ax: Any, weights: np.ndarray, colours: np.ndarray, low: np.ndarr
             arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0}
             ax.annotate("", foot + length * normal, foot, arrowprops=arrow, zorder=4)
     if weights[:, :2].any():
-        colour, label = ("black", "sum = 0") if len(weights) == 1 else ("0.4", "a neuron's sum = 0")
+        colour, label = ("black", "sum = 0") if len(weights) == 1 else (QUIET, "a neuron's sum = 0")
         ax.add_line(Line2D([], [], color=colour, label=label))

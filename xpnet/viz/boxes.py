@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xpnet.viz.groups import Group
-from xpnet.viz.kinds import COLOURS
 from xpnet.viz.sheet import Sheet, text_width, tint
+from xpnet.viz.style import FAMILIES
 
 __all__ = ["LABEL", "TEXT", "UP", "Box", "Scale", "draw_box", "filled", "label", "pieces"]
 
@@ -115,7 +115,7 @@ def draw_box(sheet: Sheet, cell: Box, y: float, repeated: bool) -> None:
     for face, strength in ((front, 0.35), (lid, 0.2), (side, 0.5)):
         colour = tint(cell.family, strength * (0.25 if repeated else 1.0))
         style = {"linestyle": (0, (2, 1.5))} if repeated else {}
-        sheet.polygon(face, facecolor=colour, edgecolor=COLOURS[cell.family], joinstyle="round", **style)
+        sheet.polygon(face, facecolor=colour, edgecolor=FAMILIES[cell.family], joinstyle="round", **style)
 
 
 def pieces(group: Group) -> list[str]:

@@ -1,4 +1,4 @@
-"""Figures, panels in the place of an axes, picture files, and colours that all readers can distinguish."""
+"""Figures, panels in the place of an axes, and picture files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ from xpnet.libraries import require
 from xpnet.output import printable
 from xpnet.writing import write_atomically
 
-__all__ = ["FORMATS", "PALETTE", "check_format", "need_matplotlib", "panels", "save", "to_png"]
-
-# Okabe and Ito (2008): colours told apart with any kind of colour vision, the strongest first.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+__all__ = ["FORMATS", "check_format", "need_matplotlib", "panels", "save", "to_png"]
 
 FORMATS = ("svg", "png", "pdf")
 

@@ -11,8 +11,10 @@ from xpnet import arguments
 from xpnet.data import Dataset
 from xpnet.errors import ShapeError
 from xpnet.output import counted, printable
-from xpnet.viz.canvas import PALETTE, panels
+from xpnet.viz.canvas import panels
 from xpnet.viz.predicting import host
+from xpnet.viz.sheet import text_width
+from xpnet.viz.style import CORRECT, DENSE, QUIET, TEXT, TITLE, WIDTH, WRONG, rgb
 from xpnet.viz.tiles import mosaic, pixels
 
 if TYPE_CHECKING:
@@ -26,9 +28,9 @@ _NUMBERED = 20  # classes up to which the counts are written
 def confusion(counts: Any, classes: Sequence[str] | None = None, ax: Any = None) -> Figure:
     """Draw how often each class (a row) is predicted as each other (a column).
 
-    Correct predictions are blue, wrong ones vermilion, the stronger the larger their share of the row, by its square
-    root, so that rare confusions are visible. Up to 20 classes counts are written, and the share of each row that is
-    correct.
+    Correct predictions are blue, wrong ones red, the stronger the larger their share of the row, by its square root, so
+    that rare confusions are visible. Up to 20 classes counts are written, and the share of each row that is correct; of
+    more classes a colour bar says the share.
 
     Args:
         counts: (K, K), examples of class i predicted as class j at [i, j]; Trainer.evaluate(...)["confusion"].
@@ -48,21 +50,23 @@ def confusion(counts: Any, classes: Sequence[str] | None = None, ax: Any = None)
     ax = axes[0, 0]
     share = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     strength = np.sqrt(share)[..., np.newaxis]  # (K, K, 1)
-    full = np.where(np.eye(k, dtype=bool)[..., np.newaxis], _rgb(PALETTE[0]), _rgb(PALETTE[1]))
+    full = np.where(np.eye(k, dtype=bool)[..., np.newaxis], rgb(CORRECT), rgb(WRONG))
     ax.imshow(1.0 - strength * (1.0 - full), interpolation="nearest")
     each = -(-k // 25)
     turned = {"rotation": 90} if 0.09 * max(map(len, names)) > each * inner / k else {}
-    size = 9 if k <= 12 else 8 if k <= 25 else 7
+    size = TEXT if k <= 12 else DENSE
     ax.set_xticks(range(0, k, each), names[::each], fontsize=size, **turned)
     ax.set_yticks(range(0, k, each), names[::each], fontsize=size)
     ax.set_xlabel("predicted as")
     ax.set_ylabel("true class")
     correct, total = int(np.trace(counts)), int(counts.sum())
-    ax.set_title(f"{correct:,} of {total:,} correct, {correct / max(1, total):.2%}", fontsize=10)
+    ax.set_title(f"{correct:,} of {total:,} correct, {correct / max(1, total):.2%}", fontsize=TITLE)
     ax.tick_params(length=0)
     ax.spines[:].set_linewidth(0.5)
     if k <= _NUMBERED:
-        _number(ax, counts, share, 9 if k <= 12 else 7)
+        _number(ax, counts, share, size)
+    else:
+        _shares(ax)
     return figure
 
 
@@ -100,11 +104,26 @@ def mistakes(scores: Any, data: Dataset, ax: Any = None, *, count: int = 12) -> 
     images = np.stack([pixels(data.x[i], data.white) for i in worst])
     if images.ndim == 3:
         images = images[..., np.newaxis].repeat(3, axis=3)  # (n, H, W, 3)
-    rows = -(-len(worst) // 6)
+    # inches: captions of TEXT fit above a tile of the side
+    side = max(1.35, *(text_width(line, TEXT) + 0.15 for label in labels for line in label.split("\n")))
+    aspect, columns = data.shape[0] / data.shape[1], min(len(worst), 6, int(WIDTH / side))
+    if ax is not None:
+        columns = _columns(ax, len(worst), aspect)
+    rows = -(-len(worst) // columns)
     columns = -(-len(worst) // rows)
-    figure, axes = panels(ax, size=(1.35 * columns, 1.35 * rows * (data.shape[0] / data.shape[1] + 0.47)))
-    mosaic(axes[0, 0], images, columns, labels, lines=2)
+    figure, axes = panels(ax, size=(1.05 * side * columns, rows * (1.05 * side * aspect + 0.4)))
+    if ax is None:
+        figure.set_layout_engine("none")
+        axes[0, 0].set_position((0.01, 0.01, 0.98, 0.98))
+    mosaic(axes[0, 0], images, columns, labels)
     return figure
+
+
+def _columns(ax: Any, count: int, aspect: float) -> int:
+    """How many columns make the tiles as large as they can be on an axes."""
+    room = ax.get_window_extent()
+    wide, high = room.width / ax.figure.dpi, room.height / ax.figure.dpi  # inches
+    return max(range(1, count + 1), key=lambda c: min(wide / c, (high / -(-count // c) - 0.4) / aspect))
 
 
 def _number(ax: Any, counts: np.ndarray, share: np.ndarray, size: int) -> None:
@@ -117,11 +136,27 @@ def _number(ax: Any, counts: np.ndarray, share: np.ndarray, size: int) -> None:
     for i, row in enumerate(counts):
         text = f"{share[i, i]:.0%}" if row.sum() else "none"
         ax.annotate(text, (1.0, i), (5, 0), xycoords=ax.get_yaxis_transform(), textcoords="offset points",
-                    va="center", fontsize=size, color="0.35")  # fmt: skip
+                    va="center", fontsize=size, color=QUIET)  # fmt: skip
 
 
-def _rgb(colour: str) -> np.ndarray:
-    return np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+def _shares(ax: Any) -> None:
+    """Draw a colour bar of the share of the row: of correct predictions at the left, of wrong ones at the right."""
+    beside = ax.inset_axes((1.03, 0.0, 0.06, 1.0))
+    strength = np.linspace(0.0, 1.0, 64)[:, np.newaxis, np.newaxis]
+    beside.imshow(
+        1.0 - strength * (1.0 - np.stack([rgb(CORRECT), rgb(WRONG)])),
+        aspect="auto",
+        origin="lower",
+        extent=(0, 2, 0, 1),
+    )
+    shares = (0.0, 0.01, 0.1, 0.25, 0.5, 1.0)
+    beside.set_yticks(np.sqrt(shares), [f"{s:.0%}" for s in shares], fontsize=TEXT)
+    beside.set_xticks((0.5, 1.5), ("correct", "wrong"), fontsize=TEXT, rotation=90)
+    beside.tick_params(length=0)
+    beside.yaxis.tick_right()
+    beside.yaxis.set_label_position("right")
+    beside.set_ylabel("share of the true class", fontsize=TEXT)
+    beside.spines[:].set_linewidth(0.5)
 
 
 def short(name: object, longest: int = 18) -> str:

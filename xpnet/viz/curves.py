@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from xpnet import arguments
 from xpnet.errors import ConfigError
 from xpnet.output import figure_text, figure_title, is_share, printable
-from xpnet.viz.canvas import PALETTE, panels, save
+from xpnet.viz.canvas import panels, save
+from xpnet.viz.style import PALETTE, PARTS, TEXT, TITLE, WIDTH, despine
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["compare", "curves", "save_curves"]
 
 _PARTS = ("validation", "test")
-_COLOURS = {"train": PALETTE[0], "test": PALETTE[1], "validation": PALETTE[2]}
 _MOST = 5  # figures that are drawn
 _DASHES = ("-", "--", ":", "-.")
 
@@ -39,19 +39,19 @@ def curves(history: Sequence[dict[str, Any]], ax: Any = None) -> Figure:
     left, *others = axes
     for part in ("train", *tested):
         label = "training" if part == "train" else part
-        _line(left, history, f"{part}_loss", color=_COLOURS[part], marker=".", label=label)
-    left.set_title("loss", fontsize=10)
+        _line(left, history, f"{part}_loss", color=PARTS[part], marker=".", label=label)
+    left.set_title("loss", fontsize=TITLE)
     _log_if_positive(left)
-    left.legend(frameon=False)
+    left.legend(frameon=False, fontsize=TEXT)
     for name, ax in zip(names, others, strict=False):
         for part in _PARTS:
-            if _line(ax, history, f"{part}_{name}", color=_COLOURS[part], marker=".", label=part):
+            if _line(ax, history, f"{part}_{name}", color=PARTS[part], marker=".", label=part):
                 last = [r for r in history if _value(r, f"{part}_{name}") is not None][-1]
                 text = figure_text(name, last[f"{part}_{name}"])
-                title = ax.get_title() or f"{part} {figure_title(name)}: {text} after epoch {last['epoch']}"
-                ax.set_title(title, fontsize=10)
+                title = ax.get_title() or f"{part} {figure_title(name)}\n{text} after epoch {last['epoch']}"
+                ax.set_title(title, fontsize=TITLE)
         if len(ax.get_lines()) > 1:
-            ax.legend(frameon=False)
+            ax.legend(frameon=False, fontsize=TEXT)
         _percent_if_share(ax, name)
     _finish(axes, [r["epoch"] for r in history])
     return figure
@@ -82,11 +82,11 @@ def compare(histories: Mapping[str, Sequence[dict[str, Any]]], ax: Any = None) -
         for name, ax in zip(names, axes[1:], strict=True):
             part = _part(history, name)
             _line(ax, history, f"{part}_{name}", **style)
-    axes[0].set_title("training loss", fontsize=10)
+    axes[0].set_title("training loss", fontsize=TITLE)
     _log_if_positive(axes[0])
     for name, ax in zip(names, axes[1:], strict=True):
         parts = [p for p in _PARTS if p in {_part(history, name) for history in runs.values()}]
-        ax.set_title(f"{' or '.join(parts)} {figure_title(name)}", fontsize=10)
+        ax.set_title(f"{' or '.join(parts)} {figure_title(name)}", fontsize=TITLE)
         _log_if_positive(ax) if name == "loss" else _percent_if_share(ax, name)
     _finish(axes, [r["epoch"] for r in every])
     lines, labels = axes[0].get_legend_handles_labels()
@@ -94,9 +94,9 @@ def compare(histories: Mapping[str, Sequence[dict[str, Any]]], ax: Any = None) -
         wide, high = figure.get_size_inches()
         columns = max(1, min(len(labels), int(12 * wide) // (6 + max(map(len, labels)))))
         figure.set_size_inches(wide, high + 0.2 * -(-len(labels) // columns))
-        figure.legend(lines, labels, frameon=False, fontsize=9, loc="outside lower center", ncols=columns)
+        figure.legend(lines, labels, frameon=False, fontsize=TEXT, loc="outside lower center", ncols=columns)
     else:
-        axes[0].legend(frameon=False, fontsize=8)
+        axes[0].legend(frameon=False, fontsize=TEXT)
     return figure
 
 
@@ -142,9 +142,9 @@ def _part(history: Sequence[Mapping[str, Any]], name: str) -> str:
 def _panels(ax: Any, count: int) -> tuple[Any, list[Any]]:
     columns = count if count <= 3 else 3 if count in (5, 6) else 2
     rows = -(-count // columns)
-    figure, axes = panels(ax, rows, columns, (4.5 * columns if columns < 3 else 4.0 * columns, 3.6 * rows))
+    figure, axes = panels(ax, rows, columns, (WIDTH if columns > 1 else WIDTH / 2, 3.6 * rows))
     for unused in axes.flat[count:]:
-        unused.set_axis_off()
+        unused.remove()
     return figure, list(axes.flat[:count])
 
 
@@ -179,8 +179,7 @@ def _finish(axes: Sequence[Any], epochs: Sequence[int]) -> None:
     from matplotlib.ticker import FixedLocator, MaxNLocator
 
     different = sorted(set(epochs))
+    despine(*axes)
     for ax in axes:
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True) if len(different) > 1 else FixedLocator(different))
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.25)

@@ -14,7 +14,8 @@ from xpnet.nn import Module, Parameter
 from xpnet.output import counted
 from xpnet.viz.canvas import panels
 from xpnet.viz.predicting import Subject, layer_name, one_of, unpack
-from xpnet.viz.tiles import bar, colours, columns_for, mosaic
+from xpnet.viz.style import TITLE, bar
+from xpnet.viz.tiles import colours, columns_for, mosaic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,10 +80,10 @@ def filters(
         pictures, scale, more = 0.5 + tiles / (2 * top), None, f"{more}; grey is 0, full colour {top:.2g}"
     else:
         pictures, scale = colours(tiles[..., 0])
-    mosaic(ax, pictures, columns, labels or None)
-    ax.set_title(f"{name}: {count} {what} of {high}x{wide}{more}", fontsize=10)
+    mosaic(ax, pictures, columns, labels or [])
+    ax.set_title(f"{name}: {count} {what} of {high}x{wide}{more}", fontsize=TITLE)
     if scale is not None:
-        bar(ax, scale)
+        bar(ax, "weight", scale)
     return figure
 
 

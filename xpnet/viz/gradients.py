@@ -9,8 +9,9 @@ import numpy as np
 
 from xpnet import arguments
 from xpnet.errors import ConfigError
-from xpnet.viz.canvas import PALETTE, panels
+from xpnet.viz.canvas import panels
 from xpnet.viz.predicting import one_of
+from xpnet.viz.style import PALETTE, TEXT, despine
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,13 +22,14 @@ _TIMES = {"first tenth of the steps": 0.3, "middle tenth": 0.6, "last tenth": 1.
 
 
 def gradient_flow(flow: Any, ax: Any = None, *, layers: Sequence[str] | None = None) -> Figure:
-    """Draw the norm of each layer's gradient over depth, at the beginning, in the middle and at the end of training.
+    """Draw the norm of each layer's gradient over depth.
 
-        gradient_flow(flow)
-        gradient_flow({"sigmoid": deep, "ReLU": other})
+        gradient_flow(flow)                                 # at the beginning, in the middle and at the end of training
+        gradient_flow({"sigmoid": deep, "ReLU": other})     # a line each, over the whole training
 
-    Each line is the median of a tenth of the steps. A line that falls towards the left is a gradient that vanishes in
-    the backward pass; one that rises, explodes. Layers whose gradient is exactly 0 are marked at the bottom.
+    Of one flow, each line is the median of a tenth of the steps. Of several, a line is the median of all steps, and the
+    shade around it holds eight of ten. A line that falls towards the left is a gradient that vanishes in the backward
+    pass; one that rises, explodes. Layers whose gradient is exactly 0 are marked at the bottom.
 
     Args:
         flow: a train.GradientFlow that has recorded steps, or several by name.
@@ -57,19 +59,34 @@ def gradient_flow(flow: Any, ax: Any = None, *, layers: Sequence[str] | None = N
     crowded = len(deepest) > 8 or max(map(len, deepest)) > 10
     more = 0.06 * max(map(len, deepest)) if crowded else 0.0
     figure, axes = panels(ax, size=(min(9.0, 4.4 + 0.28 * len(deepest)), 3.8 + more))
+    from matplotlib.patches import Patch
+
     ax = axes[0, 0]
     for number, (name, (_, norms)) in enumerate(chosen.items()):
         colour = PALETTE[number % len(PALETTE)]
-        for (time, strength), row in zip(_TIMES.items(), _tenths(norms), strict=True):
-            depth = np.arange(1, len(row) + 1)
-            label = (name if strength == 1.0 else None) if name else time
-            line = {"color": colour, "alpha": strength, "marker": ".", "linewidth": 0.8 + strength}
-            ax.plot(depth, np.where(row > 0, row, np.nan), label=label, **line)
-            if (row == 0).any():
-                bottom = np.full((row == 0).sum(), 0.02)  # of the axes' height
-                ax.plot(depth[row == 0], bottom, "v", color=colour, alpha=strength, transform=ax.get_xaxis_transform())
-    _labelled(ax, deepest, crowded, "" not in flows)
+        if isinstance(flow, Mapping):
+            _draw_line(ax, np.median(norms, axis=0), color=colour, linewidth=1.8, label=name)
+            low, high = (np.where(q > 0, q, np.nan) for q in np.quantile(norms, (0.1, 0.9), axis=0))
+            ax.fill_between(np.arange(1, len(low) + 1), low, high, color=colour, alpha=0.15, linewidth=0)
+        else:
+            for (time, strength), row in zip(_TIMES.items(), _tenths(norms), strict=True):
+                _draw_line(ax, row, color=colour, alpha=strength, linewidth=0.8 + strength, label=time)
+    _labelled(ax, deepest, crowded)
+    handles, texts = ax.get_legend_handles_labels()
+    if isinstance(flow, Mapping):
+        handles, texts = [*handles, Patch(color="0.5", alpha=0.25, linewidth=0)], [*texts, "eight of ten steps"]
+    ax.legend(handles, texts, frameon=False, fontsize=TEXT)
     return figure
+
+
+def _draw_line(ax: Any, row: np.ndarray, **line: Any) -> None:
+    """Draw the norms (L,) of layers, those of 0 as marks at the bottom."""
+    depth = np.arange(1, len(row) + 1)
+    ax.plot(depth, np.where(row > 0, row, np.nan), marker=".", **line)
+    if (row == 0).any():
+        bottom = np.full((row == 0).sum(), 0.02)  # of the axes' height
+        marks = {"color": line["color"], "alpha": line.get("alpha"), "transform": ax.get_xaxis_transform()}
+        ax.plot(depth[row == 0], bottom, "v", **marks)
 
 
 def _tenths(norms: np.ndarray) -> list[np.ndarray]:
@@ -80,26 +97,18 @@ def _tenths(norms: np.ndarray) -> list[np.ndarray]:
     return [np.median(norms[start : start + some], axis=0) for start in (0, middle, steps - some)]
 
 
-def _labelled(ax: Any, layers: Sequence[str], crowded: bool, named: bool) -> None:
-    """Label the axes and the layers, and draw the legend."""
-    from matplotlib.lines import Line2D
-
+def _labelled(ax: Any, layers: Sequence[str], crowded: bool) -> None:
+    """Label the axes and the layers."""
     drawn = np.concatenate([line.get_ydata() for line in ax.get_lines() if line.get_marker() == "."])
+    drawn = np.concatenate([drawn, *(shade.get_datalim(ax.transData).intervaly for shade in ax.collections)])
     if np.isfinite(drawn).any():
         ax.set_yscale("log")
         low, high = np.nanmin(drawn) / 1.5, np.nanmax(drawn) * 1.5
         widen = max(1.0, (10 * low / high) ** 0.5)  # at least a decade
         ax.set_ylim(low / widen, high * widen)
     each = -(-len(layers) // 30)
-    turned = {"rotation": 90, "fontsize": 8} if crowded else {"fontsize": 9}
-    ax.set_xticks(range(1, len(layers) + 1, each), layers[::each], **turned)
+    turned = {"rotation": 90} if crowded else {}
+    ax.set_xticks(range(1, len(layers) + 1, each), layers[::each], fontsize=TEXT, **turned)
     ax.set_xlabel("layer, from the input to the output")
     ax.set_ylabel("norm of its gradient")
-    ax.grid(alpha=0.25)
-    ax.spines[["top", "right"]].set_visible(False)
-    handles, texts = ax.get_legend_handles_labels()
-    if named:
-        for time, strength in _TIMES.items():
-            handles.append(Line2D([], [], color="black", alpha=strength, marker=".", linewidth=0.8 + strength))
-            texts.append(time)
-    ax.legend(handles, texts, frameon=False, fontsize=9)
+    despine(ax)

@@ -1,24 +1,8 @@
-"""Words and colours for kinds of layers, and short numbers, in summaries and pictures."""
+"""Words for kinds of layers, and short numbers, in summaries and pictures."""
 
 from __future__ import annotations
 
-from xpnet.viz.canvas import PALETTE
-
-__all__ = ["COLOURS", "kind_text", "short"]
-
-# By nn.Module.family, the entry in the legend.
-COLOURS = {
-    "input": "#666666",
-    "convolution": PALETTE[0],
-    "linear": PALETTE[1],
-    "pooling": PALETTE[2],
-    "normalization": PALETTE[3],
-    "activation": PALETTE[4],
-    "sum": PALETTE[5],
-    "other": PALETTE[6],
-    "reshape": "#999999",
-    "dropout": "#BBBBBB",
-}
+__all__ = ["kind_text", "short"]
 
 
 def kind_text(word: str, details: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,7 +22,8 @@ from xpnet.viz.predicting import (
     slope,
     unpack,
 )
-from xpnet.viz.tiles import bar, colours, columns_for, mosaic, show
+from xpnet.viz.style import TITLE, WIDTH, bar
+from xpnet.viz.tiles import colours, columns_for, mosaic, show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,15 +62,15 @@ def feature_maps(
     values, columns = values[:_MAPS], columns_for(min(count, _MAPS))
     rows = -(-len(values) // columns)
     size = min(8.0, max(2.2, 5.6 * rows * high / (columns * wide)))
-    figure, axes = panels(ax, 1, 2, (8.0, size + 0.5), width_ratios=(1, 3.2))
+    figure, axes = panels(ax, 1, 2, (WIDTH, size + 0.5), width_ratios=(1, 2))
     left, right = axes[0]
     show(left, image, getattr(normalize, "white", None))
-    left.set_title("image {}x{}x{}".format(*image.shape), fontsize=10)
+    left.set_title("image {}x{}x{}".format(*image.shape), fontsize=TITLE)
     pictures, scale = colours(values)
     mosaic(right, pictures, columns)
     more = "" if count <= _MAPS else f", the first {_MAPS}"
-    right.set_title(f"{name}: {count} maps of {high}x{wide}{more}", fontsize=10)
-    bar(right, scale)
+    right.set_title(f"{name}: {count} maps of {high}x{wide}{more}", fontsize=TITLE)
+    bar(right, "output", scale)
     return figure
 
 
@@ -117,10 +118,10 @@ def saliency(
     if len(names) != count:
         raise ShapeError("saliency", f"a name for each of {counted(count, 'score')}", classes=len(names))
     show(left, image, getattr(normalize, "white", None))
-    left.set_title(f"predicted: {names[predicted]}, {chances[predicted] / chances.sum():.0%}", fontsize=10)
+    left.set_title(f"predicted: {names[predicted]}, {chances[predicted] / chances.sum():.0%}", fontsize=TITLE)
     pictures, scale = colours(weight)
     right.imshow(pictures, interpolation="nearest")
     right.set_axis_off()
-    right.set_title(f"|d score of {names[label]} / d pixel|", fontsize=10)
-    bar(right, scale)
+    right.set_title(f"|d score of {names[label]} / d pixel|", fontsize=TITLE)
+    bar(right, "score per unit of the input", scale)
     return figure

@@ -22,18 +22,25 @@ def bars(rows: Mapping[str, Mapping[str, int]], parts: Sequence[str]) -> str:
 
     Args:
         rows: the count of each part, by the row's name.
-        parts: in the order of their pieces, at most three.
+        parts: training, validation, test or other, in the order of their pieces, each of its own colour.
     """
     most = max((sum(counts.values()) for counts in rows.values()), default=0) or 1
     lines = []
     for name, counts in rows.items():
         widths = [100 * counts.get(part, 0) / most for part in parts]
-        pieces = "".join(f'<i style="width:{width:.2f}%"></i>' for width in widths)
+        pieces = "".join(
+            f'<i class="{escape(part)}" style="width:{width:.2f}%"></i>'
+            for part, width in zip(parts, widths, strict=True)
+        )
         total = sum(counts.values())
         lines.append(
             f'<tr><th scope="row">{escape(name)}</th><td>{pieces}</td><td class="number">{total:,}</td></tr>\n'
         )
-    key = "".join(f"<span><i></i> {escape(part)}</span>" for part in parts) if len(parts) > 1 else ""
+    key = (
+        "".join(f'<span><i class="{escape(part)}"></i> {escape(part)}</span>' for part in parts)
+        if len(parts) > 1
+        else ""
+    )
     key = f'<p class="soft key">{key}</p>\n' if key else ""
     return f'{key}<div class="scroll"><table class="bars">\n{"".join(lines)}</table></div>'
 

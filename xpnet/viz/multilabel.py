@@ -9,8 +9,9 @@ import numpy as np
 
 from xpnet import arguments
 from xpnet.errors import ShapeError
-from xpnet.viz.canvas import PALETTE, panels
+from xpnet.viz.canvas import panels
 from xpnet.viz.regression import columns_of, names_of
+from xpnet.viz.style import PALETTE, QUIET, TEXT, despine
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,13 +80,14 @@ def multilabel(
     ax.set_xlabel("recall" if of_precision else "false positive rate")
     ax.set_ylabel("precision" if of_precision else "true positive rate")
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(alpha=0.25)
+    despine(ax)
     if coloured:
         title = f"{kind}, the {_MOST} lowest of {len(drawn)}" if len(drawn) > _MOST else kind
-        ax.legend(frameon=False, fontsize=8, title=title, title_fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        ax.legend(
+            frameon=False, fontsize=TEXT, title=title, title_fontsize=TEXT, loc="upper left", bbox_to_anchor=(1.0, 1.0)
+        )
     else:
-        ax.text(0.5, 0.5, "no label with and without examples", ha="center", va="center", color="0.4")
+        ax.text(0.5, 0.5, "no label with and without examples", ha="center", va="center", color=QUIET)
     return figure
 
 

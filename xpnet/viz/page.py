@@ -9,15 +9,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from xpnet.output import escape, html_table
+from xpnet.viz.style import ON_DARK, PALETTE, PARTS
 
 __all__ = ["figure", "page", "pairs", "section", "table", "text", "tiles"]
 
+
+def _variables(palette: Sequence[str]) -> str:
+    """The colours of the parts of the data, as variables of a style: --train, --test, --validation."""
+    return " ".join(f"--{part}: {palette[PALETTE.index(colour)]};" for part, colour in PARTS.items())
+
+
+_COLOURS = f"""
+:root {{ {_variables(PALETTE)} }}
+@media (prefers-color-scheme: dark) {{ :root {{ {_variables(ON_DARK)} }} }}
+"""
+
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --line: #d8dee4; --back: #fff; --card: #f6f8fa;
-  --blue: #0072b2; --green: #009e73; --red: #d55e00; }
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --line: #d8dee4; --back: #fff; --card: #f6f8fa; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d; --back: #0d1117; --card: #161b22;
-    --blue: #4aa3d8; --green: #3dbb95; --red: #e8833f; }
+  :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d; --back: #0d1117; --card: #161b22; }
   figure img { filter: brightness(0.92); }
 }
 * { box-sizing: border-box; }
@@ -53,18 +63,17 @@ tfoot td { font-weight: 600; border-bottom: 0; }
 .bars { width: 100%; }
 .bars th { font-weight: 400; max-width: 16rem; overflow-wrap: anywhere; }
 .bars td:nth-child(2) { width: 60%; }
-.bars i { display: inline-block; height: 0.7rem; min-width: 1px; background: var(--blue); border-radius: 2px; }
-.bars i + i { background: var(--green); }
-.bars i + i + i { background: var(--red); }
-.key i { display: inline-block; width: 0.7rem; height: 0.7rem; background: var(--blue); border-radius: 2px; }
+.bars i { display: inline-block; height: 0.7rem; min-width: 1px; border-radius: 2px; }
+.key i { display: inline-block; width: 0.7rem; height: 0.7rem; border-radius: 2px; }
 .key span { margin-right: 1rem; }
-.key span:nth-child(2) i { background: var(--green); }
-.key span:nth-child(3) i { background: var(--red); }
+.bars i, .key i { background: var(--train); }
+.bars i.validation, .key i.validation { background: var(--validation); }
+.bars i.test, .key i.test { background: var(--test); }
 .strip { display: flex; flex-wrap: wrap; gap: 0.3rem; margin: 0 0 0.9rem; align-items: flex-start; }
 .strip img { display: block; border-radius: 3px; }
 h3 { font-size: 0.95rem; font-weight: 500; margin: 0.4rem 0 0.3rem; overflow-wrap: anywhere; }
 svg.histogram { display: block; width: 9rem; height: 2rem; }
-svg.histogram rect { fill: var(--blue); }
+svg.histogram rect { fill: var(--train); }
 .texts { max-width: 18rem; white-space: normal; overflow-wrap: anywhere; }
 @media print {
   :root { --ink: #000; --soft: #444; --line: #bbb; --back: #fff; --card: #fff; }
@@ -77,6 +86,7 @@ svg.histogram rect { fill: var(--blue); }
 """
 
 
+_LEAST = 600  # pixels of the longer side of a picture
 _TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 _SAFE = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # nothing but what is in the file
 
@@ -88,7 +98,7 @@ def page(title: str, parts: Iterable[str]) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_SAFE}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{name}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{name}</title>\n<style>{_COLOURS}{_STYLE}</style>\n</head>\n<body>\n"
         f"<main>\n<h1>{name}</h1>\n" + "\n".join(part for part in parts if part) + "\n</main>\n</body>\n</html>\n"
     )
 
@@ -127,24 +137,25 @@ def table(
 
 
 def figure(drawing: Any, alt: str, kind: str = "svg", larger: float = 1.0) -> str:
-    """A matplotlib Figure as a picture within the page.
+    """A matplotlib Figure as a picture within the page, at least 600 pixels wide unless it were higher than that.
 
     Args:
         drawing: the figure.
         alt: what it shows, in words, for those who do not see it.
         kind: "svg" for lines and letters; "png" for what is made of pixels.
-        larger: times its own size.
+        larger: times its own size, at least.
     """
     from matplotlib import rc_context
 
-    content = io.BytesIO()
+    content, inches = io.BytesIO(), drawing.get_size_inches()
+    larger = max(larger, _LEAST / (96 * max(inches)))
     letters: Any = {"svg.fonttype": "path", "svg.hashsalt": "xpnet"}  # outlines, which are alike in every browser
     with rc_context(letters), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a name in letters that the font lacks is drawn as boxes
-        drawing.savefig(content, format=kind, dpi=144, metadata={"Date": None} if kind == "svg" else None)
+        drawing.savefig(content, format=kind, dpi=144 * larger, metadata={"Date": None} if kind == "svg" else None)
     data = content.getvalue() if kind == "svg" else _smaller(content)
     source = f"data:{_TYPES[kind]};base64,{base64.b64encode(data).decode()}"
-    width, height = (round(96 * larger * inches) for inches in drawing.get_size_inches())
+    width, height = (round(96 * larger * side) for side in inches)
     # on a phone a wide one keeps a size that can be read, and is moved sideways
     wide = ' class="wide"' if width > 1.6 * height else ""
     return f'<figure{wide}><img alt="{escape(alt)}" width="{width}" height="{height}" src="{source}"></figure>'

@@ -8,8 +8,9 @@ import numpy as np
 
 from xpnet import arguments
 from xpnet.errors import ShapeError
-from xpnet.viz.canvas import PALETTE, panels
+from xpnet.viz.canvas import panels
 from xpnet.viz.predicting import host
+from xpnet.viz.style import PALETTE, TEXT, TITLE
 from xpnet.viz.tiles import mosaic, pixels
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def reconstruction(inputs: Any, outputs: Any, ax: Any = None, *, white: float | 
     for panel, (words, rows) in zip(axes[:, 0], chosen.items(), strict=True):
         pairs = [(np.asarray(x[i : i + 1])[0], y[i]) for i in rows.tolist()]
         labels = [f"output: {errors[i]:.2g}" if is_image else f"{errors[i]:.3g}" for i in rows]
-        panel.set_title(f"{words} (mean squared)", fontsize=10, loc="left")
+        panel.set_title(f"{words} (mean squared)", fontsize=TITLE, loc="left")
         (_images if is_image else _lines)(panel, pairs, labels, white)
     return figure
 
@@ -87,8 +88,10 @@ def _lines(ax: Any, pairs: list[tuple[np.ndarray, np.ndarray]], labels: list[str
         style = {"linewidth": 1.2, "marker": "." if size < 30 else ""}
         ax.plot(at, line.ravel(), color=PALETTE[0], label="input" if not i else None, **style)
         ax.plot(at, made.ravel(), color=PALETTE[1], label="output" if not i else None, **style)
-        ax.text(i * 1.1 + 0.5, -0.02, labels[i], transform=ax.get_xaxis_transform(), ha="center", va="top", fontsize=8)
+        ax.text(
+            i * 1.1 + 0.5, -0.02, labels[i], transform=ax.get_xaxis_transform(), ha="center", va="top", fontsize=TEXT
+        )
     ax.set_xticks([])
-    ax.tick_params(labelsize=8)
+    ax.tick_params(labelsize=TEXT)
     ax.spines[["top", "right", "bottom"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    ax.legend(frameon=False, fontsize=TEXT, loc="upper left", bbox_to_anchor=(1.0, 1.0))

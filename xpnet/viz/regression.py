@@ -10,9 +10,10 @@ import numpy as np
 from xpnet import arguments
 from xpnet.errors import ShapeError
 from xpnet.output import number_text
-from xpnet.viz.canvas import PALETTE, panels
+from xpnet.viz.canvas import panels
 from xpnet.viz.confusion import short
 from xpnet.viz.predicting import host
+from xpnet.viz.style import NEGATIVE, POSITIVE, TEXT, WIDTH, despine
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +25,8 @@ _MOST_POINTS, _MOST_TARGETS = 2000, 12
 
 def regression(predicted: Any, targets: Any, names: Sequence[str] = (), ax: Any = None) -> Figure:
     """Draw predicted against true numbers, and below them the residuals, predicted less true; a panel a target.
+
+    Predictions that are too high are red, those that are too low blue.
 
     Args:
         predicted: (N,) or (N, ...), in the units of the targets.
@@ -41,17 +44,17 @@ def regression(predicted: Any, targets: Any, names: Sequence[str] = (), ax: Any 
     labels = names_of("regression", names, targets.shape[1])
     columns = shown if shown <= 3 else 4
     rows = -(-shown // columns)
-    one = (5.2, 5.0) if shown == 1 else (4.0, 4.2) if shown == 2 else (3.0, 3.4)
+    wide, high = (5.2, 5.0) if shown == 1 else (WIDTH, 4.4 if shown == 2 else 3.4 * rows)
     ratios = {"height_ratios": [3, 1] * rows}
-    figure, axes = panels(ax, 2 * rows, columns, (one[0] * columns, one[1] * rows), **ratios)
+    figure, axes = panels(ax, 2 * rows, columns, (wide, high), **ratios)
     for k in range(rows * columns):
         above, below = axes[2 * (k // columns), k % columns], axes[2 * (k // columns) + 1, k % columns]
         if k < shown:
             name = labels[k] if targets.shape[1] > 1 or names else ""
             _panel(above, below, predicted[:, k], targets[:, k], name, columns < 3)
         else:
-            above.set_axis_off()
-            below.set_axis_off()
+            above.remove()
+            below.remove()
     return figure
 
 
@@ -82,7 +85,7 @@ def _panel(above: Any, below: Any, predicted: np.ndarray, true: np.ndarray, name
     predicted, true = predicted[good], true[good]
     left = predicted - true
     errors = _errors(left, true, wide)
-    above.set_title(f"{name}\n{errors}" if name else errors, fontsize=9)
+    above.set_title(f"{name}\n{errors}" if name else errors, fontsize=TEXT)
     some = np.unique(np.linspace(0, len(true) - 1, min(len(true), _MOST_POINTS)).astype(int)) if len(true) else []
     style = {"s": 12 if len(some) < 500 else 5, "alpha": 0.7 if len(some) < 500 else 0.35, "linewidths": 0}
     if len(true):
@@ -90,24 +93,24 @@ def _panel(above: Any, below: Any, predicted: np.ndarray, true: np.ndarray, name
         room = (high - low) * 0.04 or 1.0
         limits = (low - room, high + room)
         above.plot(limits, limits, color="0.6", linewidth=0.8, zorder=0)
-        above.scatter(true[some], predicted[some], color=PALETTE[0], **style)
-        below.scatter(true[some], left[some], color=PALETTE[1], **style)
+        colours = np.where(left[some] > 0, POSITIVE, NEGATIVE)
+        above.scatter(true[some], predicted[some], c=colours, **style)
+        below.scatter(true[some], left[some], c=colours, **style)
         most = float(np.abs(left).max()) * 1.08 or 1.0
         above.set(xlim=limits, ylim=limits)
         below.set(xlim=limits, ylim=(-most, most))
     below.axhline(0, color="0.6", linewidth=0.8, zorder=0)
-    above.set_ylabel("predicted", fontsize=9)
-    below.set_ylabel("residual", fontsize=9)
-    below.set_xlabel("true", fontsize=9)
+    above.set_ylabel("predicted", fontsize=TEXT)
+    below.set_ylabel("residual", fontsize=TEXT)
+    below.set_xlabel("true", fontsize=TEXT)
     for ax in (above, below):
         ax.xaxis.set_major_locator(MaxNLocator(5 if wide else 4))
         for axis, values in ((ax.xaxis, true), (ax.yaxis, true if ax is above else left)):
             if np.abs(values).max(initial=0) >= 1e4:
                 axis.set_major_formatter(EngFormatter(sep=""))  # 1.2M
         ax.yaxis.set_major_locator(MaxNLocator(5 if ax is above else 3))
-        ax.tick_params(labelsize=8, labelbottom=ax is below)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.25)
+        ax.tick_params(labelsize=TEXT, labelbottom=ax is below)
+        despine(ax)
 
 
 def _errors(left: np.ndarray, true: np.ndarray, wide: bool) -> str:

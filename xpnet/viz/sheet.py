@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 from xpnet.viz.canvas import panels
-from xpnet.viz.kinds import COLOURS
+from xpnet.viz.style import FAMILIES, rgb
 
-__all__ = ["Sheet", "legend_height", "text_width", "tint"]
+__all__ = ["GREY", "INK", "Sheet", "legend_height", "text_width", "tint"]
 
 INK, GREY = "#222222", "#666666"
 _SWATCH = 0.13
@@ -17,9 +18,8 @@ _SWATCH = 0.13
 
 def tint(family: str, strength: float = 0.35) -> tuple[float, float, float]:
     """Mix a family's colour with white: 0 is white, 1 the colour; beyond 1 with black, 2 is black."""
-    code = COLOURS[family]
-    rgb = [int(code[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (c * (2 - strength) if strength > 1 else 1 - strength * (1 - c) for c in rgb)
+    colour = rgb(FAMILIES[family])
+    red, green, blue = (colour * (2 - strength) if strength > 1 else 1 - strength * (1 - colour)).tolist()
     return red, green, blue
 
 
@@ -30,7 +30,9 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
     from matplotlib.textpath import text_to_path
 
     font = FontProperties(size=size, weight="bold" if bold else "normal")
-    return 1.03 * text_to_path.get_text_width_height_descent(text, font, False)[0] / 72  # screens round letters up
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks is drawn as a box
+        return 1.03 * text_to_path.get_text_width_height_descent(text, font, False)[0] / 72  # screens round letters up
 
 
 class Sheet:
@@ -64,7 +66,7 @@ class Sheet:
         from matplotlib.patches import FancyBboxPatch
 
         style = f"round,pad=0,rounding_size={round}"
-        colours = {"facecolor": tint(family), "edgecolor": COLOURS[family], "linewidth": self.scale}
+        colours = {"facecolor": tint(family), "edgecolor": FAMILIES[family], "linewidth": self.scale}
         self.ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=style, **colours))
 
     def polygon(self, points: Sequence[tuple[float, float]], **style: Any) -> None:
@@ -83,7 +85,7 @@ class Sheet:
 
     def plus(self, x: float, y: float, radius: float) -> None:
         """Draw the sign of a sum."""
-        self.circle(x, y, radius, facecolor=tint("sum"), edgecolor=COLOURS["sum"])
+        self.circle(x, y, radius, facecolor=tint("sum"), edgecolor=FAMILIES["sum"])
         arm = 0.55 * radius
         self.line([(x - arm, y), (x + arm, y)], color=INK)
         self.line([(x, y - arm), (x, y + arm)], color=INK)
@@ -129,7 +131,7 @@ def _entry(family: str, size: float) -> float:
 def _legend_rows(families: Iterable[str], width: float, size: float) -> list[list[str]]:
     rows: list[list[str]] = [[]]
     left = width
-    for family in (f for f in COLOURS if f in set(families)):
+    for family in (f for f in FAMILIES if f in set(families)):
         if rows[-1] and left < _entry(family, size):
             rows.append([])
             left = width

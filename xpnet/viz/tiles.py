@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from xpnet.errors import ShapeError
+from xpnet.viz.sheet import text_width
+from xpnet.viz.style import IMAGE, TEXT, signed, unsigned
 
-__all__ = ["bar", "colours", "columns_for", "mosaic", "pixels", "show"]
+__all__ = ["colours", "columns_for", "mosaic", "pixels", "show"]
 
 _FINE = 24  # pixels that the shorter side of a tile is enlarged to at least, so that frames are thin beside it
 _FRAME = 0.6
@@ -38,7 +41,7 @@ def pixels(image: np.ndarray, white: float | None = None) -> np.ndarray:
 
 def show(ax: Any, image: np.ndarray, white: float | None = None) -> None:
     """Draw an image (H, W, C) on an axes, without ticks."""
-    ax.imshow(pixels(image, white), cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+    ax.imshow(pixels(image, white), cmap=IMAGE, vmin=0.0, vmax=1.0, interpolation="nearest")
     ax.set_axis_off()
 
 
@@ -52,50 +55,57 @@ def columns_for(count: int, aspect: float = 1.6) -> int:
 
 
 def colours(values: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Return colours of numbers on a common scale: red above 0 and blue below where some are negative; else from dark
-    to bright.
+    """Return colours of numbers on a common scale: that of both signs where some are negative, else that from 0 on.
 
     Returns: RGB of 0 to 1, (*values.shape, 3), and what a colour bar is made of.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    top = float(np.max(np.abs(values), initial=0.0)) or 1.0
-    signed = bool((values < 0).any())
-    scale = ScalarMappable(Normalize(-top if signed else 0.0, top), "RdBu_r" if signed else "viridis")
+    chosen = signed(values) if (values < 0).any() else unsigned(values)
+    scale = ScalarMappable(Normalize(chosen["vmin"], chosen["vmax"]), chosen["cmap"])
     return np.asarray(scale.to_rgba(values.reshape(-1)))[:, :3].reshape(*values.shape, 3), scale
 
 
-def bar(ax: Any, scale: Any) -> None:
-    """Draw a colour bar beside an axes, as high as its picture."""
-    beside = ax.figure.colorbar(scale, cax=ax.inset_axes((1.02, 0.0, 0.03, 1.0)))
-    beside.ax.tick_params(labelsize=8)
-    beside.outline.set_linewidth(0.5)
-
-
-def mosaic(ax: Any, tiles: np.ndarray, columns: int, labels: list[str] | None = None, lines: int = 1) -> None:
+def mosaic(ax: Any, tiles: np.ndarray, columns: int, labels: Sequence[str] = ()) -> None:
     """Draw tiles on an axes, row by row, each in a thin frame, with a label above where there are labels.
 
     Args:
         ax: a matplotlib axes.
         tiles: RGB of 0 to 1, (n, h, w, 3).
         columns: how many stand side by side, >= 1.
-        labels: up to n texts, each of so many lines.
+        labels: up to n texts, each of a few lines. They are as large as fits above a tile, TEXT at most.
     """
     times = -(-_FINE // min(tiles.shape[1:3]))
     fine = tiles.repeat(times, axis=1).repeat(times, axis=2)
     fine = np.pad(fine, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=_FRAME)
     n, high, wide, _ = fine.shape
-    gap = max(1, min(high, wide) // 16)
-    head = round(wide * (0.1 + 0.18 * lines)) if labels else 0
-    rows = -(-n // columns)
+    gap, rows = max(1, min(high, wide) // 16), -(-n // columns)
+    head, size = _heading(ax, labels, rows, columns, (high + gap, wide + gap))
     sheet = np.ones((rows * (high + head + gap) - gap, columns * (wide + gap) - gap, 3))
-    points = 72 / ax.figure.dpi * ax.get_window_extent().width * wide / sheet.shape[1]  # about the width of a tile
-    size = min(9.0, points * (0.2 if lines == 1 else 0.115))
     for i, tile in enumerate(fine):
         top, left = (i // columns) * (high + head + gap) + head, (i % columns) * (wide + gap)
         sheet[top : top + high, left : left + wide] = tile
-        if labels and i < len(labels):
-            ax.text(left + wide / 2, top - wide * 0.04, labels[i], ha="center", va="bottom", fontsize=size)
+        if i < len(labels):
+            ax.text(left + wide / 2, top - 0.12 * head, labels[i], ha="center", va="bottom", fontsize=size)
     ax.imshow(sheet, interpolation="nearest")
     ax.set_axis_off()
+
+
+def _heading(ax: Any, labels: Sequence[str], rows: int, columns: int, pitch: tuple[int, int]) -> tuple[int, float]:
+    """The height of the labels above each tile, in the sheet's pixels, and their size, in points."""
+    if not labels:
+        return 0, TEXT
+    high, wide = pitch
+    room = ax.get_window_extent()
+    across, down = (72 * side / ax.figure.dpi for side in (room.width, room.height))  # points
+    lines = 1.35 * max(label.count("\n") + 1 for label in labels)  # each with the space to the next
+    longest = 72 * max(text_width(line, 1.0) for label in labels for line in label.split("\n"))  # at one point
+    size = float(TEXT)
+    while True:
+        points = min(  # a pixel of the sheet, as the picture keeps its aspect
+            across / (columns * wide), max(0.1, (down / rows - lines * size) / high)
+        )
+        if 1.1 * longest * size <= points * wide or size <= 2.0:  # small letters are rounded up to pixels
+            return round(lines * size / points), size
+        size -= 0.25

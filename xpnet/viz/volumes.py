@@ -13,8 +13,9 @@ from xpnet.output import counted
 from xpnet.viz.boxes import LABEL, TEXT, UP, Box, Scale, draw_box, filled, label, pieces
 from xpnet.viz.flow import Fork, every
 from xpnet.viz.groups import Group, Steps, folded, grouped
-from xpnet.viz.kinds import COLOURS, short
-from xpnet.viz.sheet import GREY, Sheet, legend_height, text_width, tint
+from xpnet.viz.kinds import short
+from xpnet.viz.sheet import GREY, INK, Sheet, legend_height, text_width, tint
+from xpnet.viz.style import FAMILIES
 from xpnet.viz.summary import Summary, summarize
 from xpnet.viz.table import size
 
@@ -220,7 +221,7 @@ class _Picture:
             draw_box(sheet, cell, y, repeated)
             for k, text in enumerate(self.lines(row, n)):
                 at = y - self.depth_of(row) - 0.06 - _LINE * (k + 0.5)
-                style = {"weight": "normal" if repeated or k else "bold", "color": GREY if repeated else "#222222"}
+                style = {"weight": "normal" if repeated or k else "bold", "color": GREY if repeated else INK}
                 sheet.text(cell.middle, at, text, TEXT, **style)
         for before, n in itertools.pairwise(row):
             self.draw_step(sheet, self.cells[before], self.cells[n], y)
@@ -243,7 +244,7 @@ class _Picture:
             sheet.line([source.exit(y), target.entry(y)], arrow=True)
             return
         corners = source.face(y, part)
-        colour = COLOURS[target.family]
+        colour = FAMILIES[target.family]
         if target.family != "pooling":  # a pool's window is one channel deep
             for x, at in corners:
                 sheet.line([(x, at), (x - source.depth, at)], color=colour, linewidth=0.5, linestyle=(0, (2, 1.5)))
