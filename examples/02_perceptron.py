@@ -34,8 +34,8 @@ def picture():
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(9, 3.9), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(6.2, 2.8))
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(5.8, 3.2))
     for ax, count, weights in zip(left.subplots(2, 3).flat, cluster_mistakes, cluster_weights, strict=False):
         one.load_state_dict(weights)
         title = f"pass {ax.get_subplotspec().num1 + 1}: {count} mistakes"

@@ -36,9 +36,11 @@ def learn(x, labels, classes, passes):
 def picture():
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.9), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(3.6, 5.4))
-    viz.decision_boundary(plane, clusters, left, lines=plane, title="four perceptrons, four lines", resolution=120)
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(2.9, 6.1))
+    title = "four perceptrons, four lines"
+    viz.decision_boundary(plane, clusters, left, lines=plane, title=title, resolution=120, legend=False)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=5, frameon=False)
     viz.filters(ten, ax=right, labels=train.classes)
     right.set_title(f"the weights of ten perceptrons, test accuracy {accuracy:.1%}", fontsize=10)
     return figure

@@ -64,7 +64,7 @@ assert with_bias[-1] == 0
 def picture():
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 6.4), layout="constrained")
+    figure = Figure(figsize=(7.5, 5.4), layout="constrained")
     panels = {
         "without a bias: {} mistakes in pass 10": (bound, without),
         "with a bias: {} mistakes in pass 10": (free, with_bias),

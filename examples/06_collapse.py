@@ -59,7 +59,7 @@ def milliseconds(model, x):
 def picture():
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    figure = Figure(figsize=(9, 2.9), layout="constrained")
     shown = {"eight linear layers": linear, "the one layer that they are": one, "eight layers, ReLU between": bent}
     for ax, (title, model) in zip(figure.subplots(1, 3), shown.items(), strict=True):
         title += f"\n{model.parameter_count:,} parameters"

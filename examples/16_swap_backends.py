@@ -57,7 +57,7 @@ def picture():
         name = get_backend(target).name
         above.plot(epochs, losses(trainer), f"{marker}--", color=colour, ms=5, label=f"moved to {name}")
         below.plot(epochs, abs(losses(trainer) - losses(stayed)), marker, color=colour)
-        above.annotate(f' model.to("{target}")', (HALF + 0.5, losses(stayed)[0]), va="top", family="monospace")
+    above.text(HALF + 0.6, losses(stayed)[0], "model.to(...)", va="top", family="monospace")
     below.set_yscale("symlog", linthresh=1e-8)
     below.set(xlabel="epoch", ylabel="difference", ylim=(-1e-9, 1e-4), yticks=[0, 1e-8, 1e-6, 1e-4], xticks=epochs)
     above.set(ylabel="training loss", yscale="log")

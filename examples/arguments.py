@@ -65,11 +65,6 @@ class Options:
             _stop(f"--out {self.path.parent}: {error.strerror or error}")
         print(f"picture: {path}")
 
-    def needs(self, package: str, install: str) -> None:
-        """Exit with code 2 and one line that says how to install a package, if it is not installed."""
-        if importlib.util.find_spec(package) is None:
-            _stop(f"this example needs {package}, which is not installed; {install}")
-
 
 def parse(doc: str | None, backend: str = "cpu") -> Options:
     """Read the command line of an example; on invalid input print one line and exit with code 2.

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.viz.readable import unreadable
 from xpnet.backend import register_backend
 from xpnet.backend.registry import REGISTRY
 
@@ -23,6 +24,9 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = {path.stem: path for path in sorted((ROOT / "examples").glob("[0-9]*.py"))}
 PICTURES = ROOT / "examples" / "pictures"
 ROWS = ["numpy", "strict-2025.12", "torch", "jax", "cupy"]  # of the matrix; one strict row tells what they all would
+FURTHER = {"12_alexnet": ["12_alexnet_volumes"]}  # pictures besides the one that has the example's name
+# What the README's "pip install '.[viz,fast]'" does not bring, and the tests have
+OPTIONAL = ["array_api_strict", "cupy", "IPython", "jax", "mpi4py", "onnx", "onnxruntime", "scipy", "sklearn", "torch"]
 LEFT_OUT = {
     "jax": [name for name in EXAMPLES if name != "10_pooling"],  # compile what the tests of ops have run
     "strict-2025.12": ["01_pipeline", "09_feature_maps", "12_alexnet", "15_train_digits", "20_photos"],  # learn images
@@ -34,18 +38,19 @@ each_example = pytest.mark.parametrize("name", list(EXAMPLES))
 @pytest.fixture(autouse=True)
 def run(monkeypatch):
     """Run an example in this process as a program; leave the backends as they were."""
-    strict = REGISTRY["array-api-strict"]
+    before = dict(REGISTRY)
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
 
     def run_example(name: str, *arguments: object) -> None:
-        if "sklearn" in EXAMPLES[name].read_text():
-            pytest.importorskip("sklearn")
         monkeypatch.setattr(sys, "argv", [str(EXAMPLES[name]), *map(str, arguments)])
         runpy.run_path(str(EXAMPLES[name]), run_name="__main__")
 
     yield run_example
-    if REGISTRY.get("array-api-strict") is not strict:
-        register_backend("array-api-strict", strict.open, package=strict.package, install=strict.install)
+    for name in [name for name in REGISTRY if name not in before]:
+        del REGISTRY[name]
+    for name, entry in before.items():
+        if REGISTRY.get(name) is not entry:
+            register_backend(name, entry.open, package=entry.package, install=entry.install)
 
 
 def parse(monkeypatch, *arguments: str):
@@ -72,21 +77,31 @@ def one_line(capsys) -> str:
 def test_an_example_holds_what_it_asserts_draws_and_says_what_to_notice(
     name, backend, run, tmp_path, capsys, monkeypatch
 ):
-    drawn = []
-    if backend.name != "numpy":  # there the figure is made, but not turned into pixels, which takes as long again
-        save = "arguments.Options.save"
-        monkeypatch.setattr(save, lambda self, figure: drawn.append(figure() if callable(figure) else figure))
+    from arguments import Options
+
+    drawn, save, pictures = [], Options.save, backend.name == "numpy"
+
+    def draw(self, figure, *part):
+        drawn.append(figure() if callable(figure) else figure)
+        if pictures:  # else the figure is made, but not turned into pixels, which takes as long again
+            save(self, drawn[-1], *part)
+
+    monkeypatch.setattr(Options, "save", draw)
+    if pictures:
+        for package in OPTIONAL:
+            monkeypatch.setitem(sys.modules, package, None)  # an import of it fails, as where it is not installed
     run(name, "--quick", "--backend", backend.name, "--device", backend.device_name, "--out", tmp_path)
     said, notice, lesson = capsys.readouterr().out.rpartition("\nNotice: ")
     assert said, "it prints what it did"
     assert notice, "it says at the end what to notice"
     assert 12 <= len(lesson.split()) <= 100
-    if backend.name == "numpy":
-        assert [file.name for file in tmp_path.iterdir()] == [f"{name}.png"]
-        check_picture(tmp_path / f"{name}.png")
-    else:
-        (figure,) = drawn
-        assert figure.axes
+    assert len(drawn) == 1 + len(FURTHER.get(name, []))
+    assert all(figure.axes for figure in drawn)
+    if pictures:
+        assert sorted(file.stem for file in tmp_path.iterdir()) == [name, *FURTHER.get(name, [])]
+        for file in tmp_path.iterdir():
+            check_picture(file)
+        assert [problem for figure in drawn for problem in unreadable(figure)] == []
 
 
 def check_picture(path: Path) -> None:
@@ -95,6 +110,7 @@ def check_picture(path: Path) -> None:
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert min(image.size) >= 200
+        assert 600 <= image.width <= 1080
         counts = [count for count, _ in image.convert("RGB").getcolors(2**24) or []]
     assert len(counts) >= 10
     assert max(counts) < 0.98 * sum(counts), "the picture is not blank"
@@ -136,7 +152,7 @@ def test_examples_are_numbered_without_gaps():
 
 def test_the_gallery_holds_a_small_picture_of_every_example():
     pictures = {path.stem: path.stat().st_size for path in PICTURES.glob("*.png")}
-    assert list(EXAMPLES) == sorted(pictures)
+    assert sorted([*EXAMPLES, *(name for names in FURTHER.values() for name in names)]) == sorted(pictures)
     assert max(pictures.values()) <= 100 * 1024
     assert sum(pictures.values()) <= 600 * 1024
 
@@ -247,14 +263,3 @@ def test_without_matplotlib_an_example_goes_on_and_names_the_command(monkeypatch
     options.save(lambda: pytest.fail("nothing is drawn"))
     assert capsys.readouterr().out == "no picture without matplotlib: pip install 'xpnet[viz]'\n"
     assert not list(tmp_path.iterdir())
-
-
-def test_without_a_package_that_it_needs_an_example_names_the_command(monkeypatch, capsys):
-    options = parse(monkeypatch)
-    options.needs("numpy", "pip install numpy")
-    with pytest.raises(SystemExit) as stopped:
-        options.needs("no_such_package", "pip install no-such-package")
-    assert stopped.value.code == 2
-    assert one_line(capsys) == (
-        "09_some_example.py: this example needs no_such_package, which is not installed; pip install no-such-package\n"
-    )

@@ -117,7 +117,7 @@ def _labelled(figure: Any, ax: Any, names: list[str], figures: np.ndarray) -> An
     ax.axvline(0.0, color="0.6", linewidth=0.6, zorder=0)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.set_xlabel("value")
-    ax.set_title("outputs of each layer (in blue: layers with weights)", fontsize=TITLE)
+    ax.set_title("outputs of each layer\n(blue: layers with weights)", fontsize=TITLE)
     rows = [("mean", "std", "zeros")]
     for mean, deviation, zeros in figures.tolist():
         mean = 0.0 if abs(mean) < 1e-3 * deviation else mean  # rounding

@@ -13,6 +13,7 @@ from xpnet.data import Dataset, from_arrays
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn import Module
 from xpnet.viz.canvas import panels
+from xpnet.viz.sheet import text_width
 from xpnet.viz.style import MARKERS, PALETTE, QUIET, TEXT, TITLE, bar, rgb
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def decision_boundary(
     if beside:
         figure.legend(loc="outside right upper", frameon=False, fontsize=TEXT, markerscale=1.5)
     elif legend:
-        ax.legend(loc="best", framealpha=0.85, fontsize=TEXT)
+        _draw_legend(ax)
     return figure
 
 
@@ -175,8 +176,21 @@ def _draw_bar(ax: Any, data: Dataset, count: int, colours: np.ndarray) -> None:
     ends = colours[(chance > 0.5).astype(int)] if count == 2 else np.full((255, 3), 0.25)
     shown = ListedColormap(1.0 - (_UNSURE + (_SURE - _UNSURE) * sure)[:, None] * (1.0 - ends))
     of = _named(data.classes[1]) if count == 2 and len(data.classes) > 1 else "the predicted class"
-    found = bar(ax, f"probability of {of}", ScalarMappable(Normalize(chance[0], 1.0), shown))
+    found = bar(ax, f"probability of\n{of}", ScalarMappable(Normalize(chance[0], 1.0), shown))
     found.ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def _draw_legend(ax: Any) -> None:
+    """Name the classes and lines below an axes, where no example is covered."""
+    from matplotlib.transforms import ScaledTranslation
+
+    handles, labels = ax.get_legend_handles_labels()
+    below = ax.transAxes + ScaledTranslation(0.0, -0.4, ax.figure.dpi_scale_trans)  # inches: of ticks and the label
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": below, "borderaxespad": 0.0}
+    look = {"frameon": False, "fontsize": TEXT, "columnspacing": 1.2, "handletextpad": 0.4}
+    wide = ax.get_window_extent().width / ax.figure.dpi
+    columns = int(wide / (0.5 + max(text_width(label, TEXT) for label in labels)))
+    ax.legend(handles, labels, ncols=min(len(labels), max(1, columns)), **place, **look)
 
 
 def _named(name: str) -> str:
@@ -184,7 +198,8 @@ def _named(name: str) -> str:
 
 
 def _draw_examples(ax: Any, data: Dataset, colours: np.ndarray) -> None:
-    size = min(45.0, max(14.0, 14000.0 / len(data)))
+    room = ax.get_window_extent().width / ax.figure.dpi  # inches
+    size = min(45.0, max(14.0, 14000.0 / len(data))) * min(1.0, room / 3.5)
     for k, name in enumerate(data.classes):
         ax.scatter(
             *data.x[data.y == k].T,

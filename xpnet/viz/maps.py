@@ -123,5 +123,5 @@ def saliency(
     right.imshow(pictures, interpolation="nearest")
     right.set_axis_off()
     right.set_title(f"|d score of {names[label]} / d pixel|", fontsize=TITLE)
-    bar(right, "score per unit of the input", scale)
+    bar(right, "slope", scale)
     return figure
