@@ -74,13 +74,10 @@ def test_a_colour_bar_has_the_scale_of_its_picture_and_says_what_is_shown():
 
 
 def test_the_playground_has_the_same_colours():
-    written = "".join(path.read_text() for path in sorted((SOURCES / "playground" / "page").glob("*.js")))
-    for name, palette in (("LIGHT", style.PALETTE), ("DARK", style.ON_DARK)):
-        (row,) = re.findall(rf"const {name} = \[(\[.*?\])\];", written)
-        found = [tuple(map(int, triple.split(","))) for triple in re.findall(r"\[([\d, ]+)\]", row)]
-        want = [tuple(np.rint(255 * style.rgb(colour)).astype(int).tolist()) for colour in palette]
-        assert found == want[: len(found)]
-        assert len(found) == 6
+    page = (SOURCES / "playground" / "page" / "style.css").read_text()
+    found = re.findall(r"--class-(\d): (#\w{6});", page)
+    bright, dark = style.PALETTE[:6], style.ON_DARK
+    assert found == [(str(k), colour.lower()) for palette in (bright, dark) for k, colour in enumerate(palette)]
 
 
 def test_no_other_file_of_the_pictures_writes_a_colour_or_a_colour_map():
