@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import re
 import sys
 from types import ModuleType, SimpleNamespace
@@ -111,7 +112,8 @@ def notebook(monkeypatch):
         return handle
 
     ipython, displays = ModuleType("IPython"), ModuleType("IPython.display")
-    ipython.get_ipython = lambda: SimpleNamespace(kernel=object())
+    shell = SimpleNamespace(kernel=object(), execution_count=1)
+    ipython.get_ipython = lambda: shell
     displays.HTML, displays.display = str, display
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", displays)
@@ -127,6 +129,18 @@ def test_a_notebook_shows_a_bar_and_keeps_the_table(notebook, capsys):
     assert "<progress" not in notebook[-1]
     assert re.findall(r"<td[^>]*>([12])</td>", notebook[-1]) == ["1", "2"]
     assert f"{fitted.history[1]['test_accuracy']:.2%}" in notebook[-1]
+
+
+def test_a_history_that_a_cell_ends_with_replaces_the_table_of_its_progress_alone(notebook):
+    fitted = trainer("softmax")
+    fitted.fit(some_digits(32), epochs=1)
+    kept = len(notebook)
+    sys.modules["IPython"].get_ipython().execution_count = 2
+    assert "<td" in fitted.history._repr_html_()
+    assert len(notebook) == kept  # another cell shows it too
+    assert "<td" in fitted.fit(some_digits(32), epochs=2)._repr_html_()
+    assert notebook[-1] == ""
+    assert pickle.loads(pickle.dumps(fitted.history)).hide_table is None
 
 
 def test_ipython_in_a_terminal_is_no_notebook(notebook, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from xpnet.output import figure_text, figure_title, html_table
@@ -13,6 +14,13 @@ _HEAD, _TAIL = 5, 20  # rows of a long table
 
 class History(list[dict[str, Any]]):
     """What Trainer.fit returns: a list of {epoch, train_loss, ..., seconds}, with a table as its repr."""
+
+    hide_table: Callable[[], None] | None = (
+        None  # hides the same table, which a notebook shows as progress in this cell
+    )
+
+    def __getstate__(self) -> None:
+        """Keep the records alone in a copy."""
 
     def _table(self) -> list[list[str]]:
         """Write a heading and a row a record; of many, the first and the last."""
@@ -29,5 +37,7 @@ class History(list[dict[str, Any]]):
         return "\n".join(lines) if self else "History: no epoch is done"
 
     def _repr_html_(self) -> str:
+        if self.hide_table is not None:
+            self.hide_table()
         head, *rows = self._table()
         return html_table(head, rows, numbers=range(len(head)))

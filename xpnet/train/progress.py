@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import html
 import sys
 import time
@@ -127,6 +128,7 @@ class Progress(Callback):
             self._bar.stop()
         if self._page is not None:
             self._page.update(self._html(History(trainer.history[self._first :])._repr_html_()))
+            trainer.history.hide_table = functools.partial(_hide, self._page, self._html(""), _cell())
         self._bar = self._page = None
 
     def _text(self, trainer: Training, loss: str) -> str:
@@ -143,6 +145,17 @@ class Progress(Callback):
         return (
             chosen + (done._repr_html_() if done else "") + f"<div>{place} {bar} {'loss ' + loss if loss else ''}</div>"
         )
+
+
+def _cell() -> int:
+    """The number of the notebook's cell that is being run."""
+    return sys.modules["IPython"].get_ipython().execution_count
+
+
+def _hide(page: Any, nothing: Any, cell: int) -> None:
+    """Empty what a cell shows, while it is being run."""
+    if _cell() == cell:
+        page.update(nothing)
 
 
 def _figure(trainer: Training, name: str, value: Any) -> str:

@@ -43,7 +43,7 @@ def panels(
     need_matplotlib()
     from matplotlib.figure import FigureBase
 
-    from xpnet.viz.figure import Picture
+    from xpnet.viz.figure import Picture, shown_once
 
     if ax is None:
         figure = Picture(figsize=size, layout="constrained")
@@ -52,14 +52,14 @@ def panels(
     if not isinstance(figure, FigureBase):  # a part of a figure too
         raise ConfigError("viz", "ax, a matplotlib axes", ax=arguments.shown(ax))
     if rows == columns == 1:
-        return figure, np.array([[ax]], dtype=object)
+        return shown_once(figure.figure), np.array([[ax]], dtype=object)
     place = ax.get_subplotspec()
     if place is None:
         raise ConfigError("viz", "an axes of a grid for several panels", "make it by subplots()", ax=ax)
     ax.remove()
     grid = place.subgridspec(rows, columns, **ratios)
     axes = [[figure.add_subplot(grid[i, j]) for j in range(columns)] for i in range(rows)]
-    return figure, np.array(axes, dtype=object)
+    return shown_once(figure.figure), np.array(axes, dtype=object)
 
 
 def check_format(path: str | Path) -> str:
