@@ -21,8 +21,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from xpnet import kernels
-from xpnet.backend import Array, Backend, Recorder, Unsupported, empty_aligned, is_out_of_memory, this_thread
+from xpnet.backend import Array, Backend, Unsupported, is_out_of_memory, this_thread
 from xpnet.errors import ConfigError, XpnetError
+from xpnet.recordings import Recording, Stage
 
 __all__ = ["MOST", "Captured", "Guard"]
 
@@ -38,12 +39,8 @@ class Guard(Protocol):
 
     backend: Backend
     unsupported: str  # why the function cannot be captured, as far as is known before it is recorded; or ""
-    buffers: list[Array]  # arrays that the function may write before it raises an error
-
-    @property
-    def written(self) -> list[Array]:
-        """Arrays that the function writes."""
-        ...
+    written: list[Array]  # arrays that the function writes
+    buffers: list[Array]  # those that it may write before it raises an error
 
     def holds(self) -> bool:
         """Tell in a few microseconds whether all is as it was at the last renew."""
@@ -112,35 +109,42 @@ class Captured:
         self._chances = _CHANCES
         self._logged: set[str] = set()
 
-    def __call__(self, *arrays: Array, numbers: tuple[Any, ...] = (), key: Hashable = None) -> Any:
+    def __call__(self, *arrays: Array, numbers: tuple[Any, ...] = (), key: Hashable = None, eager: bool = False) -> Any:
         """Call the function, or replay a recording of it.
 
         Args:
             arrays: on the guard's backend; never written.
             numbers: passed on to the function: as they are, or as 0-d arrays where it is recorded.
             key: what the function depends on besides: a call with another key has another signature.
+            eager: whether this call must run the function.
         Returns:
             What the function returns: a new array, or None.
         """
-        if self.capture is False or this_thread.program is not None or not self._lock.acquire(blocking=False):
+        if eager or self.capture is False or this_thread.program is not None or not self._lock.acquire(blocking=False):
             return self._function()(*arrays, *numbers)
         try:
-            if not self._is_final and not self.guard.holds():
-                self._renew()
-            if self.reason:
-                self.explain(self.reason)
-                return self._function()(*arrays, *numbers)
-            signature = tuple([(a.shape, a.dtype) for a in arrays]), key, kernels.disabled()
-            recording = self.recordings.get(signature)
+            recording = self._find(arrays, key)
             if recording is None:
-                recording = self._add(signature, arrays)
-            else:
-                self.recordings.move_to_end(signature)
+                return self._function()(*arrays, *numbers)
             if recording.is_verified:
                 return self._replay(recording, (*arrays, *numbers))
-            return self._prepare(signature, recording, self._function(), (*arrays, *numbers))
+            return self._prepare(recording, self._function(), (*arrays, *numbers))
         finally:
             self._lock.release()
+
+    def _find(self, arrays: tuple[Array, ...], key: Hashable) -> Recording | None:
+        """Return the recording of a signature, which may have to be made; None where calls run eagerly."""
+        if not self._is_final and not self.guard.holds():
+            self._renew()
+        if self.reason:
+            self.explain(self.reason)
+            return None
+        signature = tuple([(a.shape, a.dtype) for a in arrays]), key, kernels.disabled()
+        recording = self.recordings.get(signature)
+        if recording is None:
+            return self._add(signature, arrays)
+        self.recordings.move_to_end(signature)
+        return recording
 
     def explain(self, reason: str) -> None:
         """Log, once, why calls run eagerly.
@@ -162,15 +166,19 @@ class Captured:
         except ConfigError:
             self.recordings.clear()
             raise
-        if any(r.is_wanted for r in self.recordings.values()):
-            paid = any(r.replays >= _PAYS for r in self.recordings.values())
-            self._chances = min(_CHANCES, self._chances + (1 if paid else -1))
-        self.recordings.clear()
+        self._drop_all()
         self.reason = self.guard.unsupported
         if not self.reason and self._chances <= 0:
             self._give_up("what it reads changes from call to call")
         if not self.reason and self.guard.backend.recorder() is None:
             self.reason = f"{self.guard.backend.spec} has no recorder"
+
+    def _drop_all(self) -> None:
+        """Drop all recordings, and count whether they paid."""
+        if any(r.is_wanted for r in self.recordings.values()):
+            paid = any(r.replays >= _PAYS for r in self.recordings.values())
+            self._chances = min(_CHANCES, self._chances + (1 if paid else -1))
+        self.recordings.clear()
 
     def _give_up(self, reason: str) -> None:
         self.reason, self._is_final = reason, True
@@ -180,7 +188,7 @@ class Captured:
         recorder = self.guard.backend.recorder()
         assert recorder is not None
         warm = 1 if self.recordings else recorder.warm_calls  # after the first, only what depends on sizes is cold
-        recording = self.recordings[signature] = Recording(recorder, self.guard.backend, warm)
+        recording = self.recordings[signature] = Recording(signature, recorder, self.guard.backend, warm)
         recording.is_wanted = self.capture is True or self._worth()(*arrays)
         if len(self.recordings) > MOST:
             self.recordings.popitem(last=False)
@@ -193,24 +201,29 @@ class Captured:
 
     # The calls of a signature, in turn: warm, recorded, verified; then replayed.
 
-    def _prepare(self, signature: Hashable, recording: Recording, function: Any, inputs: tuple[Any, ...]) -> Any:
-        if not recording.is_wanted:
+    def _prepare(self, recording: Recording, function: Any, inputs: tuple[Any, ...]) -> Any:
+        stage = recording.stage
+        if stage is Stage.EAGER:
             return function(*inputs)
-        if recording.warm_calls:
+        if stage is Stage.WARM:
             return self._warm(recording, function, inputs)
-        if recording.replay is not None:
+        if stage is Stage.VERIFY:
             return self._verify(recording, function, inputs)
         try:
             was_run, result = self._record(recording, function, inputs)
         except BaseException:
-            self.recordings.pop(signature, None)  # half of the call is recorded
+            self.recordings.pop(recording.signature, None)  # half of the call is recorded
             raise
         self._limit(recording)
         if was_run:
             return result
         if self.reason:
             self.explain(self.reason)
-        return self._replay(recording, inputs) if recording.is_verified else function(*inputs)
+        return self._replay(recording, inputs) if self._is_complete(recording) else function(*inputs)
+
+    def _is_complete(self, recording: Recording) -> bool:
+        """Return whether a call that was recorded, and did not run, is to be replayed."""
+        return recording.is_verified
 
     def _warm(self, recording: Recording, function: Any, inputs: tuple[Any, ...]) -> Any:
         recording.warm_calls -= 1
@@ -256,20 +269,27 @@ class Captured:
         """Replay and call from the same numbers: the results must be the same."""
         written = self.guard.written
         saved, replayed = [np.array(a) for a in written], None
+        failed: Exception | None = None
         try:
             recording.take(inputs)
             recording.replay()
             replayed = [np.array(a) for a in (*written, recording.result)]
         except Exception as error:  # the function's own, which the call below raises; or the recording's
-            _log.debug("a replay failed: %s", error)
+            failed = error
         finally:
             _restore(written, saved)
         result = self._run(function, inputs)
-        if replayed is not None and all(map(_equal, replayed, [*written, result])):
+        if failed is not None:
+            self._replay_failed(failed)
+        elif replayed is not None and all(map(_equal, replayed, [*written, result])):
             recording.is_verified = True
         else:
             self._give_up("a replay gave different numbers than the eager call")
         return result
+
+    def _replay_failed(self, error: Exception) -> None:
+        """Go on eagerly: a replay failed that was to be verified, and the eager call did not."""
+        self._give_up(f"a replay failed ({type(error).__name__}: {error})".partition("\n")[0])
 
     def _replay(self, recording: Recording, inputs: tuple[Any, ...]) -> Any:
         recording.take(inputs)
@@ -281,7 +301,8 @@ class Captured:
             _restore(buffers, saved)
             return self._function()(*inputs)
         recording.replays += 1
-        return recording.copy(recording.result)
+        result = recording.result
+        return None if result is None else recording.xp.asarray(result, copy=True)  # as copy does: a call less
 
     def _limit(self, newest: Recording) -> None:
         """Drop recordings beyond max_bytes, the least recently used first; the newest too, if it alone is larger."""
@@ -294,58 +315,6 @@ class Captured:
                 recording.drop()
             else:
                 del self.recordings[signature]
-
-
-class Recording:
-    """The function for one signature: its inputs, what replays it, and its result.
-
-    Args:
-        recorder: makes this one recording.
-        backend: where it runs.
-        warm_calls: calls before it is recorded.
-    """
-
-    def __init__(self, recorder: Recorder, backend: Backend, warm_calls: int) -> None:
-        self.recorder = recorder
-        self.warm_calls = warm_calls
-        self.is_wanted = True
-        self.is_verified = False
-        self.replays = 0
-        self.replay: Any = None
-        self.inputs: list[Array] = []
-        self.result: Array | None = None
-        self._xp, self._device = backend.xp, backend.device
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that it holds."""
-        return 0 if self.replay is None else self.recorder.nbytes + sum(a.nbytes for a in self.inputs)
-
-    def take(self, inputs: tuple[Any, ...]) -> None:
-        """Copy the inputs of a call to where the recorded work reads them."""
-        if not self.inputs:
-            self.inputs = [self._like(x) for x in inputs]
-        if self.recorder.is_device:  # whose arrays take no lists
-            inputs = tuple([x if hasattr(x, "shape") else self._xp.asarray(x, device=self._device) for x in inputs])
-        for place, x in zip(self.inputs, inputs, strict=True):
-            place[...] = x
-
-    def _like(self, x: Any) -> Array:
-        if not hasattr(x, "shape"):
-            return self._xp.asarray(x, device=self._device)
-        if self.recorder.is_device:
-            return self._xp.empty(x.shape, dtype=x.dtype, device=self._device)
-        return empty_aligned(tuple(x.shape), x.dtype)
-
-    def copy(self, result: Array | None) -> Array | None:
-        """Copy a result, whose memory the next replay writes."""
-        return None if result is None else self._xp.asarray(result, copy=True)
-
-    def drop(self) -> None:
-        """Free the memory, and run this signature eagerly from now on."""
-        self.is_wanted = self.is_verified = False
-        self.replay, self.inputs, self.result = None, [], None
-        del self.recorder
 
 
 def _weak(function: Callable[..., Any]) -> Callable[[], Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 __all__ = ["TAPE", "CaptureError", "Tape"]
@@ -13,28 +14,46 @@ class CaptureError(RuntimeError):
     """As CUDA's cudaErrorStreamCaptureUnsupported."""
 
 
-class Tape:
-    """The emulated stream.
-
-    open: whether it is being captured. reads: how often the host has waited for the device.
-    """
+class _Thread(threading.local):
+    """The stream of one thread."""
 
     def __init__(self) -> None:
         self.open = False
+        self.captures = 0
+        self.work: list[Work] = []
+
+
+class Tape:
+    """The emulated streams, one a thread.
+
+    reads: how often the host has waited for the device.
+    """
+
+    def __init__(self) -> None:
         self.reads = 0
         self.launches: list[str] = []
-        self._work: list[Work] = []
+        self._thread = _Thread()
+
+    @property
+    def open(self) -> bool:
+        """Whether this thread's stream is being captured."""
+        return self._thread.open
+
+    @property
+    def captures(self) -> int:
+        """How many captures this thread has begun."""
+        return self._thread.captures
 
     def do(self, work: Work) -> None:
         """Do work that writes to known places; while captured, only record it."""
         if self.open:
-            self._work.append(work)
+            self._thread.work.append(work)
         else:
             work()
 
     def record(self, work: Work) -> None:
         """Record how work that was done already is replayed."""
-        self._work.append(work)
+        self._thread.work.append(work)
 
     def host_reads(self) -> None:
         """The host waits for the device: forbidden while captured."""
@@ -46,12 +65,14 @@ class Tape:
         """Begin to capture."""
         if self.open:
             raise CaptureError("the stream is being captured already")
-        self.open, self._work = True, []
+        thread = self._thread
+        thread.open, thread.work, thread.captures = True, [], thread.captures + 1
 
     def end(self) -> list[Work]:
         """End the capture, and return what was recorded."""
-        self.open = False
-        work, self._work = self._work, []
+        thread = self._thread
+        thread.open = False
+        work, thread.work = thread.work, []
         return work
 
 

@@ -34,7 +34,11 @@ class Communicator(ABC):
 
     @abstractmethod
     def takes(self, backend: Backend) -> bool:
-        """Return whether arrays of a backend are sent as they are; others are copied to the host and back."""
+        """Return whether arrays of a backend are sent as they are; others are copied to the host and back.
+
+        Then allreduce, exchange and allgather_segments are work of the backend, in the order of its other work: the
+        host waits for none of it where it waits for no other, and a recorder records it.
+        """
 
     # Arrays of any backend.
 

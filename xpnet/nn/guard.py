@@ -50,7 +50,6 @@ class ModelGuard:
         others: objects that it reads besides.
         strict: capture is required, so custom modules and losses are recorded: their attributes must stay as they are.
         unsupported: why the function cannot be captured, if the caller knows.
-        outputs: returns further arrays that the function writes.
     """
 
     def __init__(
@@ -62,15 +61,13 @@ class ModelGuard:
         others: tuple[Any, ...] = (),
         strict: bool = False,
         unsupported: str = "",
-        outputs: Callable[[], list[Array]] = list,
     ) -> None:
         self.backend = model.backend
         self._model = weakref.ref(model)
         self._loss, self._optimizer, self._others = loss, optimizer, others
         self._strict, self._known = strict, unsupported
         self.unsupported = unsupported
-        self._written: list[Array] = []
-        self._outputs = outputs
+        self.written: list[Array] = []  # arrays that the function writes
         self.buffers: list[Array] = []
         self._changes = -1  # of all modules, at the last renew
         self._states: list[tuple[State, Array, bool]] = []
@@ -79,11 +76,6 @@ class ModelGuard:
         self._values: tuple[Any, ...] = ()
         self._objects: list[Any] = []
         self._settings: dict[str, Any] = {}
-
-    @property
-    def written(self) -> list[Array]:
-        """Arrays that the function writes."""
-        return [*self._written, *self._outputs()]
 
     def holds(self) -> bool:
         """Tell in a few microseconds whether all is as it was at the last renew."""
@@ -126,7 +118,7 @@ class ModelGuard:
         self._objects = objects
         if optimizer is not None:
             trained = {id(p) for p in optimizer.parameters}
-            self._written = [*(s.data for s in states if id(s) not in trained), *updated]
+            self.written = [*(s.data for s in states if id(s) not in trained), *updated]
             self.buffers = [s.data for s in states if not isinstance(s, Parameter)]
         self.backend = model.backend
         self.unsupported = self._known or self._reason(custom)

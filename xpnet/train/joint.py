@@ -1,12 +1,11 @@
 """Loss and gradients of a batch, of which each process computes a part, or one process its virtual shards.
 
-    joint = Joint(processes, optimizer.flat)
+    joint = Joint(processes, optimizer.flat, model)
     loss, gradients = joint(compute, x, y, n)   # the same in every process
 
-What this process computes may be recorded, apart from the reduction:
-
-    small = joint.local(compute, x, y, n)       # the flat gradients are in joint.gradients(n)
-    loss, gradients = joint.reduce(small, joint.gradients(n), n)
+All of it is work that can be recorded: the loss stays where it is computed, and the host reads nothing. What the host
+has to know comes by messages of its own: which parameters have a gradient in some process, in calls that are no
+replays; and before each step what each process would do, and whether one was sent a signal.
 """
 
 from __future__ import annotations
@@ -21,16 +20,19 @@ from typing import Any
 import numpy as np
 
 from xpnet import random
-from xpnet.backend import Array, empty, launch, set_at
+from xpnet.backend import Array, record_call, set_at
 from xpnet.data import several
 from xpnet.data.part import Part
 from xpnet.distributed.reduction import PlainReduction, Reduction, TreeReduction
+from xpnet.errors import ConfigError
 from xpnet.nn import Module
 from xpnet.nn.context import use_part
 from xpnet.optim.flat import FlatBuffer
+from xpnet.recordings import Stage
+from xpnet.train.flat_gradients import FlatGradients
 from xpnet.train.lockstep import BatchShard, LockStep, buffers_of, synchronizing
 from xpnet.train.processes import Processes
-from xpnet.train.virtual import NodeSum, Rows, VirtualShards, cuts_of, flattened, own_rows, terms_of
+from xpnet.train.virtual import NodeSum, Rows, VirtualShards, cuts_of, own_rows, terms_of
 
 __all__ = ["Joint"]
 
@@ -61,9 +63,13 @@ class Joint:
     ) -> None:
         self.part: Part = processes.part
         self.own_signal: Callable[[], int] = int  # returns the signal that this process was sent; 0: none
-        self.signal = 0  # the signal that some process was sent, as of the last step
+        self.signal = 0  # the signal that some process was sent, as of the start of the last step
+        self._stage = Stage.EAGER  # of all processes
+        self._found: dict[int, tuple[list[bool], list[bool]]] = {}  # by N: which gradients this process has, and some
         self._flat, self._sums, self._pieces = flat, sums, pieces
         self._communicator = processes.communicator
+        recorder = flat.backend.recorder()
+        self._on_device = recorder is not None and recorder.is_device
         self._virtual: VirtualShards | None = None
         self.layers = synchronizing(model)
         self._is_sync = processes.batch_norm == "sync"
@@ -80,12 +86,22 @@ class Joint:
             self._reduction: Reduction = TreeReduction(self._communicator, self.part.shards)
         else:
             self._reduction = PlainReduction(self._communicator)
-        self._out: Array | None = None
+        self._memory = FlatGradients(flat) if self._virtual is None else self._virtual.memory
 
     @property
     def alone(self) -> bool:
-        """Whether a whole step may be recorded: of several processes, the host reads what they sum."""
+        """Whether there is one process."""
         return self._communicator.size == 1
+
+    @property
+    def unsupported(self) -> str:
+        """Why steps cannot be recorded; "" if they may be."""
+        if not self._communicator.takes(self._flat.backend):
+            return f"the processes sum on the host what {self._flat.backend.spec} computes"
+        several = self.part.stop - self.part.first > 1  # shards that wait for each other, each in a thread
+        if (self.meets and several) if self._on_device else self.layers:
+            return "layers depend on the whole batch"
+        return ""
 
     @property
     def meets(self) -> bool:
@@ -114,37 +130,45 @@ class Joint:
             (total,) = nodes
             self._keep(total.kept)
             return total.loss, self._by_parameter(total.gradient, total.found)
-        return self.reduce(self._small(nodes), [node.gradient for node in nodes], n)
+        found = self._agree_on_found([any(each) for each in zip(*(node.found for node in nodes), strict=True)], n)
+        out = nodes[0].gradient if nodes else self._memory.arrays(1)[0]
+        total, values = self._reduction(out, [node.gradient for node in nodes], self._values(nodes), n)
+        assert values is not None
+        self._keep(values[1:] if values.shape[0] > 1 else None)
+        return values[0, ...], self._by_parameter(total, found)
 
-    def local(self, compute: Rows, x: Any, y: Any, n: int) -> Array:
-        """Return of each node that this process computes the loss, and which gradients it has, (k, E)."""
-        return self._small(self._nodes(compute, x, y, n))
+    def agree(self, stage: Stage) -> set[Stage]:
+        """Tell the other processes what this one would do, and whether it was sent a signal.
 
-    def gradients(self, n: int) -> list[Array]:
-        """Return the arrays, on the host, in which the last call left the gradients of the nodes."""
-        return self._memory() if self._virtual is None else self._virtual.gradients(n)
-
-    def written(self) -> list[Array]:
-        """Return the arrays that ``local`` writes."""
-        return [out for out in [self._out] if out is not None] if self._virtual is None else self._virtual.buffers
-
-    def reduce(self, small: Array, gradients: list[Array], n: int) -> tuple[Array, Gradients]:
-        """Sum over the processes; see __call__.
-
-        Args:
-            small: as local returns it.
-            gradients: flat, of each node; they are written.
-            n: N.
+        Returns:
+            What each of them would do; ``signal`` is set, the same in each.
         """
-        backend, own = self._flat.backend, self.own_signal()
-        flags = backend.from_numpy(np.asarray([own == number for number in _SIGNALS], np.float32))
-        out = gradients[0] if gradients else self._zeros()
-        found = self._reduction(out, gradients, small, flags, n)
-        values, counts = backend.to_numpy(found.values), backend.to_numpy(found.flags)
-        self.signal = next((int(number) for number, flag in zip(_SIGNALS, counts, strict=True) if flag), 0)
-        loss, end = found.values[0, ...], 1 + len(self._flat.parameters)  # type: ignore[index]
-        self._keep(found.values[end:] if len(values) > end else None)  # type: ignore[index]
-        return loss, self._by_parameter(found.total, [bool(count) for count in values[1:end]])
+        sent = np.zeros(len(Stage) + len(_SIGNALS))
+        sent[stage] = 1
+        if own := self.own_signal():
+            sent[len(Stage) + _SIGNALS.index(own)] = 1
+        counts = self._communicator.allreduce(sent).tolist()
+        self.signal = next((int(s) for s, count in zip(_SIGNALS, counts[len(Stage) :], strict=True) if count), 0)
+        stages = {each for each, count in zip(Stage, counts, strict=False) if count}
+        self._stage = stage if len(stages) == 1 else Stage.EAGER
+        return stages
+
+    def _agree_on_found(self, found: list[bool], n: int) -> list[bool]:
+        """Return which parameters have a gradient in some process.
+
+        While a device's work is recorded nothing is sent: it is as in the last call of such a batch, or an error.
+        """
+        found = found or [False] * len(self._flat.parameters)
+        if self._stage is Stage.RECORD and self._on_device:
+            before, some = self._found.get(n, ([], []))
+            if found != before:
+                what = "which parameters have a gradient changes from call to call"
+                raise ConfigError.event("fit", what, "use capture=False", before=sum(before), now=sum(found))
+            return some
+        counts = self._communicator.allreduce(np.asarray(found, np.float32))
+        some = [bool(count) for count in counts]
+        self._found[n] = found, some
+        return some
 
     def _keep(self, kept: Array | None) -> None:
         """Give layers that see one shard the mean of what they keep of each."""
@@ -173,14 +197,7 @@ class Joint:
                     loss, found = compute(x, y, 1.0 if self._sums else count / n)
             kept = part.averages(self.layers, count / n) if self.layers else None
             arrays = [found.get(p) for p in flat.parameters]
-        if not flat.backend.on_host:
-            return [NodeSum(loss, flattened(flat, arrays), [g is not None for g in arrays], kept)]
-        (gradient,) = self._memory()
-        for view, g in zip(flat.views(gradient), arrays, strict=True):
-            if g is None:
-                launch(view.fill, 0)
-            else:
-                launch(np.copyto, view, g)
+        gradient = self._memory.fill(self._memory.arrays(1)[0], arrays)
         return [NodeSum(loss, gradient, [g is not None for g in arrays], kept)]
 
     def _lockstep(
@@ -207,43 +224,24 @@ class Joint:
         assert total is not None
         return total.loss, total.arrays
 
-    def _small(self, nodes: Sequence[NodeSum]) -> Array:
-        """Return of each node the loss, for each parameter whether it has a gradient, and what layers keep, (k, E)."""
-        flat, xp, backend = self._flat, self._flat.xp, self._flat.backend
-        found = np.asarray([node.found for node in nodes], bool).reshape(len(nodes), len(flat.parameters))
+    def _values(self, nodes: Sequence[NodeSum]) -> Array:
+        """Return of each node the loss, and what layers keep of it, (k, E)."""
+        flat = self._flat
         buffers = [] if self._is_sync else [s for layer in self.layers for s in buffers_of(layer)]
-        size = 1 + found.shape[1] + sum(math.prod(s.shape) for s in buffers)
-        if flat.backend.on_host:
-            small = empty((len(nodes), size), flat.dtype)
-            launch(_fill, small, found, [node.loss for node in nodes], [node.kept for node in nodes])
-            return small
         if not nodes:
-            return xp.zeros((0, size), dtype=flat.dtype, device=backend.device)
-        flags = xp.astype(backend.from_numpy(found.astype(np.float32)), flat.dtype)
-        losses = xp.stack([xp.reshape(xp.astype(node.loss, flat.dtype), (1,)) for node in nodes])
-        kept = [xp.astype(xp.stack([node.kept for node in nodes]), flat.dtype)] if buffers else []
-        return xp.concat([losses, flags, *kept], axis=1)
+            size = 1 + sum(math.prod(s.shape) for s in buffers)
+            return flat.xp.zeros((0, size), dtype=flat.dtype, device=flat.backend.device)
+        kept = [node.kept for node in nodes] if buffers else []
+        return record_call(_rows, flat.xp, flat.dtype, len(nodes), *(node.loss for node in nodes), *kept)
 
     def _by_parameter(self, gradient: Array, found: list[bool]) -> Gradients:
         flat = self._flat
         return {p: g for p, g, has in zip(flat.parameters, flat.views(gradient), found, strict=True) if has}
 
-    def _memory(self) -> list[Array]:
-        """Return the one flat gradient of a process on the host without virtual shards."""
-        if self._out is None or self._out.dtype != self._flat.dtype:
-            self._out = self._flat.zeros()
-        return [self._out]
 
-    def _zeros(self) -> Array:
-        """Return memory for the sum, where this process has no node."""
-        memory = None if self._virtual is None else self._virtual.memory(1)[0]
-        return self._flat.zeros() if memory is None else memory
-
-
-def _fill(small: np.ndarray, found: np.ndarray, losses: list[Any], kept: list[Any]) -> None:
-    end = 1 + found.shape[1]
-    for row, loss, values in zip(small, losses, kept, strict=True):
-        row[0] = loss
-        if values is not None:
-            row[end:] = values
-    small[:, 1:end] = found
+def _rows(xp: Any, dtype: Any, count: int, *arrays: Array) -> Array:
+    """Return losses, (), and what layers keep with each, (E - 1,), as one array, (k, E)."""
+    losses = xp.astype(xp.stack([xp.reshape(a, (1,)) for a in arrays[:count]]), dtype, copy=False)
+    if len(arrays) == count:
+        return losses
+    return xp.concat([losses, xp.astype(xp.stack(arrays[count:]), dtype)], axis=1)

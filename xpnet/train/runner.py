@@ -45,11 +45,8 @@ class Runner:
         self.counters: DeviceCounters | None = None
         self._size = 0  # of the batch under way
         self._label_weight = batch_weight(step.loss)
-        joint = step.joint
-        self._is_part = (
-            joint is not None and step.processes.communicator.size > 1
-        )  # of each batch, that the feed serves
-        recorder = feed.backend.recorder() if joint is None or joint.alone else None
+        self._is_part = step.processes.communicator.size > 1  # of each batch, that the feed serves
+        recorder = feed.backend.recorder()
         if capture is not False and recorder is not None and recorder.is_device and feed.counted:
             optimizer, steps = step.optimizer, feed.steps or 0
             self.counters = DeviceCounters(feed.backend, steps, optimizer.flat.dtype, len(optimizer.groups))
@@ -105,10 +102,7 @@ class Runner:
                 size = feed.size(step)
                 batch = () if batches is None else next(batches)
                 self._size = size
-                if self.step.is_eager(self._captured):
-                    self._counted(*batch)
-                else:
-                    self._captured(*batch, key=(size, modes()))
+                self._captured(*batch, key=(size, modes()), eager=self.step.is_eager(self._captured))
                 optimizer.steps = updates = updates + 1
                 yield size, Slot(counters.losses, step)
 

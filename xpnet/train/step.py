@@ -33,6 +33,7 @@ from xpnet.optim import Optimizer
 from xpnet.train import accumulation
 from xpnet.train.inputs import check_tensor
 from xpnet.train.joint import Joint
+from xpnet.train.joint_capture import JointCaptured
 from xpnet.train.metrics.average import is_sum, needs_each_class
 from xpnet.train.precision import Precision
 from xpnet.train.processes import read_processes
@@ -108,7 +109,6 @@ class Step:
         if self.joint is not None and self.processes.communicator.rank == 0:
             for line in self.processes.lines(normalizes=bool(self.joint.layers)):
                 _log.info("steps are computed by %s", line)
-        self._is_apart = self.joint is not None and not self.joint.alone  # reduced between recordings
         self._n = 0  # N of the batch under way
         self._fewest = 1 if needs_each_class(loss) else 2  # classes that may have one score together
         self._weighted = WeightedLoss(loss, sums=self._sums)
@@ -120,8 +120,7 @@ class Step:
         self._on_device = recorder is not None and recorder.is_device
         self._divisions: dict[tuple[int, ...], Division] = {}
         arguments.optional(arguments.boolean)("Step", "capture", capture)
-        function = self._local if self._is_apart else self._with_numbers
-        self.captured = self.capture(function, capture, worth=self._is_small, max_bytes=_MOST_BYTES)
+        self.captured = self.capture(self._with_numbers, capture, worth=self._is_small, max_bytes=_MOST_BYTES)
 
     def capture(self, function: Callable[..., Any], capture: bool | None, *others: Any, **options: Any) -> Captured:
         """Capture a function that computes this step.
@@ -139,9 +138,11 @@ class Step:
             others=(self.precision, *others),
             strict=capture is True,
             unsupported=self._unsupported(),
-            outputs=list if self.joint is None else self.joint.written,
         )
-        return Captured(function, guard, where="fit", capture=capture, **options)
+        options |= {"where": "fit", "capture": capture}
+        if self.joint is None or self.joint.alone:
+            return Captured(function, guard, **options)
+        return JointCaptured(function, guard, agree=self.joint.agree, **options)
 
     loss = property(lambda self: self._loss, doc="The loss; as model and optimizer, it cannot be replaced.")
 
@@ -168,20 +169,19 @@ class Step:
             self._n = self.joint.count(x) if n is None else n
         rates = optimizer.rates()
         numbers = rates[0] if len(rates) == 1 else rates, optimizer.steps + 1
-        if self._is_apart:
-            loss = self._compute_apart(x, y, *numbers)
-            optimizer.steps += 1
-            return loss
         captured, arrays, form = self.captured, (x, y), None
         if isinstance(x, tuple | dict) or isinstance(y, tuple):
             captured, arrays, form = self._flattened(x, y)
-        if self.is_eager(captured) or captured.capture is False:
+        is_eager = False
+        if self.gradient_hook is not None or watching():
+            is_eager = self.is_eager(captured)
+        if (is_eager or captured.capture is False) and not isinstance(captured, JointCaptured):
             loss = self.compute(x, y, *numbers, self._n)
         elif now is None:
             loss = captured(*arrays, numbers=numbers, key=(modes(), form))
         else:
             key = modes(), form, now.seed, now.row, self._n
-            loss = captured(*arrays, numbers=(*numbers, now.epoch, now.step), key=key)
+            loss = captured(*arrays, numbers=(*numbers, now.epoch, now.step), key=key, eager=is_eager)
         optimizer.steps += 1
         return loss
 
@@ -222,33 +222,6 @@ class Step:
         self.optimizer.update(gradients, lr, t)
         return loss
 
-    def _compute_apart(self, x: Any, y: Any, lr: Any, t: int) -> Array:
-        """Do a step whose reduction is no part of a recording: loss and gradients of this process are."""
-        joint, n, now = self.joint, self._n, random.current()
-        assert joint is not None
-        assert now is not None
-        captured = self.captured
-        is_plain = not isinstance(x, tuple | dict) and not isinstance(y, tuple)
-        on_host = self.model.backend.on_host
-        if not on_host and captured.capture is not False:
-            captured.explain(self._unsupported())
-        if not on_host or not is_plain or captured.capture is False or watching():
-            return self.compute(x, y, lr, t, n)
-        small = captured(x, y, numbers=(now.epoch, now.step), key=(modes(), now.seed, now.row, n))
-        loss, gradients = joint.reduce(small, joint.gradients(n), n)
-        if self.gradient_hook is not None:
-            self.gradient_hook(self.precision.plain(gradients))
-        self.optimizer.update(gradients, lr, t)
-        return loss
-
-    def _local(self, x: Array, y: Array, epoch: Any, step: Any) -> Array:
-        """Compute what this process adds to a batch."""
-        now, joint = random.current(), self.joint
-        assert joint is not None
-        assert now is not None
-        with random.use(now._replace(epoch=epoch, step=step)), self.precision.computing():
-            return joint.local(self._rows, self.precision.inputs(x), x if self._of_inputs else y, self._n)
-
     def _rows(self, x: Any, y: Any, share: float) -> tuple[Array, dict[Tensor, Array]]:
         """Return what some rows add to loss and gradients: a virtual shard, or all rows of this process."""
         if not several.count(x):  # layers that see the whole batch meet, forward and backward
@@ -265,11 +238,8 @@ class Step:
 
     def _unsupported(self) -> str:
         """Return why steps cannot be recorded, as far as that is known; "" if they may be."""
-        backend, joint = self.model.backend, self.joint
-        if self._is_apart and not backend.on_host:
-            return f"the host reads what several processes sum on {backend.spec}"
-        if joint is not None and (joint.meets if self._on_device else joint.layers):
-            return "layers depend on the whole batch"
+        if self.joint is not None and (reason := self.joint.unsupported):
+            return reason
         if self._on_device:
             return ""
         return "" if self.precision.name == "fp32" else f"it computes in {self.precision.name}"

@@ -40,7 +40,8 @@ from xpnet.distributed.tree import Node, Tree
 from xpnet.errors import ConfigError
 from xpnet.nn import Module, is_average
 from xpnet.nn.context import use_part
-from xpnet.optim.flat import FlatBuffer, concatenate
+from xpnet.optim.flat import FlatBuffer
+from xpnet.train.flat_gradients import FlatGradients, cast
 from xpnet.train.lockstep import BatchShard, LockStep, run_in_step
 from xpnet.train.metrics.average import is_sum
 
@@ -50,7 +51,6 @@ __all__ = [
     "VirtualShards",
     "check_divisible",
     "cuts_of",
-    "flattened",
     "own_rows",
     "terms_of",
     "unshardable_reason",
@@ -150,7 +150,7 @@ class VirtualShards:
         self._flat, self._part, self._layers, self._communicator = flat, part, layers, communicator
         self._threads, self._pieces, self._sums = threads, pieces, sums
         self._pool = ArrayPool()  # of gradients of dense layers
-        self.buffers: list[Array] = []  # on the host: flat gradients that are written in each step
+        self.memory = FlatGradients(flat)
 
     def __call__(self, compute: Rows, x: Any, y: Any, n: int, context: random.StepContext) -> list[NodeSum]:
         """Return the sums of the nodes of Tree(V, N) that this process computes: none, if it has no rows.
@@ -177,14 +177,6 @@ class VirtualShards:
         }
         return [_combined(tree, node, known) for node in nodes]
 
-    def gradients(self, n: int) -> list[Array]:
-        """Return the arrays that the gradients of a call are in, on the host: also if the call was replayed."""
-        if self._layers and self._communicator is not None:
-            return self.memory(len(Tree(self._part.shards, n).nodes(self._part.first, self._part.stop)))
-        _, groups, nodes = self._plan(n)
-        outs = [(node, out) for each in groups for node, out in each]
-        return [next(out for inner, out in outs if node.first <= inner.first < node.stop) for node in nodes]
-
     def _plan(self, n: int) -> tuple[Tree, list[list[tuple[Node, Array]]], list[Node]]:
         """Return the tree, the nodes that each thread sums with the memory for that, and those that they make up."""
         (_, first, stop), tree = self._part, Tree(self._part.shards, n)
@@ -192,12 +184,12 @@ class VirtualShards:
         threads = max(1, min(self._threads or cores(), stop - first, end - start))
         bounds = [first + i * (stop - first) // threads for i in range(threads + 1)]
         groups = [nodes for a, b in pairwise(bounds) if (nodes := tree.nodes(a, b))]
-        outs = iter(self.memory(sum(map(len, groups))))
+        outs = iter(self.memory.arrays(sum(map(len, groups))))
         return tree, [[(node, next(outs)) for node in nodes] for nodes in groups], tree.nodes(first, stop)
 
     def _node(self, tree: Tree, node: Node, out: Array, shard: Callable[[int], _Terms]) -> NodeSum:
         """Compute the shards of a node, one after the other."""
-        views = None if out is None else self._flat.views(out)
+        views = self.memory.views(out)
 
         def leaf(i: int) -> _Terms:
             nonlocal views
@@ -205,7 +197,13 @@ class VirtualShards:
             terms.views, views = views, None  # the sum of a node grows from its first shard
             return terms
 
-        return tree.sum(node, leaf, _Terms.add).flat(self._flat, out)
+        terms = tree.sum(node, leaf, _Terms.add)
+        return NodeSum(
+            terms.loss,
+            self.memory.fill(out, terms.arrays, terms.views),
+            [g is not None for g in terms.arrays],
+            terms.kept,
+        )
 
     def _in_step(
         self, communicator: Communicator, compute: Rows, x: Any, y: Any, n: int, context: random.StepContext
@@ -231,7 +229,7 @@ class VirtualShards:
 
         terms = dict(zip(shards, run_in_step(lockstep, [partial(shard, i) for i in shards], active), strict=True))
         nodes = tree.nodes(first, stop)
-        outs = self.memory(len(nodes))
+        outs = self.memory.arrays(len(nodes))
         return [self._node(tree, node, out, terms.__getitem__) for node, out in zip(nodes, outs, strict=True)]
 
     def _shard(self, compute: Rows, x: Any, y: Any, n: int, context: random.StepContext, i: int) -> _Terms:
@@ -252,16 +250,6 @@ class VirtualShards:
             total.kept = part.averages(self._layers, (stop - start) / n)
         return total
 
-    def memory(self, count: int) -> list[Array]:
-        """Return memory for flat gradients, where arrays can be written in place."""
-        if not self._flat.backend.on_host:
-            return [None] * count
-        if self.buffers and self.buffers[0].dtype != self._flat.dtype:
-            self.buffers = []
-        while len(self.buffers) < count:
-            self.buffers.append(self._flat.zeros())
-        return self.buffers[:count]
-
 
 class _Terms:
     """A sum of gradients that grows.
@@ -274,7 +262,7 @@ class _Terms:
 
     def __init__(self, loss: Array, arrays: list[Array | None], dtype: Any) -> None:
         self.loss = loss
-        self.arrays = [g if g is None or g.dtype == dtype else _cast(g, dtype) for g in arrays]
+        self.arrays = [None if g is None else cast(g, dtype) for g in arrays]
         self.owned = [False] * len(arrays)
         self.views: list[Array] | None = None  # where the sums are to lie
         self.kept: Array = None  # what layers keep, (E,), times what it weighs
@@ -291,18 +279,6 @@ class _Terms:
                 self.arrays[k], self.owned[k] = _add(a, b, self.owned[k], view), True
         return self
 
-    def flat(self, flat: FlatBuffer, out: Array | None) -> NodeSum:
-        """Return the sum as one flat array: out, if it is given."""
-        found = [g is not None for g in self.arrays]
-        if out is not None:
-            for view, g in zip(flat.views(out) if self.views is None else self.views, self.arrays, strict=True):
-                if g is None:
-                    launch(view.fill, 0)
-                elif g is not view:
-                    launch(np.copyto, view, g)
-            return NodeSum(self.loss, out, found, self.kept)
-        return NodeSum(self.loss, flattened(flat, self.arrays), found, self.kept)
-
 
 def terms_of(flat: FlatBuffer, loss: Array, gradients: Gradients) -> _Terms:
     """Return the loss and the gradients of some rows, to be summed."""
@@ -316,17 +292,6 @@ def cuts_of(shards: int, n: int, pieces: int) -> list[list[int]]:
     return [[a + k * (b - a) // pieces for k in range(pieces + 1)] for a, b in bounds]
 
 
-def flattened(flat: FlatBuffer, arrays: list[Array | None]) -> Array:
-    """Return gradients, one a parameter or None, as one new flat array."""
-    xp, device = flat.xp, flat.backend.device
-    whole = [
-        xp.zeros(shape, dtype=flat.dtype, device=device) if g is None else g
-        for g, shape in zip(arrays, flat.shapes, strict=True)
-    ]
-    joined = concatenate(whole, [start for start, _ in flat.bounds])
-    return xp.asarray(joined, copy=True) if len(whole) == 1 else joined
-
-
 def _combined(tree: Tree, node: Node, known: dict[Node, NodeSum]) -> NodeSum:
     """Sum the nodes of the threads up to a node."""
     if node in known:
@@ -338,15 +303,17 @@ def _combined(tree: Tree, node: Node, known: dict[Node, NodeSum]) -> NodeSum:
     found = [a or b for a, b in zip(left.found, right.found, strict=True)]
     loss = record_call(operator.add, left.loss, right.loss)
     kept = None if left.kept is None else left.kept + right.kept
-    if not backend_of(left.gradient).on_host:
-        return NodeSum(loss, left.gradient + right.gradient, found, kept)
     launch(_add_flat, left.gradient, right.gradient)
     return NodeSum(loss, left.gradient, found, kept)
 
 
-def _add_flat(total: np.ndarray, other: np.ndarray) -> None:
+def _add_flat(total: Array, other: Array) -> None:
     """Add to a flat array, in several threads."""
-    split(total.size, _LEAST, lambda a, b: np.add(total[a:b], other[a:b], total[a:b]))
+
+    def add(start: int, stop: int) -> None:
+        total[start:stop] += other[start:stop]
+
+    split(total.shape[0], _LEAST, add)
 
 
 def _add(a: Array, b: Array, owned: bool, view: Array | None) -> Array:
@@ -356,10 +323,6 @@ def _add(a: Array, b: Array, owned: bool, view: Array | None) -> Array:
         launch(np.add, a, b, out)
         return out
     return record_call(operator.iadd if owned else operator.add, a, b)
-
-
-def _cast(g: Array, dtype: Any) -> Array:
-    return record_call(backend_of(g).xp.astype, g, dtype)
 
 
 def own_rows(x: Any, start: int, stop: int) -> Any:
