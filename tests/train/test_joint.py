@@ -13,8 +13,8 @@ import pytest
 from tests.conftest import problem
 from tests.distributed.threaded import Threaded, run
 from tests.harness import few_on_jax, raises
+from tests.train.shardable import Pairs, Silent
 from tests.train.test_processes import Pretended
-from tests.train.test_virtual import Pairs, Silent
 from xpnet import nn, random
 from xpnet.autograd import Tensor, backward
 from xpnet.backend import Backend

@@ -15,6 +15,7 @@ import pytest
 
 from tests.harness import few_on_jax, raises
 from tests.train.fitting import InterruptAt, assert_same_state, noisy_net, some_digits, trainer
+from tests.train.shardable import ONE, batch, net
 from xpnet import models, nn, random
 from xpnet.autograd import Tensor
 from xpnet.backend import Backend, can_limit_blas, shut_down_workers, use_backend, use_cores
@@ -24,29 +25,6 @@ from xpnet.optim import SGD, LossScale
 from xpnet.train import Callback, RunConfig, Step, Trainer, sharding, train_run
 from xpnet.train.runs.config import resumed_config
 from xpnet.train.sharding import Division, divide
-
-ONE = (6, 5, 2)  # an image
-
-
-def net(rate: float = 0.3) -> nn.Sequential:
-    """A network whose body has two convolutions and whose dense tail draws masks."""
-    return nn.Sequential(
-        conv1=nn.Conv2d(2, 4, 3, padding=1),
-        relu1=nn.ReLU(),
-        drop1=nn.Dropout(rate),
-        conv2=nn.Conv2d(4, 3, 3, stride=2),
-        pool2=nn.MaxPool2d(2, stride=1),
-        flatten=nn.Flatten(),
-        hidden=nn.Linear(3, 5),
-        relu3=nn.ReLU(),
-        drop=nn.Dropout(rate),
-        scores=nn.Linear(5, 4),
-    )
-
-
-def batch(n: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    draw = np.random.default_rng(seed)
-    return draw.normal(size=(n, *ONE)), draw.integers(0, 4, n)
 
 
 def step_of(

@@ -12,6 +12,7 @@ import pytest
 
 from tests.harness import raises
 from tests.train.fitting import some_digits, trainer
+from tests.train.shardable import Pairs, Silent, batch, net
 from xpnet import kernels, models, nn, random
 from xpnet.autograd import Tensor
 from xpnet.backend import Backend, use_backend, use_cores
@@ -20,23 +21,6 @@ from xpnet.errors import ConfigError, ShapeError
 from xpnet.optim import Adam
 from xpnet.train import Step
 from xpnet.train.virtual import VirtualShards
-
-ONE = (6, 5, 2)  # an image
-
-
-def net(rate: float = 0.3) -> nn.Sequential:
-    return nn.Sequential(
-        conv1=nn.Conv2d(2, 4, 3, padding=1),
-        relu1=nn.ReLU(),
-        drop1=nn.Dropout(rate),
-        conv2=nn.Conv2d(4, 3, 3, stride=2),
-        pool2=nn.MaxPool2d(2, stride=1),
-        flatten=nn.Flatten(),
-        hidden=nn.Linear(3, 5),
-        relu3=nn.ReLU(),
-        drop=nn.Dropout(rate),
-        scores=nn.Linear(5, 4),
-    )
 
 
 class Two(nn.Module):
@@ -49,11 +33,6 @@ class Two(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         return self.scores(self.mix(self.mix(self.first(x)) + z).relu())
-
-
-def batch(n: int, seed: int, dtype: str = "float32") -> tuple[Any, Any]:
-    draw = np.random.default_rng([seed, n])
-    return draw.normal(size=(n, *ONE)).astype(dtype), draw.integers(0, 4, n)
 
 
 def two_inputs(n: int, seed: int) -> tuple[Any, Any]:
@@ -219,18 +198,6 @@ def test_gradients_are_shown_before_the_update(backend: Backend) -> None:
 
 
 # Errors.
-
-
-class Pairs(nn.Module):
-    across_batch = True
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x - x.mean(axis=0)
-
-
-class Silent(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x
 
 
 @pytest.mark.parametrize(
