@@ -126,6 +126,14 @@ def pool_backward_to_all(dy, x, K, S):
     return dx
 
 
+def pool_backward_in_float64(dy, x, K, S):
+    y = xpnet.ops.max_pool2d(x, kernel_size=K, stride=S)[0]
+    dx = np.zeros(x.shape)
+    for _, _, place in places(x, K, K, S):
+        dx[place] += dy * (x[place] == y)
+    return dx
+
+
 def pool_backward_that_assigns(dy, x, K, S):
     y = xpnet.ops.max_pool2d(x, kernel_size=K, stride=S)[0]
     dx = np.zeros_like(x)
@@ -269,6 +277,17 @@ class NotCopied(Recorded):
     own = staticmethod(lambda x: x)
 
 
+class OldInputs(right.Captured):
+    def __call__(self, *inputs):
+        signature = tuple(x.shape for x in inputs)
+        if signature not in self.recordings:
+            program = right.Program()
+            self.recordings[signature] = program, self.step(program, *inputs)
+        else:
+            self.recordings[signature][0].replay()
+        return self.recordings[signature][1]
+
+
 class Shared(Recorded):
     result = staticmethod(lambda y: y)
 
@@ -385,6 +404,7 @@ MISTAKES = [
     ),
     ("convolution", "two results", {"conv2d_backward": lambda dy, x, w, S: (x, w)}, "another number of results"),
     ("max_pool_gradient", "to all", {"max_pool2d_backward": pool_backward_to_all}, "to the first only, not to all"),
+    ("max_pool_gradient", "to all, float64", {"max_pool2d_backward": pool_backward_in_float64}, "not to all"),
     ("max_pool_gradient", "assigned", {"max_pool2d_backward": pool_backward_that_assigns}, "gets the sum"),
     ("max_pool_gradient", "columns", {"max_pool2d_backward": pool_backward_column_first}, "p is the outer loop"),
     (
@@ -421,6 +441,7 @@ MISTAKES = [
     ("replay", "not run", {"Program": LaterProgram}, "launch runs the work at once"),
     ("replay", "backwards", {"Program": BackwardsProgram}, "in the wrong order"),
     ("replay", "not copied", {"Captured": NotCopied}, "record with copies of the inputs"),
+    ("replay", "old inputs", {"Captured": OldInputs}, "first copy the inputs of this call"),
     ("replay", "shared", {"Captured": Shared}, "return a copy"),
     ("replay", "twice", {"Captured": Twice}, "the call that records does not replay"),
     ("replay", "one recording", {"Captured": OneRecording}, "another signature"),

@@ -9,6 +9,7 @@ Inputs are float32 numbers stored as float64, so that one oracle result serves b
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ import numpy as np
 from xpnet.backend import Backend, backend_of
 from xpnet.exercises.comparing import HOST, CheckError, agree, float_types, put, require, sample
 
-__all__ = ["Case", "check_case", "dy_of", "remember"]
+__all__ = ["Case", "check_case", "dy_of", "remember", "widest_only"]
 
 STEP = 2.0**-18  # of the central differences: truncation and rounding both stay under 1e-7
 
@@ -89,6 +90,8 @@ def check_case(case: Case, backend: Backend) -> None:
         CheckError: what failed first; its message says which check it was.
     """
     kinds = float_types(backend)
+    if _widest_only.get():
+        kinds = kinds[-1:]
     if backend.name == "jax":  # compiles each function for each shape, and has no views: the checks of values, once
         kinds = kinds[:1]
     for dtype in kinds:
@@ -99,6 +102,19 @@ def check_case(case: Case, backend: Backend) -> None:
         _check_needs(case, backend, kinds[-1])
         _check_adjoint(case, backend, kinds[-1])
         _check_layouts(case, backend, kinds[-1])
+
+
+_widest_only: contextvars.ContextVar[bool] = contextvars.ContextVar("xpnet_widest_only", default=False)
+
+
+@contextlib.contextmanager
+def widest_only() -> Iterator[None]:
+    """Check in the widest precision only, within a with-block."""
+    token = _widest_only.set(True)
+    try:
+        yield
+    finally:
+        _widest_only.reset(token)
 
 
 @contextlib.contextmanager

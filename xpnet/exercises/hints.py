@@ -19,12 +19,12 @@ class Wrong(Exception):
     Args:
         what: what is wrong, in one sentence.
         hint: what may be the reason, or "".
-        is_certain: whether the hint is of a mistake that leads to exactly this, not a guess.
+        names_mistake: whether the hint is of a mistake that leads to exactly these numbers.
     """
 
-    def __init__(self, what: str, hint: str = "", is_certain: bool = False) -> None:
+    def __init__(self, what: str, hint: str = "", names_mistake: bool = False) -> None:
         super().__init__(what)
-        self.what, self.hint, self.is_certain = what, hint, is_certain
+        self.what, self.hint, self.names_mistake = what, hint, names_mistake
 
 
 class Mistake(NamedTuple):
@@ -66,22 +66,22 @@ def reason_and_hint(
     what = result if error.part is None else f"d{names[error.part]}"
     if error.kind == "modified":
         name = names[error.part or 0]
-        return Wrong(f"the input {name} was overwritten", _WRITES.format(name), True)
+        return Wrong(f"the input {name} was overwritten", _WRITES.format(name))
     if error.kind == "namespace":
         kind = error.what.rpartition("'")[0].rpartition("'")[2]
-        return Wrong(f"{what} is of type {kind}, expected an array", _KINDS["namespace"], True)
+        return Wrong(f"{what} is of type {kind}, expected an array", _KINDS["namespace"])
     if error.kind == "dtype":
         got, _, want = error.what.rpartition("dtype, ")[2].partition(" from ")
-        return Wrong(f"{what} has dtype {got}, expected {want}", _KINDS["dtype"], True)
+        return Wrong(f"{what} has dtype {got}, expected {want}", _KINDS["dtype"])
     if error.got is None:
-        return Wrong(f"{what}: {error.what.rpartition(': ')[2]}", _KINDS.get(error.kind, ""), error.kind in _KINDS)
+        return Wrong(f"{what}: {error.what.rpartition(': ')[2]}", _KINDS.get(error.kind, ""))
     text = difference(what, error.got, error.want)
     if error.kind == "slope":
         text = (
             f"{what} is not the slope of {result}: in a random direction expected {error.want:.6g}, got {error.got:.6g}"
         )
     if error.kind == "layout":
-        return Wrong(text, _KINDS["layout"], True)
+        return Wrong(text, _KINDS["layout"])
     if hint := _of_mistake(error, mistakes) or _of_size(error.got, error.want, sizes):
         return Wrong(text, hint, True)
     return Wrong(text, hint_of_numbers(error.got, error.want))

@@ -13,6 +13,7 @@ import numpy as np
 from xpnet.backend import Backend, use_backend
 from xpnet.exercises.cases import GENERAL
 from xpnet.exercises.catalog import Exercise
+from xpnet.exercises.checking import widest_only
 from xpnet.exercises.hints import Wrong
 from xpnet.output import printable
 
@@ -47,7 +48,9 @@ def judge(exercise: Exercise, parts: Mapping[str, Any], test: Callable[[], None]
             test()
         except Wrong as wrong:
             return Result(
-                "wrong", wrong.what, wrong.hint if wrong.is_certain else _search(exercise, parts, backend) or wrong.hint
+                "wrong",
+                wrong.what,
+                wrong.hint if wrong.names_mistake else _search(exercise, parts, backend) or wrong.hint,
             )
         except Exception as error:
             return _of_exception(error, exercise)
@@ -57,9 +60,10 @@ def judge(exercise: Exercise, parts: Mapping[str, Any], test: Callable[[], None]
 def _search(exercise: Exercise, parts: Mapping[str, Any], backend: Backend) -> str:
     """Find the hint of a typical mistake in what the general checks say."""
     try:
-        GENERAL[exercise.name](backend, *(parts[name] for name in (*exercise.given, *exercise.parts)))
+        with widest_only():  # a dtype that is lost is another matter
+            GENERAL[exercise.name](backend, *(parts[name] for name in (*exercise.given, *exercise.parts)))
     except Wrong as wrong:
-        return wrong.hint if wrong.is_certain else ""
+        return wrong.hint if wrong.names_mistake else ""
     except Exception:
         return ""
     return ""

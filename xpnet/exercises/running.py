@@ -17,11 +17,11 @@ from typing import Any
 
 from xpnet.backend import get_backend
 from xpnet.errors import XpnetError
-from xpnet.exercises.catalog import Exercise, find
+from xpnet.exercises.catalog import EXERCISES, Exercise, find
 from xpnet.exercises.judging import Result, judge, judge_file
 from xpnet.exercises.progress import record
 
-__all__ = ["check_file", "report", "run_file"]
+__all__ = ["check_file", "run_file"]
 
 _ROOT = Path(__file__).parents[2]  # of the package
 _CHILD = "import sys; sys.path.append(sys.argv[1]); from xpnet.exercises.running import main; main(*sys.argv[2:])"
@@ -110,12 +110,12 @@ def run_file(test: Callable[[], None]) -> None:
         sys.exit(f"xpnet: {error}")
     result = judge(exercise, test.__globals__, test, backend)
     record(path.parent, {exercise: result})
-    report(exercise, result)
+    _report(exercise, result, path.parent)
     sys.exit(result.state != "right")
 
 
-def report(exercise: Exercise, result: Result) -> None:
-    """Print what is known of one file."""
+def _report(exercise: Exercise, result: Result, folder: Path) -> None:
+    """Print what is known of one file of a folder, and which is next."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -126,3 +126,6 @@ def report(exercise: Exercise, result: Result) -> None:
         console.print(f"  {escape(result.text)}")
     if result.hint:
         console.print(f"  [bold]hint:[/] {escape(result.hint)}")
+    following = [e for e in EXERCISES if e.number == exercise.number + 1 and (folder / e.file).exists()]
+    if result.state == "right" and following:
+        console.print(f"Next: {escape(str(folder / following[0].file))}, {following[0].title}")
