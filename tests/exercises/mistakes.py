@@ -363,7 +363,7 @@ MISTAKES = [
         {"forward": lambda x, w1, b1, w2, b2: (x @ w1.T + b1) @ w2.T + b2},
         "ReLU is missing",
     ),
-    ("backpropagation", "no mask", {"backward": backward_without_mask}, "ReLU passes the gradient only where z > 0"),
+    ("backpropagation", "no mask", {"backward": backward_without_mask}, "ReLU passes the gradient only where a1 > 0"),
     ("backpropagation", "transposed", {"backward": backward_by(lambda a, b, c, d: (a.T, b, c, d))}, "swapped"),
     (
         "backpropagation",

@@ -74,7 +74,7 @@ EXERCISES = (
         ("xpnet.ops.activation:threshold", "xpnet.nn.perceptron:Perceptron.learn"),
     ),
     Exercise(
-        2, "softmax", "softmax", ("softmax",),
+        2, "softmax", "from logits to probabilities", ("softmax",),
         "course/16-definitions.md", "13_mnist_by_hand.py",
         (f"{_OPS}.activation:softmax",),
     ),
@@ -89,8 +89,8 @@ EXERCISES = (
         (f"{_OPS}.linear:_linear", f"{_OPS}.activation:_relu"),
     ),
     Exercise(
-        5, "im2col", "im2col", ("im2col",),
-        "course/08-convolution-neural-networks.md", "08_convolution.py",
+        5, "im2col", "the windows of an image as a matrix", ("im2col",),
+        "course/10-convolution-layer.md", "08_convolution.py",
         ("xpnet.windows:unroll", "xpnet.windows:Axis.tap"),
     ),
     Exercise(
@@ -119,7 +119,7 @@ EXERCISES = (
         (f"{_OPS}.normalization:_moments", f"{_OPS}.normalization:_batch_norm"),
     ),
     Exercise(
-        11, "tape", "a tape", ("apply", "backward"),
+        11, "tape", "a tape that finds gradients", ("apply", "backward"),
         "course/17-training.md", "17_custom_layer.py",
         ("xpnet.autograd.tensor:Node", "xpnet.autograd.tensor:apply", "xpnet.autograd.tensor:backward"),
         ("Tensor",),

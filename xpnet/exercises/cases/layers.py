@@ -62,7 +62,7 @@ _CROSS_ENTROPY = (
     Mistake(
         "y",
         lambda want, dy, a, y: -np.sum(y * np.log(oracles.softmax(a))) / len(a),
-        "p is 0 in the computer, and ln 0 is infinite: compute ln p_j = a_j - m - ln(sum of exp(a_k - m))",
+        "a small p is rounded to 0, and ln 0 is infinite: compute ln p_j = a_j - m - ln(sum of exp(a_k - m))",
     ),
     Mistake("y", lambda want, dy, a, y: -np.sum(y * a) / len(a), "the softmax is missing: L is of ln p, not of a"),
     Mistake(0, lambda want, dy, a, y: dy * oracles.softmax(a) / len(a), "p - y: the labels y are missing"),
@@ -102,17 +102,21 @@ def _mask_of_gradient(want: Any, dy: Any, x: Any, w1: Any, b1: Any, w2: Any, b2:
     return dh.T @ x if want.ndim == 2 else dh.sum(axis=0)
 
 
-_MASK = "ReLU passes the gradient only where z > 0: dz = dh where z > 0, else 0"
-_MASK_OF_DH = "where z > 0 decides what passes, not where dh > 0"
+_MASK = "ReLU passes the gradient only where a1 > 0: da1 = dh where a1 > 0, else 0"
+_MASK_OF_DH = "what passes is decided by a1 > 0, not by dh > 0"
 _BACKPROPAGATION = (
-    Mistake("y", lambda want, dy, x, w1, b1, w2, b2: (x @ w1.T + b1) @ w2.T + b2, "the ReLU is missing: h = max(z, 0)"),
+    Mistake(
+        "y", lambda want, dy, x, w1, b1, w2, b2: (x @ w1.T + b1) @ w2.T + b2, "the ReLU is missing: h = max(a1, 0)"
+    ),
     Mistake("y", lambda want, dy, x, w1, b1, w2, b2: want - b2, "the bias b2 is missing"),
     Mistake(1, _without_mask, _MASK),
     Mistake(2, _without_mask, _MASK),
     Mistake(1, _mask_of_gradient, _MASK_OF_DH),
     Mistake(2, _mask_of_gradient, _MASK_OF_DH),
     Mistake(
-        3, lambda want, dy, x, w1, b1, w2, b2: dy.T @ (x @ w1.T + b1), "dw2 is of h, after the ReLU, not of z before it"
+        3,
+        lambda want, dy, x, w1, b1, w2, b2: dy.T @ (x @ w1.T + b1),
+        "dw2 is of h, after the ReLU, not of a1 before it",
     ),
 )
 
@@ -143,7 +147,7 @@ def backpropagation(backend: Backend, forward: Any, backward: Any) -> None:
         sizes=(1,),
         length=40,
     )
-    hold(case, backend, ["x", "w1", "b1", "w2", "b2"], "a", {"N": 5, "D": 4, "M": 3, "K": 2}, _BACKPROPAGATION)
+    hold(case, backend, ["x", "w1", "b1", "w2", "b2"], "a2", {"N": 5, "D": 4, "M": 3, "K": 2}, _BACKPROPAGATION)
 
 
 EPS = 0.1  # large, so that a wrong place shows

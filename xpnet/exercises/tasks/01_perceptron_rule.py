@@ -12,6 +12,7 @@ The next example already meets the corrected weights. Shapes:
     w  (D,)     the weights              b   one number, the bias
     x  (N, D)   the examples             t   (N,)  their right answers
 
+Read more: examples/course/02-perceptrons.md, examples/02_perceptron.py
 Run the test: python 01_perceptron_rule.py
 """
 
@@ -21,7 +22,7 @@ from xpnet.exercises import check
 
 def answer(w, b, x):
     """Return y, the int 0 or 1, for one example x, (D,)."""
-    xp = xpnet.namespace(w, x)
+    xp = xpnet.namespace(w, x)  # the library of these arrays: NumPy, or what --backend says
     raise NotImplementedError  # your code
 
 

@@ -4,12 +4,13 @@
 
 a_j is the output of neuron j, its logit. The p_j of an example are above 0, and their sum is 1.
 
-exp(1000) is too large for a number of the computer. Subtracting the largest logit of the example from all of its logits
-changes no p_j (why?), and then no exponential exceeds 1. Shapes:
+exp(1000) is larger than any float. Subtracting the largest logit of an example from all of its logits changes no p_j
+(why?), and then no exponential is larger than 1. Shapes:
 
     a  (N, K)   logits of N examples for K classes
     p  (N, K)   probabilities
 
+Read more: examples/course/16-definitions.md, examples/13_mnist_by_hand.py
 Run the test: python 02_softmax.py
 """
 

@@ -4,16 +4,17 @@
     L     = -1/N * sum over n, j of y_nj * ln p_nj        y_nj is 1 for the class of example n, else 0
     dL/da = (p - y) / N
 
-A p_j may be so small that it is 0 in the computer, and ln 0 is minus infinity. So take the logarithm on paper first:
+A small p_j may be rounded to 0, and ln 0 is minus infinity. So do not compute p first; this is the same, and finite:
 
     ln p_j = a_j - m - ln(sum over k of exp(a_k - m))     m is the largest logit of the example
 
 Shapes:
 
     a  (N, K)   logits
-    y  (N, K)   labels, one-hot: a row is 0 but for one 1
+    y  (N, K)   labels, one-hot: one 1 in each row, else 0
     L  ()       one number, as an array without axes
 
+Read more: examples/course/16-definitions.md, examples/13_mnist_by_hand.py
 Run the test: python 03_cross_entropy.py
 """
 

@@ -14,8 +14,9 @@ S is the stride: how far the window moves. Shapes:
 A row is a window: n, i, j in this order, j fastest. In a row the pixels follow each other line by line, each with all
 of its channels: c is fastest, then q, then p.
 
-Way to go: a loop over p and q alone. x[:, p : p + S*(OH-1) + 1 : S, ...] is pixel p of all windows at once.
+Suggestion: loop over p and q only. x[:, p : p + S*(OH-1) + 1 : S, ...] is row p of all windows at once.
 
+Read more: examples/course/10-convolution-layer.md, examples/08_convolution.py
 Run the test: python 05_im2col.py
 """
 

@@ -2,8 +2,8 @@
 
     y[n,i,j,f] = b[f] + sum over p, q, c of w[f,p,q,c] * x[n, i*S + p, j*S + q, c]
 
-This is what networks call convolution: the filter is not rotated (mathematics calls it correlation). Backward, each
-product gives its dy to both of its factors:
+This is what networks call convolution: the filter is not rotated (mathematics calls it correlation). The gradients
+follow from the sum: each product w * x passes dy * x on to w, and dy * w to x.
 
     db[f]                        = sum over n, i, j of dy[n,i,j,f]
     dw[f,p,q,c]                  = sum over n, i, j of dy[n,i,j,f] * x[n, i*S + p, j*S + q, c]
@@ -15,14 +15,15 @@ Shapes:
     y  (N, OH, OW, F)  feature maps         b  (F,)             biases
     OH = (H - KH) // S + 1,  OW = (W - KW) // S + 1
 
-Way to go: a loop over p and q alone.
+Suggestion: loop over p and q only.
 
     part = x[:, p : p + S*(OH-1) + 1 : S, q : q + S*(OW-1) + 1 : S, :]      (N, OH, OW, C)
 
-is what weight (p, q) of the filters meets in all windows; part @ w[:, p, q, :].T is its share of y. Backward, the same
-place of dx takes a share: dx[place] += share. (Arrays of jax cannot be written. There, and everywhere else, this works:
-dx = add_at(dx, place, share), from xpnet.backend.)
+are the pixels that weight (p, q) is multiplied with, of all windows; part @ w[:, p, q, :].T is their part of y. In the
+backward pass add to the same slices of dx: dx[place] += ... (Arrays of jax cannot be written in place. With them, and
+with all others, dx = add_at(dx, place, ...) works; it is in xpnet.backend.)
 
+Read more: examples/course/10-convolution-layer.md, examples/08_convolution.py
 Run the test: python 06_convolution.py
 """
 

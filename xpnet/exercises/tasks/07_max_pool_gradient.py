@@ -2,15 +2,16 @@
 
     y[n,i,j,c] = max over p, q of x[n, i*S + p, j*S + q, c]           windows of K x K pixels, stride S
 
-The other pixels of the window could change a little and y would stay: their gradient is 0. So dy[n,i,j,c] is added to
-dx at the pixel that holds the maximum of window (i, j). If several do, it goes to the first one only: line by line,
-from the left. If S < K windows overlap, and a pixel may be the maximum of several. Shapes:
+A small change of another pixel of the window does not change y, so its gradient is 0. Therefore dy[n,i,j,c] is added
+to dx at the pixel that is the maximum of window (i, j). If several pixels are, it goes to the first one only: line by
+line, from the left. If S < K, windows overlap, and a pixel may be the maximum of several. Shapes:
 
     x, dx  (N, H, W, C)        y, dy  (N, OH, OW, C)       OH = (H - K) // S + 1,  OW = (W - K) // S + 1
 
-Way to go: a loop over p and q, as for convolution. Keep in an array (N, OH, OW, C) of True and False which windows
-have given their dy away already.
+Suggestion: loop over p and q, as in 06. An array of True and False, (N, OH, OW, C), tells which windows have already
+found their maximum.
 
+Read more: examples/course/11-pooling-layer.md, examples/10_pooling.py
 Run the test: python 07_max_pool_gradient.py
 """
 

@@ -11,6 +11,7 @@ Neighbours beyond the border count as 0. Shapes:
 
     x, y  (N, H, W, C)       size, alpha, beta, k: numbers; AlexNet's are 5, 1e-4, 0.75, 2
 
+Read more: examples/course/13-local-response-normalization-layer.md, examples/11_local_response_norm.py
 Run the test: python 08_lrn.py
 """
 

@@ -3,9 +3,10 @@
     v = momentum * v + g         v is the velocity, g = dL/dw the gradient
     w = w - lr * v               with the new v; lr is the learning rate
 
-With momentum 0 this is plain gradient descent. With 0.9 a direction that returns in each gradient becomes up to ten
-times faster, and directions that change their sign cancel. Shapes: w, v and g are alike, whatever their shape.
+With momentum 0 this is plain gradient descent. With 0.9, steps become up to ten times longer where all gradients have
+the same direction, and shorter where their signs alternate. w, v and g have the same shape, which may be any.
 
+Read more: examples/course/17-training.md, examples/14_learning_rates.py
 Run the test: python 09_momentum.py
 """
 

@@ -13,6 +13,7 @@ Shapes:
 
     x, y, dy, dx  (N, D)             gamma, beta, dgamma, dbeta, mean, var  (D,)
 
+Read more: examples/course/13-local-response-normalization-layer.md, examples/11_local_response_norm.py
 Run the test: python 10_batch_norm.py
 """
 

@@ -5,14 +5,15 @@ An op of xpnet returns its result and a function that computes gradients, its vj
     y, vjp = op(x1, x2)                          for example xpnet.ops.multiply
     dx1, dx2 = vjp(dy, (True, True))             True for each input: its gradient is needed
 
-apply calls an op, and leaves in the result what is needed later: the vjp, and which tensors went in. All results
-together are the tape. backward reads it from the end to the beginning:
+apply calls an op, and stores in the result what is needed later: the vjp and the inputs. All results together are the
+tape. backward goes over it from the end to the beginning:
 
-    begin with dL/dL = 1
-    take the tensor that was made last; its vjp turns its gradient into those of its inputs
-    a tensor that was used twice has two parts of a gradient: they are added
-    a tensor is taken when all that was made from it was taken: numbers of tensors grow, so take the largest first
+    begin with the gradient of L, which is 1
+    of the tensors whose gradient is known, take the one that was made last: the one with the largest number
+    its vjp turns its gradient into gradients of its inputs
+    an input that was used twice gets two gradients: add them
 
+Read more: examples/course/17-training.md, examples/17_custom_layer.py
 Run the test: python 11_tape.py
 """
 

@@ -1,8 +1,8 @@
 """12 A step recorded and replayed: run the Python of a step once, and its work many times.
 
-For a small network most of a step is Python: layers, shapes, a tape. It does the same every time. So run it once, and
-keep a list of the work that it launches; later steps only run the list. Work is a function that writes its result into
-an array that it is given:
+For a small network, most of the time of a step is Python: layers, shapes, a tape. It does the same each time. So run
+it once, and keep a list of the work that it launches; later steps only run the list. Work is a function that writes
+its result into an array that it is given:
 
     program.launch(double, y, x)     runs double(y, x), which writes 2 * x into y, and keeps both function and arguments
     program.replay()                 runs all that was launched, in order: y is filled again, from what x holds now
@@ -12,11 +12,12 @@ A replay reads and writes the arrays of the recording. So Captured(step) is call
     the first time  copies the inputs into arrays of its own, and calls step(program, *own), which launches work
     later           copies the inputs into these arrays, and replays
 
-and returns a copy of the result both times, for the next replay writes into the same array. Work that was recorded for
-one shape is wrong for another, so there is a recording for each: signature = tuple(x.shape for x in inputs).
+and returns a copy of the result both times, since the next replay writes into the same array. Work that was recorded
+for one shape is wrong for another, so each has a recording of its own: signature = tuple(x.shape for x in inputs).
 
 Arrays are written by y[...] = 2 * x (not those of jax), and copied by xp.asarray(x, copy=True).
 
+Read more: examples/course/17-training.md, examples/16_swap_backends.py
 Run the test: python 12_replay.py
 """
 
