@@ -24,6 +24,19 @@ YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed (signal 9)
 This typically refers to a problem with your application.
 Please see the FAQ page for debugging suggestions
 """
+HYPHENS = "-" * 74
+OPEN = f"""[vm:28387] /openmpi-5.0.11/ompi/mca/osc/ucx/osc_ucx_component.c:375  Error: OSC UCX component failed
+ 
+{HYPHENS}
+prterun has exited due to process rank 1 with PID 0 on node vm calling
+"abort". This may have caused other processes in the application to be
+
+terminated by signals sent by prterun (as reported here).
+{HYPHENS}
+{HYPHENS}
+{{}}
+{HYPHENS}
+"""
 OWN = f"""epoch 1
 
 {EDGE}
@@ -31,6 +44,10 @@ a title of the program's own
 {EDGE}
  10%\r 20%\r
 = 3 + 4
+{HYPHENS}
+ 
+mpiexec is told of in this table
+{HYPHENS}
 Ctrl-C caught the program
 \x1expnet {{"run": "runs/cnn-1"}}
 """
@@ -59,6 +76,24 @@ def test_the_lines_of_mpiexec_are_left_out_and_those_of_a_program_kept_wherever_
         assert output.statuses == [0, 9, 0]
 
 
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("prterun noticed that process rank 1 with PID 28 on node vm exited on\nsignal 9 (Killed).", (1, 9)),
+        ("prterun detected that one\n\n   Process name: [prterun-vm-28@1,3]\n   Exit code:    2", (3, 512)),
+        ("prterun has exited due to process rank 2 with PID 3 on node vm exiting\nimproperly. There are", (2, 0)),
+        ("MPI_ABORT was invoked on rank 1 in communicator MPI_COMM_WORLD", None),
+    ],
+    ids=["signal", "exit code", "no end", "abort"],
+)
+def test_the_blocks_of_open_mpi_are_left_out_and_their_exit_code_is_read(text, status):
+    data = (OWN + OPEN.format(text) + OWN).encode()
+    for cut in range(0, len(data) + 1, 3):
+        written, _, output = parted(data, cut)
+        assert written == KEPT * 2
+        assert output.status_of_open() == status
+
+
 def test_a_last_line_without_an_end_and_bytes_that_are_no_text_are_passed_on():
     assert parted(b"no end")[0] == "no end"
     assert parted(b"\xff\n")[0] == "�\n"
@@ -82,5 +117,8 @@ def test_an_mpiexec_that_is_not_hydra_is_called_with_words_that_all_have(monkeyp
     other.write_text("#!/bin/sh\necho mpiexec of another kind\n")
     other.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    found = Mpiexec().command(4, ["a", "b"], ["python", "x y.py"])
-    assert found == [str(other), "-n", "4", "--host", "a,b", "python", "x y.py"]
+    words = [str(other), "-n", "4", "--host", "a,b"]
+    assert Mpiexec().command(4, ["a", "b"], ["python", "x y.py"]) == [*words, "python", "x y.py"]
+    other.write_text("#!/bin/sh\necho 'mpiexec (Open MPI) 5.0.11'\n")
+    found = Mpiexec().command(4, ["a", "b"], ["python"])
+    assert found == [*words, "--map-by", ":OVERSUBSCRIBE", "python"], "else it counts cores"

@@ -1,7 +1,8 @@
 """The command mpiexec: where it is, how it is called, and what it says by itself, apart from what the processes print.
 
 MPICH's (Hydra, also Intel's) is called with an option that makes it report how each process ended. Its own lines, such
-as the block "BAD TERMINATION", are left out of the output; what they say is kept.
+as the block "BAD TERMINATION", are left out of the output; what they say is kept. Open MPI's stand between lines of
+hyphens.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Mpiexec:
         self.path = found
         asked = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
         self.is_hydra = "HYDRA" in asked.stdout.upper() or "INTEL" in asked.stdout.upper()
+        self.is_open = "OPEN MPI" in asked.stdout.upper() or "OPENRTE" in asked.stdout.upper()
 
     def command(self, processes: int, hosts: Sequence[str], program: Sequence[str]) -> list[str]:
         """Return the words that start a program in some processes."""
@@ -42,6 +44,8 @@ class Mpiexec:
             words += ["-print-all-exitcodes", *(["-hosts", ",".join(hosts)] if hosts else [])]
         elif hosts:
             words += ["--host", ",".join(hosts)]
+        if self.is_open:  # it refuses more processes than cores, which the supervisor warns of
+            words += ["--map-by", ":OVERSUBSCRIBE"]
         return [*words, *program]
 
     def answers(self, host: str, seconds: float = 20.0) -> bool:
@@ -57,7 +61,7 @@ class Mpiexec:
 
 
 # Lines that a line of mpiexec's may follow: they are kept back until the next one shows whether it does.
-_BEFORE = re.compile(r"$|={60,}$")
+_BEFORE = re.compile(r"$|={60,}$|-{60,}$")
 _OWN = re.compile(
     r"=   (BAD TERMINATION OF ONE OF YOUR APPLICATION|PID \d+ RUNNING AT|EXIT CODE: |CLEANING UP REMAINING|"
     r"YOU CAN IGNORE THE BELOW|KILLED BY SIGNAL)|YOUR APPLICATION TERMINATED WITH THE EXIT STRING: |"
@@ -65,6 +69,12 @@ _OWN = re.compile(
     r"\[(mpiexec|proxy:[\d:]+)@[^\]]*\] |Ctrl-C caught\.\.\. |Abort\(-?\d+\) on node \d+ |prterun|mpiexec: |"
     r"(ssh|kex_exchange_identification): |Host key verification failed|.*: Permission denied \("
 )
+_HYPHENS = re.compile(r"-{60,}$")
+_OPEN = re.compile(  # how a block of Open MPI's begins
+    r"(prterun|mpirun|mpiexec|orterun)\b|MPI_ABORT was invoked|There are not enough slots|Primary job  ?terminated|"
+    r"An unrecognized option|PRTE (has lost|daemon)|An ORTE daemon|This process, or another one"
+)
+_OPEN_WARNS = re.compile(r"\[[^\]]*:\d+\] \S*/osc_ucx_component\.c:\d+ ")  # of its wheel, with a line of one space
 _STATUSES = re.compile(r"\[mpiexec@.*?\] Exit codes: (.*)")
 _MESSAGE = "\x1expnet "  # begins a line from a process to its supervisor
 
@@ -84,7 +94,7 @@ class Output:
         self._write, self._receive = write, receive
         self._rest = b""
         self._before: list[str] = []
-        self._in_block = False
+        self._in_block = self._in_hyphens = self._is_after_warning = False
 
     def feed(self, data: bytes) -> None:
         """Take some bytes; none at the end."""
@@ -104,7 +114,17 @@ class Output:
             text = line = head
             if not head:
                 return
-        if _OWN.match(text):
+        if self._in_hyphens:
+            self.own.append(text)
+            self._in_hyphens = not _HYPHENS.match(text)
+        elif self._before and _HYPHENS.match(self._before[-1]) and _OPEN.match(text):
+            self._before.pop()
+            self._flush()
+            self._in_hyphens = True
+            self.own.append(text)
+        elif _OPEN_WARNS.match(text) or (self._is_after_warning and text == " ") or text == "\0":
+            self._is_after_warning = text != " "
+        elif _OWN.match(text):
             self._before.clear()
             self._in_block = "BAD TERMINATION" in text or self._in_block
             if found := _STATUSES.match(text):
@@ -119,6 +139,17 @@ class Output:
             self._flush()
             self.lines += 1
             self._write(line)
+
+    def status_of_open(self) -> tuple[int, int] | None:
+        """Return the number of the process that Open MPI says has failed, and its status, as os.wait has it."""
+        text = " ".join(self.own)
+        if found := re.search(r"process rank (\d+) with PID \d+ on node \S+ exited on +signal (\d+)", text):
+            return int(found[1]), int(found[2])
+        if found := re.search(r"process rank (\d+) with PID \d+ on node \S+ exiting +improperly", text):
+            return int(found[1]), 0
+        if found := re.search(r"Process name: \[.*?,(\d+)\] +Exit code: +(\d+)", text):
+            return int(found[1]), int(found[2]) << 8
+        return None
 
     def _flush(self) -> None:
         for line in self._before:

@@ -241,6 +241,12 @@ class _Running:
             if self.told.watched > 0 and self.told.is_whole:  # MPI ends the others, with the same exit code
                 return _Ended(_FAILED, "a process ended before it had finished", is_explained=False)
             return _Ended(0)
+        if found := err.status_of_open():
+            rank, status = found
+            if status & 0x7F:
+                return self._killed(rank, 0, status)
+            how = f"with exit code {status >> 8}" if status else "before it had finished"
+            return _Ended(status >> 8 or _FAILED, f"process {rank} ended {how}", is_explained=bool(err.lines))
         killed = [(rank, status) for rank, status in enumerate(statuses) if status & 0x7F]
         if text := next((line for line in out.own if "EXIT STRING: " in line), ""):
             number = int(found) if (found := text.rpartition("signal ")[2].rstrip(")")).isdecimal() else 9
@@ -270,7 +276,7 @@ class _Running:
         return _Ended(_BAD_INPUT, f"mpiexec: the processes cannot be started: {why}", is_explained=False)
 
     def _killed(self, rank: int | None, count: int, number: int) -> _Ended:
-        who = "a process" if rank is None else f"process {rank} of {count}"
+        who = "a process" if rank is None else f"process {rank}" + (f" of {count}" if count else "")
         what = f"{who} was killed by {_name(number)}"
         return _Ended(128 + number, what, is_explained=False)
 
