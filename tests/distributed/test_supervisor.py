@@ -255,9 +255,8 @@ def test_hosts_are_passed_on_and_one_that_is_lost_is_left_out(here):
     Path("b.lost").touch()
     code, out, err = finish(start("-n", 4, "--hosts", "a,b", "--restarts", 2, "--", "program.py", "x", **ssh))
     assert (code, out) == (2, "")
-    assert err == (
-        "xpnet: launch: mpiexec: the processes cannot be started: ssh: connect to host b port 22: No route to host\n"
-    )
+    why = r"ssh: connect to host b port 22: No route to host|\[mpiexec.* failed\."  # mpiexec may lose the first
+    assert re.fullmatch(rf"xpnet: launch: mpiexec: the processes cannot be started: ({why})\n", err)
     Path("b.lost").unlink()
     (here / "program.py").write_text(
         PROGRAM.replace("    os.kill(", '    pathlib.Path("b.lost").touch()\n    os.kill(')
