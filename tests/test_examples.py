@@ -152,9 +152,10 @@ def test_examples_are_numbered_without_gaps():
 
 def test_the_gallery_holds_a_small_picture_of_every_example():
     pictures = {path.stem: path.stat().st_size for path in PICTURES.glob("*.png")}
-    assert sorted([*EXAMPLES, *(name for names in FURTHER.values() for name in names)]) == sorted(pictures)
+    drawn = [*EXAMPLES, *(name for names in FURTHER.values() for name in names), "playground"]
+    assert sorted(drawn) == sorted(pictures)
     assert max(pictures.values()) <= 100 * 1024
-    assert sum(pictures.values()) <= 600 * 1024
+    assert sum(pictures.values()) <= 800 * 1024
 
 
 def test_an_example_runs_as_a_program_on_a_backend_that_only_the_examples_know(tmp_path):

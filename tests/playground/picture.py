@@ -15,10 +15,11 @@ from tests.playground import chromium
 from xpnet import get_backend
 from xpnet.playground import Server
 
-WIDTH, HEIGHT = 1200, 780
-STEPS = 4000
-STATE = f"data=spirals&noise=0.05&layers=8,8&optimizer=adam&lr=0.01&steps={STEPS}"
+WIDTH = 1200
+STEPS = 2000
+STATE = f"data=spirals&noise=0.1&layers=8,8&optimizer=adam&lr=0.01&steps={STEPS}"
 COLOURS = 128
+VIEW = {"width": 1280, "height": 836}  # of the page, which is scaled to the width of the picture
 
 
 def draw(path: Path) -> None:
@@ -27,15 +28,16 @@ def draw(path: Path) -> None:
 
     with Server(get_backend("cpu")) as server, sync_playwright() as driver:
         browser = chromium.launch(driver)
-        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        page = browser.new_page(viewport=VIEW, device_scale_factor=WIDTH / VIEW["width"])
         page.goto(f"{server.address}#{STATE}")
         trained = page.locator("#steps").filter(has_text=f"{STEPS:,}")
         trained.wait_for(timeout=120_000)
         page.wait_for_timeout(500)  # the last frame is drawn
+        page.evaluate("document.getElementById('backend').hidden = true")  # a version, which would be an old one soon
         raw = page.screenshot()
         browser.close()
     image = Image.open(io.BytesIO(raw)).convert("RGB")
-    image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def test_every_number_that_is_written_out_is_the_networks_own(settings):
                 assert sum(products) + found["bias"] == pytest.approx(actual, rel=1e-4, abs=1e-5)
                 turned = [np.asarray(f)[::-1, ::-1].tolist() for f in found["kept"]]
                 assert found["filter"] == (turned if settings.get("flip") else found["kept"])
-            if found["kind"] == "sum":
+            if found["kind"] == "weighted sum":
                 terms = sum(term["x"] * term["w"] for term in found["terms"])
                 assert terms + found["others"] + found["bias"] == pytest.approx(actual, rel=1e-4, abs=1e-5)
     assert len(kinds) == 4 + ("norm" in settings)

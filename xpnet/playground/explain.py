@@ -93,7 +93,7 @@ def _sum(layer: nn.Linear, x: np.ndarray, neuron: int) -> dict[str, Any]:
     products = w * x
     order = np.argsort(-np.abs(products))[:_TOP]
     return {
-        "kind": "sum",
+        "kind": "weighted sum",
         "terms": [{"from": int(i), "x": float(x[i]), "w": float(w[i]), "product": float(products[i])} for i in order],
         "others": float(products.sum() - products[order].sum()),
         "count": len(products),

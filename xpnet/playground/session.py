@@ -224,7 +224,7 @@ class Session:
             try:
                 return self._stage.command(name, given)
             except KeyError:
-                raise HttpError(404, f"{name[:40]}: there is no such command") from None
+                raise HttpError(404, f"session: there is no such command: {name[:40]!r}") from None
         return {}, True
 
     def _show_all(self, stage: Stage) -> Iterator[bytes]:

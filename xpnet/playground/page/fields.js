@@ -16,7 +16,7 @@ export function choose(id, title, options, change) {
 
 /** A number between two others; `change` is given it when the user lets go. */
 export function slide(id, title, [min, max, step], change) {
-  const shown = make("span", {className: "value"}), field = make("input", {type: "range", id, min, max, step});
+  const shown = make("span", {className: "value", ariaHidden: true}), field = make("input", {type: "range", id, min, max, step});
   field.oninput = () => (shown.textContent = field.value);
   field.onchange = () => change(Number(field.value));
   return {node: make("label", {}, make("span", {}, title, shown), field), set: (value) => (field.value = shown.textContent = value)};

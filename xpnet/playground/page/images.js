@@ -18,6 +18,7 @@ export function build(given) {
   const {choices} = given;
   drawing.build(choices.drawn, (pixels) => ask("draw", {pixels}));
   $("clear-pad").onclick = drawing.erase;
+  $("close-written").onclick = () => (maps.clear(), written.clear(), (chosen = null));
   $("test-digit").onclick = () => (drawing.clear(), ask("example"));
   const made = (name, ...rest) => (fields[name] = choose("image-" + name, ...rest, (value) => given.change({[name]: value}))).node;
   const named = (values) => values.map((value) => [value, TITLES[value] ?? String(value)]);
@@ -53,11 +54,11 @@ export function update(frame) {
   });
   const told = frame.is_blank ? "Draw a digit." : frame.step ? `It is a ${network.classes[best]}` + (frame.label ? `, and was meant as ${frame.label}.` : ".") : "It has learned nothing yet: press Play.";
   if ($("told").textContent !== told) $("told").textContent = told;
-  if (chosen) explain(false);
+  explain(false);
 }
 
 async function explain(isNew) {
-  if (isAsking) return;
+  if (isAsking || !chosen) return;
   isAsking = true;
   const place = chosen, reply = await ask("explain", place);
   if (reply && place === chosen) {

@@ -139,9 +139,10 @@ const handlers = {
     $("steps").textContent = value.step.toLocaleString("en");
     $("epoch").textContent = value.epoch.toLocaleString("en") + (value.epochs ? ` of ${value.epochs}` : "");
     $("play").disabled = $("step").disabled = !!value.ended && !value.playing;
+    const loss = (v) => "loss " + (v >= 1e-3 && v < 1e4 ? v.toFixed(3) : short(v));
     for (const part of ["train", "test"]) {
       $(part + "-accuracy").textContent = value[part] ? (100 * value[part].accuracy).toFixed(1) + " %" : "";
-      $(part + "-loss").textContent = value[part] ? "loss " + short(value[part].loss) : value.step ? "loss " + short(value.batch_loss) : "";
+      $(part + "-loss").textContent = value[part] ? loss(value[part].loss) : value.step ? loss(value.batch_loss) : "";
     }
     announce();
     if (shown.kind === "images") return images.update(value);

@@ -87,6 +87,9 @@ export function outline(place, {top, window}) {
   }));
 }
 
+/** Outline nothing. */
+export const clear = () => rows.forEach((row) => row.maps.forEach((node) => (node.lastChild.hidden = true)));
+
 function frame(node, {height, width}, [top, left, high, wide]) {
   node.lastChild.hidden = false;
   const part = (value, size) => (100 * value) / size + "%";
