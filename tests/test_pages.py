@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,8 +27,7 @@ RUN = [
     if "/course/" not in page  # of which test_course.py runs each
     and any(block.language == "python" or "$ xpnet" in block.text for block in blocks(read(page)))
 ]
-NEEDS = {  # packages that a page imports and not every machine has
-    "README.md": ["matplotlib"],
+NEEDS = {  # packages that a page uses beside matplotlib, and not every machine has
     "examples/guides/with-others.md": ["torch", "sklearn", "onnx"],
     "xpnet/backend/README.md": ["torch", "array_api_strict"],
 }
@@ -54,7 +54,7 @@ def write_photos_and_tables(folder: Path) -> None:
 
 @pytest.mark.parametrize("page", RUN)
 def test_a_page_runs_and_prints_what_it_shows(page, tmp_path):
-    for package in NEEDS.get(page, []):
+    for package in ["matplotlib", *NEEDS.get(page, [])]:
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{page} needs {package}")
     if page == "README.md":
@@ -74,9 +74,9 @@ def test_the_commands_of_a_page_have_the_options_that_they_are_given(page):
             check_options(command.words[1:], f"{page}, line {command.line}")
 
 
-def check_options(words: list[str], where: str) -> None:
+def check_options(words: list[str], where: str, program: Any = None) -> None:
     """Read the words of a command as the program does, without running it; of xpnet launch, the command in it too."""
-    program = typer.main.get_command(app)
+    program = program or typer.main.get_command(app)
     assert words, where
     assert words[0] in program.commands, f"{where}: {words[0]}"
     try:
@@ -85,6 +85,8 @@ def check_options(words: list[str], where: str) -> None:
         pytest.fail(f"{where}: {error.format_message() if hasattr(error, 'format_message') else error}")
     if words[0] == "launch" and not context.params["words"][0].endswith(".py"):
         check_options(context.params["words"], where)
+    if words[0] == "exercises" and words[1:]:
+        check_options(words[1:], where, program.commands["exercises"])
 
 
 @pytest.mark.parametrize("page", PAGES)
