@@ -44,7 +44,7 @@ def listing(context: typer.Context, as_json: Json = False) -> None:
 
 @exercises.command(cls=Command)
 def start(
-    folder: Annotated[str, typer.Argument(metavar="[FOLDER]", help="It is made if it is missing.")] = "exercises",
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="It is made if it is missing.")] = "exercises",
     again: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Write this file anew; a changed one is kept under another name."),
@@ -67,9 +67,12 @@ def start(
 
 @exercises.command(cls=Command)
 def check(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[FOLDER] [NAME]", help="A folder, the number or name of an exercise, or a file."),
+    folder: Annotated[
+        str | None,
+        typer.Argument(metavar="FOLDER", help="This folder, exercises in it, or the only one in it, by default."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="One exercise, by its number, name or file; all by default.")
     ] = None,
     time_limit: Annotated[float, typer.Option(metavar="SECONDS", help="After which the test of a file is ended.")] = 20,
     as_json: Json = False,
@@ -87,10 +90,10 @@ def check(
 
     if not 0 < time_limit < float("inf"):
         raise ConfigError("time_limit", "a number of seconds above 0", time_limit=time_limit)
-    folder, one = _place(words or [])
+    place, one = _place([word for word in (folder, name) if word is not None])
     spec = get_backend(resolve_backend(backend, device)).spec
-    found = check(folder, EXERCISES if one is None else [one], spec, time_limit, _print_output if one else None)
-    _show(found, folder, as_json)
+    found = check(place, EXERCISES if one is None else [one], spec, time_limit, _print_output if one else None)
+    _show(found, place, as_json)
     return int(any(result.state != "right" for result in found.values()))
 
 
@@ -127,12 +130,10 @@ def _print_output(text: str) -> None:
 
 
 def _place(words: list[str]) -> tuple[Path, Exercise | None]:
-    """Read [FOLDER] [NAME]: the folder, and the exercise or None for all."""
+    """Read [FOLDER] [NAME], of which either may be left out: the folder, and the exercise or None for all."""
     from xpnet.exercises.catalog import find
     from xpnet.exercises.folder import find_folder
 
-    if len(words) > 2:
-        raise ConfigError.event("check", "more arguments than it takes", got=repr(words[2]))
     folder: Path | None = None
     one: Exercise | None = None
     for word in words:

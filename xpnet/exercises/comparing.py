@@ -43,7 +43,8 @@ def difference(what: str, got: Any, want: Any) -> str:
         apart = ~((got == want) | ((got != got) & (want != want)))
     at = tuple(int(i) for i in np.argwhere(apart)[0]) if apart.any() else (0,) * got.ndim
     place = f", at [{', '.join(map(str, at))}]" if at else ""
-    return f"{what}{place}: expected {want[at]:.9g}, got {got[at]:.9g}"
+    digits = 9 if f"{want[at]:.9g}" != f"{got[at]:.9g}" else 17
+    return f"{what}{place}: expected {want[at]:.{digits}g}, got {got[at]:.{digits}g}"
 
 
 def tolerance(dtype: Any, length: int) -> float:

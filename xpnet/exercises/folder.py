@@ -70,8 +70,9 @@ def _set_aside(path: Path) -> Path:
 
 
 def find_folder() -> Path | None:
-    """Return the folder that is worked in: this one if it holds a file of the exercises, or "exercises" in it."""
-    for folder in (Path(), Path("exercises")):
+    """Return the folder that is worked in: this one, "exercises" in it, or the only one in it that start wrote."""
+    written = [path.parent for path in Path().glob(f"*/{FILE}")]
+    for folder in (Path(), Path("exercises"), *(written if len(written) == 1 else ())):
         if any((folder / exercise.file).exists() for exercise in EXERCISES):
             return folder
     return None

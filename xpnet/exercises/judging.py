@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet import kernels
 from xpnet.backend import Backend, use_backend
 from xpnet.exercises.cases import GENERAL
 from xpnet.exercises.catalog import Exercise
@@ -43,7 +44,7 @@ def judge(exercise: Exercise, parts: Mapping[str, Any], test: Callable[[], None]
         test: raises an exception where something is wrong.
         backend: whose arrays the test makes.
     """
-    with use_backend(backend), np.errstate(all="ignore"):
+    with use_backend(backend), kernels.disable(), np.errstate(all="ignore"):
         try:
             test()
         except Wrong as wrong:
@@ -107,7 +108,8 @@ def judge_file(path: Path, exercise: Exercise, backend: Backend) -> Result:
     try:
         student = load(path)
     except SyntaxError as error:
-        return Result("wrong", printable(f"{type(error).__name__}: line {error.lineno}: {error.msg}"))
+        place = f"line {error.lineno}: " if error.lineno else ""
+        return Result("wrong", printable(f"{type(error).__name__}: {place}{error.msg}"))
     except (Exception, SystemExit) as error:
         return _of_exception(error, exercise)
     missing = [name for name in exercise.parts if not hasattr(student, name)]

@@ -26,7 +26,8 @@ def read_progress(folder: Path) -> dict[str, tuple[str, Result]]:
     """Return, by the stem of a file, the digest that it had when it was tested, and what was found."""
     try:
         kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        return {str(stem): (str(seen), Result(*map(str, found))) for stem, (seen, *found) in kept.items()}
+        found = {str(stem): (str(seen), Result(*map(str, rest))) for stem, (seen, *rest) in kept.items()}
+        return {stem: pair for stem, pair in found.items() if pair[1].state in ("right", "wrong", "open")}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}  # nothing was tested yet, or the file is of no use
 

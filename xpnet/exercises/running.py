@@ -71,7 +71,11 @@ def check_file(
         if show is not None and printed:
             show(b"".join(printed).decode(errors="replace"))
         if code is None:
-            return Result("wrong", f"it runs for more than {time_limit:g} s", "is there a loop that does not end?")
+            return Result(
+                "wrong",
+                f"it runs for more than {time_limit:g} s",
+                "is there a loop that does not end? If not, raise --time-limit",
+            )
         try:
             return Result(*json.loads(written.read_text(encoding="utf-8")))
         except (OSError, ValueError):
