@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,15 @@ def test_a_lesson_has_two_sentences_and_settings_that_open(lesson):
 def test_names_can_stand_in_an_address_and_differ():
     assert all(re.fullmatch("[a-z]+(-[a-z]+)*", name) for name in STEPS)
     assert len(set(STEPS)) == len(LESSONS) == 13
+
+
+def test_pages_of_the_documentation_name_steps_that_the_course_has():
+    named = {
+        name
+        for path in (Path(__file__).parents[2] / "examples").rglob("*.md")
+        for name in re.findall(r"playground --step ([\w-]+)", path.read_text(encoding="utf-8"))
+    }
+    assert named - {"NAME"} == set(STEPS)
 
 
 def test_the_perceptron_stops_by_itself_where_a_line_separates():
