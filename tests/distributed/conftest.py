@@ -53,7 +53,8 @@ def start(tmp_path: Path) -> Start:
     def run(n: int, text: str, *arguments: str, seconds: float = SECONDS, **variables: str) -> Finished:
         script = tmp_path / "script.py"
         script.write_text(textwrap.dedent(text))
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables}
+        path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])  # where pytest finds what tests share
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **variables}
         began = time.monotonic()
         process = subprocess.Popen(
             [*command, "-n", str(n), sys.executable, str(script), *arguments],
