@@ -49,7 +49,7 @@ def reconstruction(inputs: Any, outputs: Any, ax: Any = None, *, white: float | 
     chosen = {"smallest errors": order[:count], "largest errors": order[-count:][::-1]}
     if len(x) == 1:
         del chosen["smallest errors"]
-    high = 1.35 * 2 * (x.shape[1] / x.shape[2] + 0.35) + 0.35 if is_image else 2.2
+    high = 2 * (1.35 * x.shape[1] / x.shape[2] + 0.2) + 0.4 if is_image else 2.2
     figure, axes = panels(ax, len(chosen), 1, (1.35 * max(count, 4) if is_image else 9.0, high * len(chosen)))
     for panel, (words, rows) in zip(axes[:, 0], chosen.items(), strict=True):
         pairs = [(np.asarray(x[i : i + 1])[0], y[i]) for i in rows.tolist()]

@@ -42,7 +42,7 @@ def regression(predicted: Any, targets: Any, names: Sequence[str] = (), ax: Any 
     predicted, targets = columns_of("regression", predicted, targets)
     shown = min(targets.shape[1], _MOST_TARGETS)
     labels = names_of("regression", names, targets.shape[1])
-    columns = shown if shown <= 3 else 4
+    columns = shown if shown <= 3 else 2 if shown == 4 else 3 if shown <= 9 else 4
     rows = -(-shown // columns)
     wide, high = (5.2, 5.0) if shown == 1 else (WIDTH, 4.4 if shown == 2 else 3.4 * rows)
     ratios = {"height_ratios": [3, 1] * rows}
