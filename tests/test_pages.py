@@ -27,6 +27,7 @@ RUN = [
     if "/course/" not in page  # of which test_course.py runs each
     and any(block.language == "python" or "$ xpnet" in block.text for block in blocks(read(page)))
 ]
+COMMANDS: Any = typer.main.get_command(app)
 NEEDS = {  # packages that a page uses beside matplotlib, and not every machine has
     "examples/guides/with-others.md": ["torch", "sklearn", "onnx"],
     "xpnet/backend/README.md": ["torch", "array_api_strict"],
@@ -76,7 +77,7 @@ def test_the_commands_of_a_page_have_the_options_that_they_are_given(page):
 
 def check_options(words: list[str], where: str, program: Any = None) -> None:
     """Read the words of a command as the program does, without running it; of xpnet launch, the command in it too."""
-    program = program or typer.main.get_command(app)
+    program = program or COMMANDS
     assert words, where
     assert words[0] in program.commands, f"{where}: {words[0]}"
     try:

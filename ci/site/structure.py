@@ -27,7 +27,7 @@ PARTS = (
     Part("Guides", {
         f"guides/{name}": f"examples/guides/{name}.md"
         for name in ("photos", "table", "arrays", "training-loop", "command-line", "several-machines", "with-others",
-                     "playground", "included")
+                     "playground", "exercises", "included")
     }),
     Part("Course", {"course/index": "examples/course/README.md", "examples": "examples/README.md"}, "examples/course"),
     Part("Reference", {"api/index": "", "api/command-line": "", "api/kernel-table": ""}),
