@@ -32,8 +32,10 @@ def test_xor_is_trained_while_the_page_watches(page):
 
 def test_a_link_with_steps_is_trained_so_far_and_a_reset_gives_the_same(page):
     page.do("open", settings={"seed": 5}, steps=120)
+    assert page.event("network")["steps"] == 120  # it is trained so far
     first = page.event("frame", lambda frame: frame["step"] == 120 and not frame["playing"])
     page.do("reset")
+    assert page.event("network")["steps"] == 0
     assert page.event("frame", lambda frame: frame["step"] == 0)
     page.do("open", settings={"seed": 5}, steps=120)
     assert page.event("frame", lambda frame: frame["step"] == 120 and not frame["playing"]) == first
@@ -76,7 +78,7 @@ def test_training_stops_when_nobody_looks_and_goes_on_for_who_comes_back(server,
     assert session._stage.step == step
     again = Page(server, page.session)
     assert again.session == page.session
-    again.event("network")
+    assert again.event("network")["steps"] == step
     assert again.event("frame")["step"] == step
     assert again.event("frame", lambda frame: frame["step"] > step)
     again.close()

@@ -209,15 +209,15 @@ class Session:
             return {}, True
         if self._stage is None:
             raise ConfigError.event(name, "there is no network yet", "reload the page")
-        if name == "play":
-            self._playing, self._until = True, None
-        elif name == "pause":
-            self._playing = False
+        if name in ("play", "pause", "step", "reset"):
+            self._until = None
+        if name in ("play", "pause"):
+            self._playing = name == "play"
         elif name == "step":
             self._playing = False
             self._stage.advance()
         elif name == "reset":
-            self._stage, self._until = self._stage.reset(), None
+            self._stage = self._stage.reset()
         elif name == "rate":
             self._rate = arguments.number("rate", "steps per second", given.get("value"), 0.1, 1e6, closed=True)
         else:
@@ -228,7 +228,7 @@ class Session:
         return {}, True
 
     def _show_all(self, stage: Stage) -> Iterator[bytes]:
-        yield encode_event("network", stage.describe())
+        yield encode_event("network", {**stage.describe(), "steps": self._until or stage.step})
         yield self._frame(stage)
 
     def _frame(self, stage: Stage) -> bytes:

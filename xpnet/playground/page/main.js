@@ -4,10 +4,12 @@ import * as controls from "./controls.js";
 import * as course from "./course.js";
 import * as curves from "./curves.js";
 import * as images from "./images.js";
+import * as legend from "./legend.js";
 import * as link from "./link.js";
 import * as network from "./network.js";
 import * as output from "./output.js";
-import {make, mark, onChange, short} from "./colours.js";
+import * as sharing from "./sharing.js";
+import {onChange, short} from "./colours.js";
 import {say} from "./say.js";
 import {ask, listen} from "./transport.js";
 
@@ -22,7 +24,7 @@ async function run(act) {
     $("trouble").hidden = $("note").hidden = true;
     return await act();
   } catch (error) {
-    trouble({error: error.message});
+    tell(error.message);
   } finally {
     waiting.delete(started);
   }
@@ -33,10 +35,9 @@ setInterval(() => {
   $("busy").hidden = document.body.dataset.connection !== "open" || !(Date.now() - since > 2000);
 }, 500);
 
-function trouble({error}) {
-  $("trouble").textContent = error;
+function tell(trouble) {
+  $("trouble").textContent = trouble;
   $("trouble").hidden = false;
-  setPlaying(false);
 }
 
 /** Show the part of the page that the state belongs to. */
@@ -50,7 +51,6 @@ function showPart() {
 
 async function start(steps, play) {
   showPart();
-  state.steps = steps;
   await ask("open", {kind: state.kind, settings: state.settings, steps});
   await ask("rate", {value: state.kind === "plane" ? Number($("rate").value) : 1000});
   if (play && !steps) await ask("play");
@@ -85,8 +85,7 @@ function remember() {
 function change(settings) {
   if ("lr" in settings) return changeRate(settings.lr);
   state.settings = {...state.settings, ...settings, earlier_rates: []};
-  if (state.kind === "plane" && state.settings.data === "points" && state.settings.points.length < 2)
-    state.settings.points = shown?.kind === "plane" ? shown.points.train.slice(0, 500).map(([x, y, k]) => [Math.round(x * 100) / 100, Math.round(y * 100) / 100, k]) : [[-1, 0, 0], [1, 0, 1]];
+  if (settings.data === "points") state.settings.points = settings.points ?? output.points();  // of before, to begin with
   if (state.kind === "plane") controls.show(state.settings);
   return open();
 }
@@ -105,7 +104,7 @@ function go(kind, step = "") {
 const handlers = {
   state(name) {
     document.body.dataset.connection = name;
-    if (name === "lost") trouble({error: "The connection is lost: is xpnet playground still running? Trying to connect …"});
+    if (name === "lost") handlers.trouble({error: "The connection is lost: is xpnet playground still running? Trying to connect …"});
   },
   hello(value, isNew) {
     $("trouble").hidden = true;
@@ -120,7 +119,7 @@ const handlers = {
   },
   network(value) {
     shown = value;
-    state.settings = value.settings;
+    [state.settings, state.steps] = [value.settings, value.steps];
     curves.clear();
     remember();
     for (const id of ["test-figures", "test-key"]) $(id).hidden = value.settings.data === "points";
@@ -128,7 +127,7 @@ const handlers = {
     controls.show(value.settings);
     network.build(value, {choices: about.choices, change, look: (neuron) => ((pointed = neuron), look())});
     output.build(value, (points) => change({data: "points", points}));
-    legend(value.classes);
+    showLegend();
     $("paint").hidden = value.settings.data !== "points";
   },
   frame(value) {
@@ -151,7 +150,10 @@ const handlers = {
     curves.showNorms(value.norms, value.norms.map((_, i) => (i === value.norms.length - 1 ? "scores" : "layer " + (i + 1))));
     look();
   },
-  trouble,
+  trouble({error}) {  // it trains no more
+    tell(error);
+    setPlaying(false);
+  },
 };
 
 function look() {
@@ -178,26 +180,7 @@ function announce() {  // for screen readers, every ten seconds and at a pause
   say(`${playing ? "Training" : "Paused"}, step ${frame.step}` + (rate ? `, accuracy ${(100 * rate.accuracy).toFixed(0)} percent` : ""));
 }
 
-function legend(classes) {
-  const item = (text, k, hollow) => {
-    const canvas = make("canvas", {width: 28, height: 28, ariaHidden: true}), context = canvas.getContext("2d");
-    context.scale(2, 2);
-    mark(context, k, 7, 7, 4.4, hollow);
-    return [canvas, text];
-  };
-  $("legend").replaceChildren(...classes.map((name, k) => make("li", {}, ...item(name, k, false))));
-  if (shown.settings.data !== "points") $("legend").append(make("li", {}, ...item("test", 0, true)));
-  const count = Math.min(6, Math.max(2, classes.length + 1));
-  $("brushes").replaceChildren(...Array.from({length: count}, (_, k) => {
-    const node = make("button", {type: "button", className: "brush", ariaLabel: "class " + k, ariaPressed: k === brush}, item("", k, false)[0]);
-    node.onclick = () => {
-      output.setBrush((brush = k));
-      [...$("brushes").children].forEach((each, i) => each.setAttribute("aria-pressed", i === k));
-    };
-    return node;
-  }));
-}
-let brush = 0;
+const showLegend = () => legend.show(shown.classes, shown.settings.data !== "points", output.setBrush);
 
 const command = (name, given) => run(() => ask(name, given));
 $("play").onclick = () => command(playing ? "pause" : "play");
@@ -207,15 +190,8 @@ $("rate").onchange = () => command("rate", {value: Number($("rate").value)});
 $("to-plane").onclick = () => (go("plane"), open(0, false));
 $("to-images").onclick = () => (go("images"), open(0, true));
 $("to-course").onclick = () => (state.step ? (course.show((state.step = "")), remember()) : course.start(0));
-$("show-code").onclick = () => run(async () => {
-  const {code, steps} = await ask("code");
-  $("code-text").textContent = code;
-  $("code-about").textContent = state.steps ? "It trains this network for as many steps, and prints the same loss." : `It trains this network for ${steps.toLocaleString("en")} steps.`;
-  $("code").showModal();
-});
-$("close-code").onclick = () => $("code").close();
-$("copy-code").onclick = () => copy($("copy-code"), $("code-text").textContent, $("code-text"));
-$("copy-link").onclick = () => (remember(), copy($("copy-link"), location.href));
+$("show-code").onclick = () => run(async () => sharing.showCode(await ask("code"), state.steps > 0));
+$("copy-link").onclick = () => (remember(), sharing.copyLink());
 $("clear-points").onclick = () => (output.clear(), command("pause"));
 $("csv").onchange = (event) => readCsv(event.target.files[0]).then(() => (event.target.value = ""));
 addEventListener("hashchange", enter);
@@ -227,7 +203,7 @@ addEventListener("keydown", (event) => {
   const press = {" ": "play", s: "step", r: "reset"}[event.key];
   if (press) event.preventDefault(), $(press).click();
 });
-onChange(() => frame && shown?.kind === "plane" && (network.update(frame), look(), output.drawPoints(), curves.draw(), legend(shown.classes)));
+onChange(() => frame && shown?.kind === "plane" && (network.update(frame), look(), output.drawPoints(), curves.draw(), showLegend()));
 
 const readCsv = (file) => run(async () => {
   if (!file) return;
@@ -237,18 +213,5 @@ const readCsv = (file) => run(async () => {
   $("note").textContent = note;
   $("note").hidden = !note;
 });
-
-async function copy(button, text, node) {
-  const before = button.textContent;
-  try {
-    await navigator.clipboard.writeText(text);
-    button.textContent = "Copied";
-  } catch {
-    if (node) getSelection().selectAllChildren(node);
-    else prompt("Copy this link", text);
-    button.textContent = node ? "Selected" : before;
-  }
-  setTimeout(() => (button.textContent = before), 1500);
-}
 
 listen(handlers);

@@ -88,6 +88,9 @@ new ResizeObserver(drawPoints).observe(over);
 // Nothing is learned before there are two points.
 const learn = () => painted?.length > 1 && finish(painted);
 
+/** The points that are shown, as settings have them. */
+export const points = () => network.points.train.slice(0, 500).map(([x, y, k]) => [Math.round(100 * x) / 100, Math.round(100 * y) / 100, k]);
+
 /** Take all painted points away. */
 export function clear() {
   painted = [];
