@@ -25,8 +25,9 @@ export function slide(id, title, [min, max, step], change) {
 /** A whole number from 0. */
 export function enter(id, title, max, change) {
   const field = make("input", {type: "number", id, min: 0, max, step: 1});
-  field.onchange = () => change(Math.max(0, Math.min(max, Math.trunc(Number(field.value)) || 0)));
-  return {node: make("label", {}, title, field), set: (value) => (field.value = value)};
+  field.onchange = () => change((field.value = Math.max(0, Math.min(max, Math.trunc(Number(field.value)) || 0))));
+  const set = (value) => document.activeElement === field || (field.value = value);  // not while one types
+  return {node: make("label", {}, title, field), set};
 }
 
 /** Yes or no. */
