@@ -19,13 +19,12 @@ __all__ = ["document", "write_api"]
 _ROLES = [".. role:: arg", ".. role:: kind", ""]
 
 
-def write_api(folder: Path, public: Public) -> set[Path]:
-    """Write the pages of the API into a folder of sources; return the files of code that they lead to."""
+def write_api(folder: Path, public: Public) -> None:
+    """Write the pages of the API into a folder of sources."""
     (folder / "api").mkdir(parents=True, exist_ok=True)
     for family in FAMILIES:
         (folder / f"api/{family.page}.rst").write_text("\n".join(document(family, public)) + "\n")
     (folder / "api/index.rst").write_text("\n".join(_index(public)) + "\n")
-    return {entry.file for entry in public.entries}
 
 
 def document(family: Family, public: Public) -> list[str]:
@@ -118,10 +117,8 @@ def _member(entry: Entry, name: str, member: Any, place: Place, public: Public) 
 
 
 def _overrides(value: Any, public: Public) -> list[str]:
-    shown = []
-    for name, base in public.overrides(value):
-        path = public.find(f"{base.__name__}.{name}")
-        shown.append(f":py:obj:`{name} <{path}>`" if path else f"``{name}``")
+    found = ((name, public.find(f"{base.__name__}.{name}")) for name, base in public.overrides(value))
+    shown = [f":py:obj:`{name} <{path}>`" for name, path in found if path]
     return [f"Overrides {', '.join(shown)}.", ""] if shown else []
 
 
@@ -158,7 +155,10 @@ def _comment_above(path: Path, name: str) -> str:
     above = path.read_text().splitlines()[at - 1]
     text = line.partition("  # ")[2] or (above[2:] if above.startswith("# ") else "")
     escaped = text.replace("*", r"\*").replace("`", r"\`").replace("|", r"\|").strip()
-    return escaped[:1].upper() + escaped[1:] + ("" if escaped.endswith(".") else ".") if escaped else ""
+    if not escaped:
+        return ""
+    sentence = escaped[:1].upper() + escaped[1:] if escaped.split()[0].isalpha() else escaped
+    return sentence + ("" if sentence.endswith(".") else ".")
 
 
 def _index(public: Public) -> list[str]:

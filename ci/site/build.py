@@ -13,11 +13,11 @@ from pathlib import Path
 from ci.site.api import write_api
 from ci.site.command_line import command_page
 from ci.site.docstrings import DocstringError
-from ci.site.kernel_table import kernel_files, kernel_page
+from ci.site.kernel_table import kernel_page
 from ci.site.pages import LinkError, Pages
 from ci.site.public import ROOT, Public
 from ci.site.sources import write_sources
-from ci.site.structure import add_navigation, pages
+from ci.site.structure import add_cards, add_navigation, pages
 
 __all__ = ["build"]
 
@@ -40,17 +40,15 @@ def build(out: Path, work: Path) -> int:
     for folder in (out, work):
         _empty(folder)
     source = work / "source"
-    known = pages(ROOT)
-    known = {page: path for page, path in known.items() if (ROOT / path).exists()}
-    gathered = Pages(ROOT, known, source)
-    gathered.take()
-    files = gathered.sources | write_api(source, Public()) | kernel_files()
+    Pages(ROOT, pages(ROOT), source).take()
+    write_api(source, Public())
     (source / "api/command-line.rst").write_text(command_page())
     (source / "api/kernel-table.rst").write_text(kernel_page())
+    add_cards(source)
     add_navigation(ROOT, source)
     options = ["-W", "--keep-going", "-n", "-q", "-c", str(Path(__file__).parent), "-d", str(work / "doctrees")]
     code = build_main(["-b", "html", *options, str(source), str(out)])
-    write_sources(ROOT, files, out)
+    write_sources(ROOT, out)
     return code
 
 

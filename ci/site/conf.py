@@ -18,6 +18,7 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 highlight_language = "none"
+smartquotes = False  # quotes and dots stay as the code has them
 
 myst_enable_extensions = ["dollarmath", "html_image", "deflist"]
 myst_url_schemes = {"https": None, "http": None, "mailto": None, "source": "{{path}}"}  # source: written by sources.py

@@ -29,7 +29,8 @@ SECTIONS = {"Args": "Arguments", "Attributes": "Attributes", "Returns": "Returns
 _SECTION = re.compile(rf"({'|'.join(SECTIONS)})(, [^:]+)?:(?: (.*))?$")
 _ITEM = re.compile(r"( *)(-|\d+\.) (.*)")
 _ENTRY = re.compile(r"((?:\*{0,2}[A-Za-z_]\w*|\.\.\.)(?:, (?:\*{0,2}[A-Za-z_]\w*|\.\.\.))*): (.*)$")
-_ERROR = re.compile(r"(?:^|(?<=[.;] ))((?:On call, )?[A-Z]\w*(?:Error|Unsupported)|Unsupported)(: |\. |\.$|$)")
+_NAME = r"(?:[A-Z]\w*Error|Unsupported|KeyboardInterrupt)"
+_ERROR = re.compile(rf"(?:^|(?<=[.;] ))((?:On call, )?{_NAME}(?:, {_NAME})*)(: |\. |\.$|$)")
 _QUALIFIED = re.compile(r"(?<![\w.`/])(?:xpnet\.)?[a-z]\w*(?:\.\w+)+(?![\w`/(])")
 _WORD = re.compile(r"(?<![\w.`/-])(?:[A-Z]\w*[a-z]\w*[A-Z]\w*|[A-Z]{3,}\w*|[A-Z]\w*Error)(?![\w`/(-])")
 
@@ -250,8 +251,12 @@ def _raised(lines: list[str], known: Callable[[str], bool]) -> list[str]:
     for match, after in zip(ends, [*ends[1:], None], strict=True):
         when = text[match.end() : after.start() if after else len(text)].strip()
         prefix = "on call, " if match[1].startswith("On call, ") else ""
-        name = match[1].removeprefix("On call, ")
-        written += [f"``{name}``", "   " + (" ".join(_paragraph([prefix + when], known)) if when else "\\ "), ""]
+        names = match[1].removeprefix("On call, ").split(", ")
+        written += [
+            ", ".join(f"``{name}``" for name in names),
+            "   " + (" ".join(_paragraph([prefix + when], known)) if when else "\\ "),
+            "",
+        ]
     return written
 
 

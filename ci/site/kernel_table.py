@@ -11,7 +11,7 @@ from xpnet import kernels, ops
 from xpnet.backend import Backend, get_backend
 from xpnet.backend.cuda import CuPy
 
-__all__ = ["COLUMNS", "kernel_files", "kernel_page", "rows"]
+__all__ = ["COLUMNS", "kernel_page", "rows"]
 
 # Folders of kernels, in the order they are tried, by the libraries whose arrays they serve: as the backends say.
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -19,8 +19,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "CuPy": CuPy.kernels,
     "torch, jax and others": Backend.kernels,
 }
-_INTRODUCTION = """Kernels
-=======
+_INTRODUCTION = """Table of kernels
+================
 
 What computes each op, by the library of its arrays, in the order they are tried. A kernel takes the cases that it is
 made for; the next one, and at last the op's own code, takes the others. What has no kernel is computed by the op's own
@@ -49,11 +49,6 @@ def rows() -> dict[str, dict[str, list[kernels.Kernel]]]:
             raise RuntimeError(f"kernel table: kernels/{absent.pop()} does not import; install xpnet[fast]")
     names = sorted({name for table in tables.values() for name in table})
     return {name: {column: table.get(name, []) for column, table in tables.items()} for name in names}
-
-
-def kernel_files() -> set[Path]:
-    """Return the files that kernels are in, from the folder of the repository."""
-    return {_file(kernel) for row in rows().values() for found in row.values() for kernel in found}
 
 
 def kernel_page() -> str:

@@ -19,7 +19,6 @@ __all__ = ["LinkError", "Pages", "links_of"]
 _LINK = re.compile(r'(\]\(|src="|href="|^\[[^\]]+\]: )(<?)([^)\s">]+)')
 _CODE = re.compile(r"^(```|~~~)")
 COPIED = {".png", ".svg", ".jpg", ".gif", ".txt", ".csv", ".ipynb"}  # pictures, and files to download
-PENDING = "examples/course"  # pages that are being written
 
 
 class LinkError(ValueError):
@@ -44,7 +43,6 @@ class Pages:
     def __init__(self, root: Path, pages: dict[str, Path], folder: Path) -> None:
         self.root, self.folder = root, folder
         self.by_file = {path: page for page, path in pages.items()}
-        self.sources: set[Path] = set()  # files of code that pages lead to
         self.errors: list[str] = []
 
     def take(self) -> None:
@@ -89,8 +87,6 @@ class Pages:
             found = found / "README.md"
         if found in self.by_file:
             return _relative(self.by_file[found], page) + ".md" + mark + anchor
-        if found.as_posix().startswith(PENDING) and not (self.root / found).exists():
-            return _relative("index.md", page)
         if not (self.root / found).is_file():
             self.errors.append(f"{where}: no such file: {link}")
             return link
@@ -100,7 +96,6 @@ class Pages:
             shutil.copyfile(self.root / found, copy)
             return _relative(f"files/{found.as_posix()}", page)
         if is_source(found):
-            self.sources.add(found)
             return "source:" + _relative(address(found), page)  # Sphinx does not look for it: see conf.py
         self.errors.append(f"{where}: neither a page, a picture nor code: {link}")
         return link

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import inspect
@@ -19,29 +20,40 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Family(NamedTuple):
-    """A page of the API: its title, what it is for, and the modules whose names it describes."""
+    """A page of the API: its title, what it is for, the modules that it describes, and the files that come first."""
 
     page: str
     title: str
     purpose: str
     modules: tuple[str, ...]
+    first: tuple[str, ...] = ()
+
+    def order(self, file: Path) -> tuple[int, str]:
+        """Return where a file comes: those of first, then the others by name."""
+        place = self.first.index(file.name) if file.name in self.first else len(self.first)
+        return place, str(file)
 
 
 FAMILIES = (
     Family("train", "Training", "The Trainer, its steps, tasks, figures, callbacks, checkpoints and runs.",
-           ("xpnet.train",)),
+           ("xpnet.train",), ("trainer.py", "history.py", "callbacks.py", "step.py")),
     Family("nn", "Layers and losses", "Layers, losses, initializers, folding, and what a model does inside.",
-           ("xpnet.nn",)),
+           ("xpnet.nn",), ("module.py", "linear.py", "conv.py", "pool.py", "activation.py", "normalization.py",
+                           "container.py", "loss.py", "initializers.py", "fold.py", "context.py")),
     Family("models", "Models", "Networks by name, from the perceptron to ResNet.", ("xpnet.models",)),
-    Family("data", "Data", "Photos, tables, arrays and published sets; augmentation; batches.", ("xpnet.data",)),
-    Family("optim", "Optimizers", "Optimizers, learning-rate schedules, clipping.", ("xpnet.optim",)),
+    Family("data", "Data", "Photos, tables, arrays and published sets; augmentation; batches.", ("xpnet.data",),
+           ("loading.py", "dataset.py", "presets.py", "transform.py")),
+    Family("optim", "Optimizers", "Optimizers, learning-rate schedules, clipping.", ("xpnet.optim",),
+           ("optimizers.py", "optimizer.py", "schedules.py")),
     Family("viz", "Pictures", "Summaries, diagrams, curves, filters, feature maps, reports.", ("xpnet.viz",)),
     Family("autograd", "Tensors and gradients", "Tensors, the backward pass, checks of gradients.",
-           ("xpnet.autograd",)),
-    Family("ops", "Ops", "The arithmetic of layers: arrays in, (y, vjp) out.", ("xpnet.ops",)),
-    Family("backend", "Backends", "Array libraries and devices, memory, threads.", ("xpnet.backend",)),
+           ("xpnet.autograd",), ("tensor.py",)),
+    Family("ops", "Ops", "The arithmetic of layers: arrays in, (y, vjp) out.", ("xpnet.ops",),
+           ("linear.py", "conv.py", "pool.py", "activation.py", "loss.py")),
+    Family("backend", "Backends", "Array libraries and devices, memory, threads.", ("xpnet.backend",),
+           ("registry.py", "base.py")),
     Family("random", "Random numbers", "The same draws on every backend, in any order.", ("xpnet.random",)),
-    Family("capture", "Capture", "Record a function of arrays and replay it.", ("xpnet.capture",)),
+    Family("capture", "Capture", "Record a function of arrays and replay it.", ("xpnet.capture", "xpnet.recordings")),
     Family("kernels", "Kernels", "Replacements of ops that are faster on one kind of arrays.", ("xpnet.kernels",)),
     Family("distributed", "Several processes", "What the processes of a run do together.", ("xpnet.distributed",)),
     Family("interop", "ONNX, PyTorch, DLPack", "Models, weights and arrays of other libraries.", ("xpnet.interop",)),
@@ -87,7 +99,7 @@ class Public:
         made = [
             Entry(value, tuple(paths), family, _file_of(value, paths[-1])) for value, paths, family in found.values()
         ]
-        self.entries = sorted(made, key=lambda e: (FAMILIES.index(e.family), str(e.file), e.name.lower()))
+        self.entries = sorted(made, key=lambda e: (FAMILIES.index(e.family), e.family.order(e.file), e.name.lower()))
         self.classes = frozenset(entry.value for entry in made if inspect.isclass(entry.value))
 
     def members(self, value: Any) -> list[tuple[str, Any]]:
@@ -99,13 +111,18 @@ class Public:
         return overrides_of(value, self.classes)
 
     def find(self, text: str) -> str | None:
-        """Return the path of the object that a name means, as ``nn.Conv2d``, ``Trainer.fit`` or ``ShapeError`` do.
+        """Return the path of the object that a name means, as ``nn.Conv2d``, ``Trainer.fit(x)`` or ``ShapeError`` do.
 
-        None: it means none, or several.
+        None: it means none, or several; or is a word that may mean something else, such as ``steps``.
         """
-        text = text.partition("(")[0].strip()
+        name, _, call = text.partition("(")
+        if call and not text.endswith(")"):
+            return None
+        text = name.strip()
         if text in self._paths:
             return self._paths[text]
+        if re.fullmatch(r"[a-z]+", text):
+            return None
         meant = self._shortened.get(text, set())
         return next(iter(meant)) if len(meant) == 1 else None
 
@@ -146,14 +163,15 @@ def is_constant(value: Any) -> bool:
 def _file_of(value: Any, path: str) -> Path:
     """The file that defines an object, from the folder of the repository."""
     module, _, name = path.rpartition(".")
-    if not is_constant(value):
-        return _file_of_module(value.__module__)
-    first = _file_of_module(module)
-    inner = sorted((ROOT / first.parent).rglob("*.py")) if first.name == "__init__.py" else []
-    assigns = re.compile(rf"^{re.escape(name)}(?:: [^=\n]+)? = ", re.MULTILINE)
-    files = [first, *(file.relative_to(ROOT) for file in inner)]
-    return next(file for file in files if assigns.search((ROOT / file).read_text()))
+    defined = _assigning_module(module, name) if is_constant(value) else value.__module__
+    return Path(sys.modules[defined].__file__ or "").resolve().relative_to(ROOT)
 
 
-def _file_of_module(name: str) -> Path:
-    return Path(sys.modules[name].__file__ or "").resolve().relative_to(ROOT)
+def _assigning_module(module: str, name: str) -> str:
+    """The module that a name of another one is imported from, or that one itself."""
+    for node in ast.parse(Path(sys.modules[module].__file__ or "").read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _assigning_module(node.module, alias.name)
+    return module

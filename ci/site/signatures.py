@@ -66,10 +66,10 @@ def members_of(value: Any, public: frozenset[Any]) -> list[tuple[str, Any]]:
         return []
     found: dict[str, Any] = {}
     overridden = {name for name, _ in overrides_of(value, public)}
-    for owner in reversed(_own_classes(value, public)):
+    for owner in _own_classes(value, public):
         for name, member in vars(owner).items():
-            if _is_described(name, member) and name not in overridden:
-                found[name] = member
+            if _is_described(name, member, owner) and name not in overridden:
+                found.setdefault(name, member)
     return list(found.items())
 
 
@@ -95,10 +95,12 @@ def _own_classes(value: Any, public: frozenset[Any]) -> list[Any]:
     return [owner for owner in value.__mro__ if owner.__module__.startswith("xpnet.") and owner not in theirs]
 
 
-def _is_described(name: str, member: Any) -> bool:
+def _is_described(name: str, member: Any, owner: Any) -> bool:
+    """Whether a member is public, has a docstring, and is no function of a module that is kept in the class."""
     if name.startswith("_") and name not in _CALLED:
         return False
     function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
     if isinstance(member, property):
         return bool(member.fget and member.fget.__doc__)
-    return isinstance(function, types.FunctionType) and bool(function.__doc__)
+    is_own = isinstance(function, types.FunctionType) and function.__module__ == owner.__module__
+    return is_own and bool(function.__doc__)

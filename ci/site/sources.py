@@ -42,13 +42,14 @@ def is_source(path: Path) -> bool:
 
 
 def address(path: Path, line: int = 0) -> str:
-    """Return the address of the page of a file, from the top of the site, and of a line of it."""
+    """Return the address of the page of a file, or of a line of it, from the top of the site."""
     return f"source/{path.as_posix()}.html" + (f"#L{line}" if line else "")
 
 
-def write_sources(root: Path, files: set[Path], out: Path) -> None:
-    """Write a page for each file."""
-    for path in sorted(files):
+def write_sources(root: Path, out: Path) -> None:
+    """Write a page for each file that a page of the site leads to."""
+    linked = re.compile(r'href="(?:\.\./)*source/([^"#]+)\.html')
+    for path in sorted({Path(found) for page in out.rglob("*.html") for found in linked.findall(page.read_text())}):
         page = out / address(path)
         page.parent.mkdir(parents=True, exist_ok=True)
         lines = _coloured((root / path).read_text(), path.suffix).split("\n")

@@ -12,9 +12,10 @@ import pytest
 
 import xpnet
 from ci.site import kernel_table
-from ci.site.command_line import command_page, groups_of, program
+from ci.site.command_line import command_page, commands, groups_of
 from ci.site.public import FAMILIES, ROOT, Public, is_constant
 from ci.site.signatures import signature_of
+from ci.site.structure import pages
 from xpnet import backend, kernels, ops
 
 
@@ -66,6 +67,8 @@ def test_every_public_function_and_class_has_a_docstring(public):
         ("Trainer.fit", "xpnet.train.Trainer.fit"),
         ("softmax_cross_entropy", None),  # of ops, or of nn
         ("numpy.sum", None),
+        ("op(*arrays) -> (y, vjp)", None),
+        ("steps", None),
     ],
 )
 def test_a_name_in_a_text_leads_to_its_entry(text, path, public):
@@ -97,10 +100,18 @@ def test_the_kernel_table_is_that_of_the_registries():
 
 def test_the_page_of_the_command_line_has_every_command_and_option():
     written = command_page()
-    for name, command in program().commands.items():
+    assert len(commands()) > 12
+    for name, command in commands():
         section = written.partition(f"xpnet {name}\n---")[2].partition("\n.. _command-")[0]
         assert section, name
         for parameter in command.params:
             assert all(option in section for option in parameter.opts if option.startswith("-")), parameter.opts
         assert not re.search(r"\{(models|datasets|optimizers)\}", section)
-    assert any("lenet5" in meaning for _, meaning in groups_of(program().commands["train"])["Arguments"])
+    assert any("lenet5" in meaning for _, meaning in groups_of("train", dict(commands())["train"])["Arguments"])
+
+
+def test_every_page_of_the_repository_is_a_page_of_the_site():
+    folders = [ROOT / name for name in ("xpnet", "examples", "ci", ".github")]
+    files = {path.relative_to(ROOT) for folder in folders for path in folder.rglob("*.md")}
+    assert files - {*pages(ROOT).values()} == set()
+    assert len(files) > 30
