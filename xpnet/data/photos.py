@@ -10,6 +10,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Photos:
         self._stored: Stored | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.files, self.shape, self._options)  # another process decodes anew
+        return type(self), (self.files, self.shape, replace(self._options, share=None))  # another process decodes anew
 
     def __deepcopy__(self, memo: Any) -> Photos:
         return self  # what is kept may be shared
@@ -90,7 +91,16 @@ class Photos:
             else:
                 out[i] = self._image(rows[i])
 
-        for _ in in_threads(fill, range(len(rows)), self._threads):
+        done = 0
+
+        def fill_rows(start: int, stop: int) -> None:
+            nonlocal done
+            for _ in in_threads(fill, range(start, stop), self._threads):
+                done += 1
+                progress()
+
+        (self._options.share or _fill_all)(fill_rows, out)
+        for _ in range(len(rows) - done):  # which other processes have decoded
             progress()
         return out
 
@@ -149,6 +159,10 @@ class Photos:
             _log.warning(
                 "%s is in colour, those looked at first were gray: it becomes gray (channels=3: all colour)", path
             )
+
+
+def _fill_all(fill: Callable[[int, int], None], out: np.ndarray) -> None:
+    fill(0, len(out))
 
 
 def advised(error: DataError) -> DataError:

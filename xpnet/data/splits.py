@@ -56,6 +56,9 @@ class LoadOptions:
         cache_folder: of photos: where decoded images are kept on disk; None: nowhere.
         workers: of photos: threads that decode; by default one a core.
         max_pixels: of photos: as for load_image.
+        share: of photos that are decoded at once: called as (fill, out), where fill(start, stop) decodes those rows of
+            out; so each of several processes decodes some, and gets the others. None: fill(0, N). See
+            distributed.sharing.
         whole: hold no test part out, where the data has none of its own.
         classes: of photos and .npz files: the names of the classes that are known, of which the data may have fewer.
     Raises:
@@ -74,6 +77,7 @@ class LoadOptions:
     cache_folder: Any = None
     workers: int | None = None
     max_pixels: int | None = None
+    share: Any = None
     whole: bool = False
     classes: tuple[str, ...] = ()
 

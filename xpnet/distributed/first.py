@@ -10,7 +10,7 @@ from xpnet import errors
 from xpnet.distributed.communicator import Communicator
 from xpnet.errors import XpnetError
 
-__all__ = ["by_first"]
+__all__ = ["by_first", "read_error", "written_error"]
 
 
 def by_first(communicator: Communicator, function: Callable[[], Any]) -> Any:
@@ -29,22 +29,24 @@ def by_first(communicator: Communicator, function: Callable[[], Any]) -> Any:
         try:
             sent = {"value": function()}
         except XpnetError as error:
-            communicator.allgather_bytes(json.dumps({"error": _written(error)}).encode())
+            communicator.allgather_bytes(json.dumps({"error": written_error(error)}).encode())
             raise
     (message, *_) = communicator.allgather_bytes(json.dumps(sent).encode())
     found = json.loads(message)
     if "error" in found:
-        raise _read(found["error"])
+        raise read_error(found["error"])
     return found["value"]
 
 
-def _written(error: XpnetError) -> dict[str, Any]:
+def written_error(error: XpnetError) -> dict[str, Any]:
+    """Return an error in a form that JSON can hold."""
     got = {name: str(tuple(v) if isinstance(v, tuple) else v) for name, v in error.got.items()}
     words = [error.where, error.rule, error.do]
     return {"kind": type(error).__name__, "words": words, "got": got, "event": error.is_event, "path": error.path}
 
 
-def _read(written: dict[str, Any]) -> XpnetError:
+def read_error(written: dict[str, Any]) -> XpnetError:
+    """Return the error that was written."""
     kind = getattr(errors, written["kind"], XpnetError)
     error = kind(*written["words"])
     error.got, error.is_event, error.path = written["got"], written["event"], written["path"]

@@ -15,6 +15,7 @@ from xpnet.backend import Backend, get_backend
 from xpnet.data import Columns, Dataset
 from xpnet.data.labels import folder_of
 from xpnet.distributed import by_first
+from xpnet.distributed.sharing import sharing
 from xpnet.errors import CheckpointError, ConfigError, DataError
 from xpnet.train.runs.data import as_trained, load_data, load_options, place, whole
 from xpnet.train.runs.fine_tuning import read_weights
@@ -111,7 +112,8 @@ def evaluate_opened(
     else:
         data_dir = data_dir or meta.get("data_dir")
     skip_damaged = arguments.boolean("evaluate_run", "skip_damaged", skip_damaged)
-    test = test_part(meta, data, data_dir, None if data else run, progress, skip_damaged)
+    share = sharing(trainer.processes.communicator)
+    test = test_part(meta, data, data_dir, None if data else run, progress, skip_damaged, share)
     figures = trainer.evaluate(test)
     if csv is not None:
         each = _each(trainer, test, meta)
@@ -155,6 +157,7 @@ def test_part(
     run: str | Path | None,
     progress: Report | None,
     skip_damaged: bool,
+    share: Any,
 ) -> Dataset:
     """Load what a run is measured on: see evaluate_run."""
     is_other = data not in (None, *datasets.DATASETS) and place(str(data)) != meta["data"]
@@ -167,7 +170,7 @@ def test_part(
         do = "give a folder of images, or a table of their names and labels that is beside them"
         do = do if len(meta["shape"]) == 3 else "give an .npz file with x and y"
         raise ConfigError("data", rule, do, data=repr(data))
-    options = load_options(None, meta, skip_damaged)
+    options = dataclasses.replace(load_options(None, meta, skip_damaged), share=share)
     if is_other:
         options = dataclasses.replace(options, whole=True, classes=tuple(meta["classes"]))
     parts = load_data(data or meta["data"], data_dir, run, progress, options)

@@ -25,7 +25,8 @@ from xpnet import arguments, kernels
 from xpnet.backend import get_backend
 from xpnet.data import Splits
 from xpnet.data.augmentation import in_words
-from xpnet.distributed import by_first, check_agreement, data_facts, model_facts, version_facts
+from xpnet.distributed import by_first, check_agreement, data_facts, get_communicator, model_facts, version_facts
+from xpnet.distributed.sharing import sharing
 from xpnet.distributed.supervised import tell_run
 from xpnet.errors import CheckpointError, ConfigError, DeviceLostError
 from xpnet.output import counted, to_json
@@ -106,6 +107,7 @@ def train_run(
     if not resumed:  # the columns of the other run, as it measured them
         columns = start and start.meta.get("columns")
         options = dataclasses.replace(options, columns=columns and {**columns, "target": None})
+    options = dataclasses.replace(options, share=sharing(get_communicator()))
     parts = load_parts(config, options, resume, progress)
     if resumed:
         train, *held = (part and as_trained(part, resumed.meta, "resume", not i) for i, part in enumerate(parts[:3]))
