@@ -230,7 +230,7 @@ class Captured:
         before = self.guard.settings() if not recording.warm_calls else {}
         with recording.recorder.warm():
             result = self._run(function, inputs)
-        if recording.recorder.is_device:  # the result is in the recording's memory
+        if recording.is_device:  # the result is in the recording's memory
             result = recording.copy(result)
         after = self.guard.settings() if not recording.warm_calls else {}
         changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
@@ -269,32 +269,29 @@ class Captured:
         """Replay and call from the same numbers: the results must be the same."""
         written = self.guard.written
         saved, replayed = [np.array(a) for a in written], None
-        failed: Exception | None = None
         try:
             recording.take(inputs)
             recording.replay()
             replayed = [np.array(a) for a in (*written, recording.result)]
         except Exception as error:  # the function's own, which the call below raises; or the recording's
-            failed = error
+            self._check_failed(error)
         finally:
             _restore(written, saved)
         result = self._run(function, inputs)
-        if failed is not None:
-            self._replay_failed(failed)
-        elif replayed is not None and all(map(_equal, replayed, [*written, result])):
+        if replayed is not None and all(map(_equal, replayed, [*written, result])):
             recording.is_verified = True
         else:
             self._give_up("a replay gave different numbers than the eager call")
         return result
 
-    def _replay_failed(self, error: Exception) -> None:
-        """Go on eagerly: a replay failed that was to be verified, and the eager call did not."""
-        self._give_up(f"a replay failed ({type(error).__name__}: {error})".partition("\n")[0])
+    def _check_failed(self, error: Exception) -> None:
+        """Go on with the eager call after a replay failed; a subclass may raise the error."""
+        _log.debug("a replay failed: %s", error)
 
     def _replay(self, recording: Recording, inputs: tuple[Any, ...]) -> Any:
         recording.take(inputs)
         buffers = self.guard.buffers
-        saved = [np.array(a) for a in buffers] if buffers and not recording.recorder.is_device else []
+        saved = [np.array(a) for a in buffers] if buffers and not recording.is_device else []
         try:
             recording.replay()
         except XpnetError:  # an eager call raises it with the layer's name

@@ -34,6 +34,7 @@ class Recording:
     def __init__(self, signature: Hashable, recorder: Recorder, backend: Backend, warm_calls: int) -> None:
         self.signature = signature
         self.recorder = recorder
+        self.is_device = recorder.is_device
         self.warm_calls = warm_calls
         self.is_wanted = True
         self.is_verified = False
@@ -63,7 +64,7 @@ class Recording:
         """Copy the inputs of a call to where the recorded work reads them."""
         if not self.inputs:
             self.inputs = [self._like(x) for x in inputs]
-        if self.recorder.is_device:  # whose arrays take no lists
+        if self.is_device:  # whose arrays take no lists
             inputs = tuple([x if hasattr(x, "shape") else self.xp.asarray(x, device=self._device) for x in inputs])
         for place, x in zip(self.inputs, inputs, strict=True):
             place[...] = x
@@ -71,7 +72,7 @@ class Recording:
     def _like(self, x: Any) -> Array:
         if not hasattr(x, "shape"):
             return self.xp.asarray(x, device=self._device)
-        if self.recorder.is_device:
+        if self.is_device:
             return self.xp.empty(x.shape, dtype=x.dtype, device=self._device)
         return empty_aligned(tuple(x.shape), x.dtype)
 

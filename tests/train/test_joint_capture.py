@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import problem
+from tests.distributed import threaded
 from tests.distributed.threaded import Threaded, run
 from tests.train.stepping import Counts
 from tests.train.test_joint import batch, net, trained, without_norm
@@ -175,6 +176,32 @@ def test_a_step_that_one_process_cannot_record_is_replayed_by_none(caplog: pytes
     assert [text for text in caplog.messages if "cannot be recorded" in text] == [
         "fit runs eagerly: it cannot be recorded (CaptureError: operation not permitted when stream is capturing)"
     ]
+
+
+def test_a_replay_that_fails_in_one_process_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were it to compute eagerly, the others would not answer: they replay."""
+    monkeypatch.setattr(threaded, "SECONDS", 2)
+    ended: list[int] = []
+
+    def work(communicator: Threaded) -> None:
+        def fail(step: Step, i: int) -> None:
+            if i == 2 and communicator.rank == 0:  # its recording is verified
+
+                def replay() -> None:
+                    raise RuntimeError("no memory")
+
+                (recording,) = step.captured.recordings.values()
+                recording.replay = replay
+
+        try:
+            steps(communicator, "cpu", fail)
+        except RuntimeError:
+            ended.append(communicator.rank)
+            raise
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        run(2, work)
+    assert ended == [0]
 
 
 class Half(nn.Module):

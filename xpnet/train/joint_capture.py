@@ -12,6 +12,7 @@ from typing import Any
 
 from xpnet.backend import Array
 from xpnet.capture import Captured
+from xpnet.errors import XpnetError
 from xpnet.recordings import Recording, Stage
 
 __all__ = ["JointCaptured"]
@@ -51,13 +52,14 @@ class JointCaptured(Captured):
 
     def _is_complete(self, recording: Recording) -> bool:
         """Replay what was recorded for a device if that went well in all processes."""
-        if not self.guard.backend.recorder().is_device:  # type: ignore[union-attr]
+        if not recording.is_device:
             return False  # the others ran the call while they recorded it
         stages = self._agree(recording.stage if recording.is_verified else Stage.EAGER)
         if len(stages) > 1:
             self._start_over()
         return stages == {Stage.REPLAY}
 
-    def _replay_failed(self, error: Exception) -> None:
-        """End this process: the others have exchanged twice, it has not."""
-        raise error
+    def _check_failed(self, error: Exception) -> None:
+        """End this process, unless the eager call raises the error too: the others have exchanged, it has not."""
+        if not isinstance(error, XpnetError):
+            raise error
