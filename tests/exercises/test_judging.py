@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
+from tests.exercises import solutions
 from xpnet.backend import get_backend
-from xpnet.exercises import find
+from xpnet.exercises import EXERCISES, find
 from xpnet.exercises.judging import Result, judge_file
 
 FILES = {
@@ -42,6 +45,15 @@ def test_a_broken_file_is_one_line(kind, tmp_path):
     assert found.state == ("open" if kind == "a gap" else "wrong")
     assert words in found.text
     assert found.text.isprintable()
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.stem)
+def test_a_file_with_the_solution_is_right(exercise, tmp_path):
+    """The solutions stand below the gaps, in the file itself."""
+    path = tmp_path / exercise.file
+    chosen = "globals().update(tape(Tensor))\n" if exercise.name == "tape" else ""
+    path.write_text(exercise.text + inspect.getsource(solutions).partition("annotations\n")[2] + chosen)
+    assert judge_file(path, exercise, get_backend("numpy")) == Result("right")
 
 
 def test_a_file_may_read_others_beside_it_and_its_own_name(tmp_path):

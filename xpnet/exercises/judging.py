@@ -112,11 +112,12 @@ def judge_file(path: Path, exercise: Exercise, backend: Backend) -> Result:
         return Result("wrong", printable(f"{type(error).__name__}: {place}{error.msg}"))
     except (Exception, SystemExit) as error:
         return _of_exception(error, exercise)
-    missing = [name for name in exercise.parts if not hasattr(student, name)]
+    names = (*exercise.given, *exercise.parts)
+    missing = [name for name in names if not hasattr(student, name)]
     if missing:
-        return Result("wrong", f"there is no {' and no '.join(missing)} in it", "the names of the file must stay")
+        return Result("wrong", f"there is no {' and no '.join(missing)} in it", "the names in the file must stay")
     task = load_task(exercise)
-    for name in exercise.parts:
+    for name in names:
         setattr(task, name, getattr(student, name))
     return judge(exercise, vars(task), task.test, backend)
 

@@ -132,4 +132,4 @@ def _report(exercise: Exercise, result: Result, folder: Path) -> None:
         console.print(f"  [bold]hint:[/] {escape(result.hint)}")
     following = [e for e in EXERCISES if e.number == exercise.number + 1 and (folder / e.file).exists()]
     if result.state == "right" and following:
-        console.print(f"Next: {escape(str(folder / following[0].file))}, {following[0].title}")
+        console.print(f"Next: {following[0].file}, {following[0].title}")
