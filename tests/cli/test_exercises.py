@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -134,6 +136,18 @@ def test_a_file_that_is_wrong_says_where_and_why(begun):
         "  softmax(a), at [0, 0]: expected 0.125, got 1",
         "  hint: the sum runs over the K classes of each example, axis 1, not over the examples",
     ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+def test_an_interrupt_ends_the_tests_too(begun, here):
+    write(begun, "im2col", "    open('started', 'w').close()\n    while True:\n        pass\n")
+    command = [sys.executable, "-m", "xpnet", "exercises", "check", "--time-limit", "600"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not (begun / "started").exists() and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "xpnet: interrupted\n")
 
 
 def test_check_runs_on_another_backend(xpnet, begun):

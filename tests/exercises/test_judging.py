@@ -29,9 +29,12 @@ FILES = {
     "a gap": (b"def softmax(a):\n    raise NotImplementedError\n", "softmax is still to be written: line 2"),
     "a message of many lines": (b"def softmax(a):\n    raise ValueError('one\\n\\x1b[31mtwo')\n", "one \\x1b[31mtwo"),
     "without an end": (b"def softmax(a):\n    return softmax(a)\n", "RecursionError"),
-    "a string": (b"def softmax(a):\n    return 'p'\n", "expected numbers, got str"),
-    "a dictionary": (b"def softmax(a):\n    return {}\n", "expected numbers, got dict"),
-    "rows of other lengths": (b"def softmax(a):\n    return [[1.0], [1.0, 2.0]]\n", "expected numbers, got list"),
+    "a string": (b"def softmax(a):\n    return 'p'\n", "softmax(a) is of type str, expected an array"),
+    "a dictionary": (b"def softmax(a):\n    return {}\n", "softmax(a) is of type dict"),
+    "a list": (
+        b"def softmax(a):\n    return [[0.125, 0.25, 0.625]]\n",
+        "softmax(a) is of type list, expected an array or a number",
+    ),
 }
 
 

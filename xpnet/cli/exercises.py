@@ -13,7 +13,7 @@ from xpnet.output import counted, printable
 
 if TYPE_CHECKING:
     from xpnet.exercises.catalog import Exercise
-    from xpnet.exercises.running import Result
+    from xpnet.exercises.judging import Result
 
 __all__ = ["exercises"]
 

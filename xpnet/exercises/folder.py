@@ -12,7 +12,7 @@ from xpnet.errors import DataError
 from xpnet.exercises.catalog import EXERCISES, Exercise
 from xpnet.exercises.judging import Result
 from xpnet.exercises.progress import FILE, digest, read_progress, record
-from xpnet.exercises.running import check_file
+from xpnet.exercises.running import check_file, end_all
 from xpnet.writing import write_atomically
 
 __all__ = ["Started", "check", "find_folder", "start", "states"]
@@ -116,7 +116,12 @@ def check(
     found = states(folder)
     changed = [e for e in exercises if found[e].state not in ("missing", "untouched")]
     with ThreadPoolExecutor(cores()) as pool:
-        tested = pool.map(lambda e: check_file(folder / e.file, e, backend, time_limit, show), changed)
-        found |= dict(zip(changed, tested, strict=True))
+        tested = [pool.submit(check_file, folder / e.file, e, backend, time_limit, show) for e in changed]
+        try:
+            found |= {e: future.result() for e, future in zip(changed, tested, strict=True)}
+        except BaseException:  # Ctrl-C
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_all()
+            raise
     record(folder, {e: found[e] for e in changed})
     return {e: found[e] for e in exercises}

@@ -21,10 +21,19 @@ from xpnet.exercises.catalog import EXERCISES, Exercise, find
 from xpnet.exercises.judging import Result, judge, judge_file
 from xpnet.exercises.progress import record
 
-__all__ = ["check_file", "run_file"]
+__all__ = ["check_file", "end_all", "run_file"]
 
 _ROOT = Path(__file__).parents[2]  # of the package
 _CHILD = "import sys; sys.path.append(sys.argv[1]); from xpnet.exercises.running import main; main(*sys.argv[2:])"
+
+
+_processes: set[subprocess.Popen[Any]] = set()  # those that run
+
+
+def end_all() -> None:
+    """End the processes of files that are being tested."""
+    for process in [*_processes]:
+        _end(process)
 
 
 def main(path: str, name: str, backend: str, result: str) -> None:
@@ -58,6 +67,7 @@ def check_file(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        _processes.add(process)
         printed: list[bytes] = []
         reader = threading.Thread(target=_read, args=(process.stdout, printed), daemon=True)
         reader.start()
@@ -67,6 +77,7 @@ def check_file(
             code = None
         finally:
             _end(process)
+            _processes.discard(process)
             reader.join(1)
         if show is not None and printed:
             show(b"".join(printed).decode(errors="replace"))

@@ -13,7 +13,7 @@ from xpnet.exercises.comparing import CheckError, agree, difference, float64_ok
 from xpnet.exercises.hints import Mistake, Wrong, hint_of_numbers, is_same, reason_and_hint
 from xpnet.output import counted
 
-__all__ = ["as_op", "by_op", "compare", "hold", "results"]
+__all__ = ["as_op", "by_op", "compare", "hold", "numbers_of", "results"]
 
 
 def results(name: str, value: Any, count: int) -> tuple[Any, ...]:
@@ -93,6 +93,17 @@ def hold(
         raise reason_and_hint(error, names, result, sizes, mistakes) from None
 
 
+def numbers_of(what: str, got: Any, backend: Backend) -> np.ndarray:
+    """Return an array of the backend, or a number, as NumPy's float64; raise Wrong if it is neither."""
+    if got is None:
+        raise Wrong(f"{what} is None", "does the function end in return?")
+    if isinstance(got, type(backend.xp.zeros(1, device=backend.device))):
+        return np.asarray(backend.to_numpy(got), np.float64)
+    if isinstance(got, int | float | np.generic):
+        return np.asarray(got, np.float64)
+    raise Wrong(f"{what} is of type {type(got).__name__}, expected an array or a number")
+
+
 def compare(what: str, got: Any, want: Any, backend: Backend, guesses: Sequence[tuple[Any, str]] = ()) -> None:
     """Compare one result with numbers.
 
@@ -104,9 +115,7 @@ def compare(what: str, got: Any, want: Any, backend: Backend, guesses: Sequence[
     Raises:
         Wrong: they differ.
     """
-    if got is None:
-        raise Wrong(f"{what} is None", "does the function end in return?")
-    found = np.asarray(got if isinstance(got, int | float) else backend.to_numpy(got), np.float64)
+    found = numbers_of(what, got, backend)
     wanted = np.asarray(want, np.float64)
     try:
         if found.shape != wanted.shape:

@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet.backend import Backend
 from xpnet.exercises import oracles
-from xpnet.exercises.cases.holding import compare, results
+from xpnet.exercises.cases.holding import compare, numbers_of, results
 from xpnet.exercises.comparing import float_types, put, sample
 from xpnet.exercises.hints import Wrong, is_same
 
@@ -76,9 +76,7 @@ def _compare_all(
     backend: Backend, found: dict[str, Any], wanted: Sequence[Any], guesses: list[tuple[Any, str]]
 ) -> None:
     """Compare several results; a hint is of the mistake that leads to all of them."""
-    numbers = [
-        np.asarray(a if isinstance(a, int | float) or a is None else backend.to_numpy(a)) for a in found.values()
-    ]
+    numbers = [numbers_of(name, a, backend) for name, a in found.items()]
     fits = (hint for guess, hint in guesses if all(is_same(a, b) for a, b in zip(numbers, guess, strict=True)))
     hint = next(fits, "")
     for name, number, want in zip(found, numbers, wanted, strict=True):

@@ -55,7 +55,8 @@ def test():
     # L = a * b at a = 2, b = 5
     a, b = Tensor(check.array(2.0)), Tensor(check.array(5.0))
     found = backward(apply(ops.multiply, a, b))
-    check.equal("the gradients of a and b", [float(found[a]), float(found[b])], [5.0, 2.0])
+    check.equal("the gradient of a", found[a], 5.0)
+    check.equal("the gradient of b", found[b], 2.0)
 
     check.general("tape", Tensor, apply, backward)  # a network of two layers, long chains, one vjp call a tensor
 
