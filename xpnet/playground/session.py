@@ -21,8 +21,8 @@ from xpnet.serving.messages import HttpError
 __all__ = ["Session", "Stage"]
 
 FRAME = 1 / 36  # seconds between two frames, at least
-WAIT = 0.5  # seconds after which a page that sees nothing new is looked for
-PATIENCE = 90.0  # seconds in which a command is carried out: the first one may wait until loops are compiled
+WAIT = 0.5  # seconds without an event after which an empty one is sent, which fails if the page has gone
+PATIENCE = 90.0  # seconds in which a command is carried out, at most: the first may wait until loops are compiled
 
 
 class Stage(Protocol):
@@ -58,7 +58,7 @@ class Stage(Protocol):
         ...
 
 
-class _Asked:
+class _Command:
     """A command, and what came of it."""
 
     def __init__(self, name: str, given: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ class Session:
         self._open: Callable[..., Stage] = open_stage
         self._stage: Stage | None = None
         self._playing, self._until, self._rate = False, None, 200.0
-        self._changed, self._asked = threading.Condition(), collections.deque[_Asked]()
+        self._changed, self._queue = threading.Condition(), collections.deque[_Command]()
         self._computing = threading.Lock()  # held where the stage is touched: an older connection may still be ending
         self._viewer = 0  # which connection shows it: the newest
         self._is_watched = False
@@ -100,19 +100,19 @@ class Session:
         Raises:
             XpnetError: it is refused. HttpError: no page is connected, 409; it takes too long, 503.
         """
-        asked = _Asked(name, given)
+        command = _Command(name, given)
         with self._changed:
             if not self._is_watched:
                 raise HttpError(409, "session: no page is connected; reload the page")
-            if len(self._asked) >= 64:
+            if len(self._queue) >= 64:
                 raise HttpError(503, "session: too many commands at a time; try later", Retry_After="1")
-            self._asked.append(asked)
+            self._queue.append(command)
             self._changed.notify_all()
-        if not asked.done.wait(PATIENCE):
+        if not command.done.wait(PATIENCE):
             raise HttpError(503, "session: the command was not carried out in time; try later", Retry_After="1")
-        if asked.error is not None:
-            raise asked.error
-        return asked.reply
+        if command.error is not None:
+            raise command.error
+        return command.reply
 
     def watch(self) -> Iterator[bytes]:
         """Train as the commands say, and give what the page is shown, as events; it ends when closed.
@@ -132,18 +132,18 @@ class Session:
             with self._changed:
                 if viewer == self._viewer:
                     self._is_watched = False
-                    while self._asked:
-                        asked = self._asked.popleft()
-                        asked.error = HttpError(409, "session: the page has gone")
-                        asked.done.set()
+                    while self._queue:
+                        command = self._queue.popleft()
+                        command.error = HttpError(409, "session: the page has gone")
+                        command.done.set()
 
     def _work(self, viewer: int) -> Iterator[bytes]:
         due = 0.0  # steps
         last = sent = time.monotonic()  # when the last turn began, when the last event was sent
         while viewer == self._viewer:
             news, before = False, self._stage
-            while self._asked and viewer == self._viewer:
-                news = self._carry_out(self._asked.popleft()) or news
+            while self._queue and viewer == self._viewer:
+                news = self._carry_out(self._queue.popleft()) or news
             stage, start = self._stage, time.monotonic()
             if stage is not None and stage is not before:
                 yield from self._show_all(stage)
@@ -163,7 +163,7 @@ class Session:
                 sent = time.monotonic()
             left = start + FRAME - time.monotonic() if self._playing else WAIT
             with self._changed:
-                if left > 0 and not self._asked and viewer == self._viewer:
+                if left > 0 and not self._queue and viewer == self._viewer:
                     self._changed.wait(left)
             if time.monotonic() - sent > WAIT:
                 yield BEAT
@@ -173,7 +173,7 @@ class Session:
         """Make steps until a point in time, a command comes, or the last one; return the event of an error."""
         try:
             with self._computing, self.backend.active():
-                while steps > 0 and not self._asked and viewer == self._viewer and time.monotonic() < end:
+                while steps > 0 and not self._queue and viewer == self._viewer and time.monotonic() < end:
                     if self._until is not None and stage.step >= self._until:
                         self._playing, self._until = False, None
                         break
@@ -186,18 +186,18 @@ class Session:
             return encode_event("trouble", {"error": str(error)})
         return None
 
-    def _carry_out(self, asked: _Asked) -> bool:
+    def _carry_out(self, command: _Command) -> bool:
         """Carry out a command; return whether the page must be shown the state."""
         try:
             with self._computing, self.backend.active():
-                asked.reply, news = self._command(asked.name, asked.given)
+                command.reply, news = self._command(command.name, command.given)
         except (XpnetError, HttpError) as error:
-            asked.error, news = error, False
+            command.error, news = error, False
         except Exception:
-            asked.error = HttpError(500, "session: an internal error")
+            command.error = HttpError(500, "session: an internal error")
             raise
         finally:
-            asked.done.set()
+            command.done.set()
         return news
 
     def _command(self, name: str, given: dict[str, Any]) -> tuple[Any, bool]:
