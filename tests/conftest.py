@@ -99,6 +99,7 @@ LEFT_OUT = {
     "viz/test_boundary": ("strict-2024.12", "strict-no_float64"),
     "viz/": ("strict-2024.12", "strict-no_float64", "jax"),
     "models/": ("strict-2024.12", "strict-no_float64"),
+    "exercises/": ("strict-2024.12",),
     "optim/test_groups": ("strict-2024.12", "strict-no_float64", "jax"),
     "optim/": ("strict-2024.12",),
     "train/test_gradient_flow": ("strict-2024.12", "jax"),
