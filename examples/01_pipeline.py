@@ -69,7 +69,7 @@ learned = trainer.evaluate(test, batch_size=32)["accuracy"]
 def picture(one=2):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4.1), layout="constrained")
+    figure = Figure(figsize=(9, 4.8), layout="constrained")
     axes, digit = figure.subplots(2, 5), train.x[one, :, :, 0] / 16
     patches = np.lib.stride_tricks.sliding_window_view(train.x[..., 0] / 16, (4, 4), axis=(1, 2))[found[1]]
     words = np.stack([patches[word == k].mean(axis=0) for k in range(16)])

@@ -29,10 +29,9 @@ def unreadable(figure: Any) -> list[str]:
     for (one, a), (other, b) in itertools.combinations(texts, 2):
         if overlap(a, b, 1.0):
             found.append(f"{one.get_text()!r} is over {other.get_text()!r}")
-    for ax in figure.axes:
-        if not (ax.lines or ax.images or ax.patches or ax.collections or ax.texts or ax.child_axes):
-            found.append(f"an axes is empty: {ax.get_title()!r}")
-    covered = [at for _, at in texts] + [ax.get_tightbbox(renderer) for ax in every_axes(figure)]
+    empty = [ax for ax in figure.axes if not (ax.has_data() or ax.texts or ax.patches or ax.child_axes)]
+    found += [f"an axes is empty: {ax.get_title()!r}" for ax in empty]
+    covered = [at for _, at in texts] + [ax.get_tightbbox(renderer) for ax in every_axes(figure) if ax not in empty]
     hole = largest_hole(figure.bbox, [box for box in covered if box is not None])
     return found + [f"a rectangle of {hole:.0%} is empty"] * (hole > HOLE)
 

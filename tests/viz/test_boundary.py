@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from tests.harness import raises, sample
@@ -33,7 +34,7 @@ def warnings_are_errors():
 
 def draw(predict, problem=PROBLEM, **options):
     """The axes of a picture, and its plane: (rows, columns, 3), the lowest row first."""
-    (ax,) = viz.decision_boundary(predict, problem, resolution=50, **options).axes
+    ax = viz.decision_boundary(predict, problem, resolution=50, **options).axes[0]
     (image,) = ax.images
     assert image.origin == "lower"
     return ax, np.asarray(image.get_array())
@@ -178,6 +179,29 @@ def drawn_lines(ax):
     return [line for line in ax.lines if hasattr(line, "get_xy1")]
 
 
+@pytest.mark.parametrize("place", ["alone", "given"])
+@pytest.mark.parametrize(
+    ("classes", "low", "words"), [(2, 0.0, "probability of\nlower"), (3, 1 / 3, "the predicted class")]
+)
+def test_a_colour_bar_says_the_probability_where_scores_are_given(classes, low, words, place):
+    problem = data.moons(30) if classes == 2 else PROBLEM
+    ax = Figure().subplots() if place == "given" else None
+
+    def drawn(predict):
+        return viz.decision_boundary(predict, problem, ax, resolution=9).axes[0].child_axes
+
+    (bar,) = drawn(lambda x: np.stack([x[:, 0] * k for k in range(classes)], axis=1))
+    assert bar.get_ylim() == pytest.approx((low, 1.0))
+    assert words in bar.get_ylabel()
+    assert bar.yaxis.get_major_formatter()(1.0) == "100%"
+
+
+def test_without_scores_there_is_no_colour_bar():
+    figure = viz.decision_boundary(lambda x: np.zeros(len(x), int), PROBLEM, resolution=9)
+    assert len(figure.axes) == 1
+    assert not figure.axes[0].child_axes
+
+
 @pytest.mark.parametrize("kind", ["perceptron", "linear", "augmented", "no bias"])
 def test_a_line_lies_where_a_neurons_sum_is_zero_and_its_arrow_points_above(kind):
     bias = BIAS
@@ -235,8 +259,6 @@ def test_the_classes_and_the_lines_are_named_beside_the_picture():
 
 
 def test_a_picture_is_drawn_on_axes_that_are_given():
-    from matplotlib.figure import Figure
-
     figure = Figure()
     left, right = figure.subplots(1, 2)
     assert viz.decision_boundary(lambda x: x, PROBLEM, right, resolution=20) is figure

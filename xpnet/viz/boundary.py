@@ -75,8 +75,8 @@ def decision_boundary(
     tall = 4.4 * min(1.4, max(0.4, float(height / width))) + (0.9 if title else 0.6)
     more = (1.2 if legend else 0.0) + (0.9 if legend and count else 0.0) + (0.0 if weights is None else 0.9)
     figure, axes = panels(ax, size=(5.2 + more, tall))
-    beside = legend and ax is None
-    if ax is None:
+    own, beside = ax is None, legend and ax is None
+    if own:
         figure.set_layout_engine("compressed")  # made for axes of a fixed aspect
     ax = axes[0, 0]
     colours = _colours(max(int(predicted.max()) + 1, len(data.classes), 0 if weights is None else len(weights)))
@@ -95,6 +95,8 @@ def decision_boundary(
         figure.legend(loc="outside right upper", frameon=False, fontsize=TEXT, markerscale=1.5)
     elif legend:
         _draw_legend(ax)
+    if own:
+        figure.draw_without_rendering()  # the size of the axes changes the labels of ticks, and they the size
     return figure
 
 

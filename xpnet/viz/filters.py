@@ -72,7 +72,7 @@ def filters(
         part = "" if max(count, channels) <= side else f"the first {block.shape[0]} and {columns}: "
         more = f" over {counted(channels, 'channel')}\n{part}a row a {what[:6]}, a column a channel"
     rows = -(-len(tiles) // columns)
-    size = min(8.0, max(2.5, 6.0 * rows * high * (1.35 if labels else 1.0) / (columns * wide)))
+    size = min(8.0, max(2.0, (5.2 * high / (columns * wide) + (0.2 if labels else 0.0)) * rows))
     figure, axes = panels(ax, size=(6.4, size + 0.5))
     ax = axes[0, 0]
     if tiles.shape[3] == 3:
