@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from emulator import NAMESPACE, TAPE
+from emulator.array import call
 
 from tests.conftest import problem
 from tests.distributed import threaded
@@ -88,6 +90,26 @@ def test_a_trainer_replays_whole_steps_of_which_the_host_reads_nothing(where: st
         same(got, want)
     assert counts.recorded == 2 * 2
     assert counts.replayed > 0
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_gradients_of_many_parameters_are_captured(
+    processes: int, counts: Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CuPy joins up to eight arrays while it captures: of more it copies the addresses from the host."""
+    if text := problem("emulator"):
+        pytest.skip(text)
+
+    def concat(arrays: Any, **options: Any) -> Any:
+        assert not TAPE.open or len(arrays) <= 8
+        return call(np.concat, arrays, **options)
+
+    def deep() -> nn.Sequential:
+        return nn.Sequential(*(nn.Linear(6, 6) for _ in range(9)), nn.Linear(6, 3))
+
+    monkeypatch.setattr(NAMESPACE, "concat", concat, raising=False)
+    run(processes, lambda each: trained(each, "emulator", deep, sizes=(8,) * 5, shards=4, capture=True))
+    assert counts.replayed == 2 * processes
 
 
 # Where processes differ.
