@@ -122,6 +122,11 @@ def test_the_most_confident_mistakes_come_first_with_their_true_and_predicted_cl
     assert second == "79%"
 
 
+def test_mistakes_of_probabilities_are_those_of_their_scores():
+    chances = np.exp(SCORES) / np.exp(SCORES).sum(axis=1, keepdims=True)
+    assert texts(mistakes(chances, bright(5))) == texts(mistakes(SCORES, bright(5)))
+
+
 def test_each_mistake_is_its_own_image_on_the_scale_of_the_set():
     figure = mistakes(SCORES, bright(5))
     ax = figure.axes[0]

@@ -13,6 +13,7 @@ from xpnet.data import Dataset, from_arrays
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn import Module
 from xpnet.viz.canvas import panels
+from xpnet.viz.predicting import best_probability
 from xpnet.viz.sheet import text_width
 from xpnet.viz.style import MARKERS, PALETTE, QUIET, TEXT, TITLE, bar, rgb
 
@@ -122,12 +123,8 @@ def _answers(predict: Any, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     scores = found.astype(np.float64)
     if scores.shape[1] == 1:
         scores = np.concatenate([np.zeros_like(scores), scores], axis=1)  # the softmax of (0, s) is the sigmoid of s
-    best, guess = scores.max(axis=1), 1.0 / scores.shape[1]
-    if scores.min() >= 0.0 and np.allclose(scores.sum(axis=1), 1.0, atol=1e-3):
-        chance = best
-    else:
-        chance = 1.0 / np.exp(scores - best[:, None]).sum(axis=1)
-    sure = np.nan_to_num((chance - guess) / (1.0 - guess))
+    guess = 1.0 / scores.shape[1]
+    sure = np.nan_to_num((best_probability(scores) - guess) / (1.0 - guess))
     return np.argmax(scores, axis=1), _UNSURE + (_SURE - _UNSURE) * sure, scores.shape[1]
 
 

@@ -12,7 +12,7 @@ from xpnet.data import Dataset
 from xpnet.errors import ShapeError
 from xpnet.output import counted, printable
 from xpnet.viz.canvas import panels
-from xpnet.viz.predicting import host
+from xpnet.viz.predicting import best_probability, host
 from xpnet.viz.sheet import text_width
 from xpnet.viz.style import CORRECT, DENSE, QUIET, TEXT, TITLE, WIDTH, WRONG, rgb
 from xpnet.viz.tiles import mosaic, pixels
@@ -74,7 +74,8 @@ def mistakes(scores: Any, data: Dataset, ax: Any = None, *, count: int = 12) -> 
     """Draw the most confident mistakes of a classifier, each with its true and its predicted class.
 
     Args:
-        scores: (N, K), of the set's examples in their order; Trainer.evaluate(...)["scores"].
+        scores: (N, K), of the set's examples in their order, Trainer.evaluate(...)["scores"]; or their probabilities,
+            as Trainer.predict returns them.
         data: the set: images (N, H, W, C), labels, names of classes.
         ax: a matplotlib axes to draw on; a new figure by default.
         count: how many at most, >= 1.
@@ -90,8 +91,7 @@ def mistakes(scores: Any, data: Dataset, ax: Any = None, *, count: int = 12) -> 
     if len(data.shape) != 3:
         raise ShapeError("mistakes", "a set of images (H, W, C)", shape=data.shape)
     predicted = np.argmax(scores, axis=1)
-    chances = np.exp(scores - scores.max(axis=1, keepdims=True))
-    sure = 1.0 / chances.sum(axis=1)  # the highest score's share, whose own term is 1
+    sure = best_probability(scores)
     wrong = np.flatnonzero(predicted != data.y)
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
     if not len(worst):

@@ -17,6 +17,7 @@ from xpnet.nn import Module, inference, watch
 __all__ = [
     "Scale",
     "Subject",
+    "best_probability",
     "host",
     "layer_name",
     "one_of",
@@ -52,6 +53,18 @@ def unpack(subject: Subject, normalize: Scale = None) -> tuple[Module, Scale]:
 def host(values: Any) -> np.ndarray:
     """Bring a Tensor, an array of any library, or a list to the host."""
     return read("viz", values)
+
+
+def best_probability(scores: np.ndarray) -> np.ndarray:
+    """Return the probability of each row's highest score, (N,).
+
+    Args:
+        scores: (N, K), float64: scores, whose softmax is taken, or probabilities, which add up to 1.
+    """
+    best = scores.max(axis=1)
+    if scores.size and scores.min() >= 0.0 and np.allclose(scores.sum(axis=1), 1.0, atol=1e-3):
+        return best
+    return 1.0 / np.exp(scores - best[:, None]).sum(axis=1)  # the highest score's share, whose own term is 1
 
 
 def prepared(model: Module, x: np.ndarray, normalize: Scale) -> Array:
