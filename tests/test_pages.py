@@ -17,8 +17,9 @@ from pages import PAGES, ROOT, anchors, blocks, commands, difference, links, rea
 from PIL import Image
 
 import xpnet
-from xpnet import kernels, nn, optim
+from xpnet import data, kernels, nn, optim, train, viz
 from xpnet.cli.commands import app
+from xpnet.models import MODELS
 from xpnet.train import Callback, Trainer
 
 RUN = [
@@ -128,6 +129,29 @@ def test_the_reading_path_names_files():
     files = re.findall(r"`([a-z_/]+\.py)`", table)
     assert len(files) >= 12
     assert [file for file in files if not (ROOT / "xpnet" / file).exists()] == []
+
+
+def test_the_list_of_what_is_included_is_complete():
+    rows = re.findall(r"^\| [\w ]+, `xpnet\.(\w+)` \| (.*) \|$", read("examples/guides/included.md"), re.MULTILINE)
+    listed: dict[str, set[str]] = {}
+    for module, cells in rows:
+        listed.setdefault(module, set()).update(re.findall(r"`([\w-]+)`", cells))
+    known = {
+        "models": {*MODELS},
+        "data": {*data.DATASETS, *data.__all__, "light", "strong"},
+        "train": {*train.__all__, *train.TASKS},
+    }
+    for module, names in listed.items():
+        public = {name for name in dir(getattr(xpnet, module)) if not name.startswith("_")}
+        assert names - known.get(module, public) - {"gradcheck"} == set(), module
+    layers = {
+        name for name in nn.__all__ if isinstance(found := getattr(nn, name), type) and issubclass(found, nn.Module)
+    }
+    assert layers - {"Module", "Activation"} - listed["nn"] == set()
+    assert set(MODELS) - listed["models"] == set()
+    assert {*data.DATASETS} - listed["data"] == set()
+    assert set(viz.__all__) - {"report", "save", "write_report"} - listed["viz"] == set()
+    assert {made.func.__name__ for made in optim.OPTIMIZERS.values()} - listed["optim"] == set()
 
 
 def test_every_file_that_a_batch_passes_is_named_in_the_order_to_read():
