@@ -23,9 +23,9 @@ _INTRODUCTION = """Table of kernels
 ================
 
 What computes each op, by the library of its arrays, in the order they are tried. A kernel takes the cases that it is
-made for; the next one, and at last the op's own code, takes the others. What has no kernel is computed by the op's own
-code, in calls of the Array API standard. ``xpnet devices --kernels`` prints this table for the libraries that are
-installed; :doc:`kernels` says how one is added.
+made for; the next one, and at last the op's own code, takes the others. Where there is a dash, the op's own code, in
+calls of the Array API standard, computes all cases. ``xpnet devices --kernels`` prints this table for the libraries
+that are installed; :doc:`kernels` says how a kernel is added.
 
 A * marks a kernel that cannot be recorded: a step that needs it runs eagerly.
 """
@@ -61,7 +61,7 @@ def kernel_page() -> str:
         parts += ["   * - name", *(f"     - {column}" for column in COLUMNS)]
         for name in names:
             parts.append(f"   * - :py:obj:`~xpnet.ops.{name}`" if name in public else f"   * - ``{name}``")
-            parts += [f"     - {_cell(kernels_) or 'its own code'}" for kernels_ in found[name].values()]
+            parts += [f"     - {_cell(kernels_) or '-'}" for kernels_ in found[name].values()]
         parts.append("")
     return "\n".join(parts)
 
