@@ -38,8 +38,9 @@ h2 { font-size: 1.15rem; margin: 0 0 0.5rem; }
 p { margin: 0 0 0.75rem; }
 section { margin-top: 2.25rem; }
 .soft { color: var(--soft); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 0.75rem; margin: 1.25rem 0; }
-.tiles div { background: var(--card); border: 1px solid var(--line); border-radius: 0.5rem; padding: 0.6rem 0.8rem; }
+.tiles { display: flex; flex-wrap: wrap; gap: 0.75rem; margin: 1.25rem 0; }
+.tiles div { flex: 1 0 8rem; max-width: 14rem; background: var(--card); border: 1px solid var(--line);
+  border-radius: 0.5rem; padding: 0.6rem 0.8rem; }
 .tiles dt { color: var(--soft); font-size: 0.85rem; }
 .tiles dd { margin: 0; font-size: 1.25rem; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 0; }
