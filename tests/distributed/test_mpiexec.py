@@ -101,8 +101,10 @@ def test_a_last_line_without_an_end_and_bytes_that_are_no_text_are_passed_on():
 
 
 def test_the_exit_codes_of_several_hosts_with_numbers_in_their_names_are_read():
-    output = parted(b"[mpiexec@n7] Exit codes: [n7] 0,512 [n8] 0,9\n")[2]
-    assert output.statuses == [0, 512, 0, 9]
+    written, _, output = parted(b"[n9] 4\n[mpiexec@n7] Exit codes: [n7] 0,512,1\n[n8] 3,9\n")
+    assert (written, output.statuses) == ("[n9] 4\n", [0, 3, 512, 9, 1]), (
+        "processes 0, 2 and 4 are on the first machine"
+    )
 
 
 def test_without_mpiexec_the_error_names_the_command_that_installs_it(monkeypatch, tmp_path):

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from xpnet.errors import ConfigError
@@ -75,7 +76,7 @@ _OPEN = re.compile(  # how a block of Open MPI's begins
     r"An unrecognized option|PRTE (has lost|daemon)|An ORTE daemon|This process, or another one"
 )
 _OPEN_WARNS = re.compile(r"\[[^\]]*:\d+\] \S*/osc_ucx_component\.c:\d+ ")  # of its wheel, with a line of one space
-_STATUSES = re.compile(r"\[mpiexec@.*?\] Exit codes: (.*)")
+_STATUSES = re.compile(r"(?:\[mpiexec@.*?\] Exit codes: )?\[[^\]]*\] (\d+(?:,\d+)*)$")  # a line for each machine
 _MESSAGE = "\x1expnet "  # begins a line from a process to its supervisor
 
 
@@ -89,12 +90,17 @@ class Output:
 
     def __init__(self, write: Callable[[str], None], receive: Callable[[str], None]) -> None:
         self.own: list[str] = []
-        self.statuses: list[int] = []  # of the processes, as os.wait has them
+        self._statuses: list[list[int]] = []  # of the processes of each machine, as os.wait has them
         self.lines = 0  # that the processes printed
         self._write, self._receive = write, receive
         self._rest = b""
         self._before: list[str] = []
-        self._in_block = self._in_hyphens = self._is_after_warning = False
+        self._in_block = self._in_hyphens = self._is_after_warning = self._in_statuses = False
+
+    @property
+    def statuses(self) -> list[int]:
+        """The statuses of the processes, as os.wait has them, by their numbers: mpiexec goes round the machines."""
+        return [status for turn in zip_longest(*self._statuses) for status in turn if status is not None]
 
     def feed(self, data: bytes) -> None:
         """Take some bytes; none at the end."""
@@ -114,7 +120,13 @@ class Output:
             text = line = head
             if not head:
                 return
-        if self._in_hyphens:
+        statuses = _STATUSES.match(text)
+        self._in_statuses = bool(statuses) and (self._in_statuses or text.startswith("[mpiexec@"))
+        if statuses and self._in_statuses:
+            self._before.clear()
+            self._statuses.append(list(map(int, statuses[1].split(","))))
+            self.own.append(text)
+        elif self._in_hyphens:
             self.own.append(text)
             self._in_hyphens = not _HYPHENS.match(text)
         elif self._before and _HYPHENS.match(self._before[-1]) and _OPEN.match(text):
@@ -127,8 +139,6 @@ class Output:
         elif _OWN.match(text):
             self._before.clear()
             self._in_block = "BAD TERMINATION" in text or self._in_block
-            if found := _STATUSES.match(text):
-                self.statuses += [int(status) for status in re.findall(r"\d+", re.sub(r"\[.*?\]", " ", found[1]))]
             self.own.append(text)
         elif _BEFORE.match(text):
             if self._in_block and text:  # the last line of the block

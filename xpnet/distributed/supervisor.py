@@ -37,6 +37,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_
             "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")  # fmt: skip
 _PATIENCE = 10.0  # seconds for processes to end that were told to
 _LOOK = 0.5  # seconds between looks at processes that run
+_LATE = 60.0  # seconds after which a user hears that a process is waited for
 _LOOKS = 4  # after which it is certain that a process has ended which others wait for
 _BAD_INPUT, _FAILED, _INTERRUPTED = 2, 1, (130, 143)  # exit codes
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -212,12 +213,15 @@ class _Running:
 
         MPI ends all where one is lost that has started it. Before that, nobody notices.
         """
-        looks = 0
+        looks = waited = 0
         while process.poll() is None:
             try:
                 process.wait(_LOOK)  # a signal is handled between waits
             except subprocess.TimeoutExpired:
                 is_joining = self.told.joining and not self.told.joined
+                waited += bool(is_joining)
+                if waited == _LATE / _LOOK:  # on another machine it may have ended
+                    _log.warning("a process has not started MPI for %.0f s, and the others wait for it", _LATE)
                 looks = looks + 1 if is_joining and count_ended(mark) else 0
                 if looks == _LOOKS:
                     process.terminate()
