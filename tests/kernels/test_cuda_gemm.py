@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import emulator
 import numpy as np
@@ -13,7 +14,7 @@ from tests.harness import put, raises, sample
 from xpnet import ops
 from xpnet.backend import use_precision
 from xpnet.errors import DeviceError
-from xpnet.kernels.cuda import driver, gemm
+from xpnet.kernels.cuda import cublaslt, driver, gemm
 
 PLAIN, BIAS, BIAS_AND_RELU = 1, 4, 6
 EPS = {np.float16: 5e-4, np.float32: 6e-8, np.float64: 2e-16}
@@ -293,6 +294,25 @@ def test_a_plan_is_searched_once_for_each_kind_of_product(emulated, counted, bla
         before = blas.searches
         product()
         assert blas.searches == before + 1
+
+
+def test_of_two_threads_that_make_memory_for_the_library_both_use_that_of_one(emulated, blas):
+    """The other's would be freed while the product writes it."""
+    both = threading.Barrier(2)
+
+    class Waiting(emulator.EmulatedDriver):
+        def empty(self, shape, dtype):
+            both.wait(60)
+            return super().empty(shape, dtype)
+
+    found, library = [], cublaslt.Library(blas)
+    with driver.use_driver(Waiting()):
+        threads = [threading.Thread(target=lambda: found.append(library._workspace(0, 0))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found[0] is found[1]
 
 
 def test_memory_for_the_library_is_made_once_for_a_stream(emulated, counted, blas, monkeypatch):

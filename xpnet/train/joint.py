@@ -98,10 +98,8 @@ class Joint:
         """Why steps cannot be recorded; "" if they may be."""
         if not self._communicator.takes(self._flat.backend):
             return f"the processes sum on the host what {self._flat.backend.spec} computes"
-        several = self.part.stop - self.part.first > 1  # shards that wait for each other, each in a thread
-        if (self.meets and several) if self._on_device else self.layers:
-            return "layers depend on the whole batch"
-        return ""
+        in_threads = self.meets and self.part.stop - self.part.first > 1  # one for each shard that waits for others
+        return "layers depend on the whole batch" if (in_threads if self._on_device else self.layers) else ""
 
     @property
     def meets(self) -> bool:

@@ -177,9 +177,10 @@ class Library:
 
     def _workspace(self, device: int, stream: int) -> DeviceArray:
         """Memory for a stream's products, which run one after the other."""
-        if (device, stream) not in self._workspaces:
-            self._workspaces[device, stream] = driver.empty((WORKSPACE,), np.uint8)
-        return self._workspaces[device, stream]
+        found = self._workspaces.get((device, stream))
+        if found is None:  # where two threads come first, that of one is kept: the other's would be freed in use
+            found = self._workspaces.setdefault((device, stream), driver.empty((WORKSPACE,), np.uint8))
+        return found
 
     def _handle(self, device: int) -> c_void_p:
         if device not in self._handles:
