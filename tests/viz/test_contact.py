@@ -12,6 +12,7 @@ from xpnet.data.duplicates import Duplicates
 from xpnet.data.survey import ColumnFacts, Survey, survey
 from xpnet.errors import ConfigError, DataError
 from xpnet.viz.contact import contact_sheet
+from xpnet.viz.style import ON_DARK, PALETTE, PARTS
 
 RNG = np.random.default_rng(6)
 
@@ -29,6 +30,17 @@ def test_the_page_has_its_sections_and_needs_nothing_else():
     ]  # fmt: skip
     assert page.references == [picture["src"] for picture in page.pictures]
     assert not {"script", "link", "iframe"} & page.tags
+
+
+def test_parts_of_the_data_have_the_colours_of_the_curves_of_a_training():
+    page = contact_sheet(survey("digits"))
+    names = {"train": "training", "validation": "validation", "test": "test"}
+    for palette in (PALETTE, ON_DARK):
+        colours = {part: palette[PALETTE.index(colour)] for part, colour in PARTS.items()}
+        assert all(f"--{part}: {colour};" in page for part, colour in colours.items())
+    for part, name in names.items():
+        assert f'<i class="{name}" style="width:' in page
+        assert re.search(rf"\.bars i{'' if part == 'train' else '.' + name}, [^}}]*var\(--{part}\)", page)
 
 
 @pytest.mark.parametrize(("name", "shown"), [("none", []), ("light", ["light"]), ("strong", ["strong"])])

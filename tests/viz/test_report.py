@@ -114,7 +114,7 @@ def test_pictures_can_be_opened_and_are_described_in_words():
     assert len(pictures) == 4
     for picture in pictures:
         assert len(picture["alt"]) > 20
-        assert int(picture["width"]) > 100
+        assert max(int(picture["width"]), int(picture["height"])) >= 600
         kind, content = decoded(picture)
         if kind == "png":
             with Image.open(io.BytesIO(content)) as image:
