@@ -196,6 +196,13 @@ def test_a_colour_bar_says_the_probability_where_scores_are_given(classes, low, 
     assert bar.yaxis.get_major_formatter()(1.0) == "100%"
 
 
+def test_names_of_classes_are_never_formulas():
+    problem = data.from_arrays(PROBLEM.x, PROBLEM.y % 2, ["a", "$x$ $"])
+    figure = viz.decision_boundary(lambda x: x, problem, resolution=9)
+    assert figure.axes[0].child_axes[0].get_ylabel() == "probability of\n\\$x\\$ \\$"
+    assert figure.legends[0].get_texts()[1].get_text() == r"\$x\$ \$"
+
+
 def test_without_scores_there_is_no_colour_bar():
     figure = viz.decision_boundary(lambda x: np.zeros(len(x), int), PROBLEM, resolution=9)
     assert len(figure.axes) == 1

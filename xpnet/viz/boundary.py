@@ -13,6 +13,7 @@ from xpnet.data import Dataset, from_arrays
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn import Module
 from xpnet.viz.canvas import panels
+from xpnet.viz.confusion import short
 from xpnet.viz.predicting import best_probability
 from xpnet.viz.sheet import text_width
 from xpnet.viz.style import MARKERS, PALETTE, QUIET, TEXT, TITLE, bar, rgb
@@ -193,7 +194,7 @@ def _draw_legend(ax: Any) -> None:
 
 
 def _named(name: str) -> str:
-    return f"class {name}" if name.isdigit() else name
+    return f"class {name}" if name.isdigit() else short(name, 28)
 
 
 def _draw_examples(ax: Any, data: Dataset, colours: np.ndarray) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 __all__ = [
     "CORRECT", "DENSE", "FAMILIES", "IMAGE", "MARKERS", "NEGATIVE", "ON_DARK", "PALETTE", "PARTS", "POSITIVE", "QUIET",
-    "TEXT", "TITLE", "WIDTH", "WRONG", "bar", "despine", "rgb", "signed", "signed_map", "unsigned",
+    "TEXT", "TITLE", "WIDTH", "WRONG", "bar", "despine", "rgb", "signed", "unsigned",
 ]  # fmt: skip
 
 # Okabe and Ito (2008), but for a red that is one: under each kind of colour vision, any two are at least as far apart
@@ -54,7 +54,7 @@ def rgb(colour: str) -> np.ndarray:
 
 
 @cache
-def signed_map() -> Any:
+def _signed_map() -> Any:
     """The colour map from dark blue through white to dark red."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -65,7 +65,7 @@ def signed_map() -> Any:
 def signed(*values: Any) -> dict[str, Any]:
     """Options of imshow for numbers of both signs: one scale for all the arrays given, around 0."""
     top = _largest(values)
-    return {"cmap": signed_map(), "vmin": -top, "vmax": top}
+    return {"cmap": _signed_map(), "vmin": -top, "vmax": top}
 
 
 def unsigned(*values: Any) -> dict[str, Any]:
