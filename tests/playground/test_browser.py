@@ -123,6 +123,7 @@ def test_another_learning_rate_goes_on_and_the_link_repeats_it(visit):
 
 def test_layers_neurons_and_features_are_added_and_removed(visit):
     page = visit()
+    assert text(page, "#parameters") == "28 parameters"  # (2+1)*4 + (4+1)*2 + (2+1)*2
     page.click("#deeper")
     until(page, "document.querySelectorAll('#columns .column').length === 5")
     page.click("#more-1")

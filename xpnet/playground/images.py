@@ -85,7 +85,6 @@ class Images:
                 {"name": name, "kind": layer.kind, "shape": list(values.shape)}
                 for (name, layer), values in zip(self.model.children(), self._values()[1:], strict=True)
             ],
-            "train": len(self.train),
         }
 
     def frame(self) -> dict[str, Any]:

@@ -37,6 +37,7 @@ export function show(description) {
   network = description;
   if (chosen && !network.layers.some((layer) => layer.name === chosen.layer)) chosen = null;
   for (const [name, field] of Object.entries(fields)) field.set(network.settings[name]);
+  $("image-parameters").textContent = network.parameters.toLocaleString("en") + " parameters";
   maps.show(network, (place) => ((chosen = place), explain(true)));
   if (!chosen) written.clear();
   drawing.resend();

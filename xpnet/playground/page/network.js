@@ -17,6 +17,7 @@ export function build(description, given) {
   columns.replaceChildren(column("Features", inputs), ...hidden.map((count, i) => column(`Layer ${i + 1}`, nodes[i + 1], moreOrLess(count, i))), column("Scores", nodes.at(-1)));
   box.classList.toggle("many", sizes.length > 5 || Math.max(...sizes) > 8);
   $("depth").textContent = hidden.length + (hidden.length === 1 ? " hidden layer" : " hidden layers");
+  $("parameters").textContent = network.parameters.toLocaleString("en") + " parameters";
   $("fewer").disabled = !hidden.length;
   $("deeper").disabled = hidden.length >= choices.most_layers;
   $("fewer").onclick = () => change({layers: hidden.slice(0, -1)});
