@@ -1,8 +1,8 @@
 """Add an array library that xpnet does not know, in a few lines, and see which of its functions a training step calls.
 
 The library here is NumPy under another name, with a type of arrays of its own and a namespace that counts the calls.
-For a real library, xp is its module; the README shows it with array-api-strict. xpnet has no kernels for a new library,
-so it runs the ops as they are written, by the standard. The same run on --backend shows that results agree.
+For a real library, xp is its module; xpnet/backend/README.md shows it with array-api-strict. xpnet has no kernels for a
+new library, so it runs the ops as they are written, by the standard. The same run on --backend gives the same results.
 """
 
 from collections import Counter
