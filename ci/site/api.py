@@ -101,7 +101,7 @@ def _bases(value: Any, public: Public) -> list[str]:
              for base in value.__bases__ if base.__module__.startswith("xpnet.")]  # fmt: skip
     shown = [f":py:obj:`~{path}`" for path in found if path]
     builtin = [f"``{b.__name__}``" for b in value.__bases__ if issubclass(b, Exception) and b.__module__ == "builtins"]
-    return [f"*Of* {', '.join(shown + builtin)}.", ""] if shown else []
+    return [f"Bases: {', '.join(shown + builtin)}.", ""] if shown else []
 
 
 def _member(entry: Entry, name: str, member: Any, place: Place, public: Public) -> list[str]:
