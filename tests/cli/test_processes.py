@@ -24,9 +24,17 @@ KEYS = {
 PATIENCE = 120  # seconds until a process that hangs is killed
 
 
+@pytest.fixture(autouse=True)
+def site(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw no curves and no report, which would take most of the time: processes find no matplotlib."""
+    folder = here.parent / "site"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['matplotlib'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(folder), str(Path(package.__file__).parents[1]))))
+
+
 def start(*words: object) -> subprocess.Popen[str]:
-    root = str(Path(package.__file__).parents[1])
-    env = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "xpnet", *map(str, words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
