@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from xpnet.interop.torch.loading import load_torch, to_torch_state_dict
     from xpnet.nn.saving import load
 
-__version__ = "0.9.0"
+__version__ = "0.10.0"
 
 __all__ = [
     "Backend",
