@@ -80,6 +80,56 @@ def backward_by(change):
     return lambda *arrays: change(*right.backward(*arrays))
 
 
+def backward_times_h(da, x, w1, b1, w2, b2):
+    h = np.maximum(x @ w1.T + b1, 0)
+    da1 = (da @ w2) * h
+    return da1.T @ x, da1.sum(axis=0), da.T @ h, da.sum(axis=0)
+
+
+def loss_less(largest):
+    def cross_entropy(a, y):
+        a = a - largest(a)
+        return -(y * (a - np.log(np.exp(a).sum(axis=1, keepdims=True)))).sum() / len(a)
+
+    return cross_entropy
+
+
+def mean_of_all(a, y):
+    return right.cross_entropy(a, y) / a.shape[1]
+
+
+def neighbours(x, KH, KW, S):
+    """Slices that are S pixels too close."""
+    OH, OW = (x.shape[1] - KH) // S + 1, (x.shape[2] - KW) // S + 1
+    return [(p, q, (slice(None), slice(p, p + OH), slice(q, q + OW))) for p in range(KH) for q in range(KW)]
+
+
+def conv_without_stride(x, w, b, S):
+    return b + sum(x[place] @ w[:, p, q].T for p, q, place in neighbours(x, *w.shape[1:3], S))
+
+
+def backward_without_stride(dy, x, w, S):
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for p, q, place in neighbours(x, *w.shape[1:3], S):
+        dx[place] += dy @ w[:, p, q]
+        dw[:, p, q] = np.tensordot(dy, x[place], ((0, 1, 2), (0, 1, 2)))
+    return dx, dw, dy.sum(axis=(0, 1, 2))
+
+
+def dw_without_stride(dy, x, w, S):
+    dx, _, db = right.conv2d_backward(dy, x, w, S)
+    return dx, backward_without_stride(dy, x, w, S)[1], db
+
+
+def pool_backward_that_assigns_slices(dy, x, K, S):
+    y, dx = xpnet.ops.max_pool2d(x, kernel_size=K, stride=S)[0], np.zeros_like(x)
+    gone = np.zeros(y.shape, bool)
+    for _, _, place in places(x, K, K, S):
+        hit = (x[place] == y) & ~gone
+        dx[place], gone = dy * hit, gone | hit
+    return dx
+
+
 def im2col_in(order):
     """im2col whose axes are in another order than nijpqc."""
 
@@ -344,6 +394,9 @@ MISTAKES = [
         {"cross_entropy": lambda a, y: right.cross_entropy(a, y) / math.log(2)},
         "natural logarithm",
     ),
+    ("cross_entropy", "mean of all", {"cross_entropy": mean_of_all}, "are K times too small"),
+    ("cross_entropy", "one maximum", {"cross_entropy": loss_less(np.max)}, "of each example, not of all: xp.max"),
+    ("cross_entropy", "no maximum", {"cross_entropy": loss_less(np.zeros_like)}, "exp overflows: subtract m"),
     ("cross_entropy", "no 1/N", {"cross_entropy_gradient": lambda a, y: right.softmax(a) - y}, "division by N missing"),
     (
         "cross_entropy",
@@ -364,6 +417,12 @@ MISTAKES = [
         "ReLU is missing",
     ),
     ("backpropagation", "no mask", {"backward": backward_without_mask}, "ReLU passes the gradient only where a1 > 0"),
+    (
+        "backpropagation",
+        "times h",
+        {"backward": backward_times_h},
+        "1 where a1 > 0, else 0: multiply dh by that, not by h",
+    ),
     ("backpropagation", "transposed", {"backward": backward_by(lambda a, b, c, d: (a.T, b, c, d))}, "swapped"),
     (
         "backpropagation",
@@ -390,6 +449,9 @@ MISTAKES = [
     ),
     ("convolution", "no bias", {"conv2d": lambda x, w, b, S: right.conv2d(x, w, 0 * b, S)}, "the bias b is missing"),
     ("convolution", "assigned", {"conv2d_backward": backward_that_assigns}, "shares of dx are added"),
+    ("convolution", "no stride", {"conv2d": conv_without_stride}, "b of shape (4,), S = 2) the stride is missing"),
+    ("convolution", "dx without stride", {"conv2d_backward": backward_without_stride}, "S = 2) the stride is missing"),
+    ("convolution", "dw without stride", {"conv2d_backward": dw_without_stride}, "S = 2) the stride is missing"),
     ("convolution", "float64", {"conv2d_backward": backward_in_float64}, "dtype of the input"),
     (
         "convolution",
@@ -406,6 +468,12 @@ MISTAKES = [
     ("max_pool_gradient", "to all", {"max_pool2d_backward": pool_backward_to_all}, "to the first only, not to all"),
     ("max_pool_gradient", "to all, float64", {"max_pool2d_backward": pool_backward_in_float64}, "not to all"),
     ("max_pool_gradient", "assigned", {"max_pool2d_backward": pool_backward_that_assigns}, "gets the sum"),
+    (
+        "max_pool_gradient",
+        "slices assigned",
+        {"max_pool2d_backward": pool_backward_that_assigns_slices},
+        "overlap: add to dx with +=",
+    ),
     ("max_pool_gradient", "columns", {"max_pool2d_backward": pool_backward_column_first}, "p is the outer loop"),
     (
         "lrn",

@@ -51,7 +51,12 @@ _KINDS = {
 
 
 def reason_and_hint(
-    error: CheckError, names: Sequence[str], result: str, sizes: Mapping[str, int], mistakes: Sequence[Mistake]
+    error: CheckError,
+    names: Sequence[str],
+    result: str,
+    sizes: Mapping[str, int],
+    mistakes: Sequence[Mistake],
+    settings: str = "",
 ) -> Wrong:
     """Say in the words of an exercise what a check of checking.py found.
 
@@ -61,8 +66,9 @@ def reason_and_hint(
         result: the name of the op's result.
         sizes: letters of the shapes, such as N, and their values.
         mistakes: those that are typical of the exercise.
+        settings: of the case, such as "S = 2".
     """
-    names = [*names, f"d{result}"]
+    inputs, names = names, [*names, f"d{result}"]
     what = result if error.part is None else f"d{names[error.part]}"
     if error.kind == "modified":
         name = names[error.part or 0]
@@ -80,11 +86,20 @@ def reason_and_hint(
         text = (
             f"{what} is not the slope of {result}: in a random direction expected {error.want:.6g}, got {error.got:.6g}"
         )
+    text += _of_case(error.case, inputs, settings)
     if error.kind == "layout":
         return Wrong(text, _KINDS["layout"])
     if hint := _of_mistake(error, mistakes) or _of_size(error.got, error.want, sizes):
         return Wrong(text, hint, True)
     return Wrong(text, hint_of_numbers(error.got, error.want))
+
+
+def _of_case(case: Any, inputs: Sequence[str], settings: str) -> str:
+    """Say which case a check was of: " (x of shape (2, 5), S = 2)"."""
+    if case is None:
+        return ""
+    shapes = [f"{name} of shape {np.shape(a)}" for name, a in zip(inputs, case.arrays, strict=True)]
+    return f" ({', '.join([*shapes, settings] if settings else shapes)})"
 
 
 def _of_mistake(error: CheckError, mistakes: Sequence[Mistake]) -> str:
@@ -164,14 +179,17 @@ def _factor(got: np.ndarray, want: np.ndarray) -> float | None:
 
 
 def _of_size(got: Any, want: Any, sizes: Mapping[str, int]) -> str:
-    """Say which size of the shapes all numbers are too large or too small by; or return ""."""
+    """Say which size of the shapes all numbers are too large or too small by; or return "".
+
+    Only its letter is given: the hint may stand under a case of another size than the one it was found with.
+    """
     got, want = np.asarray(got), np.asarray(want)
     factor = _factor(got, want) if got.shape == want.shape else None
     if factor is None:
         return ""
     for name, size in sizes.items():
         if size > 1 and abs(factor / size - 1.0) < 1e-4:
-            return f"all numbers are {name} = {size} times too large: is a division by {name} missing?"
+            return f"all numbers are {name} times too large: is a division by {name} missing?"
         if size > 1 and abs(factor * size - 1.0) < 1e-4:
-            return f"all numbers are {name} = {size} times too small: is it divided by {name} once too often?"
+            return f"all numbers are {name} times too small: is it divided by {name} once too often?"
     return ""

@@ -81,6 +81,7 @@ def hold(
     result: str,
     sizes: Mapping[str, int],
     mistakes: Sequence[Mistake] = (),
+    settings: str = "",
 ) -> None:
     """Hold a case to the checks of checking.py.
 
@@ -90,7 +91,7 @@ def hold(
     try:
         check_case(case, backend)
     except CheckError as error:
-        raise reason_and_hint(error, names, result, sizes, mistakes) from None
+        raise reason_and_hint(error, names, result, sizes, mistakes, settings) from None
 
 
 def numbers_of(what: str, got: Any, backend: Backend) -> np.ndarray:

@@ -62,7 +62,7 @@ def im2col(backend: Backend, im2col: Any) -> None:
             batch=(0,),
             sizes=(1,),
         )
-        hold(case, backend, ["x"], "rows", {}, mistakes)
+        hold(case, backend, ["x"], "rows", {}, mistakes, f"KH = {KH}, KW = {KW}, S = {S}")
 
 
 def _taps(x: np.ndarray, w: np.ndarray, S: int) -> list[tuple[int, int, tuple[slice, ...]]]:
@@ -98,6 +98,26 @@ def _of_rotated(S: int) -> Callable[..., Any]:
     return numbers
 
 
+def _without_stride(part: int | str) -> Callable[..., Any]:
+    """The result, or the gradient of images or filters, where weight (p, q) meets the pixels (i + p, j + q)."""
+
+    def numbers(want: np.ndarray, dy: np.ndarray, x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+        OH, OW = dy.shape[1:3]
+        found = b + np.zeros(want.shape) if part == "y" else np.zeros(want.shape)
+        for p, q in np.ndindex(w.shape[1], w.shape[2]):
+            place = (slice(None), slice(p, p + OH), slice(q, q + OW))
+            if part == "y":
+                found += x[place] @ w[:, p, q].T
+            elif part == 0:
+                found[place] += dy @ w[:, p, q]
+            else:
+                found[:, p, q] = np.einsum("nijf,nijc->fc", dy, x[place])
+        return found
+
+    return numbers
+
+
+_STRIDE = "the stride is missing: windows are S pixels apart, so the slice is p : p + S*(OH-1) + 1 : S"
 _ROTATED = "the filter is rotated by 180 degrees: weight (p, q) meets pixel (i*S + p, j*S + q)"
 
 
@@ -126,8 +146,9 @@ def convolution(backend: Backend, conv2d: Any, conv2d_backward: Any) -> None:
             Mistake(0, _overwriting(S), "windows overlap: shares of dx are added, dx[place] += share, not assigned"),
             Mistake(0, _of_rotated(S), _ROTATED),
             Mistake(1, lambda want, dy, x, w, b: want[:, ::-1, ::-1], _ROTATED),
+            *(Mistake(part, _without_stride(part), _STRIDE) for part in ("y", 0, 1)),
         )
-        hold(case, backend, ["x", "w", "b"], "y", {"N": 2, "F": 4, "C": 3}, mistakes)
+        hold(case, backend, ["x", "w", "b"], "y", {"N": 2, "F": 4, "C": 3}, mistakes, f"S = {S}")
 
 
 def _forward(conv2d: Any, S: int, x: Any, w: Any, b: Any) -> Any:
@@ -162,6 +183,21 @@ def _max_pool_shares(K: int, S: int, rule: str) -> Callable[..., Any]:
     return numbers
 
 
+def _max_pool_assigned(K: int, S: int, want: Any, dy: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The gradient of max pooling to which the share of each (p, q) is assigned, zeros too."""
+    dx, (OH, OW) = np.zeros(x.shape), dy.shape[1:3]
+    place = {
+        (p, q): (slice(None), slice(p, p + S * (OH - 1) + 1, S), slice(q, q + S * (OW - 1) + 1, S))
+        for p, q in np.ndindex(K, K)
+    }
+    y, found = np.max([x[at] for at in place.values()], axis=0), np.zeros(dy.shape, bool)
+    for at in place.values():
+        hit = (x[at] == y) & ~found
+        dx[at] = dy * hit
+        found |= hit
+    return dx
+
+
 _MAX_POOL = {
     "assign": "windows overlap: a pixel that is the maximum of several gets the sum (+=), not the last one",
     "all": "if several pixels are the maximum, the gradient goes to the first only, not to all of them",
@@ -181,6 +217,7 @@ def max_pool_gradient(backend: Backend, max_pool2d: Any, max_pool2d_backward: An
         backward.__name__ = "max_pool2d_backward"
         op = partial(ops.max_pool2d, kernel_size=K, stride=S)
         guesses = [(_max_pool_shares(K, S, rule), hint) for rule, hint in _MAX_POOL.items()]
+        guesses.append((partial(_max_pool_assigned, K, S), "windows overlap: add to dx with +=, dx[place] += share"))
         case = Case(
             as_op(partial(max_pool2d, K=K, S=S), backward, (0,)),
             (sample(2, 8, 5, 3),),
@@ -191,7 +228,8 @@ def max_pool_gradient(backend: Backend, max_pool2d: Any, max_pool2d_backward: An
             sizes=(1,),
             length=9,
         )
-        hold(case, backend, ["x"], "y", {}, [Mistake(0, numbers, hint) for numbers, hint in guesses])
+        mistakes = [Mistake(0, numbers, hint) for numbers, hint in guesses]
+        hold(case, backend, ["x"], "y", {}, mistakes, f"K = {K}, S = {S}")
 
         dtype = float_types(backend)[-1]
         ties = np.round(sample(2, 8, 5, 3, seed=1))  # -2, -1, 0, 1 and 2
@@ -199,7 +237,7 @@ def max_pool_gradient(backend: Backend, max_pool2d: Any, max_pool2d_backward: An
         dy = dy_of(y.shape)
         found = max_pool2d_backward(put(backend, dy, dtype), put(backend, ties, dtype), K, S)
         wrong = [(numbers(None, dy, ties), hint) for numbers, hint in guesses]
-        compare("dx of an image with equal pixels", found, vjp(dy, (True,))[0], backend, wrong)
+        compare(f"dx of an image with equal pixels (K = {K}, S = {S})", found, vjp(dy, (True,))[0], backend, wrong)
 
 
 def _lrn(x: np.ndarray, region: str, settings: tuple[Any, ...], rule: str) -> np.ndarray:
@@ -254,7 +292,8 @@ def lrn(backend: Backend, lrn_across: Any, lrn_within: Any) -> None:
                 sizes=(1,),
                 length=30,
             )
-            hold(case, backend, ["x"], f"lrn_{region}", {}, mistakes)
+            values = ", ".join(f"{n} = {v}" for n, v in zip(("size", "alpha", "beta", "k"), settings, strict=True))
+            hold(case, backend, ["x"], f"lrn_{region}", {}, mistakes, values)
 
 
 def _right_lrn(region: str, settings: tuple[Any, ...], x: Any) -> Any:

@@ -55,6 +55,16 @@ def softmax(backend: Backend, softmax: Any) -> None:
         hold(case, backend, ["a"], "p", {"N": 4, "K": 3}, _SOFTMAX)
 
 
+def _loss_less(largest: Any) -> Any:
+    """The loss by the logarithm of the sum of exponentials, from which some number is subtracted first."""
+
+    def numbers(want: Any, dy: Any, a: np.ndarray, y: np.ndarray) -> Any:
+        a = a - largest(a)
+        return -np.sum(y * (a - np.log(np.exp(a).sum(axis=1, keepdims=True)))) / len(a)
+
+    return numbers
+
+
 _NATURAL = "ln is the natural logarithm: xp.log"
 _CROSS_ENTROPY = (
     Mistake("y", lambda want, dy, a, y: want / np.log(2.0), _NATURAL),
@@ -64,6 +74,10 @@ _CROSS_ENTROPY = (
         lambda want, dy, a, y: -np.sum(y * np.log(oracles.softmax(a))) / len(a),
         "a small p is rounded to 0, and ln 0 is infinite: compute ln p_j = a_j - m - ln(sum of exp(a_k - m))",
     ),
+    Mistake(
+        "y", _loss_less(np.max), "m is the largest logit of each example, not of all: xp.max(a, axis=1, keepdims=True)"
+    ),
+    Mistake("y", _loss_less(np.zeros_like), "exp overflows: subtract m, the largest logit of each example, first"),
     Mistake("y", lambda want, dy, a, y: -np.sum(y * a) / len(a), "the softmax is missing: L is of ln p, not of a"),
     Mistake(0, lambda want, dy, a, y: dy * oracles.softmax(a) / len(a), "p - y: the labels y are missing"),
 )
@@ -78,10 +92,15 @@ def cross_entropy(backend: Backend, cross_entropy: Any, cross_entropy_gradient: 
 
     backward.__name__ = "cross_entropy_gradient"
     labels = np.eye(3)[[2, 0, 1, 2]]
-    for logits in (sample(4, 3), _single(sample(4, 3, seed=1) + _FAR), sample(4, 3, low=-800.0, high=800.0)):
+    for logits in (
+        sample(4, 3),
+        _single(sample(1, 3, seed=2) + 1000.0),  # before _FAR: fails without m, passes with the m of all examples
+        _single(sample(4, 3, seed=1) + _FAR),
+        sample(4, 3, low=-800.0, high=800.0),
+    ):
         case = Case(
             as_op(cross_entropy, backward, (0,)),
-            (logits, labels),
+            (logits, labels[: len(logits)]),
             oracles.softmax_cross_entropy,
             gradients=by_op(ops.softmax_cross_entropy),
             differentiable=(0,),
@@ -102,8 +121,14 @@ def _mask_of_gradient(want: Any, dy: Any, x: Any, w1: Any, b1: Any, w2: Any, b2:
     return dh.T @ x if want.ndim == 2 else dh.sum(axis=0)
 
 
+def _times_h(want: Any, dy: Any, x: Any, w1: Any, b1: Any, w2: Any, b2: Any) -> Any:
+    dh = dy @ w2 * np.maximum(x @ w1.T + b1, 0.0)
+    return dh.T @ x if want.ndim == 2 else dh.sum(axis=0)
+
+
 _MASK = "ReLU passes the gradient only where a1 > 0: da1 = dh where a1 > 0, else 0"
 _MASK_OF_DH = "what passes is decided by a1 > 0, not by dh > 0"
+_BY_H = "the slope of ReLU is 1 where a1 > 0, else 0: multiply dh by that, not by h"
 _BACKPROPAGATION = (
     Mistake(
         "y", lambda want, dy, x, w1, b1, w2, b2: (x @ w1.T + b1) @ w2.T + b2, "the ReLU is missing: h = max(a1, 0)"
@@ -113,6 +138,8 @@ _BACKPROPAGATION = (
     Mistake(2, _without_mask, _MASK),
     Mistake(1, _mask_of_gradient, _MASK_OF_DH),
     Mistake(2, _mask_of_gradient, _MASK_OF_DH),
+    Mistake(1, _times_h, _BY_H),
+    Mistake(2, _times_h, _BY_H),
     Mistake(
         3,
         lambda want, dy, x, w1, b1, w2, b2: dy.T @ (x @ w1.T + b1),
