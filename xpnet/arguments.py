@@ -186,7 +186,8 @@ def choice(where: str, name: str, value: Any, known: Iterable[Any]) -> Any:
         return value
     if any(type(value) is type(k) and value == k for k in known):  # 1 is not True
         return value
-    raise ConfigError(where, f"a known {name}", nearest(shown(value), map(str, known)), **{name: shown(value)})
+    typed = value if isinstance(value, str) else shown(value)
+    raise ConfigError(where, f"a known {name}", nearest(typed, map(str, known)), **{name: shown(value)})
 
 
 def instance(where: str, name: str, value: Any, *, kind: type | tuple[type, ...], rule: str, do: str = "") -> Any:

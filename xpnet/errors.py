@@ -32,6 +32,7 @@ __all__ = [
     "DivergedError",
     "ShapeError",
     "XpnetError",
+    "near",
     "nearest",
 ]
 
@@ -128,16 +129,25 @@ class CheckpointError(XpnetError, ValueError):
 
 
 _MOST = 30  # names in a message
+_LEAST = 0.6  # likeness of two names that are near, of at most 1
 _NEAR = 0.1  # a second name is as good as the first, if their likeness differs by less
+
+
+def near(name: str, names: Iterable[str]) -> list[str]:
+    """Return the one or two names that a mistyped one may stand for, the nearest first; none where none is near.
+
+    Two names are near if they share, in order, at least 0.6 of their letters. Capitals count as small letters.
+    """
+    typed, known = name.lower(), {n.lower(): n for n in sorted(names, reverse=True)}
+    close = difflib.get_close_matches(typed, sorted(known), n=2, cutoff=_LEAST)
+    like = [difflib.SequenceMatcher(None, c, typed).ratio() for c in close]
+    return [known[c] for c, likeness in zip(close, like, strict=True) if likeness > like[0] - _NEAR]
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """Say which of names comes nearest to a mistyped one: "did you mean 'lenet5'?", else the whole list."""
     known = sorted(n if len(n) < 80 else n[:76] + " ..." for n in names)
-    close = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.5)
-    if close:
-        like = [difflib.SequenceMatcher(None, c, name.lower()).ratio() for c in close]
-        close = [c for c, likeness in zip(close, like, strict=True) if likeness > like[0] - _NEAR]
+    if close := near(name, known):
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
     return (
         "choose one of " + ", ".join(known[:_MOST]) + (f" and {len(known) - _MOST} more" if len(known) > _MOST else "")

@@ -172,7 +172,7 @@ def test_show_prints_xpnets_own_code(name, xpnet):
         ("exercises show sofmax", ["did you mean 'softmax'", "sofmax"]),
         ("exercises show", ["an argument is missing: NAME"]),
         ("exercises chek", ["chek", "did you mean 'check'"]),
-        ("exercises check", ["xpnet exercises start FOLDER"]),
+        ("exercises check", ["xpnet exercises start FOLDER", "xpnet exercises check FOLDER"]),
         ("exercises check 13", ["13"]),
         ("exercises check nowhere/softmax", ["nowhere/softmax"]),
         ("exercises check 1 2", ["'2'", "folder"]),

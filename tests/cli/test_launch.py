@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from xpnet.distributed.program import check_shards
@@ -12,6 +14,11 @@ from xpnet.distributed.program import check_shards
     [
         (["-n", 2, "--", "trian"], "launch: expected train, evaluate, predict or a Python file, got command 'trian'; "
                                    "did you mean 'train'?"),
+        (["-n", 2, "--", "python3", "a.py"], "launch: expected train, evaluate, predict or a Python file, got command "
+                                             "'python3'; leave out 'python3': a Python file follows -- directly"),
+        (["-n", 2, "--", sys.executable, "a.py"], "launch: expected train, evaluate, predict or a Python file, got "
+                                                  f"command {sys.executable!r}; leave out {sys.executable!r}: a Python "
+                                                  "file follows -- directly"),
         (["-n", 2, "--", "none.py"], "none.py: no such file"),
         (["-n", 0, "--", "train"], "launch: expected a whole number processes >= 1, got --processes 0"),
         (["-n", 2, "--restarts", -1, "--", "train"], "launch: expected a whole number restarts >= 0, got "
@@ -25,7 +32,8 @@ from xpnet.distributed.program import check_shards
         (["--", "train"], "launch: an argument is missing: --processes; see xpnet launch --help"),
         (["-n", 2], "launch: an argument is missing: COMMAND; see xpnet launch --help"),
     ],
-    ids=["command", "no file", "no process", "restarts", "shards", "given shards", "no number", "no count", "nothing"],
+    ids=["command", "python", "this Python", "no file",
+         "no process", "restarts", "shards", "given shards", "no number", "no count", "nothing"],
 )  # fmt: skip
 def test_bad_options_are_one_line(refused, words, line):
     assert refused(["launch", *words]) == f"xpnet: {line}\n"

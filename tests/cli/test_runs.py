@@ -52,8 +52,12 @@ def test_a_run_that_has_gone_on_since_shows_no_old_test_figure(xpnet, two):
     assert "test_accuracy" not in xpnet("runs", "runs/b", json=True).json[0]
 
 
-def test_what_cannot_be_listed_is_refused(refused, two, here):
-    refused(["runs", "nowhere"], "nowhere", "no such folder")
+def test_what_cannot_be_listed_is_refused(refused, two, here, monkeypatch):
+    none = "folder 'runs': no such folder here; nothing was trained in this folder; for the runs in another: xpnet runs"
+    with monkeypatch.context() as elsewhere:
+        elsewhere.chdir(two)
+        refused(["runs"], none)
+    refused(["runs", "nowhere"], "folder 'nowhere': no such folder here; name the folder", "xpnet runs FOLDER")
     (here / "empty").mkdir()
     refused(["runs", "empty"], "empty", "no runs")
     refused(["runs", "--sort", "test_acuracy"], "--sort 'test_acuracy'", "'test_accuracy'")

@@ -37,6 +37,13 @@ def test_an_unknown_name_is_an_error_with_the_nearest_names(name, hint, tmp_path
         ("./mnits", DataError, "no such folder or file; check the path"),
         ("deep/zzz.csv", DataError, "no such file"),
         ("none/iris.csv", DataError, "no such file"),
+        (
+            "photos",
+            ConfigError,
+            "choose one of blobs, cifar10, circles, digits, fashion-mnist, mnist, moons, spirals, xor",
+        ),
+        ("photos.csv", DataError, "no such file"),
+        ("photos.cvs", DataError, "no such folder or file; check the path"),
         ("flwers", ConfigError, "did you mean 'flowers'?"),
         (
             "zzz",
@@ -48,6 +55,7 @@ def test_an_unknown_name_is_an_error_with_the_nearest_names(name, hint, tmp_path
 def test_a_mistyped_path_is_answered_with_what_is_beside_it(name, error, hint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "iris.csv").touch()
+    (tmp_path / "photos.py").touch()  # holds no data
     (tmp_path / "flowers").mkdir()
     (tmp_path / "deep" / "photos").mkdir(parents=True)
     with pytest.raises(error) as caught:

@@ -57,12 +57,19 @@ def test_labels_and_numbers_are_read():
         ("few,other", "multilabel", DataError, "0 or 1 in 'few', got line 3, value 3"),
         ("real", "classification", DataError, "whole numbers or text, got value 0.25"),
         ("many", "classification", DataError, "classes 60, rows 60"),
+        ("many", "classification", DataError, "classes 60, rows 60; is it the right column?"),
         ("word", "cooking", ConfigError, "task"),
     ],
 )
 def test_a_target_that_cannot_be_learned_is_an_error(target, task, error, words):
     with raises(error, "t.csv" if error is DataError else "task" if task == "cooking" else "target", words):
         Target.of(table_of(NUMBERS), target, task)
+
+
+def test_amounts_of_money_as_the_target_are_an_error_that_says_they_are_text():
+    text = "classes 40, rows 40; its values are text, such as '$1,000': write plain numbers"
+    with raises(DataError, "t.csv", "each class in 'price'", text):
+        Target.of(table_of("a,price\n0,7\n" + rows(39, lambda i: f'{i},"${i + 1},000"')), "price")
 
 
 def test_a_missing_label_is_an_error_that_names_its_line():

@@ -94,7 +94,7 @@ MODEL = nn.Linear(2, 3)
         ([{"params": P}], "of type Parameter; put it into a list"),
         ([{"params": [P]}, P], "group of type Parameter"),
         ([{"parameters": [P]}], "did you mean 'params'"),
-        ([{"params": [P], "lrate": 0.1}], "key 'lrate'; did you mean 'lr'?"),
+        ([{"params": [P], "lrate": 0.1}], "key 'lrate'; choose one of lr, params, weight_decay"),
         ([{"params": [P], "lr": -1}], "lr -1"),
         ([{"params": [P], "weight_decay": "much"}], "weight_decay 'much'"),
         ([{"params": [P]}, {"params": [P]}], "got parameter p"),

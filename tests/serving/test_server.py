@@ -177,8 +177,8 @@ def test_images_may_be_rows_of_pixels(serve):
     ("rows", "words"),
     [
         ([[1, 2, 3]], "shape (3,)"),
-        ([[1, 2, 3, 4, "5"]], "nested lists of numbers"),
-        ([[1, 2, 3, 4, 5], [1]], "nested lists of numbers"),
+        ([[1, 2, 3, 4, "5"]], "nested lists of numbers, each row of shape (5,), got row 1, value [1, 2, 3, 4, '5']"),
+        ([[1, 2, 3, 4, 5], [1]], "nested lists of numbers, each row of shape (5,), got row 2, shape (1,)"),
         ([[1, 2, 3, 4, 1e39]], "finite numbers of 32 bits, got row 1"),
         ([1, 2, 3, 4, 5], "shape ()"),
         ([[1, 2, 3, 4, 10**400]], "finite numbers of 32 bits, got row 1"),
@@ -188,6 +188,15 @@ def test_images_may_be_rows_of_pixels(serve):
 def test_wrong_arrays_get_one_line(serve, rows, words):
     reply = serve("rows").rows(rows)
     assert (reply.status, words in reply.error) == (400, True), reply.body
+
+
+def test_rows_that_are_objects_get_told_that_the_run_is_of_images(serve):
+    reply = serve("digits").rows([{"area": 3}])
+    assert reply.status == 400
+    assert reply.error == (
+        "rows: expected nested lists of numbers, each row of shape (8, 8, 1), got row 1, value an object; "
+        "this run is of images: send the file of an image, or its pixels as such lists"
+    )
 
 
 def test_top_is_checked(serve):

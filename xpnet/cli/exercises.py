@@ -147,7 +147,8 @@ def _place(words: list[str]) -> tuple[Path, Exercise | None]:
             raise DataError("exercises", "a folder of exercises, which xpnet exercises start writes", folder=repr(word))
     folder = folder or find_folder()
     if folder is None:
-        raise DataError.event("exercises", "no exercises in this folder", "xpnet exercises start FOLDER writes them")
+        do = "name theirs, xpnet exercises check FOLDER, or write new ones, xpnet exercises start FOLDER"
+        raise DataError.event("exercises", "no exercises in this folder", do)
     return folder, one
 
 

@@ -24,7 +24,7 @@ from xpnet.data.plane import blobs, circles, moons, spirals, xor
 from xpnet.data.splits import LoadOptions, Splits
 from xpnet.data.table import TABLES
 from xpnet.data.table_rows import fitted, table_rows
-from xpnet.errors import ConfigError, DataError, nearest
+from xpnet.errors import ConfigError, DataError, near, nearest
 from xpnet.random import Key
 
 __all__ = ["DATASETS", "PUBLISHED", "load", "splits"]
@@ -183,11 +183,15 @@ def _found(
             name, "a folder of images by class, or a .csv, .parquet or .npz file", suffix=path.suffix or "none"
         )
     if os.path.dirname(name) or path.suffix:
-        raise DataError.event(name, "no such folder or file", nearest_path(path, beside(path), "check the path"))
-    do = nearest(name, {*DATASETS, *(place.name for place in beside(path))} if name else DATASETS)
-    if not do.startswith("did you mean"):
-        do = nearest(name, DATASETS)
+        raise DataError.event(name, "no such folder or file", nearest_path(path, _data_beside(path), "check the path"))
+    near_names = near(name, {*DATASETS, *(place.name for place in _data_beside(path))})
+    do = nearest(name, near_names or DATASETS)
     raise ConfigError("data", "a data set, folder, .csv or .npz file", do, data=repr(name))
+
+
+def _data_beside(path: Path) -> list[Path]:
+    """Return what is beside a path and can hold data: folders, and files with the suffix of one."""
+    return [place for place in beside(path) if place.suffix.lower() in (".npz", *TABLES) or place.is_dir()]
 
 
 def _named(name: str, data_dir: str | None, progress: Progress | None) -> Splits:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import stat
 import zlib
@@ -12,7 +11,7 @@ from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 
-from xpnet.errors import DataError, XpnetError
+from xpnet.errors import DataError, XpnetError, near
 
 __all__ = ["Gunzip", "beside", "check_expansion", "disk_size", "is_gzip", "nearest_path", "open_file"]
 
@@ -53,7 +52,7 @@ def open_file(
     except XpnetError:
         raise
     except (FileNotFoundError, NotADirectoryError) as cause:
-        raise error.event(where, f"no such {kind}", do or nearest_path(where, beside(where))) from cause
+        raise error.event(where, f"no such {kind}", do or nearest_path(where, _of_its_kind(where))) from cause
     except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
         reason = getattr(cause, "strerror", None) or cause
         raise error.event(where, f"cannot read the {kind}", error=reason) from cause
@@ -70,9 +69,15 @@ def beside(path: str | os.PathLike[str]) -> list[Path]:
 
 def nearest_path(path: str | os.PathLike[str], places: Iterable[Path], otherwise: str = "") -> str:
     """Suggest the path with the name most similar to that of a mistyped one; return otherwise if none is similar."""
-    names = {place.name.lower(): str(place) for place in places}
-    close = difflib.get_close_matches(Path(path).name.lower(), sorted(names), n=1, cutoff=0.6)
+    names = {place.name: str(place) for place in places}
+    close = near(Path(path).name, names)
     return f"did you mean {names[close[0]]!r}?" if close else otherwise
+
+
+def _of_its_kind(path: str) -> list[Path]:
+    """Return the entries of the folder of a file whose suffix is the file's, or a mistyped form of it."""
+    suffix = Path(path).suffix
+    return [place for place in beside(path) if not suffix or near(suffix, [place.suffix])]
 
 
 def _require_regular(where: str, mode: int, error: type[XpnetError]) -> None:

@@ -201,5 +201,9 @@ def _classes(table: Table, name: str) -> tuple[str, ...]:
         raise DataError(where, f"at least 2 classes in {name!r}", classes=f"only {classes[0]!r}")
     if 2 * len(classes) > len(table):
         rule, do = f"at least 2 rows for each class in {name!r} on average", "is it the right column?"
+        raw = table.columns[name]
+        if (texts := raw.codes[raw.codes >= 0]).size:
+            text = repr(raw.texts[texts[0]][:40])
+            do = f"its values are text, such as {text}: write plain numbers to predict a number, or name another column"
         raise DataError(where, rule, do, classes=len(classes), rows=len(table))
     return tuple(classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from xpnet.errors import ConfigError, nearest
 
 __all__ = ["check_shards", "is_command", "program_of"]
 
+_PYTHON = re.compile(r"(python|pypy)[\d.]*t?(\.exe)?")
 _COMMANDS = ("train", "evaluate", "predict")
 
 
@@ -30,11 +32,19 @@ def program_of(words: Sequence[str]) -> list[str]:
         is_module = Path(sys.argv[0]).name == "__main__.py"  # python -m xpnet also finds xpnet in the folder it is in
         return [sys.executable, *([] if is_module else ["-P"]), "-m", "xpnet", *words]
     if not first.endswith(".py"):
-        do = nearest(first, _COMMANDS) if not os.path.exists(first) else "the name of a Python file ends in .py"
+        do = _advice(first)
         raise ConfigError("launch", "train, evaluate, predict or a Python file", do, command=repr(first))
     if not os.path.isfile(first):
         raise ConfigError.event(first, "no such file")
     return [sys.executable, *words]
+
+
+def _advice(first: str) -> str:
+    """Say what to write for a first word that is neither a command nor a Python file."""
+    name = os.path.basename(first)
+    if _PYTHON.fullmatch(name) or name == os.path.basename(sys.executable):
+        return f"leave out {first!r}: a Python file follows -- directly"
+    return nearest(first, _COMMANDS) if not os.path.exists(first) else "the name of a Python file ends in .py"
 
 
 def is_command(words: Sequence[str]) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet.arguments import shown
 from xpnet.backend import Array, available_cores
 from xpnet.data import Columns
 from xpnet.data.image import Encoded, decode
@@ -130,7 +131,7 @@ class Source:
         """
         if self.columns is not None:
             return self._given(self.columns.apply(table_of(rows, [f.name for f in self.columns.features])))
-        return self._given(_array(rows, self.shape))
+        return self._given(_array(rows, self.shape, self.takes_images))
 
     def scores(self, xs: Sequence[Array]) -> list[np.ndarray]:
         """Score the examples of several requests at once; return those of each, on the host."""
@@ -178,16 +179,31 @@ def _say_frames(image: Encoded) -> None:
     _log.warning("%s: the first of several frames is used", image)
 
 
-def _array(rows: list[Any], shape: tuple[int, ...]) -> np.ndarray:
+def _first_wrong(rows: list[Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    """Say which row is the first that is no nested lists of numbers of the shape, and what it is."""
+    for number, row in enumerate(rows, 1):
+        if isinstance(row, dict):
+            return {"row": number, "value": "an object"}
+        try:
+            x = np.asarray(row)
+        except ValueError:
+            return {"row": number, "value": "lists of different lengths"}
+        if x.dtype.kind not in "iuf":
+            return {"row": number, "value": shown(row) if x.ndim < 2 else "lists that hold other values"}
+        if x.shape not in (shape, shape[:-1]):
+            return {"row": number, "shape": x.shape}
+    return {"value": "rows of different shapes"}
+
+
+def _array(rows: list[Any], shape: tuple[int, ...], of_images: bool) -> np.ndarray:
     """Return nested lists of numbers as an array (n, *shape)."""
     try:
         x = np.asarray(rows)
     except ValueError:  # ragged
         x = np.asarray([None])
     if x.dtype.kind not in "iuf":
-        raise DTypeError(
-            "rows", f"nested lists of numbers, each row of shape {shape}", rows="others, or of different lengths"
-        )
+        do = "this run is of images: send the file of an image, or its pixels as such lists" if of_images else ""
+        raise DTypeError("rows", f"nested lists of numbers, each row of shape {shape}", do, **_first_wrong(rows, shape))
     if shape[-1:] == (1,) and len(shape) == 3 and x.shape[1:] == shape[:-1]:
         x = x[..., np.newaxis]  # gray images (n, H, W)
     if x.shape[1:] != shape:

@@ -36,7 +36,10 @@ def list_runs(folder: str | Path = "runs", sort: str = "date") -> list[dict[str,
     where = arguments.path("list_runs", "folder", folder).expanduser()
     sort = arguments.text("list_runs", "sort", sort)
     if not where.is_dir():
-        raise ConfigError.event(str(folder), "no such folder", "name the folder that holds the runs")
+        do = "name the folder that holds the runs: xpnet runs FOLDER"
+        if str(folder) == "runs":
+            do = "nothing was trained in this folder; for the runs in another: xpnet runs FOLDER"
+        raise ConfigError.event(f"folder {str(folder)!r}", "no such folder here", do)
     places = [where] if (where / "config.json").exists() else sorted(p.parent for p in where.glob("*/config.json"))
     if not places:
         raise ConfigError.event(str(folder), "there are no runs in this folder", "xpnet train makes them in runs/")
