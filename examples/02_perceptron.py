@@ -34,15 +34,15 @@ def picture():
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(9, 4.4), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(5.8, 3.2))
     for ax, count, weights in zip(left.subplots(2, 3).flat, cluster_mistakes, cluster_weights, strict=False):
         one.load_state_dict(weights)
-        title = f"pass {ax.get_subplotspec().num1 + 1}: {count} mistakes"
+        title = f"after pass {ax.get_subplotspec().num1 + 1};\n{count} mistakes during it"
         viz.decision_boundary(one, clusters, ax, lines=one, title=title, resolution=100, legend=False)
         ax.label_outer()
-    above, below = right.subplots(2, 1)
-    viz.decision_boundary(other, corners, above, lines=other, title="XOR: no line will do", legend=False)
+    above, below = right.subplots(2, 1, height_ratios=(1.6, 1))
+    viz.decision_boundary(other, corners, above, lines=other, title="XOR: no line separates the classes", legend=False)
     below.plot(range(1, len(cluster_mistakes) + 1), cluster_mistakes, "o-", color=PALETTE[2], label="two clusters")
     below.plot(range(1, len(xor_mistakes) + 1), xor_mistakes, "v-", color=PALETTE[3], label="XOR")
     below.set_title("mistakes of each pass", fontsize=10)

@@ -9,6 +9,7 @@ import numpy as np
 from arguments import parse
 
 from xpnet import Tensor, backward, data, get_backend, nn, optim, use_backend, viz
+from xpnet.viz.style import MARKERS, PALETTE
 
 options = parse(__doc__)
 backend = get_backend(options.backend)
@@ -75,6 +76,7 @@ def picture():
         )
         legend = neuron is free
         viz.decision_boundary(neuron, shown, ax, lines=neuron, title=title.format(mistakes[-1]), legend=legend)
+        ax.plot(0, 0, MARKERS[2], color=PALETTE[2], markeredgecolor="white", markersize=12, zorder=5)  # above the line
         ax.label_outer()
     return figure
 

@@ -66,7 +66,9 @@ def picture():
     (a, b), c = -np.diff(model.scores.weight.numpy(), axis=0)[0], -np.diff(model.scores.bias.numpy())[0]
     right.plot([-1.1, 1.1], [(1.1 * a - c) / b, (-1.1 * a - c) / b], color="0.2")  # both scores are equal
     right.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), xlabel="neuron 0", ylabel="neuron 1", aspect="equal")
-    right.set_title("the same as tanh3 gives it: a line is enough", fontsize=10)
+    right.set_title(
+        "the same as tanh3 gives it: a line is enough\n(grey: a grid of the plane, as the layers bend it)", fontsize=10
+    )
     return figure
 
 

@@ -82,4 +82,4 @@ for name, flow in flows.items():
     assert ratio > 1e4 if name == "sigmoid" else 0.1 < ratio < 10
 assert accuracies["ReLU"] > accuracies["sigmoid"] + 0.1
 print("Notice: both networks have the same layers and the same data. In the backward pass through sigmoids, each layer")
-print("gets about a fifth of the gradient of the next one, so the first layers hardly change; ReLUs pass it on.")
+print("gets about a quarter of the gradient of the next one, so the first layers hardly change; ReLUs pass it on.")

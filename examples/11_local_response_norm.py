@@ -1,4 +1,4 @@
-"""Local response normalization: a strong response reduces those of its neighbours.
+"""Local response normalization: a strong response reduces those of its neighbours, and itself.
 
 The neighbours are the other channels of the same pixel (inter-channel, as in AlexNet) or the surrounding pixels of the
 same channel (intra-channel). Papers and libraries also differ in whether alpha multiplies the sum of squares or their

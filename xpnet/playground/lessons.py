@@ -144,7 +144,8 @@ LESSONS = (
         "normalization",
         "Local response normalization",
         "Each response is divided by the strength of its neighbours: across channels, as in AlexNet, or within one "
-        "channel. A strong response then stands out, and its neighbours become weaker.",
+        "channel. Weak neighbours of a strong response become weaker than other weak responses; the strong one is "
+        "reduced too.",
         "Click a bright pixel of norm1: the neighbours and the divisor are written out. Then change across to within.",
         "images",
         {"norm": "across"},
