@@ -43,6 +43,7 @@ PARTS = (
         Listed("guides/playground", "The playground", "examples/guides/playground.md"),
         Listed("guides/exercises", "Exercises", "examples/guides/exercises.md"),
         Listed("guides/included", "What is included", "examples/guides/included.md"),
+        Listed("guides/glossary", "Glossary", "examples/guides/glossary.md"),
     )),
     Part("Course", (
         Listed("course/index", "From the perceptron to AlexNet", "examples/course/README.md"),
