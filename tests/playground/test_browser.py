@@ -245,10 +245,36 @@ def test_every_lesson_of_the_course_opens(visit):
         until(page, f"location.hash === '#step={LESSONS[number - 1].name}'")
         until(page, "[...document.querySelectorAll('#columns .node, #images .map')].some((n) => n.checkVisibility())")
         titles.add(text(page, "#course-title"))
+        page.locator(LESSONS[number - 1].part).first.wait_for(state="attached")
+        page.click("#course-show")
+        until(page, f"document.activeElement === document.querySelector('{LESSONS[number - 1].part}')")
     assert len(titles) == 13
     assert page.locator("#course-next").is_disabled()
     page.click("#to-course")
     assert not page.locator("#course").is_visible()
+
+
+@pytest.mark.parametrize(
+    ("viewport", "step"), [({"width": 1280, "height": 800}, "sigmoid"), (PHONE, "xor")], ids=["desk", "phone"]
+)
+def test_show_brings_the_part_that_a_lesson_is_about_into_view_below_what_to_do(visit, viewport, step):
+    page = visit(f"step={step}", viewport=viewport)
+    part = page.locator(next(lesson.part for lesson in LESSONS if lesson.name == step))
+    until(page, "document.getElementById('course-look').textContent !== ''")
+    before = part.bounding_box()
+    assert before["y"] + before["height"] > viewport["height"]  # it is below what is seen
+    page.click("#course-show")
+    task, shown = page.locator("#course-task").bounding_box(), part.bounding_box()
+    assert 0 <= task["y"] <= task["y"] + task["height"] <= shown["y"]
+    assert shown["y"] + shown["height"] <= viewport["height"]
+
+
+def test_the_activation_is_disabled_where_no_hidden_layer_has_one(visit):
+    page = visit("layers=")
+    assert page.locator("#set-activation").is_disabled()
+    assert "there is none" in page.locator("label:has(#set-activation)").get_attribute("title")
+    page.click("#deeper")
+    until(page, "!document.getElementById('set-activation').disabled")
 
 
 def test_a_link_to_a_step_of_the_course_prepares_its_setting_and_keeps_what_is_changed(visit):

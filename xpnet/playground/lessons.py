@@ -16,6 +16,7 @@ class Lesson(NamedTuple):
     Args:
         name: as links and --step give it. title: of the idea. text: two sentences about it.
         look: what to do, and what to see.
+        part: a CSS selector of the part of the page that look is about.
         kind: "plane" or "images". settings: as Settings or ImageSettings take them; others have their defaults.
         rate: steps a second.
     """
@@ -24,6 +25,7 @@ class Lesson(NamedTuple):
     title: str
     text: str
     look: str
+    part: str
     kind: str
     settings: dict[str, Any]
     rate: int = 50
@@ -44,8 +46,10 @@ LESSONS = (
         "perceptron",
         "The perceptron",
         "A perceptron multiplies its inputs by weights, adds a bias and decides by the sign of the sum, so its border "
-        "is a straight line. It learns only from mistakes, so it stops once the line separates the classes.",
+        "is a straight line. It learns only from mistakes, so it stops once the line separates the classes; two "
+        "scores are drawn, one for each class, and their difference is that sum.",
         "Press Play: after a few mistakes the training accuracy is 100 %, and nothing moves any more.",
+        "#output",
         "plane",
         {"data": "blobs", "noise": 0.6, **_RULE},
         10,
@@ -53,9 +57,11 @@ LESSONS = (
     Lesson(
         "xor",
         "XOR: no line will do",
-        "Opposite corners belong to one class here, and no straight line separates the two classes. So a perceptron "
-        "never stops making mistakes, as Minsky and Papert wrote in 1969.",
+        "Opposite corners belong to one class here, and no straight line separates the two classes: a perceptron never "
+        "stops making mistakes, as Minsky and Papert wrote in 1969. Two scores are drawn, one for each class: their "
+        "difference is the sum of the perceptron, and the colour is pale where it is near 0.",
         "Press Play: the border moves for ever. Then add a hidden layer with the + above the network.",
+        "#deeper",
         "plane",
         {"data": "xor", "noise": 0.2, **_RULE},
         50,
@@ -66,6 +72,7 @@ LESSONS = (
         "For several classes there is one perceptron for each class, and the class with the highest sum is the answer. "
         "The plane is divided into regions with straight borders.",
         "Press Play, then point at the scores on the right: each is one perceptron, positive on one side of its line.",
+        "#network",
         "plane",
         {"data": "blobs", "classes": 5, "noise": 0.35, "layers": [], "lr": 0.03},
         50,
@@ -76,6 +83,7 @@ LESSONS = (
         "The bias is the weight of an input that is always 1, and moves the line away from the origin. Without it "
         "every line goes through the origin, and here both classes lie in the same direction from it.",
         "Press Play: it fails. Then tick Bias and press Play again.",
+        "#set-bias",
         "plane",
         {"data": "points", "points": [*_FAR, *_NEAR], "layers": [], "bias": False, "batch": 5},
         50,
@@ -86,6 +94,7 @@ LESSONS = (
         "The outputs of one layer are the inputs of the next, so complex functions are composed of simple ones. "
         "The neurons of the first layer have straight borders, and the next layer combines them into shapes.",
         "Press Play, then point at the neurons from left to right.",
+        "#network",
         "plane",
         {"data": "circles", "layers": [4, 2], "lr": 0.1},
         200,
@@ -96,6 +105,7 @@ LESSONS = (
         "A linear function of a linear function is linear again: w2 (w1 x + b1) + b2 = (w2 w1) x + (w2 b1 + b2). "
         "Without an activation between them, three layers can do no more than one.",
         "Press Play: every neuron has a straight border. Then choose ReLU as activation and press Play again.",
+        "#set-activation",
         "plane",
         {"data": "moons", "noise": 0.1, "layers": [6, 6, 6], "activation": "none", "lr": 0.1},
         200,
@@ -106,6 +116,7 @@ LESSONS = (
         "In the backward pass the gradient is multiplied by the slope of every activation, which for a sigmoid is at "
         "most 1/4. After eight of them almost nothing is left for the first layers.",
         "Press Play, and look at the gradient of each layer: the first is thousands of times smaller than the last.",
+        "#gradients",
         "plane",
         {"data": "circles", "layers": [8] * 8, "activation": "sigmoid", "lr": 0.3},
         200,
@@ -116,6 +127,7 @@ LESSONS = (
         "The ReLU passes positive numbers and sets the others to 0, so its slope is 1 where it is active and the "
         "gradient keeps its size. The same eight layers learn now.",
         "Press Play and compare the gradients. ReLU neurons have kinks: the border is made of straight pieces.",
+        "#gradients",
         "plane",
         {"data": "circles", "layers": [8] * 8, "activation": "relu", "lr": 0.03},
         200,
@@ -127,6 +139,7 @@ LESSONS = (
         "turns the filter by 180 degrees, correlation does not; a network learns its filters, so both work equally "
         "well.",
         "Draw a digit and click a pixel of conv1: window, filter and sum are written out. Then change to correlation.",
+        ".map[title^=conv1]",
         "images",
         {"flip": True},
     ),
@@ -137,6 +150,7 @@ LESSONS = (
         "mean. With a window of 2x2 and a stride of 2 the windows do not overlap, and each map keeps a quarter of its "
         "numbers.",
         "Click a pixel of pool1, and see which of the four numbers passes. Then change to average pooling.",
+        ".map[title^=pool1]",
         "images",
         {},
     ),
@@ -147,6 +161,7 @@ LESSONS = (
         "channel. Weak neighbours of a strong response become weaker than other weak responses; the strong one is "
         "reduced too.",
         "Click a bright pixel of norm1: the neighbours and the divisor are written out. Then change across to within.",
+        ".map[title^=norm1]",
         "images",
         {"norm": "across"},
     ),
@@ -158,6 +173,7 @@ LESSONS = (
         "probabilities, minus 1 at the true class.",
         "Press Play: away from the borders the colours become strong, where one probability is near 1. Then choose "
         "the squared error as loss and compare.",
+        "#set-loss",
         "plane",
         {"data": "blobs", "classes": 3, "noise": 0.8, "layers": [8], "lr": 0.03},
         50,
@@ -169,6 +185,7 @@ LESSONS = (
         "all points. A rate that is too small takes very long, and one that is too large jumps over the minimum.",
         "Press Play at 0.001, then choose 0.1 and then 3: training goes on with the new rate. Adam adapts the rate of "
         "each weight by itself.",
+        "#set-lr",
         "plane",
         {"data": "moons", "noise": 0.1, "layers": [8, 8], "lr": 0.001},
         200,

@@ -39,4 +39,7 @@ export function show(settings) {
   for (const name of ["noise", "n", "train"]) hide(name, own);
   hide("classes", !["blobs", "spirals"].includes(settings.data));
   hide("penalty_rate", settings.penalty === "none");
+  const {node} = fields.activation, isUsed = settings.layers.length > 0;
+  node.querySelector("select").disabled = !isUsed;
+  node.title = isUsed ? "" : "an activation stands after a hidden layer, and there is none: add one with the + above the network";
 }

@@ -6,9 +6,10 @@ const MOST = 400;  // points of a curve: beyond it every second one is left out
 const plot = document.getElementById("curve"), norms = document.getElementById("norms");
 let points = [];
 
-export function clear() {
+export function clear(layers) {
   points = [];
   norms.replaceChildren();
+  norms.style.minHeight = 1.7 * layers + "em";  // so that the page has its full height before the first step
 }
 
 /** Add a frame with {step, train: {loss}, test: {loss}}. */

@@ -120,7 +120,7 @@ const handlers = {
   network(value) {
     shown = value;
     [state.settings, state.steps] = [value.settings, value.steps];
-    curves.clear();
+    curves.clear(value.kind === "plane" ? value.sizes.length - 1 : 0);
     remember();
     for (const id of ["test-figures", "test-key"]) $(id).hidden = value.settings.data === "points";
     if (value.kind === "images") return images.show(value);
