@@ -120,6 +120,27 @@ def test_a_loop_that_does_not_end_is_ended(xpnet, begun):
     assert len(result.err) < 1 << 18
 
 
+def test_a_thread_of_a_file_is_not_waited_for(xpnet, begun):
+    thread = "    import threading, time\n    threading.Thread(target=time.sleep, args=(600,)).start()\n"
+    write(begun, "softmax", thread + '    print("my own line")\n' + SOFTMAX)
+    result = xpnet("exercises", "check", "2", time_limit=100, json=True)
+    assert (result.code, result.json[0]["state"]) == (0, "right")
+    assert result.err.startswith("my own line\n")
+
+
+def test_what_cannot_be_kept_is_shown_all_the_same(xpnet, begun):
+    path = write(begun, "softmax", SOFTMAX)
+    (begun / ".progress.json").unlink()
+    (begun / ".progress.json").mkdir()
+    result = xpnet("exercises", "check", "2", time_limit=100)
+    assert (result.code, result.err) == (0, "")
+    assert "02_softmax  right" in result.out
+    assert "\nthis result was not kept: " in result.out
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(RIGHT + "this result was not kept: ")
+
+
 def test_a_file_tests_itself_and_its_folder_remembers_it(xpnet, begun):
     path = write(begun, "softmax", SOFTMAX)
     done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=120, check=False)

@@ -66,6 +66,21 @@ def rows(a):
     return a.max(axis=1, keepdims=True)
 
 
+def median(a):
+    return np.median(a, axis=1, keepdims=True).astype(a.dtype)
+
+
+def remembering(forward, backward, gradients):
+    """Two functions of an exercise; the second uses what the first was called with last."""
+    last = []
+
+    def remember(*arguments):
+        last[:] = [*arguments]
+        return forward(*arguments)
+
+    return {forward.__name__: remember, backward.__name__: lambda *given: gradients(last, *given)}
+
+
 def sums(e):
     return e.sum(axis=1, keepdims=True)
 
@@ -199,6 +214,10 @@ def pool_backward_column_first(dy, x, K, S):
     return turned.transpose(0, 2, 1, 3)
 
 
+def pool_backward_of_near(dy, x, K, S):
+    return right.max_pool2d_backward(dy, np.round(x, 3), K, S)
+
+
 def lrn_by_roll(x, size, alpha, beta, k):
     s = sum(np.roll(x * x, shift, axis=3) for shift in range(-(size // 2), size // 2 + 1))
     return x / (k + alpha * s) ** beta
@@ -208,6 +227,11 @@ def momentum_in_place(w, v, g, lr, momentum):
     v *= momentum
     v += g
     return w - lr * v, v
+
+
+def momentum_in_float64(w, v, g, lr, momentum):
+    v = momentum * v.astype(np.float64) + g
+    return (w - lr * v).astype(w.dtype), v
 
 
 def velocity_with_rate(w, v, g, lr, momentum):
@@ -342,6 +366,21 @@ class Shared(Recorded):
     result = staticmethod(lambda y: y)
 
 
+class SizesOnly(Recorded):
+    def signature(self, inputs):
+        return tuple(x.size for x in inputs)
+
+
+class FirstShape(Recorded):
+    def signature(self, inputs):
+        return inputs[0].shape
+
+
+class LastShape(Recorded):
+    def signature(self, inputs):
+        return inputs[-1].shape
+
+
 class Twice(Recorded):
     also_replayed = True
 
@@ -367,10 +406,28 @@ MISTAKES = [
         {"answer": lambda w, b, x: int((w * x).sum() + b >= 0)},
         "exactly 0 is answered with 0",
     ),
+    (
+        "perceptron_rule",
+        "above 1e-9",
+        {"answer": lambda w, b, x: int((w * x).sum() + b > 1e-9)},
+        "answer for x = (7.9e-31, 7.9e-31), w = (2, -1), b = 0: expected 1, got 0",
+    ),
+    (
+        "perceptron_rule",
+        "float32",
+        {"learn": lambda *given: (lambda w, *rest: (w.astype(np.float32), *rest))(*right.learn(*given))},
+        "the new w has dtype float32, expected float64",
+    ),
     ("softmax", "no maximum", {"softmax": softmax_by(lambda a: 0.0, sums)}, "subtract the largest logit"),
     ("softmax", "axis 0", {"softmax": softmax_by(np.max, lambda e: e.sum(axis=0))}, "axis 1, not over the examples"),
     ("softmax", "one sum", {"softmax": softmax_by(np.max, np.sum)}, "each example has a sum of its own"),
     ("softmax", "one maximum", {"softmax": softmax_by(np.max, sums)}, "not the largest of all"),
+    ("softmax", "first", {"softmax": softmax_by(lambda a: a[:, :1], sums)}, "of each example, not the first"),
+    ("softmax", "last", {"softmax": softmax_by(lambda a: a[:, -1:], sums)}, "of each example, not the last"),
+    ("softmax", "smallest", {"softmax": softmax_by(lambda a: a.min(axis=1, keepdims=True), sums)}, "not the smallest"),
+    ("softmax", "mean", {"softmax": softmax_by(lambda a: a.mean(axis=1, keepdims=True), sums)}, "not the mean"),
+    ("softmax", "median", {"softmax": softmax_by(median, sums)}, "of each example, not the median"),
+    ("softmax", "three classes", {"softmax": lambda a: right.softmax(a[:, :3])}, "expected shape (4, 5), got (4, 3)"),
     ("softmax", "in place", {"softmax": writing_softmax}, "input a was overwritten"),
     ("softmax", "no return", {"softmax": lambda a: None}, "does the function end in return?"),
     ("softmax", "float64", {"softmax": wide_softmax}, "dtype of the input"),
@@ -423,6 +480,22 @@ MISTAKES = [
         {"backward": backward_times_h},
         "1 where a1 > 0, else 0: multiply dh by that, not by h",
     ),
+    (
+        "backpropagation",
+        "h of the last call",
+        remembering(right.forward, right.backward, lambda last, da, *given: right.backward(da, *last)),
+        "dw1 is wrong if a2 of other arrays was computed in between compute anew",
+    ),
+    (
+        "batch_norm",
+        "xhat of the last call",
+        remembering(
+            right.batch_norm,
+            right.batch_norm_backward,
+            lambda last, dy, x, gamma, eps: right.batch_norm_backward(dy, last[0] if last else x, gamma, eps),
+        ),
+        "dgamma is wrong if y of other arrays was computed in between compute anew",
+    ),
     ("backpropagation", "transposed", {"backward": backward_by(lambda a, b, c, d: (a.T, b, c, d))}, "swapped"),
     (
         "backpropagation",
@@ -474,6 +547,7 @@ MISTAKES = [
         {"max_pool2d_backward": pool_backward_that_assigns_slices},
         "overlap: add to dx with +=",
     ),
+    ("max_pool_gradient", "nearly equal", {"max_pool2d_backward": pool_backward_of_near}, "nearly as large"),
     ("max_pool_gradient", "columns", {"max_pool2d_backward": pool_backward_column_first}, "p is the outer loop"),
     (
         "lrn",
@@ -486,6 +560,7 @@ MISTAKES = [
     ("lrn", "no power", {"lrn_across": lambda x, n, a, b, k: right.lrn_across(x, n, a, 1, k)}, "beta is missing"),
     ("momentum", "in place", {"sgd_step": momentum_in_place}, "input v was overwritten"),
     ("momentum", "rate inside", {"sgd_step": velocity_with_rate}, "the learning rate comes in only where w moves"),
+    ("momentum", "float64", {"sgd_step": momentum_in_float64}, "the new v has dtype float64, expected float32"),
     ("momentum", "old v", {"sgd_step": lambda w, v, g, lr, m: (w - lr * v, m * v + g)}, "moves by the new v"),
     (
         "momentum",
@@ -513,5 +588,8 @@ MISTAKES = [
     ("replay", "shared", {"Captured": Shared}, "return a copy"),
     ("replay", "twice", {"Captured": Twice}, "the call that records does not replay"),
     ("replay", "one recording", {"Captured": OneRecording}, "another signature"),
+    ("replay", "sizes", {"Captured": SizesOnly}, "signature = tuple(x.shape for x in inputs)"),
+    ("replay", "first shape", {"Captured": FirstShape}, "signature = tuple(x.shape for x in inputs)"),
+    ("replay", "last shape", {"Captured": LastShape}, "signature = tuple(x.shape for x in inputs)"),
     ("replay", "never", {"Captured": NeverReplayed}, "how often the Python of the step ran"),
 ]

@@ -32,7 +32,9 @@ def test_a_file_that_was_found_right_is_right_until_it_is_changed(folder):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "3", '{"02_softmax": 3}', '{"02_softmax": ["x", "right", 1, 2, 3]}', "\0"]
+    "text",
+    ["", "{", "[]", "3", '{"02_softmax": 3}', '{"02_softmax": ["x", "right", 1, 2, 3]}', "\0", "[" * 100_000],
+    ids=["nothing", "cut", "a list", "a number", "a number in it", "too long", "a zero byte", "deep"],
 )
 def test_damaged_progress_is_none(folder, text):
     (folder / FILE).write_text(text)
@@ -41,8 +43,15 @@ def test_damaged_progress_is_none(folder, text):
     assert states(folder)[SOFTMAX] == Result("right")
 
 
+def test_progress_that_cannot_be_kept_is_one_line(folder):
+    (folder / FILE).unlink()
+    (folder / FILE).mkdir()
+    assert record(folder, {SOFTMAX: Result("right")}).startswith("this result was not kept: ")
+    assert states(folder)[SOFTMAX] == Result("changed")
+
+
 def test_an_unknown_state_is_none(folder):
-    record(folder, {SOFTMAX: Result("splendid")})
+    (folder / FILE).write_text((folder / FILE).read_text().replace('"right"', '"splendid"'))
     assert states(folder)[SOFTMAX] == Result("changed")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+import numpy as np
 import pytest
 
 from tests.exercises import solutions
@@ -29,6 +30,17 @@ FILES = {
     "a gap": (b"def softmax(a):\n    raise NotImplementedError\n", "softmax is still to be written: line 2"),
     "a message of many lines": (b"def softmax(a):\n    raise ValueError('one\\n\\x1b[31mtwo')\n", "one \\x1b[31mtwo"),
     "without an end": (b"def softmax(a):\n    return softmax(a)\n", "RecursionError"),
+    "an interrupt": (b"def softmax(a):\n    raise KeyboardInterrupt\n", "line 2: KeyboardInterrupt"),
+    "an end in a function": (b"def softmax(a):\n    raise SystemExit(3)\n", "line 2: SystemExit: 3"),
+    "an interrupt at once": (b"x = 1\nraise KeyboardInterrupt\n", "line 2: KeyboardInterrupt"),
+    "any exception": (
+        b"class E(BaseException):\n    pass\ndef softmax(a):\n    raise E('why')\n",
+        "line 4: E: why",
+    ),
+    "an exception without a text": (
+        b"class E(Exception):\n    def __str__(self):\n        raise self\ndef softmax(a):\n    raise E\n",
+        "line 5: E",
+    ),
     "a string": (b"def softmax(a):\n    return 'p'\n", "softmax(a) is of type str, expected an array"),
     "a dictionary": (b"def softmax(a):\n    return {}\n", "softmax(a) is of type dict"),
     "a list": (
@@ -57,6 +69,16 @@ def test_a_file_with_the_solution_is_right(exercise, tmp_path):
     chosen = "globals().update(tape(Tensor))\n" if exercise.name == "tape" else ""
     path.write_text(exercise.text + inspect.getsource(solutions).partition("annotations\n")[2] + chosen)
     assert judge_file(path, exercise, get_backend("numpy")) == Result("right")
+
+
+@pytest.mark.parametrize("name", ["allclose", "isclose", "array_equal", "isfinite", "abs", "argwhere"])
+def test_a_file_that_replaces_a_function_of_numpy_is_compared_without_it(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(np, name, getattr(np, name))  # puts it back after the test
+    exercise = find("softmax")
+    path = tmp_path / exercise.file
+    path.write_text(f"import numpy as np\nnp.{name} = lambda *a, **k: True\ndef softmax(a):\n    return a\n")
+    found = judge_file(path, exercise, get_backend("numpy"))
+    assert (found.state, found.text) == ("wrong", "softmax(a), at [0, 0]: expected 0.125, got 0")
 
 
 def test_a_file_may_read_others_beside_it_and_its_own_name(tmp_path):

@@ -51,7 +51,7 @@ def own_learn(w, b, x, t, lr):
     neuron = nn.Perceptron(len(w))
     neuron.load_state_dict({"weight": w[None].astype(np.float32), "bias": np.array([b], np.float32)})
     mistakes = neuron.learn(x, t, lr)
-    return neuron.weight.numpy()[0].astype(np.float64), float(neuron.bias.numpy()[0]), mistakes
+    return neuron.weight.numpy()[0].astype(w.dtype), float(neuron.bias.numpy()[0]), mistakes
 
 
 class OwnProgram:

@@ -86,6 +86,7 @@ def check(
     from xpnet.backend import get_backend
     from xpnet.exercises.catalog import EXERCISES
     from xpnet.exercises.folder import check
+    from xpnet.exercises.progress import record
     from xpnet.train.runs.config import resolve_backend
 
     if not 0 < time_limit < float("inf"):
@@ -94,6 +95,8 @@ def check(
     spec = get_backend(resolve_backend(backend, device)).spec
     found = check(place, EXERCISES if one is None else [one], spec, time_limit, _print_output if one else None)
     _show(found, place, as_json)
+    if lost := record(place, found):
+        print_line(lost, as_json)
     return int(any(result.state != "right" for result in found.values()))
 
 

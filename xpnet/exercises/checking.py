@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy import array_equal
 
 from xpnet.backend import Backend, backend_of
 from xpnet.exercises.comparing import HOST, CheckError, agree, float_types, put, require, sample
@@ -192,7 +193,7 @@ def _unmodified(arrays: Sequence[Any], originals: Sequence[Any], backend: Backen
     for i, (a, original) in enumerate(zip(arrays, originals, strict=True)):
         if isinstance(original, np.ndarray):
             same = original.astype(dtype) if original.dtype.kind == "f" else original
-            if not np.array_equal(backend.to_numpy(a), same):
+            if not array_equal(backend.to_numpy(a), same):
                 raise CheckError(f"input {i} was modified, {what}", kind="modified", part=i)
 
 

@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy import abs as magnitude
+from numpy import allclose, argwhere, asarray, isclose, isfinite  # before a student's file replaces one
 
 from xpnet.backend import Backend, get_backend
 
@@ -35,13 +37,13 @@ class CheckError(AssertionError):
 
 def difference(what: str, got: Any, want: Any) -> str:
     """Say where two arrays differ first: "dx, at [0, 2]: expected 1, got 0"."""
-    got, want = np.asarray(got), np.asarray(want)
+    got, want = asarray(got), asarray(want)
     if got.shape != want.shape:
         return f"{what}: expected shape {want.shape}, got {got.shape}"
-    apart = ~np.isclose(got, want, rtol=1e-6, atol=0, equal_nan=True)
+    apart = ~isclose(got, want, rtol=1e-6, atol=0, equal_nan=True)
     if not apart.any():  # the difference is small, but larger than the tolerance
         apart = ~((got == want) | ((got != got) & (want != want)))
-    at = tuple(int(i) for i in np.argwhere(apart)[0]) if apart.any() else (0,) * got.ndim
+    at = tuple(int(i) for i in argwhere(apart)[0]) if apart.any() else (0,) * got.ndim
     place = f", at [{', '.join(map(str, at))}]" if at else ""
     digits = 9 if f"{want[at]:.9g}" != f"{got[at]:.9g}" else 17
     return f"{what}{place}: expected {want[at]:.{digits}g}, got {got[at]:.{digits}g}"
@@ -81,12 +83,12 @@ def put(backend: Backend, value: Any, dtype: Any = np.float64) -> Any:
 
 def agree(got: Any, want: Any, dtype: Any, length: int, what: str, kind: str = "value") -> None:
     """Raise CheckError unless two results agree to the tolerance, relative to the largest number wanted (or 1)."""
-    got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
+    got, want = asarray(got, np.float64), asarray(want, np.float64)
     if got.ndim and want.ndim and got.shape != want.shape:
         raise CheckError(what, got, want, "shape")
-    finite = np.abs(want[np.isfinite(want)])
+    finite = magnitude(want[isfinite(want)])
     scale = max(1.0, float(finite.max()) if finite.size else 1.0)
-    if not np.allclose(got, want, rtol=0, atol=scale * tolerance(dtype, length), equal_nan=True):
+    if not allclose(got, want, rtol=0, atol=scale * tolerance(dtype, length), equal_nan=True):
         raise CheckError(what, got, want, kind)
 
 

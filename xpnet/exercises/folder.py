@@ -11,7 +11,7 @@ from xpnet.backend import cores
 from xpnet.errors import DataError
 from xpnet.exercises.catalog import EXERCISES, Exercise
 from xpnet.exercises.judging import Result
-from xpnet.exercises.progress import FILE, digest, read_progress, record
+from xpnet.exercises.progress import FILE, digest, read_progress
 from xpnet.exercises.running import check_file, end_all
 from xpnet.writing import write_atomically
 
@@ -104,7 +104,7 @@ def check(
     time_limit: float,
     show: Callable[[str], None] | None = None,
 ) -> dict[Exercise, Result]:
-    """Test files, each in a process of its own, several at a time, and keep what was found.
+    """Test files, each in a process of its own, several at a time, and return what was found.
 
     Args:
         folder: theirs.
@@ -123,5 +123,4 @@ def check(
             pool.shutdown(wait=False, cancel_futures=True)
             end_all()
             raise
-    record(folder, {e: found[e] for e in changed})
     return {e: found[e] for e in exercises}

@@ -10,7 +10,15 @@ import numpy as np
 from xpnet.exercises.checking import dy_of
 from xpnet.exercises.comparing import CheckError, agree, difference
 
-__all__ = ["Mistake", "Wrong", "hint_of_numbers", "is_same", "reason_and_hint"]
+__all__ = ["Mistake", "Wrong", "hint_of_numbers", "is_same", "message_of", "reason_and_hint"]
+
+
+def message_of(error: BaseException) -> str:
+    """Return the text of an exception on one line; "" where it has none, or where str of it fails."""
+    try:
+        return " ".join(str(error).split())
+    except BaseException:  # a class of a student's file
+        return ""
 
 
 class Wrong(Exception):

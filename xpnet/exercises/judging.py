@@ -15,7 +15,7 @@ from xpnet.backend import Backend, use_backend
 from xpnet.exercises.cases import GENERAL
 from xpnet.exercises.catalog import Exercise
 from xpnet.exercises.checking import widest_only
-from xpnet.exercises.hints import Wrong
+from xpnet.exercises.hints import Wrong, message_of
 from xpnet.output import printable
 
 __all__ = ["Result", "judge", "judge_file", "load_task"]
@@ -53,7 +53,7 @@ def judge(exercise: Exercise, parts: Mapping[str, Any], test: Callable[[], None]
                 wrong.what,
                 wrong.hint if wrong.names_mistake else _search(exercise, parts, backend) or wrong.hint,
             )
-        except Exception as error:
+        except BaseException as error:  # KeyboardInterrupt and SystemExit too
             return _of_exception(error, exercise)
     return Result("right")
 
@@ -65,7 +65,7 @@ def _search(exercise: Exercise, parts: Mapping[str, Any], backend: Backend) -> s
             GENERAL[exercise.name](backend, *(parts[name] for name in (*exercise.given, *exercise.parts)))
     except Wrong as wrong:
         return wrong.hint if wrong.names_mistake else ""
-    except Exception:
+    except BaseException:
         return ""
     return ""
 
@@ -90,9 +90,9 @@ def _of_exception(error: BaseException, exercise: Exercise) -> Result:
         return Result("open", f"{name} is still to be written: {where}")
     if isinstance(error, RecursionError):
         return Result("wrong", f"{where}: a function calls itself too often (RecursionError)")
-    message = " ".join(str(error).split())
+    message = message_of(error)
     hint = next((text for part, text in _EXPLAINED.items() if part in message), "")
-    return Result("wrong", printable(f"{where}: {type(error).__name__}: {message}"[:300]), hint)
+    return Result("wrong", printable(f"{where}: {type(error).__name__}{message and ': '}{message}"[:300]), hint)
 
 
 def load(path: Path) -> types.ModuleType:
@@ -110,7 +110,7 @@ def judge_file(path: Path, exercise: Exercise, backend: Backend) -> Result:
     except SyntaxError as error:
         place = f"line {error.lineno}: " if error.lineno else ""
         return Result("wrong", printable(f"{type(error).__name__}: {place}{error.msg}"))
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         return _of_exception(error, exercise)
     names = (*exercise.given, *exercise.parts)
     missing = [name for name in names if not hasattr(student, name)]

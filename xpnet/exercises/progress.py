@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from xpnet.errors import XpnetError
 from xpnet.exercises.catalog import Exercise
 from xpnet.exercises.judging import Result
 from xpnet.writing import write_atomically
@@ -27,18 +28,30 @@ def read_progress(folder: Path) -> dict[str, tuple[str, Result]]:
     try:
         kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
         found = {str(stem): (str(seen), Result(*map(str, rest))) for stem, (seen, *rest) in kept.items()}
-        return {stem: pair for stem, pair in found.items() if pair[1].state in ("right", "wrong", "open")}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return {stem: pair for stem, pair in found.items() if pair[1].state in _STATES}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}  # nothing was tested yet, or the file is of no use
 
 
-def record(folder: Path, found: Mapping[Exercise, Result]) -> None:
-    """Keep what was found, if the folder was written by ``xpnet exercises start`` and can be written."""
+_STATES = ("right", "wrong", "open")  # of a file that was tested
+
+
+def record(folder: Path, found: Mapping[Exercise, Result]) -> str:
+    """Keep what was found by a test, if the folder was written by ``xpnet exercises start``.
+
+    Returns:
+        why it could not be kept, in one line; or "".
+    """
     if not (folder / FILE).exists():
-        return
+        return ""
     kept = {stem: [seen, *result] for stem, (seen, result) in read_progress(folder).items()}
-    for exercise, result in found.items():
+    tested = {exercise: result for exercise, result in found.items() if result.state in _STATES}
+    for exercise, result in tested.items():
         with contextlib.suppress(OSError):
             kept[exercise.stem] = [digest(folder / exercise.file), *result]
-    with contextlib.suppress(OSError):
-        write_atomically(folder / FILE, json.dumps(kept, indent=1).encode())
+    try:
+        if tested:
+            write_atomically(folder / FILE, json.dumps(kept, indent=1).encode())
+    except XpnetError as error:
+        return f"this result was not kept: {error}"
+    return ""

@@ -20,6 +20,8 @@ from xpnet.errors import XpnetError
 from xpnet.exercises.catalog import EXERCISES, Exercise, find
 from xpnet.exercises.judging import Result, judge, judge_file
 from xpnet.exercises.progress import record
+from xpnet.output import printable
+from xpnet.writing import write_atomically
 
 __all__ = ["check_file", "end_all", "run_file"]
 
@@ -40,7 +42,11 @@ def main(path: str, name: str, backend: str, result: str) -> None:
     """Judge a file, and write the result as JSON: what the process of check_file runs."""
     sys.path.insert(0, str(Path(path).parent))
     found = judge_file(Path(path), find(name), get_backend(backend))
-    Path(result).write_text(json.dumps(found), encoding="utf-8")
+    write_atomically(result, json.dumps(found).encode())
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # a student's file may have closed or replaced it
+            stream.flush()
+    os._exit(0)  # a thread that the file started, or what it registered for the end, is not waited for
 
 
 def check_file(
@@ -124,8 +130,9 @@ def run_file(test: Callable[[], None]) -> None:
     except XpnetError as error:
         sys.exit(f"xpnet: {error}")
     result = judge(exercise, test.__globals__, test, backend)
-    record(path.parent, {exercise: result})
     _report(exercise, result, path.parent)
+    if lost := record(path.parent, {exercise: result}):
+        print(printable(lost))
     sys.exit(result.state != "right")
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Backend
-from xpnet.exercises.checking import Case, check_case
-from xpnet.exercises.comparing import CheckError, agree, difference, float64_ok
+from xpnet.exercises.checking import Case, check_case, dy_of
+from xpnet.exercises.comparing import CheckError, agree, difference, float64_ok, float_types, put
 from xpnet.exercises.hints import Mistake, Wrong, hint_of_numbers, is_same, reason_and_hint
 from xpnet.output import counted
 
@@ -92,6 +92,22 @@ def hold(
         check_case(case, backend)
     except CheckError as error:
         raise reason_and_hint(error, names, result, sizes, mistakes, settings) from None
+    if case.differentiable:
+        _after_another_call(case, backend, names, result)
+
+
+def _after_another_call(case: Case, backend: Backend, names: Sequence[str], result: str) -> None:
+    """Gradients depend on what the backward function is given, not on which call of the forward one was the last."""
+    dtype = float_types(backend)[-1]
+    arrays = [put(backend, a, dtype) for a in case.arrays]
+    dy, needs = put(backend, dy_of(case.wanted().shape), dtype), [i in case.differentiable for i in range(len(arrays))]
+    _, vjp = case.op(*arrays)
+    wanted = vjp(dy, tuple(needs))
+    case.op(-arrays[0], *arrays[1:])
+    for name, got, want in zip(names, vjp(dy, tuple(needs)), wanted, strict=True):
+        if got is not None and not is_same(backend.to_numpy(got), backend.to_numpy(want)):
+            text = f"d{name} is wrong if {result} of other arrays was computed in between"
+            raise Wrong(text, "compute anew what the gradient needs: a global name holds that of the last call", True)
 
 
 def numbers_of(what: str, got: Any, backend: Backend) -> np.ndarray:

@@ -239,6 +239,20 @@ def max_pool_gradient(backend: Backend, max_pool2d: Any, max_pool2d_backward: An
         wrong = [(numbers(None, dy, ties), hint) for numbers, hint in guesses]
         compare(f"dx of an image with equal pixels (K = {K}, S = {S})", found, vjp(dy, (True,))[0], backend, wrong)
 
+        near = ties + np.round(sample(2, 8, 5, 3, seed=2)) * 2.0**-18  # no two pixels are equal for being near
+        y, vjp = op(near)
+        found = max_pool2d_backward(put(backend, dy, dtype), put(backend, near, dtype), K, S)
+        wrong = [
+            (op(ties)[1](dy, (True,))[0], _NEARLY),
+            *((numbers(None, dy, near), hint) for numbers, hint in guesses),
+        ]
+        compare(
+            f"dx of an image with nearly equal pixels (K = {K}, S = {S})", found, vjp(dy, (True,))[0], backend, wrong
+        )
+
+
+_NEARLY = "a pixel is the maximum if it is equal to y (==): one that is nearly as large gets nothing"
+
 
 def _lrn(x: np.ndarray, region: str, settings: tuple[Any, ...], rule: str) -> np.ndarray:
     """Local response normalization by a wrong rule."""

@@ -34,6 +34,23 @@ def _over(axis: int | None) -> Any:
     return numbers
 
 
+def _less(other: Any) -> Any:
+    """Softmax of logits from which another number than the largest is subtracted."""
+
+    def numbers(want: Any, dy: Any, a: np.ndarray) -> np.ndarray:
+        e = np.exp(a - other(a))
+        return e / e.sum(axis=1, keepdims=True)
+
+    return numbers
+
+
+_OTHERS = {
+    "first": lambda a: a[:, :1],
+    "last": lambda a: a[:, -1:],
+    "smallest": lambda a: a.min(axis=1, keepdims=True),
+    "mean": lambda a: a.mean(axis=1, keepdims=True),
+    "median": lambda a: np.median(a, axis=1, keepdims=True),
+}
 _SOFTMAX = (
     Mistake("y", _over(0), "the sum runs over the K classes of each example, axis 1, not over the examples"),
     Mistake("y", _over(None), "each example has a sum of its own: sum over axis 1, with keepdims=True"),
@@ -45,14 +62,28 @@ _SOFTMAX = (
     Mistake(
         "y", _over(1), "subtract the largest logit of each example, not the largest of all: xp.max(a, axis=1, ...)"
     ),
+    *(
+        Mistake("y", _less(other), f"exp overflows: subtract the largest logit of each example, not the {name}")
+        for name, other in _OTHERS.items()
+    ),
+)
+# Logits of an example that lie far from each other, of more classes than a row that was written for three.
+_SPREAD = np.array(
+    [
+        [0.0, -2000.0, 1.0, -1.0, -2000.0],
+        [0.0, 1000.0, -1.0, 0.0, 999.5],
+        [-800.0, 800.0, 0.0, 799.0, -799.0],
+        [1000.0, 999.5, -1000.0, -1000.0, 998.0],
+    ]
 )
 
 
 def softmax(backend: Backend, softmax: Any) -> None:
-    """Logits of usual size, and rows that lie far from each other."""
-    for logits in (sample(4, 3), _single(sample(4, 3, seed=1) + _FAR)):
-        case = Case(as_op(softmax), (logits,), oracles.softmax, batch=(0,), sizes=(1,), length=3)
-        hold(case, backend, ["a"], "p", {"N": 4, "K": 3}, _SOFTMAX)
+    """Logits of usual size, rows that lie far from each other, and rows whose logits do."""
+    for logits in (sample(4, 3), _single(sample(4, 3, seed=1) + _FAR), _SPREAD):
+        N, K = logits.shape
+        case = Case(as_op(softmax), (logits,), oracles.softmax, batch=(0,), sizes=(1,), length=K)
+        hold(case, backend, ["a"], "p", {"N": N, "K": K}, _SOFTMAX)
 
 
 def _loss_less(largest: Any) -> Any:

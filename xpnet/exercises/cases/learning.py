@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy import array_equal
 
 from xpnet.backend import Backend
 from xpnet.exercises import oracles
@@ -60,16 +61,30 @@ def perceptron_rule(backend: Backend, answer: Any, learn: Any) -> None:
         w, b, mistakes = results("learn", learn(w, b, x, t, _LR), 3)
         found = {f"{name} after pass {turn + 1}": got for name, got in (("w", w), ("b", b), ("mistakes", mistakes))}
         _compare_all(backend, found, wanted, guesses)
+        same_dtype("w", w, given[0])
     unmodified(backend, dict(zip("wxt", given, strict=True)), {"w": _W, "x": _X, "t": _T})
 
 
 def _at_zero(backend: Backend, dtype: Any, answer: Any) -> None:
     """Sums of exactly 0, and on both sides of it."""
     w = put(backend, np.array([2.0, -1.0]), dtype)
-    for x, b, y in (((1.0, 1.0), -1.0, 0), ((1.0, 1.0), -0.5, 1), ((1.0, 3.0), 0.5, 0)):
+    tiny = 2.0**-100
+    for x, b, y in (
+        ((1.0, 1.0), -1.0, 0),
+        ((1.0, 1.0), -0.5, 1),
+        ((1.0, 3.0), 0.5, 0),
+        ((tiny, tiny), 0.0, 1),
+        ((tiny, 3.0 * tiny), 0.0, 0),
+    ):
         got = answer(w, b, put(backend, np.array(x), dtype))
         hint = "a sum of exactly 0 is answered with 0: only above 0 it is 1" if 2.0 * x[0] - x[1] + b == 0 else ""
-        compare(f"answer for x = {x}, w = (2, -1), b = {b:g}", got, y, backend, [(1 - y, hint)] if hint else ())
+        compare(
+            f"answer for x = ({x[0]:.2g}, {x[1]:.2g}), w = (2, -1), b = {b:g}",
+            got,
+            y,
+            backend,
+            [(1 - y, hint)] if hint else (),
+        )
 
 
 def _compare_all(
@@ -83,10 +98,17 @@ def _compare_all(
         compare(name, found[name], want, backend, [(number, hint)] if hint else ())
 
 
+def same_dtype(name: str, got: Any, given: Any) -> None:
+    """Raise Wrong if a result has another dtype than the array that it takes the place of."""
+    if got.dtype != given.dtype:
+        hint = f"the new {name} needs the dtype of the one that was given: {name}.dtype"
+        raise Wrong(f"the new {name} has dtype {got.dtype}, expected {given.dtype}", hint, True)
+
+
 def unmodified(backend: Backend, given: dict[str, Any], originals: dict[str, np.ndarray]) -> None:
     """Raise Wrong if an array that a function was given was changed."""
     for name, array in given.items():
-        if not np.array_equal(backend.to_numpy(array), originals[name].astype(backend.to_numpy(array).dtype)):
+        if not array_equal(backend.to_numpy(array), originals[name].astype(backend.to_numpy(array).dtype)):
             hint = f"{name} += ... writes into the caller's array; {name} = {name} + ... makes a new one"
             raise Wrong(f"the input {name} was overwritten", hint, True)
 
@@ -141,3 +163,7 @@ def momentum(backend: Backend, sgd_step: Any) -> None:
         wanted = [np.array([pair[i] for pair in each]).reshape(2, 3) for i in (0, 1)]
         _compare_all(backend, {f"{name} after step {turn + 1}": a for name, a in got.items()}, wanted, guesses)
         w, v = wanted
+    for dtype in float_types(backend):
+        given = [put(backend, sample(2, 3, seed=i), dtype) for i in range(3)]
+        for name, a in zip("wv", sgd_step(*given, _RATES[0], _MOMENTUM), strict=True):
+            same_dtype(name, a, given[0])

@@ -6,13 +6,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy import array_equal
 
 import xpnet
 from xpnet import ops
 from xpnet.backend import Backend
 from xpnet.exercises.cases.holding import compare
 from xpnet.exercises.comparing import float_types, put, sample
-from xpnet.exercises.hints import Wrong
+from xpnet.exercises.hints import Wrong, message_of
 
 __all__ = ["replay", "tape"]
 
@@ -173,17 +174,14 @@ def _captured(backend: Backend, dtype: Any, captured: Any) -> None:
         return y
 
     run, kept = captured(step), []
-    for turn, shape in enumerate([(3,), (3,), (2, 2), (3,), (2, 2)]):
-        arrays = [sample(*shape, seed=2 * turn + i) for i in range(2)]
+    for turn, shapes in enumerate(_SHAPES):
+        arrays = [sample(*shape, seed=2 * turn + i) for i, shape in enumerate(shapes)]
         given = [put(backend, a, dtype) for a in arrays]
-        what = f"call {turn + 1} of a captured step (2 a + b of shape {shape})"
+        what = f"call {turn + 1} of a captured step (2 a + b, a of shape {shapes[0]}, b of shape {shapes[1]})"
         try:
             y = run(*given)
         except (ValueError, RuntimeError) as error:  # of a library whose shapes do not fit
-            text = f"{what}: {type(error).__name__}: {' '.join(str(error).split())}"
-            raise Wrong(
-                text, "a call with other shapes has another signature, and a recording of its own", True
-            ) from None
+            raise Wrong(f"{what}: {type(error).__name__}: {message_of(error)}", _SIGNATURE, True) from None
         want = 2 * arrays[0] + arrays[1]
         before = [(old[2], _NOT_READ) for old in kept if old[2].shape == want.shape]
         compare(what, y, want, backend, before)
@@ -195,14 +193,22 @@ def _captured(backend: Backend, dtype: Any, captured: Any) -> None:
             text = f"the result of {what} was overwritten by a later call"
             raise Wrong(text, "return a copy: the next replay writes into the same array", True) from None
         for name, a, original in zip("ab", given, arrays, strict=True):
-            if not np.array_equal(backend.to_numpy(a), original.astype(dtype)):
+            if not array_equal(backend.to_numpy(a), original.astype(dtype)):
                 text = f"the caller's array {name} was overwritten by a later call"
                 raise Wrong(text, "record with copies of the inputs: they are what later calls write into", True)
-    if len(calls) > 2:
-        text = f"5 calls with 2 shapes called the Python of the step {len(calls)} times, expected 2"
+    signatures = len({*_SHAPES})
+    if len(calls) > signatures:
+        text = f"{len(_SHAPES)} calls with {signatures} signatures called the Python of the step {len(calls)} times"
         raise Wrong(text, "keep a recording for each signature in self.recordings, and replay it", True)
 
 
+# Of a and b: the same again, another b alone, other shapes of equal sizes, another a alone.
+_SHAPES = [((2, 3), (3,)), ((2, 3), (3,)), ((2, 3), (2, 3)), ((3, 2), (3, 2)), ((2, 3), (3,)), ((3, 2), (3, 2)),
+           ((4, 3), (3,))]  # fmt: skip
+_SIGNATURE = (
+    "a call with other shapes has another signature, and a recording of its own: "
+    "signature = tuple(x.shape for x in inputs)"
+)
 _NOT_READ = "a replay reads the arrays of the recording: first copy the inputs of this call into them"
 
 
