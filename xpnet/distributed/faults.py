@@ -26,6 +26,7 @@ __all__ = ["aborting", "install"]
 
 SECONDS = 3.0  # that a process which fails waits for the others to fail too
 _PRINTED = 0.5  # seconds in which mpiexec passes on what was printed: it drops the rest when all are ended
+GRACE = SECONDS + _PRINTED + 1.5  # seconds after which a process that fails has ended all, if its error is not caught
 
 
 class aborting(contextlib.ContextDecorator):

@@ -4,14 +4,17 @@
     loss, gradients = joint(compute, x, y, n)   # the same in every process
 
 All of it is work that can be recorded: the loss stays where it is computed, and the host reads nothing. What the host
-has to know comes by messages of its own: which parameters have a gradient in some process, in calls that are no
-replays; and before each step what each process would do, and whether one was sent a signal.
+has to know comes by messages of its own. Before each step: what each process would do, whether one was sent a signal or
+has a wrong batch, and a checksum of what must be the same in all. In calls that are no replays, after the gradients:
+which parameters have one in some process, which are trained, and whether a process raised an error.
 """
 
 from __future__ import annotations
 
 import math
 import signal
+import time
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import pairwise
@@ -23,11 +26,14 @@ from xpnet import random
 from xpnet.backend import Array, record_call, set_at
 from xpnet.data import several
 from xpnet.data.part import Part
+from xpnet.distributed import aborting
+from xpnet.distributed.faults import GRACE
 from xpnet.distributed.reduction import PlainReduction, Reduction, TreeReduction
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, ShapeError, XpnetError
 from xpnet.nn import Module
 from xpnet.nn.context import use_part
 from xpnet.optim.flat import FlatBuffer
+from xpnet.output import counted
 from xpnet.recordings import Stage
 from xpnet.train.flat_gradients import FlatGradients
 from xpnet.train.lockstep import BatchShard, LockStep, buffers_of, synchronizing
@@ -65,6 +71,8 @@ class Joint:
         self.own_signal: Callable[[], int] = int  # returns the signal that this process was sent; 0: none
         self.signal = 0  # the signal that some process was sent, as of the start of the last step
         self._stage = Stage.EAGER  # of all processes
+        self._common = np.zeros(2)  # N, updates made and learning rates of the step, which are the same in all
+        self._error: Exception | None = None  # what is wrong with the batch of this process
         self._found: dict[int, tuple[list[bool], list[bool]]] = {}  # by N: which gradients this process has, and some
         self._flat, self._sums, self._pieces = flat, sums, pieces
         self._communicator = processes.communicator
@@ -123,7 +131,11 @@ class Joint:
             x, y: the rows of this process.
             n: N.
         """
-        nodes = self._nodes(compute, x, y, n)
+        try:
+            nodes = self._nodes(compute, x, y, n)
+        except Exception as error:
+            self._tell_of(error)
+            raise
         if self._communicator.size == 1:
             (total,) = nodes
             self._keep(total.kept)
@@ -135,17 +147,55 @@ class Joint:
         self._keep(values[1:] if values.shape[0] > 1 else None)
         return values[0, ...], self._by_parameter(total, found)
 
-    def agree(self, stage: Stage) -> set[Stage]:
+    def begin(self, n: int, rates: Sequence[float], updates: int, x: Any = None, y: Any = None) -> None:
+        """Take down what ``agree`` compares; called before each step of several processes.
+
+        Args:
+            n, rates, updates: N, the learning rates and the number of updates made, the same in all processes.
+            x, y: the rows of this process, as Step takes them; None: they are known to be right.
+        """
+        self._common, self._error = np.array([n, updates, *rates], np.float64), None
+        if x is None:
+            return
+        start, stop = self.part.rows(n)
+        y, weights = y if isinstance(y, tuple) else (y, None)
+        for name, count, a, b in (
+            ("x", several.count(x), start, stop),
+            ("y", _length(y), start, stop),
+            ("weights", _length(weights), 0, n),
+        ):
+            if count is not None and count != b - a:
+                rule = f"{counted(b - a, 'row')} of {name} in process {self._communicator.rank}, for a batch of N = {n}"
+                do = f"give rows {a}:{b}" + (", slice(*step.processes.part.rows(N))" if name != "weights" else "")
+                self._error = ShapeError("Step", rule, do, rows=count)
+                return
+
+    def agree(self, stage: Stage, error: Exception | None = None) -> set[Stage]:
         """Tell the other processes what this one would do, and whether it was sent a signal.
 
+        Args:
+            stage: what it would do.
+            error: what it raises instead.
         Returns:
             What each of them would do; ``signal`` is set, the same in each.
+        Raises:
+            The error, if there is one, or that of ``begin``; ConfigError: N, the updates made or the learning rates are
+            not the same in all; XpnetError: another process raises an error.
         """
-        sent = np.zeros(len(Stage) + len(_SIGNALS))
-        sent[stage] = 1
+        error, self._error = error or self._error, None
+        checksum = zlib.crc32(self._common.tobytes())
+        sent = np.zeros(len(Stage) + len(_SIGNALS) + 2)
+        sent[stage], sent[-2], sent[-1] = 1, error is not None, checksum
         if own := self.own_signal():
             sent[len(Stage) + _SIGNALS.index(own)] = 1
-        counts = self._communicator.allreduce(sent).tolist()
+        *counts, failed, checksums = self._communicator.allreduce(sent).tolist()
+        if error is not None:
+            raise error
+        if checksums != checksum * self._communicator.size:
+            what = "the processes differ in N, in the learning rate or in the number of updates"
+            n, updates, *rates = self._common.tolist()
+            raise ConfigError.event("fit", what, "give each process the same", N=int(n), lr=rates, updates=int(updates))
+        self._check_others(failed)
         self.signal = next((int(s) for s, count in zip(_SIGNALS, counts[len(Stage) :], strict=True) if count), 0)
         stages = {each for each, count in zip(Stage, counts, strict=False) if count}
         self._stage = stage if len(stages) == 1 else Stage.EAGER
@@ -163,10 +213,38 @@ class Joint:
                 what = "which parameters have a gradient changes from call to call"
                 raise ConfigError.event("fit", what, "use capture=False", before=sum(before), now=sum(found))
             return some
-        counts = self._communicator.allreduce(np.asarray(found, np.float32))
-        some = [bool(count) for count in counts]
+        some = [bool(count) for count in self._exchange_found(found)]
         self._found[n] = found, some
         return some
+
+    def _exchange_found(self, found: list[bool], *, failed: bool = False) -> list[float]:
+        """Return how many processes have a gradient of each parameter; raise an error where one failed, or differs."""
+        trained = [getattr(p, "requires_grad", True) for p in self._flat.parameters]
+        checksum = zlib.crc32(bytes(trained))
+        *counts, failures, checksums = self._communicator.allreduce(
+            np.array([*found, failed, checksum], float)
+        ).tolist()
+        if not failed:
+            if checksums != checksum * self._communicator.size:
+                what, do = "the processes differ in which parameters are trained", "set requires_grad alike in each"
+                raise ConfigError.event("fit", what, do, trained=sum(trained))
+            self._check_others(failures)
+        return counts
+
+    def _tell_of(self, error: Exception) -> None:
+        """Tell the other processes of an error that this one raises; where they wait for its numbers, end all."""
+        if self._communicator.size == 1 or (self._stage is Stage.RECORD and self._on_device):
+            return  # what is recorded on a device is told of by the next message
+        if self.meets or self._stage in (Stage.VERIFY, Stage.REPLAY):
+            with aborting(self._communicator):
+                raise error
+        self._exchange_found([False] * len(self._flat.parameters), failed=True)
+
+    def _check_others(self, failed: float) -> None:
+        """Raise an error if other processes raise one, after the time in which theirs, uncaught, ends all."""
+        if failed:
+            time.sleep(GRACE)
+            raise XpnetError.event("fit", "another process failed in this step")
 
     def _keep(self, kept: Array | None) -> None:
         """Give layers that see one shard the mean of what they keep of each."""
@@ -235,6 +313,12 @@ class Joint:
     def _by_parameter(self, gradient: Array, found: list[bool]) -> Gradients:
         flat = self._flat
         return {p: g for p, g, has in zip(flat.parameters, flat.views(gradient), found, strict=True) if has}
+
+
+def _length(array: Any) -> int | None:
+    """Return the length of the first axis of what has axes."""
+    shape = getattr(array, "shape", ())
+    return shape[0] if shape else None
 
 
 def _rows(xp: Any, dtype: Any, count: int, *arrays: Array) -> Array:

@@ -22,17 +22,22 @@ class JointCaptured(Captured):
     """A Captured of several processes, all of which call it in the same order.
 
     Args:
-        agree: called by all processes with what each would do; returns the stages of all, the same in each.
+        agree: called by all processes with what each would do, and the error that it raises instead; returns the
+            stages of all, the same in each.
         others: as Captured takes them.
     """
 
-    def __init__(self, *others: Any, agree: Callable[[Stage], set[Stage]], **options: Any) -> None:
+    def __init__(self, *others: Any, agree: Callable[..., set[Stage]], **options: Any) -> None:
         super().__init__(*others, **options)
         self._agree = agree
 
     def __call__(self, *arrays: Array, numbers: tuple[Any, ...] = (), key: Hashable = None, eager: bool = False) -> Any:
         """Call the function, or replay a recording of it, as all processes do; see Captured."""
-        recording = None if eager or self.capture is False else self._find(arrays, key)
+        try:
+            recording = None if eager or self.capture is False else self._find(arrays, key)
+        except Exception as error:
+            self._agree(Stage.EAGER, error)
+            raise
         stages = self._agree(Stage.EAGER if recording is None else recording.stage)
         if len(stages) > 1:
             recording = None

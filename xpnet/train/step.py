@@ -158,7 +158,10 @@ class Step:
         Returns: the batch's loss before the update, (), still on the device. Batch norm and dropout do as model.train()
             or model.eval() set.
         Raises:
-            ShapeError: there are fewer scores than classes (for two classes one score may do).
+            ShapeError: there are fewer scores than classes (for two classes one score may do); or x, y are not as many
+                rows as ``processes.part`` has of N.
+            ConfigError: N, the learning rate, the number of updates or what is trained differs between processes.
+            XpnetError: another process failed in this step; its own error is raised there.
         """
         optimizer, now = self.optimizer, random.current()
         if now is None and (self.joint or self.accumulate > 1 or (self.threads != 1 and self._shards(x) > 1)):
@@ -168,6 +171,8 @@ class Step:
         if self.joint is not None:
             self._n = self.joint.count(x) if n is None else n
         rates = optimizer.rates()
+        if self.joint is not None and isinstance(self.captured, JointCaptured):
+            self.joint.begin(self._n, rates, optimizer.steps, x, y)
         numbers = rates[0] if len(rates) == 1 else rates, optimizer.steps + 1
         captured, arrays, form = self.captured, (x, y), None
         if isinstance(x, tuple | dict) or isinstance(y, tuple):
