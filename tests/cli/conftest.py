@@ -67,7 +67,7 @@ def refused(xpnet: Callable[..., Result], here: Path) -> Callable[..., str]:
     """Run a command that must be refused; check its line for values, and that no file was made or changed."""
 
     def files() -> dict[Path, int]:
-        return {p: p.stat().st_mtime_ns for p in here.rglob("*")}
+        return {p: p.lstat().st_mtime_ns for p in here.rglob("*")}
 
     def run(words: str | list[Any], *values: object) -> str:
         before = files()

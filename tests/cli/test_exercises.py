@@ -197,6 +197,10 @@ def test_show_prints_xpnets_own_code(name, xpnet):
         ("exercises check 13", ["13"]),
         ("exercises check nowhere/softmax", ["nowhere/softmax"]),
         ("exercises check 1 2", ["'2'", "folder"]),
+        ("exercises check nofolder", ["no such folder", "'nofolder'"]),
+        ("exercises check sofmax", ["'sofmax'", "did you mean 'softmax'"]),
+        ("exercises check missing 99", ["no such folder", "'missing'"]),
+        ("exercises check missing 9", ["no such folder", "'missing'"]),
         ("exercises check a b c", ["'c'"]),
         ("exercises check 1 --time-limit 0", ["--time-limit", "above 0"]),
         ("exercises check 1 --time-limt 3", ["--time-limt", "did you mean '--time-limit'"]),
@@ -215,3 +219,33 @@ def test_an_unknown_backend_is_one_line(refused, begun):
 def test_a_file_in_place_of_the_folder_is_one_line(refused, here):
     (here / "mine").write_text("a file")
     refused("exercises start mine", "mine")
+    refused("exercises start mine/below", "mine")
+    refused("exercises check mine", "a folder of exercises", "'mine'")
+
+
+@pytest.mark.parametrize("place", ["mine", "mine/02_softmax.py", "mine/.progress.json"])
+def test_a_link_to_nothing_is_one_line_and_stays(refused, here, place):
+    (here / place).parent.mkdir(exist_ok=True)
+    (here / place).symlink_to("nothing")
+    refused("exercises start mine", place)
+    refused("exercises start mine --force", place)
+
+
+def test_a_folder_in_place_of_a_file_is_one_line(refused, here):
+    (here / "mine" / "02_softmax.py").mkdir(parents=True)
+    refused("exercises start mine", "expected a file", "02_softmax.py")
+
+
+def test_a_link_that_is_written_anew_is_kept_under_another_name(xpnet, begun):
+    path, other = begun / "02_softmax.py", begun.parent / "softmax.py"
+    path.rename(other)
+    path.symlink_to(other)
+    assert xpnet("exercises", "start", "exercises", again="softmax").code == 0
+    assert (begun / "02_softmax.old1.py").readlink() == other
+    assert not path.is_symlink()
+
+
+def test_a_folder_with_a_space_is_quoted_in_the_command(xpnet, here):
+    result = xpnet("exercises", "start", "a b")
+    quote = '"' if os.name == "nt" else "'"
+    assert result.out.endswith(f"then run: python {quote}{os.path.join('a b', '01_perceptron_rule.py')}{quote}\n")

@@ -28,6 +28,10 @@ GUESSES = {
     "shifted": (WANT + 0.5, WANT, "all numbers differ by the same, 0.5"),
     "one sign": (np.array(-3.0), np.array(3.0), "the sign is wrong"),
     "one number": (np.array(6.0), np.array(3.0), ""),
+    "float32": (WANT[:1] * (1 + 1e-7 * SQUARE.ravel()[:4]), WANT[:1], "are nearly right"),
+    "a constant": (WANT + 1e-8, WANT, "are nearly right"),
+    "float16": (WANT.astype(np.float16), WANT, "are nearly right"),
+    "one row in another order": (WANT[:1, ::-1], WANT[:1], "in reverse order along axis 1"),
     "other numbers": (sample(3, 4, seed=1), WANT, ""),
 }
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from xpnet.errors import ConfigError
+from xpnet.playground.links import state_of
 from xpnet.playground.settings import Settings
 
 
@@ -65,3 +66,19 @@ def test_a_rate_that_did_not_hold_for_a_step_is_not_kept():
     assert [settings.rate_at(step) for step in (0, 6, 7, 100)] == [0.3, 0.3, 0.01, 0.01]
     with pytest.raises(ConfigError, match="lr 'fast'"):
         settings.with_rate("fast", 9)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "",
+        "data=xor&seed=3&steps=10",
+        "step=relu&lr=0.1",
+        "kind=images&flip=yes&norm=across",
+        "data=points&points=1.5_2_0%2C-1_0_1&layers=",
+        "layers=4%2C2&features=x%2Cxy&bias=no&earlier_rates=5_0.1%2C9_0.2",
+    ],
+)
+@pytest.mark.parametrize("before", ["", "#", "http://127.0.0.1:9/x/#"])
+def test_the_state_of_a_link_is_what_follows_its_sign(state, before):
+    assert state_of(before + state) == state

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
+from subprocess import list2cmdline
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,7 +65,8 @@ def start(
     for name, copy in done.copies.items():
         print_line(f"{name} was changed: that is in {copy} now")
     first = Path(folder) / EXERCISES[0].file
-    print_line(f"Complete {first}, then run: python {first}")
+    command = list2cmdline(["python", str(first)]) if os.name == "nt" else shlex.join(["python", str(first)])
+    print_line(f"Complete {first}, then run: {command}")
 
 
 @exercises.command(cls=Command)
@@ -134,7 +138,6 @@ def _print_output(text: str) -> None:
 
 def _place(words: list[str]) -> tuple[Path, Exercise | None]:
     """Read [FOLDER] [NAME], of which either may be left out: the folder, and the exercise or None for all."""
-    from xpnet.exercises.catalog import find
     from xpnet.exercises.folder import find_folder
 
     folder: Path | None = None
@@ -144,7 +147,7 @@ def _place(words: list[str]) -> tuple[Path, Exercise | None]:
         if path.is_dir() and folder is None:
             folder = path
         elif one is None and (not path.parent.name or path.exists()):
-            one = find(word)
+            one = _exercise(word)
             folder = path.parent if path.is_file() and folder is None else folder
         else:
             raise DataError("exercises", "a folder of exercises, which xpnet exercises start writes", folder=repr(word))
@@ -153,6 +156,22 @@ def _place(words: list[str]) -> tuple[Path, Exercise | None]:
         do = "name theirs, xpnet exercises check FOLDER, or write new ones, xpnet exercises start FOLDER"
         raise DataError.event("exercises", "no exercises in this folder", do)
     return folder, one
+
+
+def _exercise(word: str) -> Exercise:
+    """Return the exercise of a name; where there is none, the word may be a folder that is missing too."""
+    from xpnet.exercises.catalog import find
+
+    try:
+        return find(word)
+    except ConfigError as error:
+        if word.isdecimal():
+            raise
+        if Path(word).exists():
+            rule = "a folder of exercises, or the file of one"
+            raise DataError("exercises", rule, file=repr(word)) from None
+        what = "no such folder, and no such exercise"
+        raise DataError.event("exercises", what, str(error).rpartition("; ")[2], name=repr(word)) from None
 
 
 def _show(found: dict[Exercise, Result], folder: Path | None, as_json: bool) -> None:

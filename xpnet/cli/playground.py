@@ -35,14 +35,15 @@ def playground(
     from xpnet.backend import get_backend
     from xpnet.errors import ConfigError
     from xpnet.playground import STEPS, Server
+    from xpnet.playground.links import state_of
     from xpnet.train.runs.config import resolve_backend
 
     if step is not None:
         arguments.choice("playground", "step", step, STEPS)
         if link is not None:
             raise ConfigError("link", "no step of the course besides it", "omit step", step=step, link=link)
+    state = f"step={step}" if step else state_of(link or "")
     server = Server(get_backend(resolve_backend(backend, device)), port)
-    state = f"step={step}" if step else (link or "").rpartition("#")[2]
     address = server.address + (f"#{state}" if state else "")
     if not no_browser and _has_screen():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

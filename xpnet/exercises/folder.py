@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,12 +40,21 @@ def start(folder: str | Path, again: Collection[Exercise] = ()) -> Started:
         folder: made if it is missing.
         again: exercises whose files are written anew; a changed one is kept under another name.
     Raises:
-        DataError: there is a file in place of the folder.
+        DataError: there is something else in place of the folder or of a file: nothing is written then.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
+    if os.path.lexists(folder) and not folder.is_dir():
         raise DataError("exercises", "a folder, or a name that is free", folder=str(folder))
-    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*(exercise.file for exercise in EXERCISES), FILE):
+        path = folder / name
+        if os.path.lexists(path) and not path.is_file():
+            raise DataError("exercises", "a file, or a name that is free", file=str(path))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError.event(
+            "exercises", "the folder cannot be made", folder=str(folder), error=error.strerror
+        ) from error
     done = Started([], [], {})
     for exercise in EXERCISES:
         path = folder / exercise.file
@@ -52,7 +62,7 @@ def start(folder: str | Path, again: Collection[Exercise] = ()) -> Started:
             if exercise not in again:
                 done.kept.append(exercise.file)
                 continue
-            if path.read_bytes() != exercise.text.encode():
+            if path.is_symlink() or path.read_bytes() != exercise.text.encode():
                 done.copies[exercise.file] = _set_aside(path).name
         write_atomically(path, exercise.text.encode())
         done.written.append(exercise.file)
@@ -64,7 +74,7 @@ def start(folder: str | Path, again: Collection[Exercise] = ()) -> Started:
 def _set_aside(path: Path) -> Path:
     """Rename a file to a name that is free, and return it."""
     number = 1
-    while (other := path.with_name(f"{path.stem}.old{number}.py")).exists():
+    while os.path.lexists(other := path.with_name(f"{path.stem}.old{number}.py")):
         number += 1
     return path.rename(other)
 
@@ -87,7 +97,7 @@ def states(folder: Path | None) -> dict[Exercise, Result]:
     found = {}
     for exercise in EXERCISES:
         path = None if folder is None else folder / exercise.file
-        if path is None or not path.exists():
+        if path is None or not path.is_file():
             found[exercise] = Result("missing")
         elif path.read_bytes() == exercise.text.encode():
             found[exercise] = Result("untouched")

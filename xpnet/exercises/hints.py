@@ -145,6 +145,8 @@ def hint_of_numbers(got: Any, want: Any) -> str:
         return "nan (not a number) comes from inf - inf, inf / inf or 0 / 0: an exponential that overflows, or ln 0?"
     if np.isinf(got).any() and not np.isinf(want).any():
         return "a number became infinite: a division by 0, ln 0, or an exponential that overflows?"
+    if _is_near(got, want):
+        return "the numbers are nearly right: is a part computed in float16 or float32, or a small constant added?"
     factor = _factor(got, want)
     if factor is not None and abs(factor + 1.0) < 1e-4:
         return "the sign is wrong: all numbers have the opposite one" if want.size > 1 else "the sign is wrong"
@@ -169,13 +171,19 @@ def _hint_of_many(got: np.ndarray, want: np.ndarray, factor: float | None) -> st
     if got.shape == got.T.shape and is_same(got, want.T):
         return "rows and columns are swapped"
     for axis in range(got.ndim):
-        if is_same(got, np.flip(want, axis)):
+        if got.shape[axis] > 1 and is_same(got, np.flip(want, axis)):
             return f"the numbers are right, but in reverse order along axis {axis}"
     if is_same(np.sort(got, axis=None), np.sort(want, axis=None)):
         return "the numbers are right, but in another order"
     if is_same(got - want, np.full(want.shape, np.mean(got - want))):
         return f"all numbers differ by the same, {np.mean(got - want):.6g}"
     return ""
+
+
+def _is_near(got: np.ndarray, want: np.ndarray) -> bool:
+    """Whether two results differ by no more than float16 numbers do from what they stand for."""
+    finite = np.isfinite(want)
+    return bool(np.any(want[finite]) and np.max(np.abs((got - want)[finite])) < 2.0**-10 * np.max(np.abs(want[finite])))
 
 
 def _factor(got: np.ndarray, want: np.ndarray) -> float | None:
