@@ -26,7 +26,7 @@ __all__ = ["TABLES", "Column", "Table", "read_table"]
 TABLES = (".csv", ".tsv", ".parquet")  # the suffixes of files that hold a table
 _MOST_ROWS, _MOST_COLUMNS = 1 << 24, 10_000
 _LONGEST = 1 << 22  # characters of a line
-_SAMPLE = 1 << 16  # characters that the separator is told by
+_SAMPLE = 1 << 16  # characters from which the separator is inferred
 _ROWS = 4096  # parsed at a time
 
 

@@ -2,7 +2,7 @@
 
 A process that ends while another waits for it in a collective call would leave that one waiting for ever. So each
 process counts the calls that it begins, where the others can read the number (one-sided communication), and one that
-ends looks whether another has begun more calls than it. One that waits for the others to call the same method looks
+ends checks whether another has begun more calls than it. One that waits for the others to call the same method checks
 whether one of them has begun another call, or ended.
 """
 
@@ -16,8 +16,8 @@ import numpy as np
 __all__ = ["Presence"]
 
 _LEFT = -1  # in place of a number of calls
-_PAUSE = 0.05  # seconds between looks
-_LOOKS = 100  # at others that have gone on, before it is certain: messages of a meeting may still be on their way
+_PAUSE = 0.05  # seconds between checks
+_CHECKS = 100  # that find others gone on, before it is certain: messages of a meeting may still be on their way
 _NAME = 64  # bytes
 
 
@@ -50,14 +50,14 @@ class Presence:
         data = name.encode()[:_NAME].ljust(_NAME, b"\0")
         found = np.empty((self._world.Get_size(), _NAME), np.uint8)
         request = self._meetings.Iallgather(np.frombuffer(data, np.uint8), found)
-        mine, pause, looks = int(self._begun[0]), 1e-4, 0
+        mine, pause, checks = int(self._begun[0]), 1e-4, 0
         while not request.Test():
             time.sleep(pause)
             pause = min(2 * pause, _PAUSE)
             if pause == _PAUSE:
                 gone = [n > mine or n == _LEFT for n in self._numbers()]
-                looks = looks + 1 if any(gone) else 0
-                if looks == _LOOKS:
+                checks = checks + 1 if any(gone) else 0
+                if checks == _CHECKS:
                     return [None if is_gone else name for is_gone in gone]
         return [row.tobytes().rstrip(b"\0").decode(errors="replace") for row in found]
 

@@ -15,7 +15,7 @@ __all__ = [
     "RESTART",
     "RUN",
     "SUPERVISED",
-    "Told",
+    "Reported",
     "continued_run",
     "tell_joined",
     "tell_joining",
@@ -63,8 +63,8 @@ def _tell(**message: object) -> None:
         stream.flush()
 
 
-class Told:
-    """What the processes of a group have told the supervisor.
+class Reported:
+    """What the processes of a group have reported to the supervisor.
 
     Attributes:
         run: the folder of the run; "": not known.

@@ -25,7 +25,7 @@ from xpnet import arguments
 from xpnet.backend import processors
 from xpnet.distributed.members import count_ended, kill_members
 from xpnet.distributed.mpiexec import Mpiexec, Output
-from xpnet.distributed.supervised import RESTART, RUN, SUPERVISED, Told
+from xpnet.distributed.supervised import RESTART, RUN, SUPERVISED, Reported
 from xpnet.errors import ConfigError
 from xpnet.output import counted
 
@@ -35,10 +35,10 @@ _log = logging.getLogger("xpnet")
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
             "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")  # fmt: skip
-_PATIENCE = 10.0  # seconds for processes to end that were told to
-_LOOK = 0.5  # seconds between looks at processes that run
-_LATE = 60.0  # seconds after which a user hears that a process is waited for
-_LOOKS = 4  # after which it is certain that a process has ended which others wait for
+_PATIENCE = 10.0  # seconds that processes which are asked to end have for it
+_POLL = 0.5  # seconds between checks of processes that run
+_LATE = 60.0  # seconds after which a warning says that a process is waited for
+_POLLS = 4  # after which it is certain that a process has ended which others wait for
 _BAD_INPUT, _FAILED, _INTERRUPTED = 2, 1, (130, 143)  # exit codes
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -68,7 +68,7 @@ class Group:
 
 @dataclass
 class _Ended:
-    """How a group ended: its exit code, what happened, whether the processes said so, and whether they were told to."""
+    """How a group ended: its exit code, what happened, and whether the processes said so or were asked to end."""
 
     code: int
     what: str = ""
@@ -119,7 +119,7 @@ def supervise(
             done += 1
             if group.elastic:
                 group = _left(group, mpiexec)
-            place = f"from {running.told.run}" if running.told.run else "from the beginning"
+            place = f"from {running.reported.run}" if running.reported.run else "from the beginning"
             say(f"{ended.what}: restart {done} of {group.restarts}, {counted(group.processes, 'process')}, {place}")
 
 
@@ -148,7 +148,7 @@ class _Running:
         self, out: Callable[[str], Any], err: Callable[[str], Any], stdin: int | None, joins: bool = False
     ) -> None:
         self.asked = 0  # the first signal that was to end this process
-        self.told = Told()  # of the group that runs, or ran last
+        self.reported = Reported()  # of the group that runs, or ran last
         self._out, self._err, self._stdin, self._joins = out, err, stdin, joins
         self._process: subprocess.Popen[Any] | None = None
 
@@ -163,7 +163,7 @@ class _Running:
         if process is None or process.poll() is not None:
             return
         # SIGHUP would end mpiexec alone; a second SIGINT is what it takes to end at once
-        is_starting = self._joins and not self.told.joined
+        is_starting = self._joins and not self.reported.joined
         passed = signal.SIGINT if not first or (number == signal.SIGINT and not is_starting) else signal.SIGTERM
         process.send_signal(passed)
         if not first:
@@ -176,9 +176,9 @@ class _Running:
         env = {**os.environ, SUPERVISED: (mark := secrets.token_hex(8)), RESTART: str(restart)}
         for name in _THREADS:
             env.setdefault(name, str(max(1, processors() // processes)))
-        if restart and self.told.run:
-            env[RUN] = self.told.run
-        self.told = Told(self.told.run)
+        if restart and self.reported.run:
+            env[RUN] = self.reported.run
+        self.reported = Reported(self.reported.run)
         kinds: dict[str, Any] = {"start_new_session": True, "pass_fds": (held,)} if os.name == "posix" else {}
         if sys.platform == "linux":
             kinds["preexec_fn"] = partial(_end_with_parent, os.getpid())
@@ -189,7 +189,7 @@ class _Running:
         finally:
             os.close(held)
         self._process = process
-        outputs = [Output(write, self.told.receive) for write in (self._out, self._err)]
+        outputs = [Output(write, self.reported.receive) for write in (self._out, self._err)]
         readers = [
             threading.Thread(target=_read, args=(stream, output), daemon=True)
             for stream, output in zip((process.stdout, process.stderr), outputs, strict=True)
@@ -213,21 +213,21 @@ class _Running:
 
         MPI ends all where one is lost that has started it. Before that, nobody notices.
         """
-        looks = waited = 0
+        polls = waited = 0
         while process.poll() is None:
             try:
-                process.wait(_LOOK)  # a signal is handled between waits
+                process.wait(_POLL)  # a signal is handled between waits
             except subprocess.TimeoutExpired:
-                is_joining = self.told.joining and not self.told.joined
+                is_joining = self.reported.joining and not self.reported.joined
                 waited += bool(is_joining)
-                if waited == _LATE / _LOOK:  # on another machine it may have ended
+                if waited == _LATE / _POLL:  # on another machine it may have ended
                     _log.warning("a process has not started MPI for %.0f s, and the others wait for it", _LATE)
-                looks = looks + 1 if is_joining and count_ended(mark) else 0
-                if looks == _LOOKS:
+                polls = polls + 1 if is_joining and count_ended(mark) else 0
+                if polls == _POLLS:
                     process.terminate()
-                elif looks > _LOOKS + _PATIENCE / 2 / _LOOK:
+                elif polls > _POLLS + _PATIENCE / 2 / _POLL:
                     kill_members(mark)
-        return looks >= _LOOKS
+        return polls >= _POLLS
 
     def _how_it_ended(self, code: int, out: Output, err: Output, is_lost: bool) -> _Ended:
         if self.asked:
@@ -242,7 +242,7 @@ class _Running:
             what = f"{who} ended{how} while others waited for it to start MPI"
             return _Ended(code or _FAILED, what, is_explained=code == _BAD_INPUT and bool(err.lines))
         if code == 0:
-            if self.told.watched > 0 and self.told.is_whole:  # MPI ends the others, with the same exit code
+            if self.reported.watched > 0 and self.reported.is_whole:  # MPI ends the others, with the same exit code
                 return _Ended(_FAILED, "a process ended before it had finished", is_explained=False)
             return _Ended(0)
         if found := err.status_of_open():
@@ -263,7 +263,7 @@ class _Running:
         failed = next(((r, s >> 8) for r, s in enumerate(statuses) if s >> 8), None)
         if failed and not any("execvp error" in line for line in err.own):
             rank, code = failed
-            if code in _INTERRUPTED:  # one process was, and told the others
+            if code in _INTERRUPTED:  # one process was, and the others ended with it
                 return _Ended(code, is_asked=True)
             return _Ended(code, f"process {rank} ended with exit code {code}", is_explained=bool(err.lines))
         if err.lines and not any(line.startswith("ssh: ") for line in err.own):  # one that fails says why, and ends all

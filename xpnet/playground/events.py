@@ -1,4 +1,4 @@
-"""Server-sent events: what a page is told, one after another, over a connection that stays open."""
+"""Server-sent events: messages to a page, one after another, over a connection that stays open."""
 
 from __future__ import annotations
 

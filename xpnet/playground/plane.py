@@ -69,7 +69,7 @@ class Plane:
         Raises:
             DataError: weights became NaN or infinite.
         """
-        with np.errstate(all="ignore"):  # told as an error below
+        with np.errstate(all="ignore"):  # raised as an error below
             self.training.advance()
         if self.step % 16 == 0 and not self._is_finite():
             raise self.diverged()

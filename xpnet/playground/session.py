@@ -74,7 +74,7 @@ class Session:
     Args:
         key: its name. backend: where it is computed.
         open_stage: makes a stage from its kind, the settings as sent, and the backend.
-        about: what each page is told first.
+        about: what each page receives first.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ from xpnet.serving.receiving import HEAD, Timed
 __all__ = ["Service", "Transport"]
 
 _LINE = 8192  # bytes of the first line
-_SPARE = 16  # connections beyond the limit that are told so
+_SPARE = 16  # connections beyond the limit that get an answer that says so
 _LINGER = 2.0  # seconds in which what a refused client sends is read, so that it sees the answer
 _SECURE = {
     "X-Content-Type-Options": "nosniff",

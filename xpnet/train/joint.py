@@ -134,7 +134,7 @@ class Joint:
         try:
             nodes = self._nodes(compute, x, y, n)
         except Exception as error:
-            self._tell_of(error)
+            self._report(error)
             raise
         if self._communicator.size == 1:
             (total,) = nodes
@@ -231,10 +231,10 @@ class Joint:
             self._check_others(failures)
         return counts
 
-    def _tell_of(self, error: Exception) -> None:
-        """Tell the other processes of an error that this one raises; where they wait for its numbers, end all."""
+    def _report(self, error: Exception) -> None:
+        """Report an error of this process to the others; where they wait for its numbers, end all."""
         if self._communicator.size == 1 or (self._stage is Stage.RECORD and self._on_device):
-            return  # what is recorded on a device is told of by the next message
+            return  # the next message carries what happens while a device is recorded
         if self.meets or self._stage in (Stage.VERIFY, Stage.REPLAY):
             with aborting(self._communicator):
                 raise error

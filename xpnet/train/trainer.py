@@ -286,7 +286,7 @@ class Trainer(Resuming):
             of reconstruction: mse, and each, (N,), that of each example; scores in the units of x: of a data.Lazy
                 those of the first examples only, about 128 MB, unless the Trainer has metrics.
         Raises:
-            DataError: the scale of the data cannot be told, or its classes are not those of the training set.
+            DataError: the scale of the data cannot be inferred, or its classes are not those of the training set.
             ShapeError: there is no score for a class. ConfigError: batch_size is below 1.
         """
         if (opened := open_stream("evaluate", data, *self._known())) is not None:
@@ -318,7 +318,7 @@ class Trainer(Resuming):
             of regression: in the shape and the units of the targets. Of reconstruction: in those of x.
             of a custom loss: the scores.
         Raises:
-            ConfigError: batch_size is below 1, or white not above 0. DataError: the scale of x cannot be told.
+            ConfigError: batch_size is below 1, or white not above 0. DataError: the scale of x cannot be inferred.
             ShapeError, DTypeError: x is no array of numbers (N, ...), N >= 1.
         """
         white = None if white is None else arguments.number("predict", "white", white, 0, above=True)

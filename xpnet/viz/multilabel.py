@@ -1,4 +1,4 @@
-"""How well each of several labels is told: curves of precision against recall, and the figures of each label."""
+"""How well each of several labels is predicted: curves of precision against recall, and the figures of each label."""
 
 from __future__ import annotations
 
