@@ -295,7 +295,7 @@ def _check_layouts(case: Case, backend: Backend, dtype: Any) -> None:
             repeat = view is _broadcast and isinstance(a, np.ndarray) and a.ndim and a.size
             return put(backend, np.broadcast_to(a[:1], a.shape).copy() if repeat else a, dtype)
 
-        what = f"{view.__name__.strip('_')} inputs on {backend.spec}"
+        what = view.__name__.strip("_") + f" inputs on {backend.spec}"
         y, vjp = _run(case, [plain(a) for a in case.arrays], backend, dtype)
         z, vjp_of_view = _run(case, [move(a) for a in case.arrays], backend, dtype)
         want, dy = backend.to_numpy(y), dy_of(y.shape)

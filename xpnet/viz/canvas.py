@@ -15,7 +15,7 @@ from xpnet.libraries import require
 from xpnet.output import printable
 from xpnet.writing import write_atomically
 
-__all__ = ["FORMATS", "check_format", "need_matplotlib", "panels", "save", "to_png"]
+__all__ = ["FORMATS", "check_format", "figure_of", "need_matplotlib", "panels", "save", "to_png"]
 
 FORMATS = ("svg", "png", "pdf")
 
@@ -41,16 +41,12 @@ def panels(
         ConfigError: matplotlib is not installed, or an axes that several panels should replace is in no grid.
     """
     need_matplotlib()
-    from matplotlib.figure import FigureBase
-
     from xpnet.viz.figure import Picture, shown_once
 
     if ax is None:
         figure = Picture(figsize=size, layout="constrained")
         return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=ratios)
-    figure = getattr(ax, "figure", None)
-    if not isinstance(figure, FigureBase):  # a part of a figure too
-        raise ConfigError("viz", "ax, a matplotlib axes", ax=arguments.shown(ax))
+    figure = figure_of(ax)
     if rows == columns == 1:
         return shown_once(figure.figure), np.array([[ax]], dtype=object)
     place = ax.get_subplotspec()
@@ -60,6 +56,21 @@ def panels(
     grid = place.subgridspec(rows, columns, **ratios)
     axes = [[figure.add_subplot(grid[i, j]) for j in range(columns)] for i in range(rows)]
     return shown_once(figure.figure), np.array(axes, dtype=object)
+
+
+def figure_of(ax: Any) -> Any:
+    """Return the figure, or the part of a figure, that an axes is in.
+
+    Raises:
+        ConfigError: matplotlib is not installed, or it is no axes.
+    """
+    need_matplotlib()
+    from matplotlib.figure import FigureBase
+
+    figure = getattr(ax, "figure", None)
+    if not isinstance(figure, FigureBase):
+        raise ConfigError("viz", "ax, a matplotlib axes", ax=arguments.shown(ax))
+    return figure
 
 
 def check_format(path: str | Path) -> str:

@@ -11,7 +11,7 @@ from xpnet import arguments
 from xpnet.data import Dataset
 from xpnet.errors import ShapeError
 from xpnet.output import counted, printable
-from xpnet.viz.canvas import panels
+from xpnet.viz.canvas import figure_of, panels
 from xpnet.viz.predicting import best_probability, host
 from xpnet.viz.sheet import text_width
 from xpnet.viz.style import CORRECT, DENSE, QUIET, TEXT, TITLE, WIDTH, WRONG, rgb
@@ -121,8 +121,8 @@ def mistakes(scores: Any, data: Dataset, ax: Any = None, *, count: int = 12) -> 
 
 def _columns(ax: Any, count: int, aspect: float) -> int:
     """How many columns make the tiles as large as they can be on an axes."""
-    room = ax.get_window_extent()
-    wide, high = room.width / ax.figure.dpi, room.height / ax.figure.dpi  # inches
+    dpi, room = figure_of(ax).dpi, ax.get_window_extent()
+    wide, high = room.width / dpi, room.height / dpi  # inches
     return max(range(1, count + 1), key=lambda c: min(wide / c, (high / -(-count // c) - 0.4) / aspect))
 
 
