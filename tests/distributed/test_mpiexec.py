@@ -46,7 +46,7 @@ a title of the program's own
 = 3 + 4
 {HYPHENS}
  
-mpiexec is told of in this table
+a table of the program that names mpiexec
 {HYPHENS}
 Ctrl-C caught the program
 \x1expnet {{"run": "runs/cnn-1"}}

@@ -148,7 +148,7 @@ class Joint:
         return values[0, ...], self._by_parameter(total, found)
 
     def begin(self, n: int, rates: Sequence[float], updates: int, x: Any = None, y: Any = None) -> None:
-        """Take down what ``agree`` compares; called before each step of several processes.
+        """Set what ``agree`` compares; called before each step of several processes.
 
         Args:
             n, rates, updates: N, the learning rates and the number of updates made, the same in all processes.
@@ -171,7 +171,7 @@ class Joint:
                 return
 
     def agree(self, stage: Stage, error: Exception | None = None) -> set[Stage]:
-        """Tell the other processes what this one would do, and whether it was sent a signal.
+        """Send the other processes what this one would do, and whether it was sent a signal.
 
         Args:
             stage: what it would do.

@@ -19,7 +19,6 @@ from xpnet.data import several
 from xpnet.data.batches import Batches
 from xpnet.nn.context import modes
 from xpnet.train.counters import DeviceCounters
-from xpnet.train.joint_capture import JointCaptured
 from xpnet.train.metrics.average import Slot, batch_weight
 from xpnet.train.step import Step
 
@@ -103,7 +102,7 @@ class Runner:
                 size = feed.size(step)
                 batch = () if batches is None else next(batches)
                 self._size = size
-                if isinstance(self._captured, JointCaptured) and self.step.joint is not None:
+                if self._is_part and self.step.joint is not None:
                     self.step.joint.begin(size, optimizer.rates(), updates)
                 self._captured(*batch, key=(size, modes()), eager=self.step.is_eager(self._captured))
                 optimizer.steps = updates = updates + 1

@@ -171,7 +171,7 @@ class Step:
         if self.joint is not None:
             self._n = self.joint.count(x) if n is None else n
         rates = optimizer.rates()
-        if self.joint is not None and isinstance(self.captured, JointCaptured):
+        if self.joint is not None and not self.joint.alone:
             self.joint.begin(self._n, rates, optimizer.steps, x, y)
         numbers = rates[0] if len(rates) == 1 else rates, optimizer.steps + 1
         captured, arrays, form = self.captured, (x, y), None
@@ -180,7 +180,7 @@ class Step:
         is_eager = False
         if self.gradient_hook is not None or watching():
             is_eager = self.is_eager(captured)
-        if (is_eager or captured.capture is False) and not isinstance(captured, JointCaptured):
+        if (is_eager or captured.capture is False) and (self.joint is None or self.joint.alone):
             loss = self.compute(x, y, *numbers, self._n)
         elif now is None:
             loss = captured(*arrays, numbers=numbers, key=(modes(), form))
